@@ -1,0 +1,28 @@
+# Each target makes .venv first, so that any of them is a whole set-up.
+PYTHON ?= python3
+CONFIG ?= configs/quickstart.yaml
+ARGS ?=
+STAMP := .venv/.installed
+
+.PHONY: fit test lint clean
+
+fit: $(STAMP)
+	.venv/bin/cifar-cnn fit --config $(CONFIG) $(ARGS)
+
+test: $(STAMP)
+	.venv/bin/python -m pytest $(ARGS)
+
+lint: $(STAMP)
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+
+# The stamp is written last: an installation that was interrupted is taken up again by the next make.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "cifar-cnn needs Python 3.10 or newer; name one with make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,6 @@
+"""Networks: nn.Modules from (N, 3, H, W) float images to (N, num_classes) logits."""
+
+from cifar_cnn.backbones.resnet import ResidualBlock, ResNet18
+from cifar_cnn.backbones.simple import SimpleCNN
+
+__all__ = ["ResNet18", "ResidualBlock", "SimpleCNN"]

@@ -1,0 +1,98 @@
+"""The lab's plain convolutional networks (exercises 1, 2, 3 and 6)."""
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from cifar_cnn.errors import InputError
+
+
+class SimpleCNN(nn.Module):
+    """Two unpadded convolutions, each with ReLU and 2x2 max-pooling, and a head that turns features into logits.
+
+    Args:
+        channels: filters of the two convolutions, and the units of the hidden layer.
+        kernel_sizes: sides of the filters of the two convolutions.
+        batch_norm: normalise after each convolution (exercise 2).
+        head: ``flatten``: the features as one vector into two fully connected layers (exercises 1 and 2);
+            ``max_pool``: each feature's maximum over the image into the same layers (exercise 3);
+            ``conv``: a third convolution and one of 1x1 to the classes, averaged over the image: no fully connected
+            layer (exercise 6).
+        num_classes: logits.
+        image_size: height and width of the images; only the ``flatten`` head depends on it.
+        in_channels: channels of the images.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, int, int] = (32, 64, 128),
+        kernel_sizes: tuple[int, int] = (3, 3),
+        batch_norm: bool = False,
+        head: Literal["flatten", "max_pool", "conv"] = "flatten",
+        num_classes: int = 10,
+        image_size: int = 32,
+        in_channels: int = 3,
+    ) -> None:
+        super().__init__()
+        n1, n2, n3 = channels
+        k1, k2 = kernel_sizes
+        self.in_channels = in_channels
+        self.image_size = image_size if head == "flatten" else None
+        side = ((image_size - k1 + 1) // 2 - k2 + 1) // 2
+        # Sides that keep at least one pixel after both poolings and, for the conv head, the third convolution.
+        self.min_size = 2 * (2 * (3 if head == "conv" else 1) + k2 - 1) + k1 - 1
+        if image_size < self.min_size:
+            raise InputError(
+                f"SimpleCNN with unpadded kernels {k1} and {k2} and head {head} needs images of at least "
+                f"{self.min_size}x{self.min_size} pixels; image_size is {image_size}"
+            )
+
+        self.features = nn.Sequential(
+            *self._conv(in_channels, n1, k1, batch_norm),
+            nn.MaxPool2d(2),
+            *self._conv(n1, n2, k2, batch_norm),
+            nn.MaxPool2d(2),
+        )
+        if head == "conv":
+            self.head = nn.Sequential(
+                *self._conv(n2, n3, 3, batch_norm),
+                nn.Conv2d(n3, num_classes, 1),
+                nn.AdaptiveAvgPool2d(1),
+                nn.Flatten(),
+            )
+        else:
+            self.head = nn.Sequential(
+                nn.AdaptiveMaxPool2d(1) if head == "max_pool" else nn.Identity(),
+                nn.Flatten(),
+                nn.Linear(n2 if head == "max_pool" else n2 * side * side, n3),
+                nn.ReLU(),
+                nn.Linear(n3, num_classes),
+            )
+
+    @staticmethod
+    def _conv(c_in: int, c_out: int, kernel_size: int, batch_norm: bool) -> list[nn.Module]:
+        # BatchNorm subtracts the mean, and with it any bias before it.
+        layers: list[nn.Module] = [nn.Conv2d(c_in, c_out, kernel_size, bias=not batch_norm)]
+        if batch_norm:
+            layers.append(nn.BatchNorm2d(c_out))
+        return [*layers, nn.ReLU()]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """From (N, in_channels, H, W) to logits (N, num_classes).
+
+        Raises:
+            InputError: images of another number of channels, or of a size that the network cannot take.
+        """
+        channels, height, width = images.shape[-3:]
+        if channels != self.in_channels:
+            raise InputError(f"SimpleCNN was made for {self.in_channels} channels; the images have {channels}")
+        if self.image_size and (height, width) != (self.image_size, self.image_size):
+            raise InputError(
+                f"SimpleCNN with head flatten was made for {self.image_size}x{self.image_size} pixels, the images "
+                f"have {height}x{width}: set model.backbone.image_size, or use head max_pool or conv"
+            )
+        if min(height, width) < self.min_size:
+            raise InputError(
+                f"SimpleCNN needs images of at least {self.min_size}x{self.min_size} pixels; they have {height}x{width}"
+            )
+        return self.head(self.features(images))

@@ -1,0 +1,106 @@
+"""The plain words at the end: what was trained, how well it does, and where everything is."""
+
+import json
+import os
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
+
+from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.runs import run_of
+
+
+class RunSummary(Callback):
+    """Times the epochs (logged as ``epoch_seconds``, validation included) and prints a summary of fit and test.
+
+    A test's figures are also written as ``test.json`` into the run folder that its checkpoint belongs to.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._fit_start = 0.0
+        self._epoch_start = 0.0
+        self._epoch_seconds: list[float] = []
+        self._fit_seconds = 0.0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._fit_start = self._epoch_start = time.perf_counter()
+        self._epoch_seconds = []
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the epoch's clock."""
+        self._epoch_start = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the epoch's time."""
+        self._epoch_seconds.append(time.perf_counter() - self._epoch_start)
+        pl_module.log("epoch_seconds", self._epoch_seconds[-1])
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock."""
+        self._fit_seconds = time.perf_counter() - self._fit_start
+
+    @rank_zero_only
+    def print_test(self, trainer: Trainer, pl_module: ImageClassifier) -> None:
+        """Print the accuracy of each class, and write test.json into the run that the checkpoint belongs to."""
+        names = trainer.datamodule.class_names  # type: ignore[attr-defined]
+        result = {name.removeprefix("test/"): value.tolist() for name, value in pl_module.test_results.items()}
+        result |= {"class_names": list(names), "images": sum(map(sum, result["confusion_matrix"]))}
+        width = max(map(len, names))
+        print("\nAccuracy on the test images")
+        for name, accuracy, row in zip(names, result["accuracy_per_class"], result["confusion_matrix"], strict=True):
+            print(f"  {name:{width}}  {accuracy:7.2%}  of {sum(row)}")
+        print(f"  {'all':{width}}  {result['accuracy']:7.2%}  of {result['images']}")
+        if len(names) > 5:
+            print(f"  {'top 5':{width}}  {result['accuracy_top5']:7.2%}")
+        run = run_of(trainer.ckpt_path) if trainer.ckpt_path else None
+        if run is not None:
+            result["checkpoint"] = os.path.relpath(str(trainer.ckpt_path), run)
+            _write_json(run / "test.json", result)
+
+    @rank_zero_only
+    def print_fit(self, trainer: Trainer, pl_module: ImageClassifier, tested: bool) -> None:
+        """Print what a fit, with or without a test after it, came to."""
+        metrics = trainer.callback_metrics
+        parameters = sum(p.numel() for p in pl_module.backbone.parameters())
+        epochs = len(self._epoch_seconds)
+        pace = f", {statistics.median(self._epoch_seconds):.1f} s an epoch" if epochs > 1 else ""
+        where = trainer.strategy.root_device.type
+        lines = {
+            "Trained": f"{type(pl_module.backbone).__name__}, {parameters:,} parameters, {epochs} "
+            f"epoch{'s' * (epochs != 1)} in {self._fit_seconds:.0f} s{pace}, on {where}, precision {trainer.precision}"
+        }
+        checkpoint = trainer.checkpoint_callback
+        best = getattr(checkpoint, "best_model_path", "")
+        score = getattr(checkpoint, "best_model_score", None)
+        if getattr(checkpoint, "monitor", None) == "val/accuracy" and score is not None:
+            lines["Validation"] = f"{score.item():.2%} accuracy, of the best epoch"
+        elif "val/accuracy" in metrics:
+            lines["Validation"] = f"{metrics['val/accuracy'].item():.2%} accuracy"
+        else:
+            lines["Validation"] = "none: all training images were trained on (data.val_size 0)"
+        if tested:
+            lines["Test"] = f"{metrics['test/accuracy'].item():.2%} accuracy, of the checkpoint below"
+        elif best:
+            lines["Test"] = "not yet: run  cifar-cnn test"
+        if best:
+            lines["Checkpoint"] = os.path.relpath(best)
+        if trainer.log_dir and (filters := Path(trainer.log_dir, "filters")).is_dir():
+            lines["Filters"] = os.path.relpath(filters)
+        print()
+        for name, text in lines.items():
+            print(f"{name:<11} {text}")
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    temporary = path.with_suffix(".part")
+    try:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        print(f"{path} could not be written: {error.strerror}")

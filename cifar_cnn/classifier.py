@@ -1,0 +1,191 @@
+"""ImageClassifier: the one LightningModule, over any backbone, loss, optimizer and schedule."""
+
+import os
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+
+from cifar_cnn.data.batches import Batch
+from cifar_cnn.errors import InputError
+from cifar_cnn.optim import weight_decay_groups
+
+ScheduleCallable = Callable[[Optimizer, int], LRScheduler]
+
+
+class ImageClassifier(LightningModule):
+    """Trains and evaluates a backbone on batches of images and labels.
+
+    Args:
+        backbone: any module from (N, C, H, W) images to (N, num_classes) logits, by class_path.
+        loss: any module of (logits, target) that gives a scalar, by class_path; torch's cross-entropy by default.
+        optimizer: made for the backbone's parameters; by default SGD with Nesterov momentum.
+        schedule: made for the optimizer and the run's number of steps, stepped with each batch; none keeps the
+            learning rate.
+        decay_bias_and_norm: whether the optimizer's weight decay holds for biases and normalisation too.
+        channels_last: lay images and weights out as NHWC, which most convolutions are faster in.
+        compile: compile the backbone with torch.compile; checkpoints are the same with and without.
+        num_classes: classes of the data; the command line takes it from there.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        loss: nn.Module | None = None,
+        optimizer: OptimizerCallable = lambda p: SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4),
+        schedule: ScheduleCallable | None = None,
+        decay_bias_and_norm: bool = True,
+        channels_last: bool = True,
+        compile: bool = False,
+        num_classes: int = 10,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.backbone = backbone
+        self.loss = loss if loss is not None else nn.CrossEntropyLoss()
+        self.make_optimizer = optimizer
+        self.make_schedule = schedule
+        self.decay_bias_and_norm = decay_bias_and_norm
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.compile_backbone = compile
+        self.num_classes = num_classes
+        self.test_results: dict[str, Tensor] = {}  # of the newest test, by the metrics' names
+
+        def metrics(prefix: str, **more: Metric) -> MetricCollection:
+            # validate_args reads the values of every batch, which makes a GPU wait. Compute groups would merge metrics
+            # whose counts are equal after one batch, as top-1 and top-5 can be.
+            accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
+            loss = MeanMetric(nan_strategy="disable")
+            return MetricCollection({"loss": loss, "accuracy": accuracy, **more}, prefix=prefix, compute_groups=False)
+
+        def top5() -> Metric:
+            return MulticlassAccuracy(num_classes, min(5, num_classes), "micro", validate_args=False)
+
+        self.train_metrics = metrics("train/")
+        self.val_metrics = metrics("val/", accuracy_top5=top5())
+        self.test_metrics = metrics(
+            "test/",
+            accuracy_top5=top5(),
+            accuracy_per_class=MulticlassAccuracy(num_classes, average=None, validate_args=False),
+            confusion_matrix=MulticlassConfusionMatrix(num_classes, validate_args=False),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """From normalised images (N, C, H, W) to logits (N, num_classes)."""
+        return self.backbone(images.contiguous(memory_format=self.memory_format))
+
+    def setup(self, stage: str) -> None:
+        """Lay the weights out and compile, once the backbone is final."""
+        self.backbone.to(memory_format=self.memory_format)
+        if self.compile_backbone and self.backbone._compiled_call_impl is None:
+            if self.device.type == "cpu" and not _has_cpp_compiler():
+                rank_zero_info("No C++ compiler (g++ or clang++) was found: the backbone runs without torch.compile.")
+            else:
+                self.backbone.compile()  # in place, which leaves the names in the state_dict alone
+
+    def _logits_and_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        logits = self(batch.images)
+        if logits.shape != (len(batch.labels), self.num_classes):
+            raise InputError(
+                f"the backbone must give logits of shape (N, num_classes) = {(len(batch.labels), self.num_classes)}; "
+                f"{type(self.backbone).__name__} gave {tuple(logits.shape)}: the data has {self.num_classes} classes, "
+                "see --model.backbone.num_classes"
+            )
+        return logits, self.loss(logits, batch.labels)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """One step; the loss that is differentiated, a scalar."""
+        logits, loss = self._logits_and_loss(batch)
+        logits, value = logits.detach(), loss.detach()
+        self.train_metrics.update(preds=logits, target=batch.labels, value=value, weight=len(batch.labels))
+        # Logging takes longer than a small network's kernels; between its intervals nothing is logged or computed.
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+            self.log("train/loss_step", value)
+            self.log("train/accuracy_step", (logits.argmax(1) == batch.labels).float().mean())
+            self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's averages anew."""
+        self.train_metrics.reset()
+
+    def on_train_epoch_end(self) -> None:
+        """Log loss and accuracy over the epoch's batches, of all processes."""
+        self.log_dict(self.train_metrics.compute(), prog_bar=True)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count one batch."""
+        self._eval_step(batch, self.val_metrics)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count one batch."""
+        self._eval_step(batch, self.test_metrics)
+
+    def _eval_step(self, batch: Batch, metrics: MetricCollection) -> None:
+        if len(batch.labels):  # a process's share of the last images may be none
+            logits, loss = self._logits_and_loss(batch)
+            metrics.update(preds=logits, target=batch.labels, value=loss, weight=len(batch.labels))
+
+    def on_validation_epoch_start(self) -> None:
+        """Start counting anew."""
+        self.val_metrics.reset()
+
+    def on_validation_epoch_end(self) -> None:
+        """Log loss and accuracy over all validation images, of all processes."""
+        for name, value in self.val_metrics.compute().items():
+            self.log(name, value, prog_bar=name != "val/accuracy_top5")
+
+    def on_test_epoch_start(self) -> None:
+        """Start counting anew."""
+        self.test_metrics.reset()
+
+    def on_test_epoch_end(self) -> None:
+        """Log loss and accuracy over all test images, of all processes; keep what is no single number."""
+        self.test_results = self.test_metrics.compute()
+        self.log_dict({name: value for name, value in self.test_results.items() if value.ndim == 0})
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Probabilities (N, num_classes)."""
+        return self(batch.images).float().softmax(1)
+
+    def configure_optimizers(self) -> Any:
+        """The optimizer and, stepped with each batch, the schedule over the run's steps.
+
+        Raises:
+            InputError: there is a schedule and the run has no known end.
+        """
+        optimizer = self.make_optimizer(weight_decay_groups(self.backbone.parameters(), self.decay_bias_and_norm))
+        if self.make_schedule is None:
+            return optimizer
+        total_steps = self.trainer.estimated_stepping_batches
+        if total_steps == float("inf"):
+            raise InputError("a schedule needs the run's length: set --trainer.max_epochs or --trainer.max_steps")
+        schedule = self.make_schedule(optimizer, int(total_steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out hyper-parameters given in Python as objects: they could not be loaded with weights_only."""
+        parameters = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})
+        for name in [name for name, value in parameters.items() if not _is_plain(value)]:
+            del parameters[name]
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_is_plain, (*value.keys(), *value.values())))
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, int, float, str))
+
+
+def _has_cpp_compiler() -> bool:
+    return any(shutil.which(name) for name in (os.environ.get("CXX") or "", "g++", "clang++", "cl") if name)

@@ -1,0 +1,135 @@
+"""Augmentations of a whole batch, as pure functions of the images and of random draws made beforehand.
+
+The draws of a batch are made on the CPU and travel with it, so that an image is augmented alike on every device and
+in every number of processes. The functions themselves run wherever the images are.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from cifar_cnn.errors import InputError
+
+PaddingMode = Literal["reflect", "zeros", "replicate"]
+
+
+class Draws(NamedTuple):
+    """What chance decides for each of N images."""
+
+    mirrored: Tensor  # bool, (N,)
+    offset: Tensor  # float32, (N, 2): where the crop lies, down and across, in [0, 1)
+    cutout: Tensor  # float32, (N, 2): where the square's centre lies, down and across, in [0, 1)
+
+    def rows(self, start: int, step: int) -> "Draws":
+        """The draws of images start, start + step, ..."""
+        return Draws(*(draw[start::step] for draw in self))
+
+
+def draw(n: int, generator: torch.Generator) -> Draws:
+    """Draw for ``n`` images; the same numbers whatever is then done with them."""
+    uniform = torch.rand(n, 5, generator=generator)
+    return Draws(uniform[:, 0] < 0.5, uniform[:, 1:3], uniform[:, 3:5])
+
+
+def flip(images: Tensor, mirrored: Tensor) -> Tensor:
+    """Mirror left to right the images of (N, C, H, W) for which ``mirrored`` (bool, (N,)) is true."""
+    return torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+
+
+def crop(images: Tensor, offset: Tensor, padding: int, mode: PaddingMode = "reflect") -> Tensor:
+    """Pad the images of (N, C, H, W) on all sides and cut the original size out again.
+
+    Args:
+        images: any dtype.
+        offset: (N, 2) in [0, 1); scaled to the 2 * padding + 1 places, down and across, that the crop can have.
+        padding: pixels on each side.
+        mode: ``zeros`` pads black before normalisation, as torchvision's RandomCrop does.
+    """
+    n, _, height, width = images.shape
+    rows, columns = _padded_index(height, padding, mode), _padded_index(width, padding, mode)
+    top, left = (offset * (2 * padding + 1)).long().unbind(1)
+    # The padding exists as an index only: what lies outside is read from where it would have been copied from.
+    y = rows.to(images.device)[top[:, None] + torch.arange(height, device=images.device)]
+    x = columns.to(images.device)[left[:, None] + torch.arange(width, device=images.device)]
+    image = torch.arange(n, device=images.device)
+    # Channels last in the gather, so that the three values of a pixel are read and written together.
+    pixels = images.permute(0, 2, 3, 1)[image[:, None, None], y[:, :, None], x[:, None, :]]
+    if mode == "zeros":
+        inside = ((y >= 0)[:, :, None] & (x >= 0)[:, None, :])[..., None]
+        pixels = torch.where(inside, pixels, torch.zeros((), dtype=pixels.dtype, device=pixels.device))
+    return pixels.permute(0, 3, 1, 2)
+
+
+def _padded_index(size: int, padding: int, mode: PaddingMode) -> Tensor:
+    """For each place along a padded side of ``size`` pixels the pixel it shows; -1 is black."""
+    place = torch.arange(-padding, size + padding)
+    if mode == "replicate":
+        return place.clamp(0, size - 1)
+    if mode == "reflect":
+        if padding >= size:
+            raise InputError(f"reflect padding of {padding} needs images of over {padding} pixels; they have {size}")
+        return (size - 1) - ((size - 1) - place.abs()).abs()
+    return torch.where((place >= 0) & (place < size), place, -1)
+
+
+def cutout(images: Tensor, center: Tensor, size: int) -> Tensor:
+    """Blank a square of ``size`` pixels in each image of (N, C, H, W); parts of it may fall outside.
+
+    Source: DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout (2017).
+
+    Args:
+        images: any dtype; the square becomes 0.
+        center: (N, 2) in [0, 1); scaled to the pixels of the image, down and across.
+        size: side of the square in pixels.
+    """
+    height, width = images.shape[-2:]
+    row, column = (center * torch.tensor([height, width], device=images.device)).long().unbind(1)
+    y = torch.arange(height, device=images.device) - row[:, None] + size // 2
+    x = torch.arange(width, device=images.device) - column[:, None] + size // 2
+    square = ((y >= 0) & (y < size))[:, :, None] & ((x >= 0) & (x < size))[:, None, :]
+    return images.masked_fill(square[:, None], 0)
+
+
+def normalize(images: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """From uint8 (N, C, H, W) to ``dtype``, each channel as (x / 255 - mean) / std, in one pass over the pixels."""
+    scale = 1 / (255 * std)
+    shift = -mean / std
+    # float32 until the end: in bfloat16 the levels 0 to 255 still fit, their products with scale would not.
+    return torch.addcmul(shift[:, None, None], images.float(), scale[:, None, None]).to(dtype)
+
+
+@dataclass(frozen=True)
+class Augment:
+    """What is done to a batch of training images.
+
+    Args:
+        crop: random shift by up to this many pixels (0: none), by padding and cropping.
+        padding_mode: what the shift brings in: ``reflect``, ``zeros`` or ``replicate``.
+        flip: mirror every second image, at random.
+        cutout: side in pixels of a random square that is blanked with the data's mean colour (0: none).
+    """
+
+    crop: int = 0
+    padding_mode: PaddingMode = "reflect"
+    flip: bool = False
+    cutout: int = 0
+
+    def __post_init__(self) -> None:
+        if self.crop < 0 or self.cutout < 0:
+            raise InputError(f"augment.crop and augment.cutout are pixels, 0 or more; not {self.crop}, {self.cutout}")
+
+    def pixels(self, images: Tensor, draws: Draws) -> Tensor:
+        """Crop and flip: what moves pixels, before normalisation. (N, C, H, W) of any dtype, same out."""
+        if self.crop:
+            images = crop(images, draws.offset, self.crop, self.padding_mode)
+        if self.flip:
+            images = flip(images, draws.mirrored)
+        return images
+
+    def values(self, images: Tensor, draws: Draws) -> Tensor:
+        """Cutout: what blanks pixels, after normalisation, where 0 is the mean colour. Same shape out."""
+        return cutout(images, draws.cutout, self.cutout) if self.cutout else images
+
+

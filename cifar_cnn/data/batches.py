@@ -1,0 +1,128 @@
+"""The order of the batches: a pure function of (seed, epoch, step), shared out over the processes."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from cifar_cnn.data.augment import Draws, draw
+from cifar_cnn.data.images import ImageSet
+
+
+class Batch(NamedTuple):
+    """One process's share of a step."""
+
+    images: Tensor  # (N, C, H, W): uint8 from the loader, normalised float once it is on the device
+    labels: Tensor  # int64, (N,)
+    draws: Draws | None = None  # of a training batch: what chance decides for each image
+
+
+def _generator(*key: int) -> torch.Generator:
+    """A generator seeded with all of ``key``: neighbouring seeds, epochs and steps share nothing."""
+    state = 0
+    for number in key:  # SplitMix64 (Steele, Lea, Flood 2014) over the numbers in turn
+        state = (state + number + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+        state ^= state >> 31
+    return torch.Generator().manual_seed(state)
+
+
+class EvalBatches:
+    """All images in their order, once, for validation and test.
+
+    Args:
+        image_set: the images.
+        batch_size: images a step in this process; the last batch has what is left over.
+        rank: this process, from 0.
+        world_size: how many processes share the images; each takes every ``world_size``-th, and none is seen twice.
+    """
+
+    def __init__(self, image_set: ImageSet, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
+        self.image_set = image_set
+        self.batch_size = batch_size
+        self.rank = rank
+        self.world_size = world_size
+
+    def __len__(self) -> int:
+        return -(-len(self.image_set) // (self.batch_size * self.world_size))
+
+    def __iter__(self) -> Iterator[Batch]:
+        images, labels = self.image_set.images, self.image_set.labels
+        step_size = self.batch_size * self.world_size
+        for start in range(0, len(labels), step_size):
+            share = slice(start + self.rank, min(start + step_size, len(labels)), self.world_size)
+            yield Batch(images[share], labels[share])
+
+
+class TrainBatches:
+    """The images in a new random order each epoch, with the draws for their augmentation.
+
+    Order and draws follow from (seed, epoch, step) alone, so that a run that goes on in mid-epoch sees what it would
+    have seen, and two processes with half the batch size see together what one would have seen.
+
+    Args:
+        image_set: the images.
+        batch_size: images a step in this process.
+        seed: of order and augmentation.
+        epoch: called when an iteration starts; the epoch to iterate over.
+        drop_last: leave out, another few each epoch, the images that do not fill the last step.
+        rank: this process, from 0.
+        world_size: how many processes share each step's images.
+    """
+
+    def __init__(
+        self,
+        image_set: ImageSet,
+        batch_size: int,
+        seed: int,
+        epoch: Callable[[], int],
+        drop_last: bool = True,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.image_set = image_set
+        self.step_size = min(batch_size * world_size, len(image_set))
+        self.seed = seed
+        self.epoch = epoch
+        self.drop_last = drop_last
+        self.rank = rank
+        self.world_size = world_size
+        self._position = (0, 0)  # the epoch under way and how many of its steps are done
+        self._resume = False
+
+    def __len__(self) -> int:
+        n = len(self.image_set)
+        return n // self.step_size if self.drop_last else -(-n // self.step_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        epoch = self.epoch()
+        start = self._position[1] if self._resume and self._position[0] == epoch else 0
+        self._resume = False
+        order = self.order(epoch)
+        for step in range(start, len(self)):
+            self._position = (epoch, step + 1)
+            yield self.batch(order, epoch, step)
+
+    def order(self, epoch: int) -> Tensor:
+        """The images of an epoch as indices into the set: int64, (N,)."""
+        return torch.randperm(len(self.image_set), generator=_generator(self.seed, epoch))
+
+    def batch(self, order: Tensor, epoch: int, step: int) -> Batch:
+        """This process's share of a step; ``order`` is that epoch's."""
+        indices = order[step * self.step_size : (step + 1) * self.step_size]
+        # All processes draw for the whole step and take their rows: the augmentation belongs to the image.
+        draws = draw(len(indices), _generator(self.seed, epoch, step + 1)).rows(self.rank, self.world_size)
+        indices = indices[self.rank :: self.world_size]
+        return Batch(self.image_set.images[indices], self.image_set.labels[indices], draws)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the iteration is; Lightning keeps it in the checkpoint."""
+        epoch, step = self._position
+        return {"epoch": epoch, "step": step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved position, if the next iteration is over the same epoch."""
+        self._position = (state["epoch"], state["step"])
+        self._resume = True

@@ -1,0 +1,168 @@
+"""CIFAR10DataModule: from a source to normalised batches on the device."""
+
+import os
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import Tensor
+
+from cifar_cnn.data.augment import Augment, normalize
+from cifar_cnn.data.batches import Batch, EvalBatches, TrainBatches
+from cifar_cnn.data.images import ImageSet, channel_mean_std, stratified_split
+from cifar_cnn.data.sources import CIFAR10, ChannelStats, Source
+from cifar_cnn.errors import InputError
+
+
+class CIFAR10DataModule(LightningDataModule):
+    """Images of a source as training, validation and test batches.
+
+    The validation images are taken from the training images; the test images are loaded for ``test`` alone.
+
+    Args:
+        source: where the images come from: CIFAR10, ImageFolder or Shapes.
+        batch_size: images a training step in each process.
+        eval_batch_size: images a step in validation and test, where no gradient needs memory.
+        val_size: training images set aside for validation, the classes in proportion; 0 trains on all.
+        split_seed: chooses which. Apart from ``seed``, so that runs with other seeds validate on the same images.
+        seed: of the order of the images and of their augmentation; by default the run's own (``seed_everything``).
+        augment: what is done to training images.
+        drop_last: leave out, another few each epoch, the training images that do not fill the last batch.
+    """
+
+    def __init__(
+        self,
+        source: Source | None = None,
+        batch_size: int = 128,
+        eval_batch_size: int = 500,
+        val_size: int = 5000,
+        split_seed: int = 0,
+        seed: int | None = None,
+        augment: Augment = Augment(),
+        drop_last: bool = True,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1 or eval_batch_size < 1:
+            raise InputError(f"batch sizes are 1 or more; not {batch_size}, {eval_batch_size}")
+        self.save_hyperparameters()
+        self.source = source or CIFAR10()
+        self.batch_size = batch_size
+        self.eval_batch_size = eval_batch_size
+        self.val_size = val_size
+        self.split_seed = split_seed
+        self.seed = seed
+        self.augment = augment
+        self.drop_last = drop_last
+        self._mean_std: ChannelStats | None = self.source.mean_std
+        self._train: ImageSet | None = None
+        self._val: ImageSet | None = None
+        self._test: ImageSet | None = None
+        self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, in the order of the labels."""
+        return self.source.class_names
+
+    @property
+    def num_classes(self) -> int:
+        """How many."""
+        return len(self.class_names)
+
+    @property
+    def mean_std(self) -> ChannelStats:
+        """Per-channel mean and standard deviation that normalise the images, in [0, 1].
+
+        From the checkpoint if one was loaded, else the source's own or measured from the training images.
+        """
+        if self._mean_std is None:
+            self._load_train()
+            assert self._train is not None
+            self._mean_std = channel_mean_std(self._train.images)
+        return self._mean_std
+
+    def prepare_data(self) -> None:
+        """Let the source download or decode; Lightning calls this in one process a machine."""
+        self.source.prepare()
+
+    def setup(self, stage: str) -> None:
+        """Load the images that ``stage`` needs."""
+        if stage in ("fit", "validate"):
+            self._load_train()
+        if stage == "test" and self._test is None:
+            self._test = self.source.load("test")
+
+    def _load_train(self) -> None:
+        if self._train is None:
+            self._train, self._val = stratified_split(self.source.load("train"), self.val_size, self.split_seed)
+
+    def train_dataloader(self) -> TrainBatches:
+        """Batches of uint8 images, another order each epoch, with the draws for their augmentation."""
+        assert self._train is not None
+        assert self.trainer is not None
+        trainer = self.trainer
+        seed = self.seed if self.seed is not None else int(os.environ.get("PL_GLOBAL_SEED", 0))
+        return TrainBatches(
+            self._train,
+            self.batch_size,
+            seed,
+            epoch=lambda: trainer.current_epoch,
+            drop_last=self.drop_last,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+        )
+
+    def val_dataloader(self) -> EvalBatches | list[EvalBatches]:
+        """The validation images in order; no loader with ``val_size`` 0."""
+        assert self._val is not None
+        return self._eval_batches(self._val) if len(self._val) else []
+
+    def test_dataloader(self) -> EvalBatches:
+        """The test images in order."""
+        assert self._test is not None
+        return self._eval_batches(self._test)
+
+    def _eval_batches(self, image_set: ImageSet) -> EvalBatches:
+        assert self.trainer is not None
+        return EvalBatches(image_set, self.eval_batch_size, self.trainer.global_rank, self.trainer.world_size)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Augment (training batches) and normalise, on the device, in the precision of the model's weights."""
+        if not isinstance(batch, Batch):
+            return batch
+        images, draws = batch.images, batch.draws
+        if draws is not None:
+            images = self.augment.pixels(images, draws)
+        dtype = torch.float32
+        if self.trainer is not None and self.trainer.lightning_module is not None:
+            dtype = self.trainer.lightning_module.dtype
+        images = normalize(images, *self._mean_std_on(images.device), dtype)
+        if draws is not None:
+            images = self.augment.values(images, draws)
+        return batch._replace(images=images, draws=None)
+
+    def _mean_std_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        # Kept on the device: copying two small tensors there each step would make a GPU wait.
+        if device not in self._constants:
+            mean, std = self.mean_std
+            self._constants[device] = (torch.tensor(mean, device=device), torch.tensor(std, device=device))
+        return self._constants[device]
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must know to see new images as the training saw its own."""
+        mean, std = self.mean_std
+        return {"class_names": list(self.class_names), "mean": list(mean), "std": list(std)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over the normalisation of a checkpoint.
+
+        Raises:
+            InputError: it was trained on other classes.
+        """
+        if list(self.class_names) != state_dict["class_names"]:
+            raise InputError(
+                f"the checkpoint was trained on the classes {', '.join(state_dict['class_names'])}; "
+                f"these images have {', '.join(self.class_names)}"
+            )
+        self._mean_std = (tuple(state_dict["mean"]), tuple(state_dict["std"]))
+        self._constants.clear()

@@ -1,0 +1,166 @@
+"""Cross-entropy from its definition (exercise 5 of the lab), equal to PyTorch's in value and gradient."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+Reduction = Literal["mean", "sum", "none"]
+
+
+def cross_entropy(
+    prediction: Tensor,
+    target: Tensor,
+    *,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: Reduction = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Cross-entropy between logits and the classes they should predict.
+
+    With logits x, class weights w (1 if not given), C classes and smoothing e, the loss of one image is::
+
+        loss = - sum_c  w_c * q_c * log p_c        p = softmax(x),  p_c = exp(x_c) / sum_k exp(x_k)
+                                                   q_c = (1 - e) * t_c + e / C
+
+    where t is the target distribution: 1 at class y and 0 elsewhere for a class index y, else the given
+    probabilities.
+    "mean" divides the summed losses by their number for probabilities, and for class indices by the summed
+    weights w_y of the targets y that are not ignored. With every target ignored, that is 0 / 0 = nan.
+
+    Args:
+        prediction: logits, (N, C), (C,) or (N, C, d1, ...); half precision is computed in float32.
+        target: class indices in [0, C), (N,), () or (N, d1, ...), or probabilities, shaped as `prediction`.
+        weight: (C,), a weight for each class.
+        ignore_index: a class index whose positions have no loss and no gradient; for class indices only.
+        reduction: "mean" and "sum" give a scalar, "none" the losses, shaped as class indices are.
+        label_smoothing: e, in [0, 1].
+
+    A class index outside [0, C) is an error: "index 10 is out of bounds ...", on a GPU a device-side assert.
+
+    Source: `torch.nn.CrossEntropyLoss` for the definition; Goodfellow et al., Deep Learning (2016), section
+    4.1, for the stable softmax; Szegedy et al., arXiv:1512.00567, section 7, for label smoothing.
+    """
+    _check_options(reduction, label_smoothing)
+    _check_tensors(prediction, target, weight, ignore_index)
+    class_dim = min(prediction.dim() - 1, 1)  # 0 for (C,)
+    classes = prediction.shape[class_dim]
+
+    result_dtype = torch.promote_types(prediction.dtype, target.dtype)
+    dtype = torch.promote_types(result_dtype, torch.float32)
+    log_p = _log_softmax(prediction.to(dtype), class_dim)
+    weight = log_p.new_ones(classes) if weight is None else weight.to(dtype)
+    # (C, 1, ...): lines up with the class dimension of log_p
+    weighted_log_p = log_p * weight.view(-1, *[1] * (prediction.dim() - class_dim - 1))
+
+    divisor: Tensor | int
+    if target.shape == prediction.shape:
+        q = (1 - label_smoothing) * target.to(dtype) + label_smoothing / classes
+        losses = -(q * weighted_log_p).sum(class_dim)
+        divisor = losses.numel()
+    else:
+        target = target.long()
+        ignored = target == ignore_index
+        # ignore_index may be no class at all; class 0 stands in, and the mask below takes its loss away again
+        y = target.masked_fill(ignored, 0)
+        losses = -weighted_log_p.gather(class_dim, y.unsqueeze(class_dim)).squeeze(class_dim)
+        if label_smoothing > 0:
+            losses = (1 - label_smoothing) * losses - label_smoothing * weighted_log_p.mean(class_dim)
+        losses = losses.masked_fill(ignored, 0)
+        divisor = weight.take(y).masked_fill(ignored, 0).sum()
+
+    if reduction == "mean":
+        loss = losses.sum() / divisor
+    elif reduction == "sum":
+        loss = losses.sum()
+    else:
+        loss = losses
+    return loss if _is_autocast_enabled(prediction.device.type) else loss.to(result_dtype)
+
+
+class CrossEntropyLoss(nn.Module):
+    """`cross_entropy` as a module, to be named in a config by its class path.
+
+    Args:
+        weight: a weight for each class; it follows the module's device, but is no part of a checkpoint.
+        ignore_index: a class index whose positions have no loss and no gradient.
+        reduction: "mean", "sum" or "none".
+        label_smoothing: how much of the target, in [0, 1], is spread evenly over all classes.
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        weight: list[float] | None = None,
+        ignore_index: int = -100,
+        reduction: Reduction = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        _check_options(reduction, label_smoothing)
+        self.register_buffer("weight", None if weight is None else torch.tensor(weight), persistent=False)
+        self.ignore_index = ignore_index
+        self.reduction: Reduction = reduction
+        self.label_smoothing = label_smoothing
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Logits (N, C), (C,) or (N, C, d1, ...) and class indices or probabilities to the loss."""
+        return cross_entropy(
+            prediction,
+            target,
+            weight=self.weight,
+            ignore_index=self.ignore_index,
+            reduction=self.reduction,
+            label_smoothing=self.label_smoothing,
+        )
+
+
+def _log_softmax(x: Tensor, dim: int) -> Tensor:
+    # Softmax does not change when all logits are shifted alike. With the largest at 0, exp cannot overflow
+    # and the sum is at least 1. As the shift does not change the result, it has no gradient: detach.
+    shifted = x - x.detach().amax(dim, keepdim=True)
+    return shifted - shifted.exp().sum(dim, keepdim=True).log()
+
+
+def _is_autocast_enabled(device: str) -> bool:
+    # autocast keeps losses in float32; a device that it does not know ("meta") must not be asked about
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
+def _check_options(reduction: str, label_smoothing: float) -> None:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f'reduction must be "mean", "sum" or "none", not {reduction!r}')
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing must lie in [0, 1], not {label_smoothing}")
+
+
+def _check_tensors(prediction: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> None:
+    shape = tuple(prediction.shape)
+    given = f"prediction {shape} {prediction.dtype}, target {tuple(target.shape)} {target.dtype}"
+    class_dim = min(len(shape) - 1, 1)
+    if not shape or shape[class_dim] == 0:
+        raise ValueError(
+            f"prediction must be (N, C), (C,) or (N, C, d1, ...) with at least one class: {given}"
+        )
+    if not prediction.is_floating_point():
+        raise ValueError(f"prediction must hold floating-point logits: {given}")
+
+    index_shape = shape[:class_dim] + shape[class_dim + 1 :]
+    if target.shape == shape:
+        if not target.is_floating_point():
+            raise ValueError(f"a target shaped as prediction must hold floating-point probabilities: {given}")
+        if ignore_index >= 0:
+            raise ValueError(f"ignore_index {ignore_index} needs class indices, not probabilities: {given}")
+    elif target.shape != index_shape:
+        raise ValueError(
+            f"target must be {index_shape} (class indices) or {shape} (class probabilities): {given}"
+        )
+    elif target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
+        raise ValueError(f"class indices must be integers: {given}")
+
+    if weight is not None and weight.shape != (shape[class_dim],):
+        raise ValueError(
+            f"weight must be ({shape[class_dim]},), a number a class, not {tuple(weight.shape)}: {given}"
+        )

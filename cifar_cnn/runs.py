@@ -1,0 +1,64 @@
+"""The folders that runs leave: lightning_logs/version_N."""
+
+import os
+import re
+from pathlib import Path
+
+from cifar_cnn.errors import InputError
+
+RUNS = "lightning_logs"
+
+
+def run_folders(root: str | os.PathLike = RUNS) -> list[Path]:
+    """The folders of all runs under ``root``, oldest first."""
+    numbered = [(re.fullmatch(r"version_(\d+)", path.name), path) for path in Path(root).glob("version_*")]
+    return [path for _, path in sorted((int(match[1]), path) for match, path in numbered if match and path.is_dir())]
+
+
+def new_run_folder(root: str | os.PathLike = RUNS) -> Path:
+    """Make the next version_N. Runs that start at the same moment get one each: mkdir succeeds in one alone."""
+    while True:
+        existing = run_folders(root)
+        path = Path(root) / f"version_{int(existing[-1].name.split('_')[1]) + 1 if existing else 0}"
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise InputError(
+                f"cannot make the run's folder {path}: {error.strerror}; name a folder that can be written with "
+                "--trainer.default_root_dir"
+            ) from error
+        return path
+
+
+def run_of(checkpoint: str | os.PathLike) -> Path | None:
+    """The run folder that a checkpoint lies in, or None for one that was copied elsewhere."""
+    folder = Path(checkpoint).resolve().parent.parent
+    return folder if (folder / "config.yaml").is_file() and (folder / "checkpoints").is_dir() else None
+
+
+def find_checkpoint(name: str, root: str | os.PathLike = RUNS) -> Path:
+    """The checkpoint that is meant by ``name``.
+
+    Args:
+        name: ``best`` or ``last``: of the newest run that has one; a checkpoint file; or the folder of a run, whose
+            best is meant.
+        root: where the runs are.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name in ("best", "last"):
+        for run in reversed(run_folders(root)):
+            if (path := run / "checkpoints" / f"{name}.ckpt").is_file():
+                return path
+        raise InputError(f"no run in {root} has a checkpoint {name}.ckpt yet: train one with `cifar-cnn fit` first")
+    path = Path(name).expanduser()
+    if path.is_dir():
+        path = path / "checkpoints" / "best.ckpt"
+    if not path.is_file():
+        known = [os.path.relpath(file) for run in run_folders(root) for file in run.glob("checkpoints/*.ckpt")]
+        hint = f"the newest here: {', '.join(sorted(known[-2:]))}" if known else f"there are none in {root} either"
+        raise InputError(f"no checkpoint {path}; {hint}")
+    return path

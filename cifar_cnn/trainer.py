@@ -1,0 +1,40 @@
+"""Lightning's Trainer with the edges that a user would cut himself on taken off."""
+
+import warnings
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.utilities import rank_zero_info
+
+
+class Trainer(pl.Trainer):
+    """Lightning's Trainer, for the command line.
+
+    The limits are ``int | float``, in that order: Lightning's own order makes ``--trainer.limit_val_batches 1`` the
+    fraction 1.0, which is all batches.
+    """
+
+    def __init__(
+        self,
+        *,
+        limit_train_batches: int | float | None = None,
+        limit_val_batches: int | float | None = None,
+        limit_test_batches: int | float | None = None,
+        limit_predict_batches: int | float | None = None,
+        overfit_batches: int | float = 0.0,
+        val_check_interval: int | float | None = None,
+        **kwargs: Any,
+    ) -> None:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "You passed .*precision='16-mixed'.* AMP with fp16 is not supported on CPU")
+            super().__init__(
+                limit_train_batches=limit_train_batches,
+                limit_val_batches=limit_val_batches,
+                limit_test_batches=limit_test_batches,
+                limit_predict_batches=limit_predict_batches,
+                overfit_batches=overfit_batches,
+                val_check_interval=val_check_interval,
+                **kwargs,
+            )
+        if str(kwargs.get("precision")) in ("16", "16-mixed") and self.precision == "bf16-mixed":
+            rank_zero_info("Precision 16-mixed needs a GPU; on this CPU the run uses bf16-mixed.")
