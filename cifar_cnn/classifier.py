@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -108,7 +108,7 @@ class ImageClassifier(LightningModule):
         logits, value = logits.detach(), loss.detach()
         self.train_metrics.update(preds=logits, target=batch.labels, value=value, weight=len(batch.labels))
         # Logging takes longer than a small network's kernels; between its intervals nothing is logged or computed.
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             self.log("train/loss_step", value)
             self.log("train/accuracy_step", (logits.argmax(1) == batch.labels).float().mean())
             self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
@@ -163,7 +163,13 @@ class ImageClassifier(LightningModule):
         Raises:
             InputError: there is a schedule and the run has no known end.
         """
-        optimizer = self.make_optimizer(weight_decay_groups(self.backbone.parameters(), self.decay_bias_and_norm))
+        groups = weight_decay_groups(self.backbone.parameters(), self.decay_bias_and_norm)
+        if not groups or not groups[0]["params"]:
+            raise InputError(f"{type(self.backbone).__name__} has no parameters to train")
+        try:
+            optimizer = self.make_optimizer(groups)
+        except ValueError as error:  # what torch.optim raises for a negative learning rate and the like
+            raise InputError(f"model.optimizer: {error}") from error
         if self.make_schedule is None:
             return optimizer
         total_steps = self.trainer.estimated_stepping_batches
@@ -171,6 +177,19 @@ class ImageClassifier(LightningModule):
             raise InputError("a schedule needs the run's length: set --trainer.max_epochs or --trainer.max_steps")
         schedule = self.make_schedule(optimizer, int(total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load weights.
+
+        Raises:
+            InputError: they are those of another network.
+        """
+        try:
+            return super().load_state_dict(state_dict, strict, assign)
+        except RuntimeError as error:
+            backbone = type(self.backbone).__name__
+            detail = " ".join(str(error).split())[:300]
+            raise InputError(f"the checkpoint's weights do not fit this {backbone}: {detail}") from error
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave out hyper-parameters given in Python as objects: they could not be loaded with weights_only."""

@@ -1,39 +1,53 @@
 """The command line: LightningCLI with the defaults, links and error messages of this project."""
 
-import difflib
 import logging
 import os
 import re
 import sys
 import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import torch
-import yaml
-from jsonargparse import Namespace
+import lightning.pytorch as pl
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import cifar_cnn.backbones
 import cifar_cnn.losses
 import cifar_cnn.optim  # noqa: F401  (imported so that the command line knows the classes by their short names)
-from cifar_cnn.callbacks.checkpoint import RunCheckpoint
+from cifar_cnn.analysis import predict
+from cifar_cnn.analysis.trained import read_checkpoint
+from cifar_cnn.callbacks.checkpoint import BestCheckpoint, LastCheckpoint
 from cifar_cnn.callbacks.filter_images import FilterImages
 from cifar_cnn.callbacks.summary import RunSummary
 from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.cli_errors import COMMANDS, explain
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError
+from cifar_cnn.loggers import RunCSVLogger
 from cifar_cnn.runs import RUNS, find_checkpoint, new_run_folder, run_of
 from cifar_cnn.trainer import Trainer
 
 
 class Parser(LightningArgumentParser):
-    """Says what is wrong in one line, with the nearest valid choices."""
+    """Leaves it to the CLI to say what is wrong."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # An abbreviation is more often a misspelling: --trainer.max_epoch would pass for max_epochs.
+        super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
-        """Raise the message as an InputError."""
-        raise InputError(message) from ex
+        """Raise the message; CLI.parse_arguments puts it in plain words."""
+        raise ArgumentMessage(message) from ex
+
+
+class ArgumentMessage(ValueError):
+    """What jsonargparse says of a command line."""
 
 
 class CLI(LightningCLI):
@@ -41,7 +55,7 @@ class CLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Defaults, links and the callbacks of every run."""
-        parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
         parser.add_lightning_class_args(FilterImages, "filters")
         parser.add_argument(
             "--test_after_fit", type=bool, default=False, help="Test the best checkpoint at the end of fit."
@@ -52,25 +66,41 @@ class CLI(LightningCLI):
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
         """The Trainer's methods that are commands, and their arguments that are not options."""
-        skip = {"model", "train_dataloaders", "val_dataloaders", "dataloaders", "datamodule", "weights_only", "verbose"}
-        return {"fit": set(skip), "validate": set(skip), "test": set(skip)}
+        skip = {
+            "model",
+            "train_dataloaders",
+            "val_dataloaders",
+            "dataloaders",
+            "datamodule",
+            "weights_only",
+            "verbose",
+        }
+        return {command: set(skip) for command in COMMANDS}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, with what the checkpoint in question was trained with as the defaults of model and data."""
         assert isinstance(args, list)
         self.checkpoint: Path | None = None
+        self.new_folder: Path | None = None
+        self.first_step = 0  # of the optimizer, as the checkpoint counts them
         command = next((arg for arg in args if arg in self.subcommands()), None)
         name = _option(args, "--ckpt_path") or ("best" if command in ("test", "validate") else None)
         wants_help = {"-h", "--help", "--print_config"} & {arg.split("=")[0] for arg in args}
         if command and name and not wants_help:
             root = Path(_option(args, "--trainer.default_root_dir") or ".", RUNS)
             self.checkpoint = find_checkpoint(name, root)
-            trained_with = _hyper_parameters(self.checkpoint)
-            self._subcommand_parsers[command].set_defaults(trained_with)
+            self.content = read_checkpoint(self.checkpoint)
+            self._subcommand_parsers[command].set_defaults(_trained_with(self.content))
+            self.first_step = self.content["global_step"]
             run = run_of(self.checkpoint)
             if command == "fit" and run is not None and not {"-c", "--config"} & {arg.split("=")[0] for arg in args}:
                 args = [command, "--config", str(run / "config.yaml"), *args[args.index(command) + 1 :]]
-        super().parse_arguments(parser, args)
+        try:
+            super().parse_arguments(parser, args)
+        except ArgumentMessage as error:
+            known = self._subcommand_parsers.get(command or "fit", parser)
+            options = [action.dest for action in known._actions if action.dest != "help"]
+            raise InputError(explain(str(error), options, args)) from error
 
     def _parse_ckpt_path(self) -> None:
         # Lightning's own would let the checkpoint's values beat the command line's; parse_arguments has used them.
@@ -80,28 +110,63 @@ class CLI(LightningCLI):
         """Keep the checkpoint out of the saved config: a config says how to train, not what from."""
         self.config[self.subcommand]["ckpt_path"] = None
 
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+    def instantiate_classes(self) -> None:
+        """Instantiate, and refuse before anything is written a checkpoint that this run cannot go on from."""
+        if self.checkpoint and self.subcommand == "fit":
+            self._dump_config()
+            given = self.config_dump["model"]
+            for part in ("optimizer", "schedule"):
+                saved, asked = (_class_path(config, part) for config in (self.content["hyper_parameters"], given))
+                if saved != asked:
+                    raise InputError(
+                        f"{self.checkpoint} was trained with {part} {saved}, this run has {asked}: go on with the "
+                        "same one, or start a new run without --ckpt_path"
+                    )
+        super().instantiate_classes()
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer, with TensorBoard and CSV loggers on one run folder unless the config names others."""
         config = self._get(self.config_init, "trainer")
         self.summary = RunSummary()
+        if self.checkpoint:
+            self.model.load_state_dict(self.content["state_dict"])  # here already, while its failure loses nothing
         config["callbacks"] = [*(config["callbacks"] or []), self.summary]
-        if self.subcommand != "fit":
+        if self.subcommand == "fit":
+            config["callbacks"].append(LastCheckpoint())
+        else:
             self.save_config_callback = None
             config["logger"] = config["logger"] or False
-        elif config["logger"] in (None, True) and not config["fast_dev_run"]:
+        if self.subcommand == "fit" and config["logger"] in (None, True) and not config["fast_dev_run"]:
             folder = self._run_folder(Path(config["default_root_dir"] or ".", RUNS))
-            place = {"save_dir": str(folder.parent), "name": "", "version": folder.name}
-            config["logger"] = [TensorBoardLogger(**place), CSVLogger(**place)]
-        return super().instantiate_trainer(**kwargs)
+            root, version = str(folder.parent), folder.name
+            tensorboard = TensorBoardLogger(root, "", version, purge_step=self.first_step or None)
+            config["logger"] = [tensorboard, RunCSVLogger(folder, self.first_step)]
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (ValueError, MisconfigurationException) as error:  # Lightning's, for options that it cannot meet
+            self._drop_empty_folder()
+            raise InputError(f"trainer: {error}") from error
 
     def _run_folder(self, root: Path) -> Path:
         run = run_of(self.checkpoint) if self.checkpoint else None
         if run is not None:
             return run
-        # Processes that Lightning starts for further devices run this same line and must come to the same folder.
-        if "CIFAR_CNN_RUN" not in os.environ or int(os.environ.get("LOCAL_RANK", 0)) == 0:
-            os.environ["CIFAR_CNN_RUN"] = str(new_run_folder(root))
-        return Path(os.environ["CIFAR_CNN_RUN"])
+        if rank_zero_only.rank != 0:  # writes nothing; Lightning tells it the folder of process 0
+            return Path(root, "version_of_process_0")
+        self.new_folder = new_run_folder(root)
+        return self.new_folder
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        try:
+            super()._run_subcommand(subcommand)
+        except BaseException:
+            self._drop_empty_folder()
+            raise
+
+    def _drop_empty_folder(self) -> None:
+        if self.new_folder is not None:
+            with suppress(OSError):  # not empty: then it stays
+                self.new_folder.rmdir()
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         arguments = super()._prepare_subcommand_kwargs(subcommand)
@@ -110,42 +175,45 @@ class CLI(LightningCLI):
     def after_fit(self) -> None:
         """Test if that was asked for, and print the summary."""
         best = getattr(self.trainer.checkpoint_callback, "best_model_path", None)
-        test = bool(self._get(self.config, "test_after_fit") and best)
-        if test:
-            fitted = dict(self.trainer.callback_metrics)
+        if self._get(self.config, "test_after_fit") and best:
             self.trainer.test(self.model, self.datamodule, ckpt_path=best, weights_only=True, verbose=False)
             self.summary.print_test(self.trainer, self.model)
-            self.trainer.callback_metrics.update({**fitted, **self.trainer.callback_metrics})
-        self.summary.print_fit(self.trainer, self.model, test)
+        self.summary.print_fit(self.trainer, self.model)
+
+    def validate(self, **kwargs: Any) -> None:
+        """Validate a checkpoint."""
+        self._say(f"Validating {os.path.relpath(kwargs['ckpt_path'])}")
+        if not self.trainer.validate(verbose=False, **kwargs):
+            raise InputError("there are no validation images: data.val_size is 0")
+        metrics = self.trainer.callback_metrics
+        self._say(f"\nValidation  {metrics['val/accuracy']:.2%} accuracy, loss {metrics['val/loss']:.4f}")
 
     def test(self, **kwargs: Any) -> None:
         """Test a checkpoint; the summary prints the figures."""
-        print(f"Testing {os.path.relpath(kwargs['ckpt_path'])}")
+        self._say(f"Testing {os.path.relpath(kwargs['ckpt_path'])}")
         self.trainer.test(verbose=False, **kwargs)
         self.summary.print_test(self.trainer, self.model)
+
+    def _say(self, line: str) -> None:
+        if self.trainer.is_global_zero:
+            print(line)
+
+
+def _class_path(config: Mapping[str, Any], part: str) -> str | None:
+    value = config.get(part)
+    return value.get("class_path") if isinstance(value, Mapping) else value
 
 
 def _option(args: list[str], name: str) -> str | None:
     """The last value that ``args`` gives ``name``, as ``--name value`` or ``--name=value``."""
-    values = [value for arg, value in zip(args, args[1:], strict=False) if arg == name]
+    values = [value for arg, value in pairwise(args) if arg == name]
     values += [arg.split("=", 1)[1] for arg in args if arg.startswith(name + "=")]
     return values[-1] if values else None
 
 
-def _hyper_parameters(checkpoint: Path) -> dict[str, Any]:
-    """What a checkpoint's model and data were made of, as options of the command line.
-
-    Raises:
-        InputError: it is no checkpoint, a damaged one, or one with anything but plain data and tensors in it.
-    """
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        groups = {"model": content["hyper_parameters"], "data": content["datamodule_hyper_parameters"]}
-    except Exception as error:
-        raise InputError(
-            f"{checkpoint} is not a checkpoint of this project, or is damaged ({type(error).__name__}); nothing in it "
-            "was run"
-        ) from error
+def _trained_with(content: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint's model and data were made of, as options of the command line."""
+    groups = {"model": content["hyper_parameters"], "data": content["datamodule_hyper_parameters"]}
     return {
         f"{group}.{name}": value
         for group, values in groups.items()
@@ -154,44 +222,67 @@ def _hyper_parameters(checkpoint: Path) -> dict[str, Any]:
     }
 
 
-def _quiet() -> None:
-    """Keep back what the libraries say and the user can do nothing about."""
-    for message in (
-        r".*tensorboardX.*",
-        r".*LeafSpec.*",
-        r".*does not have many workers.*",
-        r".*The number of training batches .* is smaller than the logging interval.*",
-        r".*Experiment logs directory .* exists and is not empty.*",
-        r".*Checkpoint directory .* exists and is not empty.*",
-        r".*`isinstance\(treespec, LeafSpec\)`.*",
-        r".*is not of type `DataLoader`.*",
-    ):
-        warnings.filterwarnings("ignore", message)
-    unwanted = re.compile(r"Tip:|tensorboardX|litlogger|litmodels|limit_\w+_batches=1.0|Restor|Loaded model weights|💡")
-    for name in ("lightning.pytorch", "lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.rank_zero"):
-        logging.getLogger(name).addFilter(lambda record: not unwanted.search(record.getMessage()))
-    ours = logging.getLogger("cifar_cnn")
+# What the libraries say and the user can do nothing about.
+_UNWANTED_WARNINGS = (
+    r".*tensorboardX.*",
+    r".*LeafSpec.*",
+    r".*does not have many workers.*",
+    r".*The number of training batches .* is smaller than the logging interval.*",
+    r".*Experiment logs directory .* exists and is not empty.*",
+    r".*Checkpoint directory .* exists and is not empty.*",
+    r".*is not of type `DataLoader`.*",
+    r".*is already saved during checkpointing.*",
+    r".*callbacks used to create the checkpoint need to be provided.*",
+    r".*args parameter is intended to run from within Python.*",
+)
+_UNWANTED_LOGS = re.compile(
+    r"Tip:|tensorboardX|litlogger|litmodels|limit_\w+_batches=1.0|TPU|to estimate number of|Seed set|"
+    r"Restor(ing|ed) |Loaded model weights|stopped: `max_"
+)
+
+
+@contextmanager
+def _plain_output() -> Iterator[None]:
+    def wanted(record: logging.LogRecord) -> bool:
+        return not _UNWANTED_LOGS.search(record.getMessage())
+
+    names = ("pytorch", "pytorch.utilities.rank_zero", "fabric.utilities.rank_zero", "fabric.utilities.seed")
+    loggers = [logging.getLogger(f"lightning.{name}") for name in names]
+    ours, handler = logging.getLogger("cifar_cnn"), logging.StreamHandler()
     ours.setLevel(logging.INFO)
-    ours.addHandler(logging.StreamHandler())
+    ours.addHandler(handler)
+    for logger in loggers:
+        logger.addFilter(wanted)
+    with warnings.catch_warnings():
+        for message in _UNWANTED_WARNINGS:
+            warnings.filterwarnings("ignore", message)
+        try:
+            yield
+        finally:
+            ours.removeHandler(handler)
+            for logger in loggers:
+                logger.removeFilter(wanted)
 
 
 def run(args: list[str]) -> int:
     """Run a command line; returns the exit status, 2 for what the user has to mend."""
-    _quiet()
     try:
-        CLI(
-            ImageClassifier,
-            CIFAR10DataModule,
-            trainer_class=Trainer,
-            parser_class=Parser,
-            parser_kwargs={"prog": "cifar-cnn"},
-            save_config_kwargs={"overwrite": True},
-            seed_everything_default=0,
-            trainer_defaults={"num_sanity_val_steps": 0, "max_epochs": 10},
-            auto_configure_optimizers=False,
-            args=args,
-        )
-    except InputError as error:
+        with _plain_output():
+            if args and args[0] == "predict":
+                return predict.main(args[1:])
+            CLI(
+                ImageClassifier,
+                CIFAR10DataModule,
+                trainer_class=Trainer,
+                parser_class=Parser,
+                parser_kwargs={"prog": "cifar-cnn"},
+                save_config_kwargs={"overwrite": True},
+                seed_everything_default=0,
+                trainer_defaults={"num_sanity_val_steps": 0, "max_epochs": 10, "enable_model_summary": False},
+                auto_configure_optimizers=False,
+                args=args,
+            )
+    except (InputError, MisconfigurationException) as error:
         print(f"cifar-cnn: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0

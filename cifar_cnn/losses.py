@@ -141,9 +141,7 @@ def _check_tensors(prediction: Tensor, target: Tensor, weight: Tensor | None, ig
     given = f"prediction {shape} {prediction.dtype}, target {tuple(target.shape)} {target.dtype}"
     class_dim = min(len(shape) - 1, 1)
     if not shape or shape[class_dim] == 0:
-        raise ValueError(
-            f"prediction must be (N, C), (C,) or (N, C, d1, ...) with at least one class: {given}"
-        )
+        raise ValueError(f"prediction must be (N, C), (C,) or (N, C, d1, ...) with at least one class: {given}")
     if not prediction.is_floating_point():
         raise ValueError(f"prediction must hold floating-point logits: {given}")
 
@@ -154,13 +152,9 @@ def _check_tensors(prediction: Tensor, target: Tensor, weight: Tensor | None, ig
         if ignore_index >= 0:
             raise ValueError(f"ignore_index {ignore_index} needs class indices, not probabilities: {given}")
     elif target.shape != index_shape:
-        raise ValueError(
-            f"target must be {index_shape} (class indices) or {shape} (class probabilities): {given}"
-        )
+        raise ValueError(f"target must be {index_shape} (class indices) or {shape} (class probabilities): {given}")
     elif target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
         raise ValueError(f"class indices must be integers: {given}")
 
     if weight is not None and weight.shape != (shape[class_dim],):
-        raise ValueError(
-            f"weight must be ({shape[class_dim]},), a number a class, not {tuple(weight.shape)}: {given}"
-        )
+        raise ValueError(f"weight must be ({shape[class_dim]},), a number a class, not {tuple(weight.shape)}: {given}")

@@ -26,7 +26,9 @@ class Trainer(pl.Trainer):
         **kwargs: Any,
     ) -> None:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "You passed .*precision='16-mixed'.* AMP with fp16 is not supported on CPU")
+            warnings.filterwarnings(
+                "ignore", "You passed .*precision='16-mixed'.* AMP with fp16 is not supported on CPU"
+            )
             super().__init__(
                 limit_train_batches=limit_train_batches,
                 limit_val_batches=limit_val_batches,

@@ -9,7 +9,7 @@ import torchvision
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -47,14 +47,10 @@ def make_trainer(folder: Path, callback: FilterImages, **options: Any) -> Traine
     ]
     defaults: dict[str, Any] = {"logger": loggers, "max_epochs": 2, "enable_checkpointing": False}
     quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
-    return Trainer(
-        accelerator="cpu", default_root_dir=folder, callbacks=[callback], **quiet, **(defaults | options)
-    )
+    return Trainer(accelerator="cpu", default_root_dir=folder, callbacks=[callback], **quiet, **(defaults | options))
 
 
-def fit(
-    folder: Path, backbone: nn.Module, callback: FilterImages, *, channels: int = 3, **options: Any
-) -> Trainer:
+def fit(folder: Path, backbone: nn.Module, callback: FilterImages, *, channels: int = 3, **options: Any) -> Trainer:
     images = torch.randn(4 * BATCHES, channels, 8, 8)
     loader = DataLoader(TensorDataset(images), batch_size=4)
     trainer = make_trainer(folder, callback, **options)
@@ -103,15 +99,9 @@ def test_rgb_filters_show_their_colours() -> None:
     weight[0, 0] = 0.2  # red
     weight[1, 2] = 3.0  # blue, fifteen times stronger
     weight[2, 1] = -0.1  # as little green as can be
-    assert weights_seen(tile(weight, 0, 0), 5, 5) == pytest.approx(
-        np.broadcast_to([255, GREY, GREY], (5, 5, 3))
-    )
-    assert weights_seen(tile(weight, 0, 1), 5, 5) == pytest.approx(
-        np.broadcast_to([GREY, GREY, 255], (5, 5, 3))
-    )
-    assert weights_seen(tile(weight, 0, 2), 5, 5) == pytest.approx(
-        np.broadcast_to([GREY, 0, GREY], (5, 5, 3))
-    )
+    assert weights_seen(tile(weight, 0, 0), 5, 5) == pytest.approx(np.broadcast_to([255, GREY, GREY], (5, 5, 3)))
+    assert weights_seen(tile(weight, 0, 1), 5, 5) == pytest.approx(np.broadcast_to([GREY, GREY, 255], (5, 5, 3)))
+    assert weights_seen(tile(weight, 0, 2), 5, 5) == pytest.approx(np.broadcast_to([GREY, 0, GREY], (5, 5, 3)))
     assert weights_seen(tile(weight, 0, 3), 5, 5) == pytest.approx(np.full((5, 5, 3), GREY))
 
 
@@ -150,7 +140,7 @@ def test_an_outlier_leaves_the_other_weights_visible() -> None:
     weight = torch.full((8, 8, 3, 3), 0.1)
     weight[0, 0, 0, 0] = 5.0
     red, _, blue = weights_seen(tile(weight, 4, 4), 1, 1)[0, 0]
-    assert red > blue + 15
+    assert red > blue + 25
 
 
 def test_the_colour_bar_spans_the_weights() -> None:
@@ -174,9 +164,7 @@ def test_any_shape_and_value_is_drawn_within_the_figure(shape: tuple[int, ...], 
     weight = torch.randn(shape) if fill == "random" else torch.zeros(shape)
     if fill == "not finite":
         weight[0, 0], weight[0, 1:] = float("nan"), float("inf")
-    name = (
-        "backbone.stage_four.block_two.a_$very$_long_name_of_a_convolution.parametrizations.weight.original1"
-    )
+    name = "backbone.stage_four.block_two.a_$very$_long_name_of_a_convolution.parametrizations.weight.original1"
     picture = render(draw_filters(weight, f"{name}\nafter epoch 1"))
     border = np.concatenate([picture[[0, -1]].reshape(-1, 3), picture[:, [0, -1]].reshape(-1, 3)])
     assert (border == 255).all()
@@ -188,10 +176,9 @@ def test_any_shape_and_value_is_drawn_within_the_figure(shape: tuple[int, ...], 
 def test_floating_types_and_memory_formats(dtype: torch.dtype) -> None:
     weight = torch.linspace(-1, 1, 6 * 4 * 3 * 3).reshape(6, 4, 3, 3)
     changed = nn.Parameter(weight.to(dtype).to(memory_format=torch.channels_last))
-    difference = render(draw_filters(weight, "a layer")).astype(int) - render(
-        draw_filters(changed, "a layer")
-    )
-    assert np.abs(difference).max() <= 3
+    figures = draw_filters(weight, "a layer"), draw_filters(changed, "a layer")
+    expected, seen = (render(figure).astype(int) for figure in figures)
+    assert seen == pytest.approx(expected, abs=8)  # bfloat16 has 8 bits
 
 
 def test_max_filters_bounds_filters_and_input_channels() -> None:
@@ -225,19 +212,20 @@ def test_without_a_backbone_the_module_itself_is_searched() -> None:
 
 def test_pictures_are_written_at_start_and_end_and_show_the_weights(tmp_path: Path) -> None:
     backbone = two_convolutions()
-    before = backbone[0].weight.detach().clone()
+    start = {name: weight.detach().clone() for name, weight in backbone.named_parameters()}
     fit(tmp_path, backbone, FilterImages())
-    expected = ["epoch_000_first.png", "epoch_000_last.png", "epoch_002_first.png", "epoch_002_last.png"]
-    assert names(tmp_path) == expected
-    for name in expected:
-        assert pixels(tmp_path / "run" / "filters" / name).std() > 10  # not blank
+    end: dict[str, Tensor] = dict(backbone.named_parameters())
+    layers = {"first": ("0.weight", "10 x 3 x 3 x 3"), "last": ("3.weight", "12 x 10 x 3 x 3")}
+    states = {"000": (start, "before training, step 0"), "002": (end, f"after epoch 2, step {2 * BATCHES}")}
+    assert names(tmp_path) == [f"epoch_{epoch}_{place}.png" for epoch in states for place in layers]
 
-    for epoch, step, weight in (("000", 0, before), ("002", 2 * BATCHES, backbone[0].weight)):
-        when = f"after epoch {int(epoch)}" if step else "before training"
-        title = f"First convolution, 10 \N{MULTIPLICATION SIGN} 3 \N{MULTIPLICATION SIGN} 3 "
-        title += f"\N{MULTIPLICATION SIGN} 3: 0.weight\n{when}, step {step}"
-        written = pixels(tmp_path / "run" / "filters" / f"epoch_{epoch}_first.png")
-        assert (written == render(draw_filters(weight, title))).all()
+    for epoch, (weights, when) in states.items():
+        for place, (name, shape) in layers.items():
+            title = f"{place.capitalize()} convolution, {shape}: {name}\n{when}"
+            title = title.replace(" x ", " \N{MULTIPLICATION SIGN} ")
+            written = pixels(tmp_path / "run" / "filters" / f"epoch_{epoch}_{place}.png")
+            assert (written == render(draw_filters(weights[name], title))).all()
+            assert written.std() > 10  # not blank
 
 
 def test_tensorboard_gets_the_pictures_at_the_global_step(tmp_path: Path) -> None:
@@ -297,9 +285,7 @@ def test_a_network_without_convolutions_goes_on_and_says_so_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="cifar_cnn"):
-        trainer = fit(
-            tmp_path, nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), FilterImages(every_n_epochs=1)
-        )
+        trainer = fit(tmp_path, nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), FilterImages(every_n_epochs=1))
     assert trainer.global_step == 2 * BATCHES
     assert [record.message for record in caplog.records if record.name == "cifar_cnn"] == [
         "No filters to draw: Module has no convolution."
@@ -307,9 +293,7 @@ def test_a_network_without_convolutions_goes_on_and_says_so_once(
     assert names(tmp_path) == []
 
 
-def test_a_failing_disk_warns_once_and_training_goes_on(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_failing_disk_warns_once_and_training_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "filters").write_text("a file where the folder should be")
     trainer = fit(tmp_path, two_convolutions(), FilterImages(every_n_epochs=1))
@@ -319,9 +303,7 @@ def test_a_failing_disk_warns_once_and_training_goes_on(
     assert "filters" in warnings[0].message
 
 
-@pytest.mark.parametrize(
-    "options", [{"fast_dev_run": True}, {"logger": False}, {"barebones": True, "logger": None}]
-)
+@pytest.mark.parametrize("options", [{"fast_dev_run": True}, {"logger": False}, {"barebones": True, "logger": None}])
 def test_a_run_without_a_folder_gets_no_pictures(tmp_path: Path, options: dict[str, Any]) -> None:
     fit(tmp_path, two_convolutions(), FilterImages(every_n_epochs=1), **options)
     assert list(tmp_path.rglob("*.png")) == []
@@ -359,8 +341,8 @@ def test_drawing_does_not_change_training(tmp_path: Path) -> None:
         torch.manual_seed(0)
         backbone = two_convolutions()
         fit(tmp_path / str(enabled), backbone, FilterImages(every_n_epochs=1, enabled=enabled))
-        ends.append(backbone[0].weight.detach().clone())
-    assert torch.equal(*ends)
+        ends.append(backbone.state_dict())
+    torch.testing.assert_close(*ends, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("wrong", [{"every_n_epochs": -1}, {"max_filters": 0}])

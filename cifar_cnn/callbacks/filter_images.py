@@ -12,6 +12,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from torch import Tensor, nn
 
+from cifar_cnn.errors import InputError
+
 if TYPE_CHECKING:  # matplotlib takes a good part of a second to import, and only a drawing needs it
     from matplotlib.figure import Figure
 
@@ -27,8 +29,8 @@ class FilterImages(Callback):
     A picture is drawn before the first step, after every n-th epoch and at the end of the fit, into
     ``<trainer.log_dir>/filters/`` as ``epoch_005_first.png`` and ``epoch_005_last.png``, by the number of
     finished epochs (000: before training), and where a TensorBoardLogger is in use as ``filters/first`` and
-    ``filters/last`` at the global step. The convolutions are the 4-D parameters of ``pl_module.backbone``, or of
-    the module itself where it has no backbone, in the order of ``named_parameters()``.
+    ``filters/last`` at the global step. The convolutions are the 4-D parameters of ``pl_module.backbone``, or
+    of the module itself where it has no backbone, in the order of ``named_parameters()``.
 
     A run without a folder of its own (no logger, or ``fast_dev_run``) gets no pictures. A resumed run leaves
     the picture of the epoch it goes on from as it is. If pictures cannot be written, one warning says so and
@@ -43,9 +45,9 @@ class FilterImages(Callback):
     def __init__(self, every_n_epochs: int = 5, max_filters: int = 8, enabled: bool = True) -> None:
         super().__init__()
         if every_n_epochs < 0:
-            raise ValueError(f"every_n_epochs must be 0 or more, not {every_n_epochs}")
+            raise InputError(f"every_n_epochs must be 0 or more, not {every_n_epochs}")
         if max_filters < 1:
-            raise ValueError(f"max_filters must be 1 or more, not {max_filters}")
+            raise InputError(f"max_filters must be 1 or more, not {max_filters}")
         self.every_n_epochs = every_n_epochs
         self.max_filters = max_filters
         self.enabled = enabled
@@ -129,8 +131,8 @@ def draw_filters(weight: Tensor, title: str, max_filters: int = 8) -> "Figure":
 
     Filters over 3 input channels are drawn as RGB pictures: grey is 0, and each filter is scaled by its own
     largest weight, since a trained first layer has filters ten times fainter than others, which would be
-    plain grey. All others are drawn filter by input channel (a 1 × 1 convolution thus as one matrix), a colour
-    for each sign, on one scale, so that they can be compared. A weight that is not finite is black.
+    plain grey. All others are drawn filter by input channel (a 1 × 1 convolution thus as one matrix), a
+    colour for each sign, on one scale, so that they can be compared. A weight that is not finite is black.
 
     Args:
         weight: (filters, input channels, height, width), of any floating type and on any device.
@@ -210,9 +212,7 @@ def draw_filters(weight: Tensor, title: str, max_filters: int = 8) -> "Figure":
             axes.text(column, top, label, fontsize=TEXT_SIZE, ha="center", va="bottom")
     if not as_rgb:
         colours = ScalarMappable(Normalize(-float(scale), float(scale)), "coolwarm")
-        clipped = (
-            "both" if largest.max() > scale else "neither"
-        )  # arrows at the ends: weights beyond the scale
+        clipped = "both" if largest.max() > scale else "neither"  # arrows at the ends: weights beyond the scale
         bar = figure.colorbar(colours, ax=axes, shrink=0.8, aspect=15, fraction=0.06, extend=clipped)
         bar.set_label("weight", fontsize=TEXT_SIZE)
         bar.ax.tick_params(labelsize=TEXT_SIZE)

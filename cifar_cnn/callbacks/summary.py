@@ -9,7 +9,9 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
+from torch import nn
 
+from cifar_cnn.callbacks.checkpoint import BestCheckpoint
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.runs import run_of
 
@@ -22,13 +24,20 @@ class RunSummary(Callback):
 
     def __init__(self) -> None:
         super().__init__()
+        self._run: str | None = None
         self._fit_start = 0.0
         self._epoch_start = 0.0
         self._epoch_seconds: list[float] = []
         self._fit_seconds = 0.0
+        self._fit_metrics: dict[str, float] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
+        self._run = trainer.log_dir if trainer.loggers else None  # a broadcast: every process must ask
+        if trainer.is_global_zero:
+            backbone = getattr(pl_module, "backbone", pl_module)
+            where = f"; the run's folder is {os.path.relpath(self._run)}" if self._run else ""
+            print(f"Training {type(backbone).__name__}, {_count(backbone):,} parameters{where}")
         self._fit_start = self._epoch_start = time.perf_counter()
         self._epoch_seconds = []
 
@@ -44,12 +53,15 @@ class RunSummary(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""
         self._fit_seconds = time.perf_counter() - self._fit_start
+        self._fit_metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
 
     @rank_zero_only
     def print_test(self, trainer: Trainer, pl_module: ImageClassifier) -> None:
         """Print the accuracy of each class, and write test.json into the run that the checkpoint belongs to."""
         names = trainer.datamodule.class_names  # type: ignore[attr-defined]
-        result = {name.removeprefix("test/"): value.tolist() for name, value in pl_module.test_results.items()}
+        result: dict[str, Any] = {
+            name.removeprefix("test/"): value.tolist() for name, value in pl_module.test_results.items()
+        }
         result |= {"class_names": list(names), "images": sum(map(sum, result["confusion_matrix"]))}
         width = max(map(len, names))
         print("\nAccuracy on the test images")
@@ -64,37 +76,39 @@ class RunSummary(Callback):
             _write_json(run / "test.json", result)
 
     @rank_zero_only
-    def print_fit(self, trainer: Trainer, pl_module: ImageClassifier, tested: bool) -> None:
+    def print_fit(self, trainer: Trainer, pl_module: ImageClassifier) -> None:
         """Print what a fit, with or without a test after it, came to."""
-        metrics = trainer.callback_metrics
-        parameters = sum(p.numel() for p in pl_module.backbone.parameters())
         epochs = len(self._epoch_seconds)
         pace = f", {statistics.median(self._epoch_seconds):.1f} s an epoch" if epochs > 1 else ""
         where = trainer.strategy.root_device.type
         lines = {
-            "Trained": f"{type(pl_module.backbone).__name__}, {parameters:,} parameters, {epochs} "
+            "Trained": f"{type(pl_module.backbone).__name__}, {_count(pl_module.backbone):,} parameters, {epochs} "
             f"epoch{'s' * (epochs != 1)} in {self._fit_seconds:.0f} s{pace}, on {where}, precision {trainer.precision}"
         }
-        checkpoint = trainer.checkpoint_callback
+        checkpoint = next((each for each in trainer.callbacks if isinstance(each, BestCheckpoint)), None)
         best = getattr(checkpoint, "best_model_path", "")
         score = getattr(checkpoint, "best_model_score", None)
         if getattr(checkpoint, "monitor", None) == "val/accuracy" and score is not None:
             lines["Validation"] = f"{score.item():.2%} accuracy, of the best epoch"
-        elif "val/accuracy" in metrics:
-            lines["Validation"] = f"{metrics['val/accuracy'].item():.2%} accuracy"
+        elif "val/accuracy" in self._fit_metrics:
+            lines["Validation"] = f"{self._fit_metrics['val/accuracy']:.2%} accuracy, of the last epoch"
         else:
             lines["Validation"] = "none: all training images were trained on (data.val_size 0)"
-        if tested:
-            lines["Test"] = f"{metrics['test/accuracy'].item():.2%} accuracy, of the checkpoint below"
+        if pl_module.test_results:
+            lines["Test"] = f"{pl_module.test_results['test/accuracy'].item():.2%} accuracy, of the checkpoint below"
         elif best:
             lines["Test"] = "not yet: run  cifar-cnn test"
         if best:
             lines["Checkpoint"] = os.path.relpath(best)
-        if trainer.log_dir and (filters := Path(trainer.log_dir, "filters")).is_dir():
+        if self._run and (filters := Path(self._run, "filters")).is_dir():
             lines["Filters"] = os.path.relpath(filters)
         print()
         for name, text in lines.items():
             print(f"{name:<11} {text}")
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

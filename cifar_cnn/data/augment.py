@@ -131,5 +131,3 @@ class Augment:
     def values(self, images: Tensor, draws: Draws) -> Tensor:
         """Cutout: what blanks pixels, after normalisation, where 0 is the mean colour. Same shape out."""
         return cutout(images, draws.cutout, self.cutout) if self.cutout else images
-
-

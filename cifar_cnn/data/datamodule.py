@@ -38,7 +38,7 @@ class CIFAR10DataModule(LightningDataModule):
         val_size: int = 5000,
         split_seed: int = 0,
         seed: int | None = None,
-        augment: Augment = Augment(),
+        augment: Augment = Augment(),  # noqa: B008  (frozen)
         drop_last: bool = True,
     ) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class CIFAR10DataModule(LightningDataModule):
             images = self.augment.pixels(images, draws)
         dtype = torch.float32
         if self.trainer is not None and self.trainer.lightning_module is not None:
-            dtype = self.trainer.lightning_module.dtype
+            dtype = self.trainer.lightning_module.dtype  # type: ignore[assignment]
         images = normalize(images, *self._mean_std_on(images.device), dtype)
         if draws is not None:
             images = self.augment.values(images, draws)
@@ -150,8 +150,14 @@ class CIFAR10DataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must know to see new images as the training saw its own."""
+        assert self._train is not None
         mean, std = self.mean_std
-        return {"class_names": list(self.class_names), "mean": list(mean), "std": list(std)}
+        return {
+            "class_names": list(self.class_names),
+            "image_size": self._train.images.shape[-1],
+            "mean": list(mean),
+            "std": list(std),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the normalisation of a checkpoint.

@@ -166,11 +166,9 @@ class ImageFolder(Source):
     """
 
     FORMAT = 1  # of the cache file; another number makes older ones be decoded again
-    SUFFIXES = frozenset(".jpg .jpeg .png .bmp .gif .webp .ppm .pgm .tif .tiff".split())
+    SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"))
 
-    def __init__(
-        self, root: str | os.PathLike, image_size: int = 32, cache: str | os.PathLike | None = None
-    ) -> None:
+    def __init__(self, root: str | os.PathLike, image_size: int = 32, cache: str | os.PathLike | None = None) -> None:
         self.root = Path(root).expanduser()
         self.image_size = image_size
         self.cache = Path(cache).expanduser() if cache is not None else None
@@ -301,7 +299,9 @@ def _decode_all(paths: list[Path], size: int, name: str) -> Tensor:
         broken = [path for path in progress if path is not None]
     if broken:
         listed = ", ".join(map(str, broken[:5])) + (f" and {len(broken) - 5} more" if len(broken) > 5 else "")
-        raise InputError(f"{len(broken)} of {len(paths)} files cannot be read as images: {listed}; repair or remove them")
+        raise InputError(
+            f"{len(broken)} of {len(paths)} files cannot be read as images: {listed}; repair or remove them"
+        )
     return images
 
 
@@ -310,7 +310,7 @@ def _read_cache(path: Path, fingerprint: str) -> Tensor | None:
         with np.load(path, allow_pickle=False) as cache:
             if str(cache["fingerprint"]) == fingerprint:
                 return torch.from_numpy(cache["images"])
-    except Exception:  # noqa: S110  missing, cut short, of another version: whatever is wrong, decode again
+    except Exception:  # missing, cut short, of another version: whatever is wrong, decode again
         pass
     return None
 
@@ -363,7 +363,18 @@ class Shapes(Source):
     @property
     def class_names(self) -> tuple[str, ...]:
         """The ten shapes."""
-        return ("disc", "square", "triangle", "ring", "frame", "plus", "star", "crescent", "stripes", "checkers")
+        return (
+            "disc",
+            "square",
+            "triangle",
+            "ring",
+            "frame",
+            "plus",
+            "star",
+            "crescent",
+            "stripes",
+            "checkers",
+        )
 
     def load(self, split: Split) -> ImageSet:
         """Draw the images; (N, 3, image_size, image_size)."""

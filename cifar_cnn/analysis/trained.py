@@ -1,0 +1,81 @@
+"""A trained network as a checkpoint holds it: weights, classes, image size and normalisation."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.cli import instantiate_module
+from torch import Tensor
+
+from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.data.augment import normalize
+from cifar_cnn.data.datamodule import CIFAR10DataModule
+from cifar_cnn.errors import InputError
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network ready for use.
+
+    Attributes:
+        classifier: in eval mode, on ``device``.
+        class_names: in the order of the logits.
+        image_size: pixels a side that it was trained on.
+        mean: per channel, of the images in [0, 1].
+        std: likewise.
+    """
+
+    classifier: ImageClassifier
+    class_names: tuple[str, ...]
+    image_size: int
+    mean: Tensor
+    std: Tensor
+
+    @torch.inference_mode()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """From uint8 images (N, 3, image_size, image_size) to probabilities (N, num_classes), on the CPU."""
+        device = self.classifier.device
+        pixels = normalize(images.to(device), self.mean.to(device), self.std.to(device))
+        return self.classifier(pixels).softmax(1).cpu()
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint of this project without running anything that is in it.
+
+    Raises:
+        InputError: it is damaged, not of this project, or holds anything but plain data and tensors.
+    """
+    keys = {"state_dict", "hyper_parameters", "datamodule_hyper_parameters", CIFAR10DataModule.__qualname__}
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        if missing := keys - content.keys():
+            raise KeyError(", ".join(sorted(missing)))
+    except Exception as error:  # a damaged file can fail in a hundred ways
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else type(error).__name__
+        raise InputError(
+            f"{path} is not a checkpoint of this project, or is damaged ({reason}); nothing in it was run"
+        ) from error
+    return content
+
+
+def load_trained(path: Path) -> Trained:
+    """Load a checkpoint, on the GPU if there is one.
+
+    Raises:
+        InputError: see :func:`read_checkpoint`.
+    """
+    content = read_checkpoint(path)
+    config = {k: v for k, v in content["hyper_parameters"].items() if not k.startswith("_")}
+    classifier: ImageClassifier = instantiate_module(ImageClassifier, config)
+    classifier.load_state_dict(content["state_dict"])
+    classifier.setup("predict")
+    classifier.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    data = content[CIFAR10DataModule.__qualname__]
+    return Trained(
+        classifier,
+        tuple(data["class_names"]),
+        data["image_size"],
+        torch.tensor(data["mean"]),
+        torch.tensor(data["std"]),
+    )

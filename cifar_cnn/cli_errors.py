@@ -1,0 +1,127 @@
+"""From jsonargparse's messages to one line that names the nearest valid choices."""
+
+import builtins
+import difflib
+import inspect
+import re
+import sys
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+import yaml
+from torch import nn
+
+from cifar_cnn import backbones, data, losses, optim
+
+COMMANDS = ("fit", "validate", "test")
+
+# What a class_path is likely to have meant, by the option that takes it.
+_CLASSES: dict[str, list[type]] = {
+    "model.backbone": [backbones.SimpleCNN, backbones.ResNet18],
+    "model.loss": [losses.CrossEntropyLoss, nn.CrossEntropyLoss],
+    "model.optimizer": [value for value in vars(torch.optim).values() if isinstance(value, type)],
+    "model.schedule": [optim.PiecewiseLinear, optim.WarmupCosine, torch.optim.lr_scheduler.CosineAnnealingLR],
+    "data.source": [data.CIFAR10, data.ImageFolder, data.Shapes],
+}
+_ANY_CLASS = {
+    "model.backbone": ", or any torch.nn.Module by its import path, such as torchvision.models.resnet18",
+    "model.loss": ", or any torch.nn.Module by its import path",
+}
+
+
+def explain(message: str, options: Iterable[str], args: list[str]) -> str:
+    """Say what is wrong with a command line.
+
+    Args:
+        message: jsonargparse's.
+        options: all options of the command, such as ``trainer.max_epochs``.
+        args: the command line.
+    """
+    options = list(options)
+    message = " ".join(message.split())
+    match = re.search(r'Parser key "([^"]+)"', message)
+    key = match[1] if match else ""
+
+    if "subcommand" in message and (match := re.search(r"invalid choice: '([^']*)'", message)):
+        return f"unknown command {match[1]!r}; {_nearest(match[1], COMMANDS)}"
+    if 'expected "subcommand"' in message:
+        return f"give a command: {', '.join(COMMANDS)} or predict; `cifar-cnn --help` says more"
+    if match := re.search(r"File does not exist: '([^']*)'", message):
+        configs = sorted(map(str, Path("configs").glob("*.yaml")))
+        wanted = str(Path("configs", Path(match[1]).name))
+        return (
+            f"no config file {match[1]}; {_nearest(wanted, configs) if configs else 'there is no folder configs here'}"
+        )
+    if match := re.search(r"unrecognized arguments: (\S+)", message):
+        name = match[1].split("=")[0]
+        if not name.startswith("-"):
+            return f"unexpected argument {name!r}: options start with --, and a config is given with --config"
+        return f"unknown option {name}; {_nearest(name, ['--' + option for option in options])}"
+    if match := re.search(r"does not accept option '([^']+)'", message):
+        return f"unknown option {match[1]}; {_nearest(match[1], options)}"
+    if match := re.search(r"Option '([^']+)' is not accepted", message):
+        known = [f"{key}.{name}" for cls in _CLASSES.get(key, []) for name in inspect.signature(cls).parameters]
+        return f"unknown option {key}.{match[1]}; {_nearest(f'{key}.{match[1]}', known)}"
+    if match := re.search(r"following arguments are required: (\S+)", message):
+        return _required(match[1], key, options, args)
+    if match := re.search(r"(?:dot import path string: |given class_path ')([\w.]+)", message):
+        return f"{key}: there is no {match[1]!r}; {_nearest_class(match[1], key)}"
+    if match := re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", message):
+        return f"{key}: {match[1]} is not a {match[2]}; {_nearest_class(match[1], key)}"
+    if match := re.search(r"Expected a typing.Literal\[(.*?)\]. Got value: (.*)", message):
+        inner = re.findall(r'Parser key "([^"]+)"', message)
+        choices = match[1].replace("'", "")
+        return f"{'.'.join(dict.fromkeys(inner))}: {match[2]!r} is not one of {choices}"
+    if match := re.search(r"Given value: (.*?)(?: - |$)", message):
+        types = dict.fromkeys(re.findall(r"Expected an? <class '(\w+)'>", message))
+        kinds = [name for name in types if name != "NoneType" and hasattr(builtins, name)]
+        return f"{key}: {match[1]!r} is not " + (f"of type {' or '.join(kinds)}" if kinds else "valid here")
+    if "Problems parsing config" in message:
+        return f"a config is not valid YAML: {message.split(':', 1)[1].strip()}"
+    if match := re.search(r"Unexpected config: (.*)", message):
+        return f"a config must hold sections such as model: and data:, not {match[1]!r}"
+    return message
+
+
+def _required(name: str, key: str, options: list[str], args: list[str]) -> str:
+    if key:
+        return f"{key} needs {key}.{name}: give it with --{key}.{name}"
+    # A misspelt section hides what it holds, so that the network seems to be missing.
+    for path in (value for arg, value in pairwise(args) if arg in ("-c", "--config")):
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        for option in _keys(content if isinstance(content, dict) else {}):
+            if not any(f"{known}.".startswith(f"{option}.") for known in options):
+                prefixes = {".".join(known.split(".")[: option.count(".") + 1]) for known in options}
+                return f"unknown option {option} in {path}; {_nearest(option, prefixes)}"
+    return (
+        f"{name.split('.', 1)[-1]} is missing: give a --config, such as configs/quickstart.yaml, or "
+        "--model.backbone SimpleCNN"
+    )
+
+
+def _keys(config: dict, prefix: str = "") -> list[str]:
+    keys = []
+    for name, value in config.items():
+        keys.append(f"{prefix}{name}")
+        if isinstance(value, dict) and "class_path" not in value:
+            keys += _keys(value, f"{prefix}{name}.")
+    return keys
+
+
+def _nearest(name: str, choices: Iterable[str]) -> str:
+    choices = sorted(set(choices))
+    found = difflib.get_close_matches(name, choices, n=3, cutoff=0.6) or (choices if len(choices) <= 12 else [])
+    return f"nearest: {', '.join(found)}" if found else "`cifar-cnn fit --help` lists all"
+
+
+def _nearest_class(path: str, key: str) -> str:
+    module, _, name = path.rpartition(".")
+    names = [cls.__name__ for cls in _CLASSES.get(key, [])]
+    if module:
+        if module not in sys.modules:  # jsonargparse has tried to import it
+            return f"there is no module {module!r} to import it from"
+        found = difflib.get_close_matches(name, dir(sys.modules[module]), n=3, cutoff=0.7)
+        names = [f"{module}.{other}" for other in found if other != name] or names
+    return _nearest(path, names) + _ANY_CLASS.get(key, "")

@@ -1,0 +1,54 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cifar_cnn.data import ImageSet
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+
+# A few hundred drawn images: enough for a command to go through all it does.
+SMALL = [
+    *("--data.source", "Shapes", "--data.source.train_size", "300", "--data.source.test_size", "50"),
+    *("--data.val_size", "40", "--data.batch_size", "32", "--trainer.enable_progress_bar", "false"),
+]
+
+
+@pytest.fixture(autouse=True)
+def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Runs write under the current folder: none of them may write into the project."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def make_images() -> Callable[..., ImageSet]:
+    def make(n: int, size: int = 8, classes: int = 10) -> ImageSet:
+        generator = torch.Generator().manual_seed(n)
+        images = torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8, generator=generator)
+        return ImageSet(images, torch.arange(n) % classes, tuple(f"class {i}" for i in range(classes)))
+
+    return make
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path) -> Path:
+    """Two classes, told apart by their colour, as images of several formats and sizes."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "images"
+    formats = (("png", (40, 32)), ("jpg", (32, 32)), ("bmp", (20, 60)), ("gif", (33, 31)), ("webp", (64, 64)))
+    for split, copies in (("train", 4), ("test", 2)):
+        for name, red in (("blue thing", 0), ("röt", 255)):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for copy in range(copies):
+                for suffix, (width, height) in formats:
+                    pixels = rng.integers(0, 40, (height, width, 3), dtype=np.uint8)
+                    pixels[..., 0] = abs(red - pixels[..., 0].astype(int))
+                    Image.fromarray(pixels).save(folder / f"{copy}.{suffix}")
+    return root

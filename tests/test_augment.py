@@ -1,0 +1,87 @@
+import pytest
+import torch
+from torch import Tensor
+from torchvision.transforms import functional as per_image
+
+from cifar_cnn.data.augment import Augment, PaddingMode, crop, cutout, draw, flip, normalize
+from cifar_cnn.errors import InputError
+
+N, SIZE = 64, 12
+TORCHVISION_MODE = {"reflect": "reflect", "zeros": "constant", "replicate": "edge"}
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.randint(0, 256, (N, 3, SIZE, SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def test_flip_mirrors_exactly_the_chosen_images(images: Tensor) -> None:
+    mirrored = torch.arange(N) % 3 == 0
+    expected = [per_image.hflip(image) if chosen else image for image, chosen in zip(images, mirrored, strict=True)]
+    assert torch.equal(flip(images, mirrored), torch.stack(expected))
+
+
+@pytest.mark.parametrize("mode", TORCHVISION_MODE)
+@pytest.mark.parametrize("padding", [1, 4])
+def test_crop_equals_pad_and_crop_of_each_image(images: Tensor, mode: PaddingMode, padding: int) -> None:
+    draws = draw(N, torch.Generator().manual_seed(2))
+    expected = []
+    for image, (down, across) in zip(images, draws.offset.tolist(), strict=True):
+        top, left = (int(place * (2 * padding + 1)) for place in (down, across))
+        padded = per_image.pad(image, [padding] * 4, padding_mode=TORCHVISION_MODE[mode])
+        expected.append(per_image.crop(padded, top, left, SIZE, SIZE))
+    assert torch.equal(crop(images, draws.offset, padding, mode), torch.stack(expected))
+
+
+def test_crop_reaches_every_place_equally_often() -> None:
+    # One white pixel in the middle: where it comes to lie is the offset.
+    images = torch.zeros(9000, 1, 5, 5, dtype=torch.uint8)
+    images[:, :, 2, 2] = 1
+    cropped = crop(images, draw(9000, torch.Generator().manual_seed(3)).offset, 1, "zeros")
+    counts = cropped.sum((0, 1))[1:4, 1:4]
+    assert counts.sum() == 9000
+    assert counts.min() > 850
+    assert counts.max() < 1150
+
+
+def test_reflection_needs_images_wider_than_the_padding() -> None:
+    with pytest.raises(InputError, match="reflect padding of 4 needs images of over 4 pixels; they have 4"):
+        crop(torch.zeros(1, 3, 4, 4), torch.zeros(1, 2), 4)
+
+
+@pytest.mark.parametrize("size", [1, 4, 5])
+def test_cutout_blanks_the_square_and_nothing_else(images: Tensor, size: int) -> None:
+    draws = draw(N, torch.Generator().manual_seed(4))
+    expected = images.clone()
+    for image, (down, across) in zip(expected, draws.cutout.tolist(), strict=True):
+        top, left = (int(place * SIZE) - size // 2 for place in (down, across))
+        image[:, max(top, 0) : max(top + size, 0), max(left, 0) : max(left + size, 0)] = 0
+    assert torch.equal(cutout(images, draws.cutout, size), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_normalize_equals_torchvision_on_each_image(images: Tensor, dtype: torch.dtype) -> None:
+    mean, std = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+    expected = torch.stack([per_image.normalize(image.float() / 255, list(mean), list(std)) for image in images])
+    result = normalize(images, torch.tensor(mean), torch.tensor(std), dtype)
+    assert result.dtype == dtype
+    torch.testing.assert_close(result, expected.to(dtype), rtol=1e-2 if dtype == torch.bfloat16 else 1e-5, atol=2e-6)
+
+
+def test_draws_do_not_depend_on_what_is_done_with_them(images: Tensor) -> None:
+    first, second = (draw(N, torch.Generator().manual_seed(5)) for _ in range(2))
+    plain, both = Augment(flip=True), Augment(flip=True, crop=4, cutout=4)
+    both.values(both.pixels(images, first), first)
+    assert torch.equal(plain.pixels(images, first), plain.pixels(images, second))
+    assert 20 < first.mirrored.sum() < 44
+
+
+def test_no_augmentation_changes_nothing(images: Tensor) -> None:
+    draws = draw(N, torch.Generator())
+    none = Augment()
+    assert torch.equal(none.values(none.pixels(images, draws), draws), images)
+
+
+def test_negative_sizes_are_refused() -> None:
+    with pytest.raises(InputError, match="0 or more"):
+        Augment(crop=-1)

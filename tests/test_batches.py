@@ -1,0 +1,98 @@
+from collections.abc import Callable
+from itertools import chain
+
+import pytest
+import torch
+from torch import Tensor
+
+from cifar_cnn.data import ImageSet
+from cifar_cnn.data.batches import Batch, EvalBatches, TrainBatches
+
+MakeImages = Callable[..., ImageSet]
+
+
+def rows(batch: Batch) -> list[tuple]:
+    """What each image of a training batch is and what chance does to it."""
+    assert batch.draws is not None
+    values: list[Tensor] = [batch.images.flatten(1), batch.labels[:, None], batch.draws.mirrored[:, None]]
+    values += [batch.draws.offset, batch.draws.cutout]
+    return [tuple(row) for row in torch.cat([value.double() for value in values], 1).tolist()]
+
+
+def test_an_epoch_has_every_image_once_in_an_order_of_its_own(make_images: MakeImages) -> None:
+    image_set = make_images(50)
+    epochs = []
+    for epoch in (0, 1):
+        batches = TrainBatches(image_set, 8, seed=0, epoch=lambda epoch=epoch: epoch, drop_last=False)
+        epochs.append(torch.cat([batch.images for batch in batches]))
+        assert len(batches) == 7
+    for images in epochs:
+        assert sorted(map(tuple, images.flatten(1).tolist())) == sorted(
+            map(tuple, image_set.images.flatten(1).tolist())
+        )
+    assert not torch.equal(*epochs)
+
+
+def test_order_and_augmentation_depend_on_seed_epoch_and_step_alone(make_images: MakeImages) -> None:
+    def epoch(seed: int, number: int) -> list[list[tuple]]:
+        return [rows(batch) for batch in TrainBatches(make_images(50), 8, seed, epoch=lambda: number)]
+
+    torch.manual_seed(1)
+    first = epoch(0, 3)
+    torch.manual_seed(2)
+    torch.rand(100)
+    assert epoch(0, 3) == first
+    assert epoch(0, 4) != first
+    assert epoch(1, 3) != first
+    assert epoch(1, 2) != first
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+@pytest.mark.parametrize("drop_last", [True, False])
+def test_processes_see_together_what_one_would(make_images: MakeImages, world_size: int, drop_last: bool) -> None:
+    def epoch(batch_size: int, rank: int = 0, world: int = 1) -> list[list[tuple]]:
+        batches = TrainBatches(make_images(50), batch_size, 0, lambda: 0, drop_last, rank, world)
+        return [rows(batch) for batch in batches]
+
+    alone = epoch(16)
+    shares = [epoch(16 // world_size, rank, world_size) for rank in range(world_size)]
+    assert [sorted(chain(*step)) for step in zip(*shares, strict=True)] == [sorted(step) for step in alone]
+
+
+def test_fewer_images_than_a_batch_are_one_batch(make_images: MakeImages) -> None:
+    batches = TrainBatches(make_images(10), 64, 0, lambda: 0)
+    assert [len(batch.labels) for batch in batches] == [10]
+
+
+@pytest.mark.parametrize("stop", [0, 1, 3, 6])
+def test_going_on_in_mid_epoch_gives_the_rest(make_images: MakeImages, stop: int) -> None:
+    def batches() -> TrainBatches:
+        return TrainBatches(make_images(50), 8, 0, epoch=lambda: 2)
+
+    whole = [rows(batch) for batch in batches()]
+    interrupted = batches()
+    iterator = iter(interrupted)
+    for _ in range(stop):
+        next(iterator)
+    resumed = batches()
+    resumed.load_state_dict(interrupted.state_dict())
+    assert [rows(batch) for batch in resumed] == (whole[stop:] if stop else whole)
+    # The epochs after the resumed one are whole.
+    assert [rows(batch) for batch in resumed] == whole
+
+
+def test_a_position_in_another_epoch_is_forgotten(make_images: MakeImages) -> None:
+    batches = TrainBatches(make_images(50), 8, 0, epoch=lambda: 3)
+    batches.load_state_dict({"epoch": 2, "step": 4})
+    assert len(list(batches)) == 6
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_evaluation_sees_every_image_once_in_equally_many_steps(make_images: MakeImages, world_size: int) -> None:
+    image_set = make_images(37)
+    shares = [list(EvalBatches(image_set, 6, rank, world_size)) for rank in range(world_size)]
+    assert {len(share) for share in shares} == {len(EvalBatches(image_set, 6, 0, world_size))}
+    images = torch.cat([batch.images for share in shares for batch in share])
+    assert sorted(map(tuple, images.flatten(1).tolist())) == sorted(map(tuple, image_set.images.flatten(1).tolist()))
+    if world_size == 1:
+        assert torch.equal(images, image_set.images)
