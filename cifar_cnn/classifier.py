@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from torchmetrics import MeanMetric, Metric, MetricCollection
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from cifar_cnn.data.batches import Batch
@@ -64,8 +64,9 @@ class ImageClassifier(LightningModule):
             # validate_args reads the values of every batch, which makes a GPU wait. Compute groups would merge metrics
             # whose counts are equal after one batch, as top-1 and top-5 can be.
             accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
-            loss = MeanMetric(nan_strategy="disable")
-            return MetricCollection({"loss": loss, "accuracy": accuracy, **more}, prefix=prefix, compute_groups=False)
+            return MetricCollection(
+                {"loss": MeanLoss(), "accuracy": accuracy, **more}, prefix=prefix, compute_groups=False
+            )
 
         def top5() -> Metric:
             return MulticlassAccuracy(num_classes, min(5, num_classes), "micro", validate_args=False)
@@ -193,9 +194,35 @@ class ImageClassifier(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave out hyper-parameters given in Python as objects: they could not be loaded with weights_only."""
-        parameters = checkpoint.get(self.CHECKPOINT_HYPER_PARAMS_KEY, {})
-        for name in [name for name, value in parameters.items() if not _is_plain(value)]:
-            del parameters[name]
+        for key in (self.CHECKPOINT_HYPER_PARAMS_KEY, LightningDataModule.CHECKPOINT_HYPER_PARAMS_KEY):
+            if key in checkpoint:
+                checkpoint[key] = {name: value for name, value in checkpoint[key].items() if _is_plain(value)}
+
+
+class MeanLoss(Metric):
+    """Mean of batch means, each weighted by the images in its batch.
+
+    In place of torchmetrics' MeanMetric, which either looks for NaN in every batch, so that a GPU has to wait, or
+    (``nan_strategy="disable"``, torchmetrics 1.9) forgets the weights. A NaN is kept, to be seen.
+    """
+
+    full_state_update = False
+    sum: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("sum", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, value: Tensor, weight: int) -> None:
+        """Count a batch of ``weight`` images whose mean loss is ``value``, a scalar."""
+        self.sum += value * weight
+        self.count += weight
+
+    def compute(self) -> Tensor:
+        """The mean; NaN before the first batch."""
+        return self.sum / self.count
 
 
 def _is_plain(value: Any) -> bool:

@@ -1,0 +1,192 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cifar_cnn.backbones import SimpleCNN
+from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.data import CIFAR10DataModule, Shapes
+from cifar_cnn.errors import InputError
+from cifar_cnn.losses import CrossEntropyLoss
+from cifar_cnn.optim import WarmupCosine
+
+
+def quiet_trainer(**arguments: Any) -> Trainer:
+    defaults: dict[str, Any] = {
+        "max_epochs": 2,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    return Trainer(**{**defaults, **arguments})
+
+
+def data(**arguments: Any) -> CIFAR10DataModule:
+    return CIFAR10DataModule(Shapes(300, 70), **{"batch_size": 32, "val_size": 60, "eval_batch_size": 33, **arguments})
+
+
+def small(**arguments: Any) -> ImageClassifier:
+    torch.manual_seed(0)
+    return ImageClassifier(SimpleCNN((4, 8, 16), batch_norm=True), **arguments)
+
+
+def all_logits(model: ImageClassifier, module: CIFAR10DataModule, batches: Any) -> tuple[Tensor, Tensor]:
+    model.eval()
+    with torch.no_grad():
+        seen = [module.on_after_batch_transfer(batch, 0) for batch in batches]
+        return torch.cat([model(batch.images) for batch in seen]), torch.cat([batch.labels for batch in seen])
+
+
+def test_metrics_are_exact_over_uneven_batches() -> None:
+    model, module = small(), data()
+    trainer = quiet_trainer()
+    trainer.fit(model, module)
+    trainer.validate(model, module, verbose=False)
+    logits, labels = all_logits(model, module, module.val_dataloader())
+    assert len(labels) == 60
+    metrics = trainer.callback_metrics
+    torch.testing.assert_close(metrics["val/loss"], functional.cross_entropy(logits, labels))
+    torch.testing.assert_close(metrics["val/accuracy"], (logits.argmax(1) == labels).float().mean())
+
+    trainer.test(model, module, verbose=False)
+    logits, labels = all_logits(model, module, module.test_dataloader())
+    assert len(labels) == 70
+    predicted = logits.argmax(1)
+    results = model.test_results
+    top5 = (logits.topk(5).indices == labels[:, None]).any(1).float().mean()
+    torch.testing.assert_close(results["test/loss"], functional.cross_entropy(logits, labels))
+    torch.testing.assert_close(results["test/accuracy"], (predicted == labels).float().mean())
+    torch.testing.assert_close(results["test/accuracy_top5"], top5)
+    for label in range(10):
+        chosen = predicted[labels == label]
+        assert results["test/accuracy_per_class"][label] == pytest.approx((chosen == label).float().mean().item())
+        assert results["test/confusion_matrix"][label].tolist() == chosen.bincount(minlength=10).tolist()
+
+
+def test_training_metrics_are_those_of_the_epochs_batches() -> None:
+    class Recorded(ImageClassifier):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            loss = super().training_step(batch, batch_idx)
+            losses.append(loss.detach() * len(batch.labels))
+            sizes.append(len(batch.labels))
+            return loss
+
+    losses: list[Tensor] = []
+    sizes: list[int] = []
+    trainer = quiet_trainer(max_epochs=1)
+    trainer.fit(Recorded(SimpleCNN((4, 8, 16))), data(drop_last=False))
+    assert sum(sizes) == 240
+    assert len(set(sizes)) == 2
+    torch.testing.assert_close(trainer.callback_metrics["train/loss"], torch.stack(losses).sum() / 240)
+
+
+def test_the_schedule_knows_the_runs_length() -> None:
+    model = small(schedule=WarmupCosine)
+    trainer = quiet_trainer(max_epochs=3)
+    trainer.fit(model, data())
+    assert trainer.global_step == 3 * (240 // 32)
+    assert trainer.lr_scheduler_configs[0].scheduler.total_steps == trainer.global_step  # type: ignore[attr-defined]
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
+
+
+def test_a_schedule_over_an_endless_run_is_refused() -> None:
+    with pytest.raises(InputError, match="a schedule needs the run's length"):
+        quiet_trainer(max_epochs=-1, max_time="00:00:01:00").fit(small(schedule=WarmupCosine), data())
+
+
+def test_any_loss_of_logits_and_target_is_used() -> None:
+    runs = []
+    for loss in (nn.CrossEntropyLoss(label_smoothing=0.1), CrossEntropyLoss(label_smoothing=0.1)):
+        trainer = quiet_trainer()
+        trainer.fit(small(loss=loss), data())
+        runs.append(trainer.callback_metrics["train/loss"])
+    torch.testing.assert_close(*runs)
+
+
+def test_any_module_of_another_library_is_a_backbone() -> None:
+    from torchvision.models import mobilenet_v3_small
+
+    trainer = quiet_trainer(max_epochs=1)
+    trainer.fit(ImageClassifier(mobilenet_v3_small(num_classes=10)), data())
+    assert trainer.callback_metrics["train/loss"].isfinite()
+
+
+@pytest.mark.parametrize("outputs", [9, 11])
+def test_logits_for_other_classes_are_refused_with_the_shapes(outputs: int) -> None:
+    with pytest.raises(InputError, match=rf"\(33, 10\); SimpleCNN gave \(33, {outputs}\)"):
+        quiet_trainer().fit(ImageClassifier(SimpleCNN(num_classes=outputs)), data())
+
+
+def test_compiled_and_eager_agree_and_have_the_same_checkpoint() -> None:
+    results = []
+    for compile in (False, True):
+        model = small(compile=compile)
+        names = list(model.state_dict())
+        trainer = quiet_trainer(max_epochs=1, limit_train_batches=3)
+        trainer.fit(model, data())
+        assert list(model.state_dict()) == names
+        assert (model.backbone._compiled_call_impl is not None) is compile
+        results.append(trainer.callback_metrics["train/loss"])
+    torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
+
+
+def test_without_a_compiler_the_run_is_eager_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CXX", raising=False)
+    model = small(compile=True)
+    with caplog.at_level("INFO"):
+        model.setup("fit")
+    assert model.backbone._compiled_call_impl is None
+    assert "runs without torch.compile" in caplog.text
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_weights_and_images_are_laid_out_as_asked(channels_last: bool) -> None:
+    model = small(channels_last=channels_last)
+    model.setup("fit")
+    convolution = model.backbone.features[0]  # type: ignore[index,union-attr]
+    layouts: list[bool] = []
+    convolution.register_forward_hook(
+        lambda module, inputs, output: layouts.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
+    )
+    images = torch.randn(2, 3, 32, 32)
+    model(images)
+    model(images.contiguous(memory_format=torch.channels_last))
+    assert layouts == [channels_last, channels_last]
+    assert convolution.weight.is_contiguous(memory_format=torch.channels_last) is channels_last
+
+
+def test_an_impossible_optimizer_is_one_line() -> None:
+    model = small(optimizer=lambda groups: torch.optim.SGD(groups, lr=-1))
+    with pytest.raises(InputError, match="Invalid learning rate: -1"):
+        quiet_trainer().fit(model, data())
+    with pytest.raises(InputError, match="Identity has no parameters to train"):
+        quiet_trainer().fit(ImageClassifier(nn.Identity()), data())
+
+
+def test_weights_of_another_network_are_refused_in_one_line() -> None:
+    with pytest.raises(InputError, match="the checkpoint's weights do not fit this SimpleCNN"):
+        small().load_state_dict(ImageClassifier(SimpleCNN((4, 8, 17), batch_norm=True)).state_dict())
+
+
+def test_a_checkpoint_made_in_python_loads_with_weights_only(tmp_path: Path) -> None:
+    trainer = quiet_trainer(max_epochs=1)
+    model = small(loss=CrossEntropyLoss())
+    trainer.fit(model, data())
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    content = torch.load(tmp_path / "a.ckpt", weights_only=True)
+    assert content["hyper_parameters"]["num_classes"] == 10
+    assert "backbone" not in content["hyper_parameters"]
+    other = small(loss=CrossEntropyLoss())
+    nn.init.zeros_(other.backbone.features[0].weight)  # type: ignore[index,union-attr,arg-type]
+    other.load_state_dict(content["state_dict"])
+    images = torch.randn(2, 3, 32, 32)
+    assert isinstance(other, LightningModule)
+    torch.testing.assert_close(other.eval()(images), model.eval()(images))

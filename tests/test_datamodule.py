@@ -1,0 +1,127 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+
+from cifar_cnn.backbones import SimpleCNN
+from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.data import Augment, Batch, CIFAR10DataModule, ImageSet, Shapes
+from cifar_cnn.data.images import channel_mean_std
+from cifar_cnn.data.sources import Source, Split
+from cifar_cnn.errors import InputError
+
+
+class Watched(Shapes):
+    """Shapes that remember which splits were loaded."""
+
+    def __init__(self) -> None:
+        super().__init__(200, 50)
+        self.loaded: list[Split] = []
+
+    def load(self, split: Split) -> ImageSet:
+        self.loaded.append(split)
+        return super().load(split)
+
+
+class Seen(ImageClassifier):
+    """A classifier that keeps the batches it is given."""
+
+    def __init__(self) -> None:
+        super().__init__(SimpleCNN((2, 2, 2)))
+        self.batches: list[Batch] = []
+
+    def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
+        self.batches.append(batch)
+        return super().training_step(batch, batch_idx)
+
+
+def fit(data: CIFAR10DataModule, precision: str = "32", epochs: int = 1) -> Seen:
+    model = Seen()
+    trainer = Trainer(
+        max_epochs=epochs,
+        precision=precision,  # type: ignore[arg-type]
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, data)
+    return model
+
+
+def test_the_test_images_are_untouched_until_test() -> None:
+    source = Watched()
+    data = CIFAR10DataModule(source, val_size=50)
+    data.prepare_data()
+    data.setup("fit")
+    data.setup("validate")
+    assert source.loaded == ["train"]
+    data.setup("test")
+    assert source.loaded == ["train", "test"]
+
+
+def test_normalisation_is_measured_on_what_is_trained_on() -> None:
+    data = CIFAR10DataModule(Shapes(200, 50), val_size=50)
+    data.setup("fit")
+    assert data._train is not None
+    assert data.mean_std == channel_mean_std(data._train.images)
+
+
+def test_batches_arrive_normalised() -> None:
+    model = fit(CIFAR10DataModule(Shapes(1000, 50), val_size=100, drop_last=False))
+    images = torch.cat([batch.images for batch in model.batches])
+    assert images.dtype == torch.float32
+    torch.testing.assert_close(images.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(images.std((0, 2, 3)), torch.ones(3), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("bf16-true", torch.bfloat16), ("64-true", torch.float64), ("bf16-mixed", torch.float32)]
+)
+def test_batches_come_in_the_precision_of_the_weights(precision: str, dtype: torch.dtype) -> None:
+    model = fit(CIFAR10DataModule(Shapes(100, 50), val_size=20), precision)
+    assert {batch.images.dtype for batch in model.batches} == {dtype}
+
+
+def test_epochs_are_augmented_anew_and_runs_alike() -> None:
+    def images(seed: int) -> list[torch.Tensor]:
+        data = CIFAR10DataModule(Shapes(64, 50), 64, val_size=0, seed=seed, augment=Augment(4, flip=True, cutout=4))
+        return [batch.images for batch in fit(data, epochs=2).batches]
+
+    first, again, other = images(0), images(0), images(1)
+    assert len(first) == 2
+    assert all(map(torch.equal, first, again))
+    assert not torch.equal(first[0], other[0])
+    assert not torch.equal(first[0].sort(0)[0], first[1].sort(0)[0])
+
+
+def test_a_checkpoint_brings_its_normalisation() -> None:
+    trained = CIFAR10DataModule(Shapes(200, 50), val_size=50)
+    trained.setup("fit")
+    other = CIFAR10DataModule(Shapes(200, 50, seed=5, noise=99), val_size=50)
+    other.load_state_dict(trained.state_dict())
+    assert other.mean_std == trained.mean_std
+    assert trained.state_dict()["class_names"] == list(Shapes().class_names)
+    assert trained.state_dict()["image_size"] == 32
+
+
+def test_a_checkpoint_of_other_classes_is_refused(make_images: Callable[..., ImageSet]) -> None:
+    class Other(Source):
+        @property
+        def class_names(self) -> tuple[str, ...]:
+            return make_images(1).class_names
+
+        def load(self, split: Split) -> ImageSet:
+            return make_images(20)
+
+    data = CIFAR10DataModule(Shapes(200, 50), val_size=50)
+    data.setup("fit")
+    with pytest.raises(InputError, match=r"was trained on the classes disc, .*; these images have class 0"):
+        CIFAR10DataModule(Other()).load_state_dict(data.state_dict())
+
+
+@pytest.mark.parametrize("sizes", [{"batch_size": 0}, {"eval_batch_size": -1}])
+def test_batch_sizes_below_one_are_refused(sizes: dict[str, int]) -> None:
+    with pytest.raises(InputError, match="1 or more"):
+        CIFAR10DataModule(Shapes(), **sizes)

@@ -1,0 +1,306 @@
+import hashlib
+import io
+import pickle
+import tarfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision import datasets
+
+from cifar_cnn.data.sources import CIFAR10, ImageFolder, Shapes, decode_image
+from cifar_cnn.errors import InputError
+
+NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+PER_FILE = 20
+ARCHIVE = "cifar-10-python.tar.gz"
+
+
+def md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+@pytest.fixture
+def archive(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """A small archive in the official format, made the one whose md5s are expected."""
+    rng = np.random.default_rng(0)
+    files = {"batches.meta": pickle.dumps({"label_names": NAMES})}
+    for name in [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]:
+        data = rng.integers(0, 256, (PER_FILE, 3072), dtype=np.uint8)
+        files[name] = pickle.dumps({"data": data, "labels": rng.integers(0, 10, PER_FILE).tolist()})
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    cls = datasets.CIFAR10
+    monkeypatch.setattr(cls, "tgz_md5", md5(stream.getvalue()))
+    monkeypatch.setattr(cls, "train_list", [[name, md5(files[name])] for name, _ in cls.train_list])
+    monkeypatch.setattr(cls, "test_list", [[name, md5(files[name])] for name, _ in cls.test_list])
+    monkeypatch.setattr(cls, "meta", {**cls.meta, "md5": md5(files["batches.meta"])})
+    return stream.getvalue()
+
+
+class Server:
+    """An HTTP server on the loopback address that gives for each path what a test has put there."""
+
+    def __init__(self) -> None:
+        self.content: dict[str, bytes] = {}
+        self.cut: dict[str, int] = {}  # bytes after which the connection is closed
+        self.requests: list[str] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_HEAD(self) -> None:
+                self.answer(with_body=False)
+
+            def do_GET(self) -> None:
+                outer.requests.append(self.path)
+                self.answer(with_body=True)
+
+            def answer(self, with_body: bool) -> None:
+                if self.path not in outer.content:
+                    self.send_error(404)
+                    return
+                body = outer.content[self.path]
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                if with_body:
+                    self.wfile.write(body[: outer.cut.get(self.path, len(body))])
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread.start()
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.server.server_address[1]}{path}"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    yield server
+    server.server.shutdown()
+    server.server.server_close()
+
+
+def test_download_verifies_and_reads_the_archive(archive: bytes, server: Server, tmp_path: Path) -> None:
+    server.content["/good"] = archive
+    source = CIFAR10(tmp_path, server.url("/good"))
+    source.prepare()
+    train, test = source.load("train"), source.load("test")
+    assert train.images.shape == (5 * PER_FILE, 3, 32, 32)
+    assert train.images.dtype == torch.uint8
+    assert train.images.is_contiguous()
+    assert test.images.shape == (PER_FILE, 3, 32, 32)
+    assert train.class_names == tuple(NAMES)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        file = tar.extractfile("cifar-10-batches-py/test_batch")
+        assert file is not None
+        entry = pickle.load(file)
+    assert torch.equal(test.images, torch.from_numpy(entry["data"]).reshape(-1, 3, 32, 32))
+    assert test.labels.tolist() == entry["labels"]
+    server.content.clear()
+    source.prepare()
+
+
+def test_an_archive_that_is_there_needs_no_network(archive: bytes, tmp_path: Path) -> None:
+    (tmp_path / ARCHIVE).write_bytes(archive)
+    source = CIFAR10(tmp_path, "http://127.0.0.1:9/nothing")
+    source.prepare()
+    assert len(source.load("train")) == 5 * PER_FILE
+
+
+def test_files_that_were_damaged_after_extraction_are_extracted_again(archive: bytes, tmp_path: Path) -> None:
+    (tmp_path / ARCHIVE).write_bytes(archive)
+    source = CIFAR10(tmp_path)
+    source.prepare()
+    (tmp_path / "cifar-10-batches-py" / "data_batch_3").write_bytes(b"half")
+    source.prepare()
+    assert len(source.load("train")) == 5 * PER_FILE
+
+
+def test_mirrors_are_tried_in_turn(archive: bytes, server: Server, tmp_path: Path) -> None:
+    server.content |= {"/wrong": b"something else", "/cut": archive, "/good": archive}
+    server.cut["/cut"] = len(archive) // 2
+    mirrors = ["http://127.0.0.1:9/dead", "no address", *(server.url(p) for p in ("/none", "/wrong", "/cut", "/good"))]
+    source = CIFAR10(tmp_path, mirrors)
+    source.prepare()
+    assert len(source.load("test")) == PER_FILE
+    # torchvision asks twice for each, the first time for a redirection.
+    assert list(dict.fromkeys(server.requests)) == ["/none", "/wrong", "/cut", "/good"]
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"), [("/none", "HTTP 404"), ("/wrong", "damaged"), ("/cut", "damaged"), (None, "refused")]
+)
+def test_a_failed_download_is_one_line_with_the_ways_on_and_the_next_run_recovers(
+    archive: bytes, server: Server, tmp_path: Path, path: str | None, reason: str
+) -> None:
+    tmp_path = tmp_path / "data"
+    server.content |= {"/wrong": b"something else", "/cut": archive}
+    server.cut["/cut"] = len(archive) // 2
+    url = server.url(path) if path else "http://127.0.0.1:9/dead"
+    with pytest.raises(InputError) as caught:
+        CIFAR10(tmp_path, url).prepare()
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in (url, reason, f"put {ARCHIVE} into {tmp_path}", "--data.source.url", "ImageFolder", "quickstart.yaml"):
+        assert part in message
+    assert list(tmp_path.iterdir()) == []
+    server.content["/good"] = archive
+    CIFAR10(tmp_path, server.url("/good")).prepare()
+    assert (tmp_path / ARCHIVE).read_bytes() == archive
+
+
+def test_a_damaged_archive_of_the_users_own_is_named_and_kept(archive: bytes, tmp_path: Path) -> None:
+    (tmp_path / ARCHIVE).write_bytes(archive[:-1])
+    with pytest.raises(InputError, match=f"{tmp_path / ARCHIVE} is damaged, remove it"):
+        CIFAR10(tmp_path, "http://127.0.0.1:9/dead").prepare()
+    assert (tmp_path / ARCHIVE).read_bytes() == archive[:-1]
+
+
+def test_a_root_that_is_a_file_is_one_line(archive: bytes, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"cannot prepare CIFAR-10 in .*name another folder with --data.source.root"):
+        CIFAR10(tmp_path / "file" / "data", "http://127.0.0.1:9/dead").prepare()
+
+
+def test_image_folder_reads_any_format_and_size(image_folder: Path) -> None:
+    source = ImageFolder(image_folder, image_size=16)
+    train, test = source.load("train"), source.load("test")
+    assert source.class_names == ("blue thing", "röt")
+    assert train.images.shape == (40, 3, 16, 16)
+    assert test.images.shape == (20, 3, 16, 16)
+    assert train.labels.bincount().tolist() == [20, 20]
+    red = train.images[:, 0].float().mean((1, 2))
+    assert torch.equal(red > 128, train.labels == 1)
+
+
+def test_an_image_of_the_right_size_is_taken_as_it_is(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert np.array_equal(decode_image(tmp_path / "a.png", 16), pixels)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "CMYK", "I;16"])
+def test_images_of_other_modes_become_rgb(tmp_path: Path, mode: str) -> None:
+    grey = np.linspace(0, 255, 64).reshape(8, 8).astype(np.uint8)
+    if mode == "I;16":
+        image = Image.fromarray(grey.astype(np.uint16) * 257)
+    else:
+        image = Image.fromarray(grey).convert("RGB").convert(mode, palette=Image.Palette.ADAPTIVE)
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    image.save(path)
+    difference = decode_image(path, 8)[..., 1].astype(int) - grey
+    assert abs(difference).max() <= (255 if mode == "1" else 6)
+
+
+def test_the_cache_is_used_until_something_changes(image_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def decodes(**arguments: Any) -> bool:
+        capsys.readouterr()
+        ImageFolder(image_folder, **arguments).load("train")
+        return "Decoding train images" in capsys.readouterr().err
+
+    assert decodes()
+    assert not decodes()
+    assert decodes(image_size=16)
+    assert not decodes()
+    changed = image_folder / "train" / "röt" / "0.png"
+    Image.new("RGB", (5, 5), "white").save(changed)
+    assert decodes()
+    assert not decodes()
+    changed.unlink()
+    assert decodes()
+    assert decodes(cache=image_folder.parent / "elsewhere")
+    assert not decodes(cache=image_folder.parent / "elsewhere")
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b""])
+def test_a_damaged_cache_is_made_anew(image_folder: Path, damage: Any) -> None:
+    expected = ImageFolder(image_folder).load("train")
+    (cache,) = (image_folder / ".cifar_cnn_cache").glob("train-*")
+    cache.write_bytes(damage(cache.read_bytes()))
+    assert torch.equal(ImageFolder(image_folder).load("train").images, expected.images)
+    assert not list(cache.parent.glob("*.part"))
+
+
+def test_without_a_writable_folder_the_cache_goes_to_the_users(
+    image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (image_folder / ".cifar_cnn_cache").touch()  # a file in its place: as unusable as a read-only disk, for root too
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    ImageFolder(image_folder).load("train")
+    assert [path.name for path in (tmp_path / "cache").rglob("*.npz")] == ["train-32px.npz"]
+
+
+def test_broken_images_are_named_in_one_line(image_folder: Path) -> None:
+    for name in ("empty.png", "text.jpg"):
+        (image_folder / "train" / "röt" / name).write_text("no image" if name == "text.jpg" else "")
+    with pytest.raises(InputError) as caught:
+        ImageFolder(image_folder).load("train")
+    message = str(caught.value)
+    assert message.startswith("2 of 42 files cannot be read as images")
+    assert "empty.png" in message
+    assert "text.jpg" in message
+    assert "\n" not in message
+
+
+def test_other_files_are_passed_over(image_folder: Path) -> None:
+    for name in (".hidden.png", "notes.txt", "Thumbs.db"):
+        (image_folder / "train" / "röt" / name).write_text("no image")
+    assert len(ImageFolder(image_folder).load("train")) == 40
+
+
+def test_folders_of_another_layout_are_refused(image_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"ImageFolder needs --data\.source\.root DIR with DIR/train/<class>/"):
+        ImageFolder(tmp_path / "nowhere").prepare()
+    (tmp_path / "empty" / "train").mkdir(parents=True)
+    with pytest.raises(InputError, match="needs a folder a class, two or more; it has 0"):
+        ImageFolder(tmp_path / "empty").prepare()
+    (image_folder / "test" / "green").mkdir()
+    with pytest.raises(InputError, match="has classes that train has not: green"):
+        ImageFolder(image_folder).load("test")
+    (image_folder / "train" / "green").mkdir()
+    with pytest.raises(InputError, match=r"train/green has no images"):
+        ImageFolder(image_folder).load("train")
+
+
+def test_shapes_are_the_same_for_a_seed_and_never_shared_by_train_and_test() -> None:
+    first, again, other = (Shapes(100, 100, seed=seed).load("train") for seed in (0, 0, 1))
+    assert torch.equal(first.images, again.images)
+    assert not torch.equal(first.images, other.images)
+    assert not torch.equal(first.images, Shapes(100, 100).load("test").images)
+    assert first.images.shape == (100, 3, 32, 32)
+    assert first.labels.bincount().tolist() == [10] * 10
+
+
+def test_no_linear_model_learns_the_shapes() -> None:
+    source = Shapes(4000, 1000)
+    (x, y), (x_test, y_test) = (
+        ((part.images.flatten(1).double() / 255 - 0.5).numpy(), part.labels.numpy())
+        for part in (source.load("train"), source.load("test"))
+    )
+    # Ridge regression onto the one-hot classes, in its dual form, with the best of several penalties.
+    kernel, targets = x @ x.T, np.eye(10)[y]
+    accuracies = []
+    for penalty in (1e1, 1e2, 1e3, 1e4):
+        weights = x.T @ np.linalg.solve(kernel + penalty * np.eye(len(x)), targets)
+        accuracies.append(((x_test @ weights).argmax(1) == y_test).mean())
+    assert max(accuracies) < 0.3  # the quickstart's network is far above
+
+
+def test_too_few_shapes_are_refused() -> None:
+    with pytest.raises(InputError, match="10 images or more; not 9, 50"):
+        Shapes(9, 50)
