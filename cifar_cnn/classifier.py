@@ -1,5 +1,6 @@
 """ImageClassifier: the one LightningModule, over any backbone, loss, optimizer and schedule."""
 
+import logging
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -8,7 +9,6 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import OptimizerCallable
-from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -18,6 +18,8 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 from cifar_cnn.data.batches import Batch
 from cifar_cnn.errors import InputError
 from cifar_cnn.optim import weight_decay_groups
+
+log = logging.getLogger("cifar_cnn")
 
 ScheduleCallable = Callable[[Optimizer, int], LRScheduler]
 
@@ -64,9 +66,8 @@ class ImageClassifier(LightningModule):
             # validate_args reads the values of every batch, which makes a GPU wait. Compute groups would merge metrics
             # whose counts are equal after one batch, as top-1 and top-5 can be.
             accuracy = MulticlassAccuracy(num_classes, average="micro", validate_args=False)
-            return MetricCollection(
-                {"loss": MeanLoss(), "accuracy": accuracy, **more}, prefix=prefix, compute_groups=False
-            )
+            named: dict[str, Metric | MetricCollection] = {"loss": MeanLoss(), "accuracy": accuracy, **more}
+            return MetricCollection(named, prefix=prefix, compute_groups=False)
 
         def top5() -> Metric:
             return MulticlassAccuracy(num_classes, min(5, num_classes), "micro", validate_args=False)
@@ -89,7 +90,7 @@ class ImageClassifier(LightningModule):
         self.backbone.to(memory_format=self.memory_format)
         if self.compile_backbone and self.backbone._compiled_call_impl is None:
             if self.device.type == "cpu" and not _has_cpp_compiler():
-                rank_zero_info("No C++ compiler (g++ or clang++) was found: the backbone runs without torch.compile.")
+                log.info("No C++ compiler (g++ or clang++) was found: the backbone runs without torch.compile.")
             else:
                 self.backbone.compile()  # in place, which leaves the names in the state_dict alone
 

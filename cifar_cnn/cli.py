@@ -151,7 +151,8 @@ class CLI(LightningCLI):
         run = run_of(self.checkpoint) if self.checkpoint else None
         if run is not None:
             return run
-        if rank_zero_only.rank != 0:  # writes nothing; Lightning tells it the folder of process 0
+        if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+            # It writes nothing; Lightning tells it the folder of process 0.
             return Path(root, "version_of_process_0")
         self.new_folder = new_run_folder(root)
         return self.new_folder

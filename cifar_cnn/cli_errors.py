@@ -3,6 +3,7 @@
 import builtins
 import difflib
 import inspect
+import os
 import re
 import sys
 from collections.abc import Iterable
@@ -51,9 +52,8 @@ def explain(message: str, options: Iterable[str], args: list[str]) -> str:
     if match := re.search(r"File does not exist: '([^']*)'", message):
         configs = sorted(map(str, Path("configs").glob("*.yaml")))
         wanted = str(Path("configs", Path(match[1]).name))
-        return (
-            f"no config file {match[1]}; {_nearest(wanted, configs) if configs else 'there is no folder configs here'}"
-        )
+        path = min(match[1], os.path.relpath(match[1]), key=len)
+        return f"no config file {path}; {_nearest(wanted, configs) if configs else 'there is no folder configs here'}"
     if match := re.search(r"unrecognized arguments: (\S+)", message):
         name = match[1].split("=")[0]
         if not name.startswith("-"):

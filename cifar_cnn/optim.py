@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -28,7 +28,7 @@ class FractionSchedule(LRScheduler):
         """The learning rate, as a multiple of the optimizer's own, when the fraction ``time`` of the run is done."""
         raise NotImplementedError
 
-    def get_lr(self) -> list[float]:
+    def get_lr(self) -> list[float | Tensor]:
         """The learning rate of each parameter group."""
         factor = self.factor(min(self.last_epoch / self.total_steps, 1.0))
         return [base * factor for base in self.base_lrs]

@@ -1,10 +1,12 @@
 """Lightning's Trainer with the edges that a user would cut himself on taken off."""
 
+import logging
 import warnings
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.utilities import rank_zero_info
+
+log = logging.getLogger("cifar_cnn")
 
 
 class Trainer(pl.Trainer):
@@ -38,5 +40,9 @@ class Trainer(pl.Trainer):
                 val_check_interval=val_check_interval,
                 **kwargs,
             )
-        if str(kwargs.get("precision")) in ("16", "16-mixed") and self.precision == "bf16-mixed":
-            rank_zero_info("Precision 16-mixed needs a GPU; on this CPU the run uses bf16-mixed.")
+        if (
+            str(kwargs.get("precision")) in ("16", "16-mixed")
+            and self.precision == "bf16-mixed"
+            and self.is_global_zero
+        ):
+            log.warning("Precision 16-mixed needs a GPU; on this CPU the run uses bf16-mixed.")

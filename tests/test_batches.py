@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from functools import partial
 from itertools import chain
 
 import pytest
@@ -23,7 +24,7 @@ def test_an_epoch_has_every_image_once_in_an_order_of_its_own(make_images: MakeI
     image_set = make_images(50)
     epochs = []
     for epoch in (0, 1):
-        batches = TrainBatches(image_set, 8, seed=0, epoch=lambda epoch=epoch: epoch, drop_last=False)
+        batches = TrainBatches(image_set, 8, seed=0, epoch=partial(int, epoch), drop_last=False)
         epochs.append(torch.cat([batch.images for batch in batches]))
         assert len(batches) == 7
     for images in epochs:

@@ -115,7 +115,8 @@ def test_predict_writes_a_table_and_lists_what_it_cannot_read(
         assert sum(probabilities.values()) == pytest.approx(1, abs=1e-5)
         assert row["class"] == max(probabilities, key=lambda name: probabilities[name])
     assert not list(Path().glob("*.part"))
-    for arguments, message in ((["nowhere"], "no file or folder nowhere"), ([Path()], "no images in .")):
+    Path("empty").mkdir()
+    for arguments, message in ((["nowhere"], "no file or folder nowhere"), (["empty"], "no images in empty")):
         assert cifar_cnn_command("predict", *arguments) == 2
         assert message in capsys.readouterr().err
 

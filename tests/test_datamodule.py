@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -122,6 +123,6 @@ def test_a_checkpoint_of_other_classes_is_refused(make_images: Callable[..., Ima
 
 
 @pytest.mark.parametrize("sizes", [{"batch_size": 0}, {"eval_batch_size": -1}])
-def test_batch_sizes_below_one_are_refused(sizes: dict[str, int]) -> None:
+def test_batch_sizes_below_one_are_refused(sizes: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="1 or more"):
         CIFAR10DataModule(Shapes(), **sizes)

@@ -85,7 +85,7 @@ class RunSummary(Callback):
             "Trained": f"{type(pl_module.backbone).__name__}, {_count(pl_module.backbone):,} parameters, {epochs} "
             f"epoch{'s' * (epochs != 1)} in {self._fit_seconds:.0f} s{pace}, on {where}, precision {trainer.precision}"
         }
-        checkpoint = next((each for each in trainer.callbacks if isinstance(each, BestCheckpoint)), None)
+        checkpoint = next((each for each in trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint)), None)
         best = getattr(checkpoint, "best_model_path", "")
         score = getattr(checkpoint, "best_model_score", None)
         if getattr(checkpoint, "monitor", None) == "val/accuracy" and score is not None:
