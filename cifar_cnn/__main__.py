@@ -2,12 +2,44 @@
 
 import sys
 
+HELP = """\
+Convolutional networks on CIFAR-10: train, test and look at them.
+
+usage: cifar-cnn COMMAND [options]
+
+  fit       train what a config describes, into a new folder lightning_logs/version_N
+  test      accuracy on the test images: of the newest run's best checkpoint, or of --ckpt_path
+  validate  accuracy on the validation images, likewise
+  predict   classes of any images or folders of images
+
+examples:
+  cifar-cnn fit --config configs/quickstart.yaml
+  cifar-cnn fit --config configs/resnet18.yaml --trainer.max_epochs 30 --data.batch_size 256
+  cifar-cnn fit --config configs/resnet18.yaml --data.source ImageFolder --data.source.root DIR
+  cifar-cnn fit --ckpt_path last                          go on after an interruption
+  cifar-cnn test
+  cifar-cnn predict photo.jpg folder/ --output classes.csv
+
+`cifar-cnn COMMAND --help` lists a command's options, `cifar-cnn fit --config FILE --print_config` their values,
+`cifar-cnn fit --model.backbone.help ResNet18` those of a class.
+"""
+
 
 def main() -> None:
     """Run the command line of ``sys.argv`` and exit with its status."""
-    from cifar_cnn.cli import run
+    args = sys.argv[1:]
+    if args and args[0] in ("-h", "--help"):
+        print(HELP, end="")
+        sys.exit(0)
+    if args == ["--version"]:
+        from cifar_cnn import __version__
 
-    sys.exit(run(sys.argv[1:]))
+        print(f"cifar-cnn {__version__}")
+        sys.exit(0)
+
+    from cifar_cnn.cli import run  # only now: it imports torch and Lightning, which takes seconds
+
+    sys.exit(run(args))
 
 
 if __name__ == "__main__":

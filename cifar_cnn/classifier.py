@@ -111,8 +111,8 @@ class ImageClassifier(LightningModule):
         self.train_metrics.update(preds=logits, target=batch.labels, value=value, weight=len(batch.labels))
         # Logging takes longer than a small network's kernels; between its intervals nothing is logged or computed.
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
-            self.log("train/loss_step", value)
-            self.log("train/accuracy_step", (logits.argmax(1) == batch.labels).float().mean())
+            self.log("train/loss_step", value, prog_bar=True)
+            self.log("train/accuracy_step", (logits.argmax(1) == batch.labels).float().mean(), prog_bar=True)
             self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
 
@@ -122,7 +122,7 @@ class ImageClassifier(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log loss and accuracy over the epoch's batches, of all processes."""
-        self.log_dict(self.train_metrics.compute(), prog_bar=True)
+        self.log_dict(self.train_metrics.compute())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one batch."""

@@ -22,7 +22,7 @@ import cifar_cnn.losses
 import cifar_cnn.optim  # noqa: F401  (imported so that the command line knows the classes by their short names)
 from cifar_cnn.analysis import predict
 from cifar_cnn.analysis.trained import read_checkpoint
-from cifar_cnn.callbacks.checkpoint import BestCheckpoint, LastCheckpoint
+from cifar_cnn.callbacks.checkpoint import BestCheckpoint, LastCheckpoint, best_checkpoint
 from cifar_cnn.callbacks.filter_images import FilterImages
 from cifar_cnn.callbacks.summary import RunSummary
 from cifar_cnn.classifier import ImageClassifier
@@ -32,6 +32,12 @@ from cifar_cnn.errors import InputError
 from cifar_cnn.loggers import RunCSVLogger
 from cifar_cnn.runs import RUNS, find_checkpoint, new_run_folder, run_of
 from cifar_cnn.trainer import Trainer
+
+_DESCRIPTIONS = {
+    "fit": {"description": "Train what a config and the options describe, into a new folder lightning_logs/version_N."},
+    "validate": {"description": "Accuracy on the validation images, of the newest run's best checkpoint or another."},
+    "test": {"description": "Accuracy on the test images, of the newest run's best checkpoint or another."},
+}
 
 
 class Parser(LightningArgumentParser):
@@ -131,12 +137,10 @@ class CLI(LightningCLI):
         if self.checkpoint:
             self.model.load_state_dict(self.content["state_dict"])  # here already, while its failure loses nothing
         config["callbacks"] = [*(config["callbacks"] or []), self.summary]
-        if self.subcommand == "fit":
-            config["callbacks"].append(LastCheckpoint())
-        else:
+        if self.subcommand != "fit":
             self.save_config_callback = None
             config["logger"] = config["logger"] or False
-        if self.subcommand == "fit" and config["logger"] in (None, True) and not config["fast_dev_run"]:
+        elif config["logger"] in (None, True) and not config["fast_dev_run"]:
             folder = self._run_folder(Path(config["default_root_dir"] or ".", RUNS))
             root, version = str(folder.parent), folder.name
             tensorboard = TensorBoardLogger(root, "", version, purge_step=self.first_step or None)
@@ -146,6 +150,10 @@ class CLI(LightningCLI):
         except (ValueError, MisconfigurationException) as error:  # Lightning's, for options that it cannot meet
             self._drop_empty_folder()
             raise InputError(f"trainer: {error}") from error
+
+    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[pl.Callback]) -> pl.Trainer:
+        # After the best, whose newest score it has to hold for a run that goes on.
+        return super()._instantiate_trainer(config, [*callbacks, LastCheckpoint()])
 
     def _run_folder(self, root: Path) -> Path:
         run = run_of(self.checkpoint) if self.checkpoint else None
@@ -175,9 +183,10 @@ class CLI(LightningCLI):
 
     def after_fit(self) -> None:
         """Test if that was asked for, and print the summary."""
-        best = getattr(self.trainer.checkpoint_callback, "best_model_path", None)
-        if self._get(self.config, "test_after_fit") and best:
-            self.trainer.test(self.model, self.datamodule, ckpt_path=best, weights_only=True, verbose=False)
+        best = best_checkpoint(self.trainer)
+        if self._get(self.config, "test_after_fit") and best and best.best_model_path:
+            path = best.best_model_path
+            self.trainer.test(self.model, self.datamodule, ckpt_path=path, weights_only=True, verbose=False)
             self.summary.print_test(self.trainer, self.model)
         self.summary.print_fit(self.trainer, self.model)
 
@@ -276,7 +285,7 @@ def run(args: list[str]) -> int:
                 CIFAR10DataModule,
                 trainer_class=Trainer,
                 parser_class=Parser,
-                parser_kwargs={"prog": "cifar-cnn"},
+                parser_kwargs={"prog": "cifar-cnn", **_DESCRIPTIONS},
                 save_config_kwargs={"overwrite": True},
                 seed_everything_default=0,
                 trainer_defaults={"num_sanity_val_steps": 0, "max_epochs": 10, "enable_model_summary": False},

@@ -64,6 +64,13 @@ def test_from_fit_to_predict(cifar_cnn_command: Command, capsys: Capture, image_
     assert {path.name for path in (RUN / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert yaml.safe_load((RUN / "config.yaml").read_text())["trainer"]["max_epochs"] == 2
 
+    accuracies = [float(row["val/accuracy"]) for row in rows_of(RUN) if row["val/accuracy"]]
+    assert f"Validation  {max(accuracies):.2%} accuracy, of the best epoch" in output
+    assert json.loads((RUN / "test.json").read_text())["checkpoint"] == "checkpoints/best.ckpt"
+    states = torch.load(RUN / "checkpoints/last.ckpt", weights_only=True)["callbacks"]
+    (best,) = (state for name, state in states.items() if name.startswith("BestCheckpoint"))
+    assert best["best_model_score"].item() == pytest.approx(max(accuracies))
+
     events = EventAccumulator(str(RUN), size_guidance={"images": 0})
     events.Reload()
     assert {"train/loss", "train/accuracy", "val/loss", "val/accuracy", "lr"} <= set(events.Tags()["scalars"])

@@ -73,3 +73,8 @@ class LastCheckpoint(RunCheckpoint):
 
     def __init__(self) -> None:
         super().__init__("last")
+
+
+def best_checkpoint(trainer: Trainer) -> BestCheckpoint | None:
+    """The callback that keeps the best of this trainer's run."""
+    return next((each for each in trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint)), None)

@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
-from cifar_cnn.callbacks.checkpoint import BestCheckpoint
+from cifar_cnn.callbacks.checkpoint import best_checkpoint
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.runs import run_of
 
@@ -85,7 +85,7 @@ class RunSummary(Callback):
             "Trained": f"{type(pl_module.backbone).__name__}, {_count(pl_module.backbone):,} parameters, {epochs} "
             f"epoch{'s' * (epochs != 1)} in {self._fit_seconds:.0f} s{pace}, on {where}, precision {trainer.precision}"
         }
-        checkpoint = next((each for each in trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint)), None)
+        checkpoint = best_checkpoint(trainer)
         best = getattr(checkpoint, "best_model_path", "")
         score = getattr(checkpoint, "best_model_score", None)
         if getattr(checkpoint, "monitor", None) == "val/accuracy" and score is not None:
