@@ -37,6 +37,9 @@ def main() -> None:
         print(f"cifar-cnn {__version__}")
         sys.exit(0)
 
+    # A class_path may name a module in the current folder, as `python -m` allows and a console script does not.
+    sys.path.append("")
+
     from cifar_cnn.cli import run  # only now: it imports torch and Lightning, which takes seconds
 
     sys.exit(run(args))
