@@ -102,7 +102,12 @@ class ImageClassifier(LightningModule):
                 f"{type(self.backbone).__name__} gave {tuple(logits.shape)}: the data has {self.num_classes} classes, "
                 "see --model.backbone.num_classes"
             )
-        return logits, self.loss(logits, batch.labels)
+        loss = self.loss(logits, batch.labels)
+        if loss.ndim:
+            raise InputError(
+                f"model.loss must give one number a batch; {type(self.loss).__name__} gave {tuple(loss.shape)}"
+            )
+        return logits, loss
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step; the loss that is differentiated, a scalar."""
@@ -110,7 +115,8 @@ class ImageClassifier(LightningModule):
         logits, value = logits.detach(), loss.detach()
         self.train_metrics.update(preds=logits, target=batch.labels, value=value, weight=len(batch.labels))
         # Logging takes longer than a small network's kernels; between its intervals nothing is logged or computed.
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and (self.global_step + 1) % every == 0:
             self.log("train/loss_step", value, prog_bar=True)
             self.log("train/accuracy_step", (logits.argmax(1) == batch.labels).float().mean(), prog_bar=True)
             self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])

@@ -3,15 +3,17 @@
 import logging
 import os
 import re
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -121,14 +123,24 @@ class CLI(LightningCLI):
         if self.checkpoint and self.subcommand == "fit":
             self._dump_config()
             given = self.config_dump["model"]
-            for part in ("optimizer", "schedule"):
-                saved, asked = (_class_path(config, part) for config in (self.content["hyper_parameters"], given))
-                if saved != asked:
-                    raise InputError(
-                        f"{self.checkpoint} was trained with {part} {saved}, this run has {asked}: go on with the "
-                        "same one, or start a new run without --ckpt_path"
-                    )
-        super().instantiate_classes()
+            saved = self.content["hyper_parameters"]
+            # The checkpoint's optimizer state holds its arguments too and would silently win over new ones.
+            same = {name: saved.get(name) == given[name] for name in ("optimizer", "decay_bias_and_norm")}
+            same["schedule"] = _class_path(saved, "schedule") == _class_path(given, "schedule")
+            if changed := [name for name, unchanged in same.items() if not unchanged]:
+                raise InputError(
+                    f"{self.checkpoint} was trained with another model.{changed[0]} ({saved.get(changed[0])}): go on "
+                    "with the same one, or start a new run without --ckpt_path"
+                )
+        try:
+            super().instantiate_classes()
+        except ValueError as error:  # jsonargparse wraps what a class says of its arguments
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, InputError):
+                cause = cause.__cause__ or cause.__context__
+            if cause is None:
+                raise
+            raise cause from error
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer, with TensorBoard and CSV loggers on one run folder unless the config names others."""
@@ -148,12 +160,19 @@ class CLI(LightningCLI):
         try:
             return super().instantiate_trainer(**kwargs)
         except (ValueError, MisconfigurationException) as error:  # Lightning's, for options that it cannot meet
-            self._drop_empty_folder()
+            self._drop_new_folder()
             raise InputError(f"trainer: {error}") from error
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[pl.Callback]) -> pl.Trainer:
-        # After the best, whose newest score it has to hold for a run that goes on.
-        return super()._instantiate_trainer(config, [*callbacks, LastCheckpoint()])
+        if config["logger"] is False or config["enable_checkpointing"] is False:
+            # Without a run folder, checkpoints and config would lie in the current one and overwrite each other.
+            config["enable_checkpointing"] = False
+            callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
+            self.save_config_callback = self.save_config_callback if config["logger"] else None
+        else:
+            # After the best, whose newest score it has to hold for a run that goes on.
+            callbacks = [*callbacks, LastCheckpoint()]
+        return super()._instantiate_trainer(config, callbacks)
 
     def _run_folder(self, root: Path) -> Path:
         run = run_of(self.checkpoint) if self.checkpoint else None
@@ -168,14 +187,14 @@ class CLI(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         try:
             super()._run_subcommand(subcommand)
-        except BaseException:
-            self._drop_empty_folder()
+        except (InputError, MisconfigurationException):
+            self._drop_new_folder()
             raise
 
-    def _drop_empty_folder(self) -> None:
-        if self.new_folder is not None:
-            with suppress(OSError):  # not empty: then it stays
-                self.new_folder.rmdir()
+    def _drop_new_folder(self) -> None:
+        # A start that failed by the user's mistake leaves nothing; what has a checkpoint has trained, and stays.
+        if self.new_folder is not None and not list(self.new_folder.glob("checkpoints/*")):
+            shutil.rmtree(self.new_folder, ignore_errors=True)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         arguments = super()._prepare_subcommand_kwargs(subcommand)

@@ -5,6 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from cifar_cnn.errors import InputError
+
 Reduction = Literal["mean", "sum", "none"]
 
 
@@ -131,9 +133,9 @@ def _is_autocast_enabled(device: str) -> bool:
 
 def _check_options(reduction: str, label_smoothing: float) -> None:
     if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f'reduction must be "mean", "sum" or "none", not {reduction!r}')
+        raise InputError(f'reduction must be "mean", "sum" or "none", not {reduction!r}')
     if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"label_smoothing must lie in [0, 1], not {label_smoothing}")
+        raise InputError(f"label_smoothing must lie in [0, 1], not {label_smoothing}")
 
 
 def _check_tensors(prediction: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> None:
@@ -141,20 +143,20 @@ def _check_tensors(prediction: Tensor, target: Tensor, weight: Tensor | None, ig
     given = f"prediction {shape} {prediction.dtype}, target {tuple(target.shape)} {target.dtype}"
     class_dim = min(len(shape) - 1, 1)
     if not shape or shape[class_dim] == 0:
-        raise ValueError(f"prediction must be (N, C), (C,) or (N, C, d1, ...) with at least one class: {given}")
+        raise InputError(f"prediction must be (N, C), (C,) or (N, C, d1, ...) with at least one class: {given}")
     if not prediction.is_floating_point():
-        raise ValueError(f"prediction must hold floating-point logits: {given}")
+        raise InputError(f"prediction must hold floating-point logits: {given}")
 
     index_shape = shape[:class_dim] + shape[class_dim + 1 :]
     if target.shape == shape:
         if not target.is_floating_point():
-            raise ValueError(f"a target shaped as prediction must hold floating-point probabilities: {given}")
+            raise InputError(f"a target shaped as prediction must hold floating-point probabilities: {given}")
         if ignore_index >= 0:
-            raise ValueError(f"ignore_index {ignore_index} needs class indices, not probabilities: {given}")
+            raise InputError(f"ignore_index {ignore_index} needs class indices, not probabilities: {given}")
     elif target.shape != index_shape:
-        raise ValueError(f"target must be {index_shape} (class indices) or {shape} (class probabilities): {given}")
+        raise InputError(f"target must be {index_shape} (class indices) or {shape} (class probabilities): {given}")
     elif target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
-        raise ValueError(f"class indices must be integers: {given}")
+        raise InputError(f"class indices must be integers: {given}")
 
     if weight is not None and weight.shape != (shape[class_dim],):
-        raise ValueError(f"weight must be ({shape[class_dim]},), a number a class, not {tuple(weight.shape)}: {given}")
+        raise InputError(f"weight must be ({shape[class_dim]},), a number a class, not {tuple(weight.shape)}: {given}")

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cifar_cnn.data import ImageSet
 from cifar_cnn.data.batches import Batch, EvalBatches, TrainBatches
+from cifar_cnn.errors import InputError
 
 MakeImages = Callable[..., ImageSet]
 
@@ -52,12 +53,21 @@ def test_order_and_augmentation_depend_on_seed_epoch_and_step_alone(make_images:
 @pytest.mark.parametrize("drop_last", [True, False])
 def test_processes_see_together_what_one_would(make_images: MakeImages, world_size: int, drop_last: bool) -> None:
     def epoch(batch_size: int, rank: int = 0, world: int = 1) -> list[list[tuple]]:
-        batches = TrainBatches(make_images(50), batch_size, 0, lambda: 0, drop_last, rank, world)
+        batches = TrainBatches(make_images(52), batch_size, 0, lambda: 0, drop_last, rank, world)
         return [rows(batch) for batch in batches]
 
     alone = epoch(16)
     shares = [epoch(16 // world_size, rank, world_size) for rank in range(world_size)]
     assert [sorted(chain(*step)) for step in zip(*shares, strict=True)] == [sorted(step) for step in alone]
+
+
+def test_processes_have_equal_shares_of_every_step(make_images: MakeImages) -> None:
+    shares = [TrainBatches(make_images(101), 25, 0, lambda: 0, False, rank, 2) for rank in range(2)]
+    assert [[len(batch.labels) for batch in share] for share in shares] == [[25, 25], [25, 25]]
+    shares = [TrainBatches(make_images(107), 25, 0, lambda: 0, False, rank, 2) for rank in range(2)]
+    assert [[len(batch.labels) for batch in share] for share in shares] == [[25, 25, 3], [25, 25, 3]]
+    with pytest.raises(InputError, match="1 training images are too few for 2 processes"):
+        TrainBatches(make_images(1), 25, 0, lambda: 0, world_size=2)
 
 
 def test_fewer_images_than_a_batch_are_one_batch(make_images: MakeImages) -> None:

@@ -163,7 +163,7 @@ def test_the_saved_config_repeats_the_run(cifar_cnn_command: Command) -> None:
 
 def test_without_validation_images_the_best_is_the_last(cifar_cnn_command: Command, capsys: Capture) -> None:
     assert cifar_cnn_command("fit", *QUICK, "--data.val_size", 0, "--trainer.max_epochs", 2) == 0
-    assert "none: all training images were trained on" in capsys.readouterr().out
+    assert "none was made (data.val_size" in capsys.readouterr().out
     best, last = (weights(RUN / "checkpoints" / name) for name in ("best.ckpt", "last.ckpt"))
     assert all(torch.equal(best[name], last[name]) for name in best)
     assert cifar_cnn_command("validate", "--trainer.enable_progress_bar", "false") == 2
@@ -286,6 +286,16 @@ COMMAND_ERRORS: dict[str, tuple[list[str], str]] = {
     "learning rate": (["fit", *QUICK, "--model.optimizer.lr", "-1"], "Invalid learning rate"),
     "classes": (["fit", *QUICK, "--model.backbone.num_classes", "9"], "see --model.backbone.num_classes"),
     "image size": (["fit", *QUICK, "--data.source.image_size", "28"], "made for 32x32 pixels, the images have 28x28"),
+    "Shapes noise": (["fit", *QUICK, "--data.source.noise", "-1"], "noise of 0 or more"),
+    "loss argument": (
+        ["fit", *QUICK, "--model.loss", "cifar_cnn.losses.CrossEntropyLoss", "--model.loss.label_smoothing", "2"],
+        "label_smoothing",
+    ),
+    "loss a sample": (
+        ["fit", *QUICK, "--model.loss", "torch.nn.CrossEntropyLoss", "--model.loss.reduction", "none"],
+        "model.loss must give one number a batch",
+    ),
+    "larger images": (["fit", *QUICK, "--data.source.image_size", "40"], "the images have 40x40"),
     "accelerator": (["fit", *QUICK, "--trainer.accelerator", "gpuu"], "invalid accelerator name"),
     "no GPU": (["fit", *QUICK, "--trainer.accelerator", "cuda"], "trainer: "),
     "no run yet": (["test"], "no run in lightning_logs has a checkpoint best.ckpt yet"),
@@ -305,8 +315,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cifar-cnn: error: ")]
     assert len(lines) == 1
     assert message in lines[0]
-    runs = Path("lightning_logs")
-    assert not runs.exists() or not list(runs.glob("*/checkpoints/*"))
+    assert not list(Path("lightning_logs").glob("*"))
 
 
 def test_a_mistake_has_no_traceback_and_status_2() -> None:
@@ -341,8 +350,58 @@ def test_a_run_is_not_continued_with_another_network_or_optimizer(cifar_cnn_comm
     before = {path: path.read_bytes() for path in RUN.rglob("*") if path.is_file()}
     for change, message in (
         (["--model.backbone", "ResNet18"], "weights do not fit this ResNet18"),
-        (["--model.optimizer", "torch.optim.AdamW", "--model.optimizer.lr", "1e-3"], "was trained with optimizer"),
+        (
+            ["--model.optimizer", "torch.optim.AdamW", "--model.optimizer.lr", "1e-3"],
+            "was trained with another model.optimizer",
+        ),
+        (["--model.optimizer.lr", "1e-3"], "was trained with another model.optimizer"),
     ):
         assert cifar_cnn_command("fit", *QUICK, *change, "--ckpt_path", "last", "--trainer.max_epochs", 2) == 2
         assert message in capsys.readouterr().err
     assert {path: path.read_bytes() for path in RUN.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--trainer.log_every_n_steps", 0],
+        ["--trainer.enable_checkpointing", "false"],
+        ["--trainer.limit_val_batches", 0],
+    ],
+)
+def test_parts_of_a_run_can_be_switched_off(options: list[Any], cifar_cnn_command: Command) -> None:
+    assert cifar_cnn_command("fit", *QUICK, "--trainer.max_epochs", 1, *options) == 0
+    kept = "enable_checkpointing" not in str(options)
+    assert (RUN / "checkpoints/best.ckpt").exists() is kept
+
+
+def test_a_run_without_loggers_leaves_nothing(cifar_cnn_command: Command) -> None:
+    assert cifar_cnn_command("fit", *QUICK, "--trainer.max_epochs", 1, "--trainer.logger", "false") == 0
+    assert list(Path().iterdir()) == []
+
+
+def test_fit_needs_no_test_images(cifar_cnn_command: Command, image_folder: Path) -> None:
+    (image_folder / "test").rename(image_folder / "unused")
+    few = ["--trainer.max_epochs", 1, "--data.val_size", 10, "--model.backbone.num_classes", 2]
+    options = ["--data.source", "ImageFolder", "--data.source.root", image_folder, *few]
+    assert cifar_cnn_command("fit", "--config", CONFIGS / "simple_cnn_a.yaml", *options) == 0
+
+
+def test_images_of_another_size_than_trained_on_are_refused(cifar_cnn_command: Command, capsys: Capture) -> None:
+    assert cifar_cnn_command("fit", *QUICK, "--model.backbone.head", "max_pool", "--trainer.max_epochs", 1) == 0
+    assert cifar_cnn_command("test", "--data.source.image_size", 40) == 2
+    assert "was trained on images of 32 pixels a side; these have 40" in capsys.readouterr().err
+
+
+def test_predict_into_a_folder_is_refused_and_a_closed_pipe_is_no_error(
+    cifar_cnn_command: Command, capsys: Capture, image_folder: Path
+) -> None:
+    assert cifar_cnn_command("fit", *QUICK, "--trainer.max_epochs", 1) == 0
+    for output in (".", ""):
+        assert cifar_cnn_command("predict", image_folder, "--output", output) == 2
+        assert "--output names a CSV file" in capsys.readouterr().err
+    command = f"{Path(sys.executable).with_name('cifar-cnn')} predict {image_folder} | head -1"
+    result = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    assert result.returncode == 0
+    assert result.stderr == ""
+    assert result.stdout.count("\n") == 1

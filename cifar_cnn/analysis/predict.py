@@ -45,6 +45,8 @@ def main(args: list[str]) -> int:
     options = parser().parse_args(args)
     if options.top < 1 or options.batch_size < 1:
         raise InputError("--top and --batch_size are 1 or more")
+    if options.output and (options.output.is_dir() or not options.output.name):
+        raise InputError(f"--output names a CSV file to write, not the folder {options.output}")
     trained = load_trained(find_checkpoint(options.ckpt_path))
     files = list(_files(options.paths))
     if not files:
@@ -72,8 +74,14 @@ def main(args: list[str]) -> int:
         if part:
             part.replace(options.output)
             print(f"{len(files) - len(broken)} images classified: {options.output}")
+    except BrokenPipeError:  # what reads our output (head, a closed pager) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         raise InputError(f"cannot write {options.output}: {error.strerror}") from error
+    finally:
+        if part:
+            part.unlink(missing_ok=True)
     for path in broken:
         print(f"cifar-cnn: not an image that can be read: {path}", file=sys.stderr)
     return 1 if broken else 0

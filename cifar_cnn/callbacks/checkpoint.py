@@ -60,7 +60,8 @@ class BestCheckpoint(RunCheckpoint):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the run's folder, and whether there is anything to monitor."""
         datamodule = getattr(trainer, "datamodule", None)
-        if stage == "fit" and datamodule is not None and not datamodule.val_dataloader():
+        none = trainer.limit_val_batches == 0 or (datamodule is not None and not datamodule.val_dataloader())
+        if stage == "fit" and none:
             self.monitor = None
         super().setup(trainer, pl_module, stage)
 

@@ -93,7 +93,7 @@ class RunSummary(Callback):
         elif "val/accuracy" in self._fit_metrics:
             lines["Validation"] = f"{self._fit_metrics['val/accuracy']:.2%} accuracy, of the last epoch"
         else:
-            lines["Validation"] = "none: all training images were trained on (data.val_size 0)"
+            lines["Validation"] = "none was made (data.val_size, trainer.limit_val_batches or max_epochs is 0)"
         if pl_module.test_results:
             lines["Test"] = f"{pl_module.test_results['test/accuracy'].item():.2%} accuracy, of the checkpoint below"
         elif best:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cifar_cnn.data.augment import Draws, draw
 from cifar_cnn.data.images import ImageSet
+from cifar_cnn.errors import InputError
 
 
 class Batch(NamedTuple):
@@ -83,7 +84,11 @@ class TrainBatches:
         world_size: int = 1,
     ) -> None:
         self.image_set = image_set
-        self.step_size = min(batch_size * world_size, len(image_set))
+        # Equal shares, since ddp averages the processes' gradients as equals; up to world_size - 1 images are left out.
+        self.size = len(image_set) - len(image_set) % world_size
+        if not self.size:
+            raise InputError(f"{len(image_set)} training images are too few for {world_size} processes")
+        self.step_size = min(batch_size * world_size, self.size)
         self.seed = seed
         self.epoch = epoch
         self.drop_last = drop_last
@@ -93,8 +98,7 @@ class TrainBatches:
         self._resume = False
 
     def __len__(self) -> int:
-        n = len(self.image_set)
-        return n // self.step_size if self.drop_last else -(-n // self.step_size)
+        return self.size // self.step_size if self.drop_last else -(-self.size // self.step_size)
 
     def __iter__(self) -> Iterator[Batch]:
         epoch = self.epoch()
@@ -111,7 +115,7 @@ class TrainBatches:
 
     def batch(self, order: Tensor, epoch: int, step: int) -> Batch:
         """This process's share of a step; ``order`` is that epoch's."""
-        indices = order[step * self.step_size : (step + 1) * self.step_size]
+        indices = order[step * self.step_size : min((step + 1) * self.step_size, self.size)]
         # All processes draw for the whole step and take their rows: the augmentation belongs to the image.
         draws = draw(len(indices), _generator(self.seed, epoch, step + 1)).rows(self.rank, self.world_size)
         indices = indices[self.rank :: self.world_size]

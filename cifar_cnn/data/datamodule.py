@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from cifar_cnn.data.augment import Augment, normalize
@@ -83,7 +84,8 @@ class CIFAR10DataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Let the source download or decode; Lightning calls this in one process a machine."""
-        self.source.prepare()
+        testing = self.trainer is not None and self.trainer.state.fn == TrainerFn.TESTING
+        self.source.prepare("test" if testing else "train")
 
     def setup(self, stage: str) -> None:
         """Load the images that ``stage`` needs."""
@@ -163,12 +165,18 @@ class CIFAR10DataModule(LightningDataModule):
         """Take over the normalisation of a checkpoint.
 
         Raises:
-            InputError: it was trained on other classes.
+            InputError: it was trained on other classes or another image size.
         """
         if list(self.class_names) != state_dict["class_names"]:
             raise InputError(
                 f"the checkpoint was trained on the classes {', '.join(state_dict['class_names'])}; "
                 f"these images have {', '.join(self.class_names)}"
+            )
+        images = self._test or self._train
+        if images is not None and images.images.shape[-1] != state_dict["image_size"]:
+            raise InputError(
+                f"the checkpoint was trained on images of {state_dict['image_size']} pixels a side; these have "
+                f"{images.images.shape[-1]}: see --data.source.image_size"
             )
         self._mean_std = (tuple(state_dict["mean"]), tuple(state_dict["std"]))
         self._constants.clear()

@@ -42,8 +42,8 @@ class Source(ABC):
     def class_names(self) -> tuple[str, ...]:
         """The classes, in the order of their labels; known before any image is loaded."""
 
-    def prepare(self) -> None:  # noqa: B027  (not abstract: a source may have nothing to do)
-        """Download, decode, cache: what one process a machine does once for all."""
+    def prepare(self, split: Split = "train") -> None:  # noqa: B027  (not abstract: there may be nothing to do)
+        """Download, decode, cache what ``load(split)`` needs: what one process a machine does once for all."""
 
     @abstractmethod
     def load(self, split: Split) -> ImageSet:
@@ -80,7 +80,7 @@ class CIFAR10(Source):
         """The ten classes."""
         return ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
-    def prepare(self) -> None:
+    def prepare(self, split: Split = "train") -> None:
         """Download and extract, unless the verified files are there.
 
         Raises:
@@ -172,6 +172,7 @@ class ImageFolder(Source):
         self.root = Path(root).expanduser()
         self.image_size = image_size
         self.cache = Path(cache).expanduser() if cache is not None else None
+        self._prepared: dict[Split, ImageSet] = {}
         if image_size < 1:
             raise InputError(f"image_size is in pixels, 1 or more; not {image_size}")
 
@@ -187,10 +188,9 @@ class ImageFolder(Source):
             raise InputError(f"{self.root / 'train'} needs a folder a class, two or more; it has {len(names)}")
         return names
 
-    def prepare(self) -> None:
-        """Decode what is not in the cache yet."""
-        for split in ("train", "test"):
-            self.load(split)
+    def prepare(self, split: Split = "train") -> None:
+        """Decode what is not in the cache yet, and keep it for the next ``load``."""
+        self._prepared[split] = self.load(split)
 
     def load(self, split: Split) -> ImageSet:
         """The images of a split, from the cache or decoded; (N, 3, image_size, image_size).
@@ -198,6 +198,8 @@ class ImageFolder(Source):
         Raises:
             InputError: a folder is missing or empty, or a file cannot be read as an image.
         """
+        if split in self._prepared:
+            return self._prepared.pop(split)
         files, labels = self._scan(split)
         fingerprint = self._fingerprint(split, files)
         for folder in self._cache_folders():
@@ -355,6 +357,10 @@ class Shapes(Source):
     ) -> None:
         if min(train_size, test_size) < len(self.class_names):
             raise InputError(f"Shapes needs {len(self.class_names)} images or more; not {train_size}, {test_size}")
+        if noise < 0 or image_size < 8:
+            raise InputError(
+                f"Shapes needs noise of 0 or more and images of 8 pixels or more; not {noise}, {image_size}"
+            )
         self.sizes = {"train": train_size, "test": test_size}
         self.image_size = image_size
         self.noise = noise
