@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from cifar_cnn.callbacks.checkpoint import BestCheckpoint, LastCheckpoint, best_
 from cifar_cnn.callbacks.filter_images import FilterImages
 from cifar_cnn.callbacks.summary import RunSummary
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.cli_errors import COMMANDS, explain
+from cifar_cnn.cli_errors import COMMANDS, explain, option_values
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError
 from cifar_cnn.loggers import RunCSVLogger
@@ -92,16 +91,17 @@ class CLI(LightningCLI):
         self.new_folder: Path | None = None
         self.first_step = 0  # of the optimizer, as the checkpoint counts them
         command = next((arg for arg in args if arg in self.subcommands()), None)
-        name = _option(args, "--ckpt_path") or ("best" if command in ("test", "validate") else None)
-        wants_help = {"-h", "--help", "--print_config"} & {arg.split("=")[0] for arg in args}
-        if command and name and not wants_help:
-            root = Path(_option(args, "--trainer.default_root_dir") or ".", RUNS)
-            self.checkpoint = find_checkpoint(name, root)
+        default = ["best"] if command in ("test", "validate") else []
+        names = [*default, *option_values(args, "--ckpt_path")]
+        given = {arg.split("=")[0] for arg in args}
+        if command and names and not given & {"-h", "--help", "--print_config"}:
+            root = Path([".", *option_values(args, "--trainer.default_root_dir")][-1], RUNS)
+            self.checkpoint = find_checkpoint(names[-1], root)
             self.content = read_checkpoint(self.checkpoint)
             self._subcommand_parsers[command].set_defaults(_trained_with(self.content))
             self.first_step = self.content["global_step"]
             run = run_of(self.checkpoint)
-            if command == "fit" and run is not None and not {"-c", "--config"} & {arg.split("=")[0] for arg in args}:
+            if command == "fit" and run is not None and not given & {"-c", "--config"}:
                 args = [command, "--config", str(run / "config.yaml"), *args[args.index(command) + 1 :]]
         try:
             super().parse_arguments(parser, args)
@@ -146,7 +146,7 @@ class CLI(LightningCLI):
         """The trainer, with TensorBoard and CSV loggers on one run folder unless the config names others."""
         config = self._get(self.config_init, "trainer")
         self.summary = RunSummary()
-        if self.checkpoint:
+        if self.checkpoint and self.subcommand == "fit":
             self.model.load_state_dict(self.content["state_dict"])  # here already, while its failure loses nothing
         config["callbacks"] = [*(config["callbacks"] or []), self.summary]
         if self.subcommand != "fit":
@@ -168,7 +168,8 @@ class CLI(LightningCLI):
             # Without a run folder, checkpoints and config would lie in the current one and overwrite each other.
             config["enable_checkpointing"] = False
             callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
-            self.save_config_callback = self.save_config_callback if config["logger"] else None
+            if not config["logger"]:
+                self.save_config_callback = None
         else:
             # After the best, whose newest score it has to hold for a run that goes on.
             callbacks = [*callbacks, LastCheckpoint()]
@@ -233,13 +234,6 @@ def _class_path(config: Mapping[str, Any], part: str) -> str | None:
     return value.get("class_path") if isinstance(value, Mapping) else value
 
 
-def _option(args: list[str], name: str) -> str | None:
-    """The last value that ``args`` gives ``name``, as ``--name value`` or ``--name=value``."""
-    values = [value for arg, value in pairwise(args) if arg == name]
-    values += [arg.split("=", 1)[1] for arg in args if arg.startswith(name + "=")]
-    return values[-1] if values else None
-
-
 def _trained_with(content: dict[str, Any]) -> dict[str, Any]:
     """What a checkpoint's model and data were made of, as options of the command line."""
     groups = {"model": content["hyper_parameters"], "data": content["datamodule_hyper_parameters"]}
@@ -247,7 +241,7 @@ def _trained_with(content: dict[str, Any]) -> dict[str, Any]:
         f"{group}.{name}": value
         for group, values in groups.items()
         for name, value in values.items()
-        if name not in ("_instantiator", "num_classes")
+        if name != "num_classes"
     }
 
 

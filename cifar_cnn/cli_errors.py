@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -30,6 +30,16 @@ _ANY_CLASS = {
     "model.backbone": ", or any torch.nn.Module by its import path, such as torchvision.models.resnet18",
     "model.loss": ", or any torch.nn.Module by its import path",
 }
+
+
+def option_values(args: list[str], *names: str) -> list[str]:
+    """All values that ``args`` gives an option of these names, as ``--name value`` or ``--name=value``, in order."""
+    values = []
+    for arg, following in zip_longest(args, args[1:]):
+        name, equals, value = arg.partition("=")
+        if name in names and (equals or following is not None):
+            values.append(value if equals else following)
+    return values
 
 
 def explain(message: str, options: Iterable[str], args: list[str]) -> str:
@@ -89,7 +99,7 @@ def _required(name: str, key: str, options: list[str], args: list[str]) -> str:
     if key:
         return f"{key} needs {key}.{name}: give it with --{key}.{name}"
     # A misspelt section hides what it holds, so that the network seems to be missing.
-    for path in (value for arg, value in pairwise(args) if arg in ("-c", "--config")):
+    for path in option_values(args, "-c", "--config"):
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         for option in _keys(content if isinstance(content, dict) else {}):
             if not any(f"{known}.".startswith(f"{option}.") for known in options):

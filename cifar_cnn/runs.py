@@ -58,7 +58,7 @@ def find_checkpoint(name: str, root: str | os.PathLike = RUNS) -> Path:
     if path.is_dir():
         path = path / "checkpoints" / "best.ckpt"
     if not path.is_file():
-        known = [os.path.relpath(file) for run in run_folders(root) for file in run.glob("checkpoints/*.ckpt")]
-        hint = f"the newest here: {', '.join(sorted(known[-2:]))}" if known else f"there are none in {root} either"
+        known = [os.path.relpath(file) for run in run_folders(root) for file in sorted(run.glob("checkpoints/*.ckpt"))]
+        hint = f"the newest here: {', '.join(known[-2:])}" if known else f"there are none in {root} either"
         raise InputError(f"no checkpoint {path}; {hint}")
     return path

@@ -244,10 +244,13 @@ CONFIG_ERRORS = {
 }
 
 
+@pytest.mark.parametrize("form", [["--config", "bad.yaml"], ["--config=bad.yaml"]], ids=["space", "equals"])
 @pytest.mark.parametrize(("content", "message"), CONFIG_ERRORS.values(), ids=CONFIG_ERRORS)
-def test_a_bad_config_is_one_line(content: str, message: str, cifar_cnn_command: Command, capsys: Capture) -> None:
+def test_a_bad_config_is_one_line(
+    content: str, message: str, form: list[str], cifar_cnn_command: Command, capsys: Capture
+) -> None:
     Path("bad.yaml").write_text(content)
-    assert cifar_cnn_command("fit", "--config", "bad.yaml") == 2
+    assert cifar_cnn_command("fit", *form) == 2
     error = capsys.readouterr().err
     assert error.startswith("cifar-cnn: error: ")
     assert message in error

@@ -19,10 +19,14 @@ class Watched(Shapes):
     def __init__(self) -> None:
         super().__init__(200, 50)
         self.loaded: list[Split] = []
+        self.prepared: list[Split] = []
 
     def load(self, split: Split) -> ImageSet:
         self.loaded.append(split)
         return super().load(split)
+
+    def prepare(self, split: Split = "train") -> None:
+        self.prepared.append(split)
 
 
 class Seen(ImageClassifier):
@@ -60,6 +64,18 @@ def test_the_test_images_are_untouched_until_test() -> None:
     assert source.loaded == ["train"]
     data.setup("test")
     assert source.loaded == ["train", "test"]
+
+
+def test_what_is_loaded_is_not_prepared_again() -> None:
+    source = Watched()
+    data = CIFAR10DataModule(source, val_size=50)
+    model = fit(data)
+    assert model.trainer.datamodule is data  # type: ignore[attr-defined]
+    model.trainer.validate(model, data, verbose=False)
+    assert source.prepared == ["train"]
+    for _ in range(2):
+        model.trainer.test(model, data, verbose=False)
+    assert source.prepared == ["train", "test"]
 
 
 def test_normalisation_is_measured_on_what_is_trained_on() -> None:

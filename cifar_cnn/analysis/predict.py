@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
 from cifar_cnn.analysis.trained import Trained, load_trained
-from cifar_cnn.data.sources import ImageFolder, decode_image
+from cifar_cnn.data.sources import UNREADABLE, decode_image, is_image_name
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs import find_checkpoint
 
@@ -94,7 +93,7 @@ def _files(paths: list[str]) -> Iterator[Path]:
             for folder, folders, files in os.walk(path):
                 folders.sort()
                 for file in sorted(files):
-                    if os.path.splitext(file)[1].lower() in ImageFolder.SUFFIXES and not file.startswith("."):
+                    if is_image_name(file):
                         yield Path(folder, file)
         elif path.exists():
             yield path
@@ -108,7 +107,7 @@ def _predict(trained: Trained, files: list[Path], broken: list[Path]) -> list[tu
         try:
             images.append(decode_image(path, trained.image_size))
             good.append(path)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        except UNREADABLE:
             broken.append(path)
     if not good:
         return []

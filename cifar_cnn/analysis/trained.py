@@ -56,6 +56,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise InputError(
             f"{path} is not a checkpoint of this project, or is damaged ({reason}); nothing in it was run"
         ) from error
+    for group in ("hyper_parameters", "datamodule_hyper_parameters"):
+        content[group].pop("_instantiator", None)  # a function's name, which Lightning would import and call
     return content
 
 
@@ -66,8 +68,7 @@ def load_trained(path: Path) -> Trained:
         InputError: see :func:`read_checkpoint`.
     """
     content = read_checkpoint(path)
-    config = {k: v for k, v in content["hyper_parameters"].items() if not k.startswith("_")}
-    classifier: ImageClassifier = instantiate_module(ImageClassifier, config)
+    classifier: ImageClassifier = instantiate_module(ImageClassifier, content["hyper_parameters"])
     classifier.load_state_dict(content["state_dict"])
     classifier.setup("predict")
     classifier.eval().to("cuda" if torch.cuda.is_available() else "cpu")

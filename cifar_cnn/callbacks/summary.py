@@ -86,10 +86,9 @@ class RunSummary(Callback):
             f"epoch{'s' * (epochs != 1)} in {self._fit_seconds:.0f} s{pace}, on {where}, precision {trainer.precision}"
         }
         checkpoint = best_checkpoint(trainer)
-        best = getattr(checkpoint, "best_model_path", "")
-        score = getattr(checkpoint, "best_model_score", None)
-        if getattr(checkpoint, "monitor", None) == "val/accuracy" and score is not None:
-            lines["Validation"] = f"{score.item():.2%} accuracy, of the best epoch"
+        best = checkpoint.best_model_path if checkpoint else ""
+        if checkpoint and checkpoint.monitor == "val/accuracy" and checkpoint.best_model_score is not None:
+            lines["Validation"] = f"{checkpoint.best_model_score.item():.2%} accuracy, of the best epoch"
         elif "val/accuracy" in self._fit_metrics:
             lines["Validation"] = f"{self._fit_metrics['val/accuracy']:.2%} accuracy, of the last epoch"
         else:

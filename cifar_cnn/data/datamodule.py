@@ -84,8 +84,11 @@ class CIFAR10DataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Let the source download or decode; Lightning calls this in one process a machine."""
-        testing = self.trainer is not None and self.trainer.state.fn == TrainerFn.TESTING
-        self.source.prepare("test" if testing else "train")
+        if self.trainer is not None and self.trainer.state.fn == TrainerFn.TESTING:
+            if self._test is None:
+                self.source.prepare("test")
+        elif self._train is None:
+            self.source.prepare("train")
 
     def setup(self, stage: str) -> None:
         """Load the images that ``stage`` needs."""

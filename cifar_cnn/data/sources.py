@@ -24,6 +24,9 @@ from cifar_cnn.data.images import ImageSet
 from cifar_cnn.errors import InputError
 
 Split = Literal["train", "test"]
+IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"))
+# What Pillow raises for a file that it cannot read.
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 ChannelStats = tuple[tuple[float, ...], tuple[float, ...]]
 
 
@@ -166,7 +169,6 @@ class ImageFolder(Source):
     """
 
     FORMAT = 1  # of the cache file; another number makes older ones be decoded again
-    SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"))
 
     def __init__(self, root: str | os.PathLike, image_size: int = 32, cache: str | os.PathLike | None = None) -> None:
         self.root = Path(root).expanduser()
@@ -224,16 +226,14 @@ class ImageFolder(Source):
             found = [
                 entry
                 for entry in (os.scandir(folder) if folder.is_dir() else ())
-                if os.path.splitext(entry.name)[1].lower() in self.SUFFIXES
-                and not entry.name.startswith(".")
-                and entry.is_file()
+                if is_image_name(entry.name) and entry.is_file()
             ]
             if not found and split == "train":
-                raise InputError(f"{folder} has no images ({' '.join(sorted(self.SUFFIXES))}); remove it or fill it")
+                raise InputError(f"{folder} has no images ({' '.join(sorted(IMAGE_SUFFIXES))}); remove it or fill it")
             files += sorted(found, key=lambda entry: entry.name)
             labels += [label] * len(found)
         if not files:
-            raise InputError(f"{self.root / split} has no images ({' '.join(sorted(self.SUFFIXES))})")
+            raise InputError(f"{self.root / split} has no images ({' '.join(sorted(IMAGE_SUFFIXES))})")
         return files, torch.tensor(labels)
 
     def _fingerprint(self, split: Split, files: list[os.DirEntry[str]]) -> str:
@@ -265,11 +265,16 @@ def _folders(root: Path) -> list[os.DirEntry[str]]:
         ) from error
 
 
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name is taken for an image: by its ending, and hidden ones are not."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
+
+
 def decode_image(path: Path, size: int) -> np.ndarray:
     """Read one image as uint8 RGB of (size, size, 3): turned upright, scaled and centre-cropped.
 
     Raises:
-        OSError, ValueError, SyntaxError, Image.DecompressionBombError: what Pillow raises for a file it cannot read.
+        UNREADABLE: the file is no image that Pillow can read.
     """
     with Image.open(path) as image:
         if image.mode.startswith(("I", "F")):  # 16 bits and more a pixel, which convert("RGB") would clip
@@ -290,7 +295,7 @@ def _decode_all(paths: list[Path], size: int, name: str) -> Tensor:
     def decode(index: int) -> Path | None:
         try:
             rows[index] = decode_image(paths[index], size).transpose(2, 0, 1)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        except UNREADABLE:
             return paths[index]
         return None
 
