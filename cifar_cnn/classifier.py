@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,8 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from cifar_cnn.data.batches import Batch
 from cifar_cnn.errors import InputError
-from cifar_cnn.optim import weight_decay_groups
+from cifar_cnn.optim import parameter_groups
+from cifar_cnn.tta import TTA, logits_with_tta
 
 log = logging.getLogger("cifar_cnn")
 
@@ -34,6 +36,10 @@ class ImageClassifier(LightningModule):
         schedule: made for the optimizer and the run's number of steps, stepped with each batch; none keeps the
             learning rate.
         decay_bias_and_norm: whether the optimizer's weight decay holds for biases and normalisation too.
+        parameter_groups: options of the optimizer for parameters of the backbone by a pattern of their names, such as
+            ``{"head.*": {"lr": 0.01}}``; ``until`` is the fraction of the run after which their schedule has ended.
+        tta: test-time augmentation, of test and predict: ``flip`` averages the logits of an image and its mirror
+            image, ``flip_shift`` also those of shifts by one pixel.
         channels_last: lay images and weights out as NHWC, which most convolutions are faster in.
         compile: compile the backbone with torch.compile; checkpoints are the same with and without.
         num_classes: classes of the data; the command line takes it from there.
@@ -46,6 +52,8 @@ class ImageClassifier(LightningModule):
         optimizer: OptimizerCallable = lambda p: SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4),
         schedule: ScheduleCallable | None = None,
         decay_bias_and_norm: bool = True,
+        parameter_groups: dict[str, dict[str, float]] | None = None,
+        tta: TTA = "none",
         channels_last: bool = True,
         compile: bool = False,
         num_classes: int = 10,
@@ -57,6 +65,8 @@ class ImageClassifier(LightningModule):
         self.make_optimizer = optimizer
         self.make_schedule = schedule
         self.decay_bias_and_norm = decay_bias_and_norm
+        self.parameter_groups = parameter_groups or {}
+        self.tta = tta
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.compile_backbone = compile
         self.num_classes = num_classes
@@ -72,7 +82,7 @@ class ImageClassifier(LightningModule):
         def top5() -> Metric:
             return MulticlassAccuracy(num_classes, min(5, num_classes), "micro", validate_args=False)
 
-        self.train_metrics = metrics("train/")
+        self.train_means = TrainMeans()
         self.val_metrics = metrics("val/", accuracy_top5=top5())
         self.test_metrics = metrics(
             "test/",
@@ -80,6 +90,8 @@ class ImageClassifier(LightningModule):
             accuracy_per_class=MulticlassAccuracy(num_classes, average=None, validate_args=False),
             confusion_matrix=MulticlassConfusionMatrix(num_classes, validate_args=False),
         )
+        if tta != "none":
+            self.test_metrics.add_metrics({"accuracy_without_tta": PlainAccuracy(num_classes)})
 
     def forward(self, images: Tensor) -> Tensor:
         """From normalised images (N, C, H, W) to logits (N, num_classes)."""
@@ -94,8 +106,15 @@ class ImageClassifier(LightningModule):
             else:
                 self.backbone.compile()  # in place, which leaves the names in the state_dict alone
 
+    def logits_with_tta(self, images: Tensor) -> Tensor:
+        """From normalised images (N, C, H, W) to logits (N, num_classes), with test-time augmentation if that is on."""
+        return logits_with_tta(self, images, self.tta)[0]
+
     def _logits_and_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         logits = self(batch.images)
+        return logits, self._loss(logits, batch)
+
+    def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
         if logits.shape != (len(batch.labels), self.num_classes):
             raise InputError(
                 f"the backbone must give logits of shape (N, num_classes) = {(len(batch.labels), self.num_classes)}; "
@@ -107,41 +126,46 @@ class ImageClassifier(LightningModule):
             raise InputError(
                 f"model.loss must give one number a batch; {type(self.loss).__name__} gave {tuple(loss.shape)}"
             )
-        return logits, loss
+        return loss
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step; the loss that is differentiated, a scalar."""
         logits, loss = self._logits_and_loss(batch)
-        logits, value = logits.detach(), loss.detach()
-        self.train_metrics.update(preds=logits, target=batch.labels, value=value, weight=len(batch.labels))
+        correct = (logits.detach().argmax(1) == batch.labels).sum()
+        self.train_means.update(loss.detach(), correct, len(batch.labels))
         # Logging takes longer than a small network's kernels; between its intervals nothing is logged or computed.
-        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        if every and (self.global_step + 1) % every == 0:
-            self.log("train/loss_step", value, prog_bar=True)
-            self.log("train/accuracy_step", (logits.argmax(1) == batch.labels).float().mean(), prog_bar=True)
+        if self._is_logging_step():
+            self.log("train/loss_step", loss.detach(), prog_bar=True)
+            self.log("train/accuracy_step", correct / len(batch.labels), prog_bar=True)
             self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
         return loss
 
+    def _is_logging_step(self) -> bool:
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        return bool(every) and (self.global_step + 1) % every == 0
+
     def on_train_epoch_start(self) -> None:
         """Start the epoch's averages anew."""
-        self.train_metrics.reset()
+        self.train_means.reset()
 
     def on_train_epoch_end(self) -> None:
         """Log loss and accuracy over the epoch's batches, of all processes."""
-        self.log_dict(self.train_metrics.compute())
+        self.log_dict(self.train_means.compute())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one batch."""
-        self._eval_step(batch, self.val_metrics)
-
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count one batch."""
-        self._eval_step(batch, self.test_metrics)
-
-    def _eval_step(self, batch: Batch, metrics: MetricCollection) -> None:
         if len(batch.labels):  # a process's share of the last images may be none
             logits, loss = self._logits_and_loss(batch)
-            metrics.update(preds=logits, target=batch.labels, value=loss, weight=len(batch.labels))
+            self.val_metrics.update(preds=logits, target=batch.labels, value=loss, weight=len(batch.labels))
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count one batch, with test-time augmentation if that is on."""
+        if len(batch.labels):
+            logits, plain = logits_with_tta(self, batch.images, self.tta)
+            loss = self._loss(logits, batch)
+            self.test_metrics.update(
+                preds=logits, plain_preds=plain, target=batch.labels, value=loss, weight=len(batch.labels)
+            )
 
     def on_validation_epoch_start(self) -> None:
         """Start counting anew."""
@@ -163,7 +187,7 @@ class ImageClassifier(LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Probabilities (N, num_classes)."""
-        return self(batch.images).float().softmax(1)
+        return self.logits_with_tta(batch.images).float().softmax(1)
 
     def configure_optimizers(self) -> Any:
         """The optimizer and, stepped with each batch, the schedule over the run's steps.
@@ -171,11 +195,11 @@ class ImageClassifier(LightningModule):
         Raises:
             InputError: there is a schedule and the run has no known end.
         """
-        groups = weight_decay_groups(self.backbone.parameters(), self.decay_bias_and_norm)
-        if not groups or not groups[0]["params"]:
+        groups = parameter_groups(self.backbone.named_parameters(), self.decay_bias_and_norm, self.parameter_groups)
+        if not groups:
             raise InputError(f"{type(self.backbone).__name__} has no parameters to train")
         try:
-            optimizer = self.make_optimizer(groups)
+            optimizer = self._fused_if_possible()(groups)
         except ValueError as error:  # what torch.optim raises for a negative learning rate and the like
             raise InputError(f"model.optimizer: {error}") from error
         if self.make_schedule is None:
@@ -185,6 +209,15 @@ class ImageClassifier(LightningModule):
             raise InputError("a schedule needs the run's length: set --trainer.max_epochs or --trainer.max_steps")
         schedule = self.make_schedule(optimizer, int(total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _fused_if_possible(self) -> Callable[..., Optimizer]:
+        """One kernel for the step of all parameters, where the optimizer has one and the config leaves it open."""
+        options = getattr(self.make_optimizer, "keywords", {})  # a partial, when it comes from the command line
+        # 16-mixed clips gradients, and Lightning cannot when the optimizer unscales them itself.
+        wanted = self.device.type in ("cpu", "cuda") and self.trainer.precision != "16-mixed"
+        if wanted and options.get("fused", False) is None and not options.get("foreach"):
+            return partial(self.make_optimizer, fused=True)
+        return self.make_optimizer
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load weights.
@@ -230,6 +263,45 @@ class MeanLoss(Metric):
     def compute(self) -> Tensor:
         """The mean; NaN before the first batch."""
         return self.sum / self.count
+
+
+class PlainAccuracy(MulticlassAccuracy):
+    """Accuracy of the images as they are, beside that with test-time augmentation."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(num_classes, average="micro", validate_args=False)
+
+    def update(self, plain_preds: Tensor, target: Tensor) -> None:  # type: ignore[override]
+        """Count a batch of logits (N, num_classes) and classes (N,)."""
+        super().update(plain_preds, target)
+
+
+class TrainMeans(Metric):
+    """Loss and accuracy over an epoch's training batches.
+
+    One metric of what the step has computed already: a collection of two takes four times as long, in every step.
+    """
+
+    full_state_update = False
+    loss: Tensor
+    correct: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("loss", torch.tensor(0.0), dist_reduce_fx="sum")
+        self.add_state("correct", torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, loss: Tensor, correct: Tensor, count: int) -> None:
+        """Count a batch of ``count`` images, its mean loss and how many of it were right, scalars."""
+        self.loss += loss * count
+        self.correct += correct
+        self.count += count
+
+    def compute(self) -> dict[str, Tensor]:
+        """The means, by the names they are logged under."""
+        return {"train/loss": self.loss / self.count, "train/accuracy": self.correct / self.count}
 
 
 def _is_plain(value: Any) -> bool:

@@ -1,10 +1,12 @@
-"""What torch.optim lacks: schedules that are given by fractions of the run, and parameter groups."""
+"""What torch.optim lacks: Muon for filters, schedules by fractions of the run, parameter groups by name."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
 from itertools import pairwise
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -12,8 +14,108 @@ from torch.optim.lr_scheduler import LRScheduler
 from cifar_cnn.errors import InputError
 
 
+class Muon(Optimizer):
+    """Muon for convolution filters and SGD with Nesterov momentum for all other parameters.
+
+    Filters, reshaped to (C_out, -1), are first scaled to the norm sqrt(C_out), then moved against their momentum with
+    all its singular values brought near 1. One optimizer of both, since two cost Lightning's loop more, and a schedule
+    each.
+
+    Source: Jordan et al., Muon: An optimizer for hidden layers (2024), https://kellerjordan.github.io/posts/muon/, as
+    used in KellerJordan/cifar10-airbench. torch.optim.Muon takes 2-D parameters only.
+
+    Args:
+        params: parameters, or groups of them; a group's own ``lr`` and ``weight_decay`` go before those given here.
+        lr: of the filters (4-D parameters): the size of a step, whatever the size of the gradient.
+        momentum: of the filters.
+        ns_steps: Newton-Schulz iterations.
+        sgd_lr: of the other parameters.
+        sgd_momentum: of the other parameters.
+        weight_decay: of the other parameters, added to the gradient; the filters' norm is fixed.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 0.24,
+        momentum: float = 0.6,
+        ns_steps: int = 3,
+        sgd_lr: float = 0.1,
+        sgd_momentum: float = 0.85,
+        weight_decay: float = 0.0,
+    ) -> None:
+        if min(lr, sgd_lr, weight_decay) < 0 or not (0 <= momentum < 1 and 0 <= sgd_momentum < 1) or ns_steps < 1:
+            raise ValueError("learning rates and weight_decay are 0 or more, momenta below 1, ns_steps 1 or more")
+        self._sgd = {"lr": sgd_lr, "momentum": sgd_momentum}
+        super().__init__(params, {"lr": lr, "momentum": momentum, "ns_steps": ns_steps, "weight_decay": weight_decay})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add the filters and the other parameters of a group as a group each."""
+        params = param_group["params"]
+        params = [params] if isinstance(params, Tensor) else list(params)
+        filters = [p for p in params if p.ndim == 4]
+        others = [p for p in params if p.ndim != 4]
+        if filters:
+            super().add_param_group({**param_group, "params": filters, "muon": True})
+        if others or not filters:
+            super().add_param_group({**self._sgd, **param_group, "params": others, "muon": False})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One step; returns what the closure, if there is one, returns."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if not params:
+                continue
+            grads = [p.grad for p in params]
+            momentum = group["momentum"]
+            if not group["muon"] and group["weight_decay"]:
+                grads = torch._foreach_add(grads, params, alpha=group["weight_decay"])
+            for p in params:
+                if "momentum_buffer" not in self.state[p]:
+                    self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+            buffers = [self.state[p]["momentum_buffer"] for p in params]
+            torch._foreach_mul_(buffers, momentum)
+            torch._foreach_add_(buffers, grads)
+            updates = torch._foreach_add(grads, buffers, alpha=momentum)  # Nesterov
+            if group["muon"]:
+                for p, update in zip(params, updates, strict=True):
+                    p.mul_(len(p) ** 0.5 / p.norm())
+                    flat = orthogonalize(update.reshape(len(p), -1), group["ns_steps"])
+                    p.add_(flat.view(p.shape), alpha=-group["lr"])
+            else:
+                torch._foreach_add_(params, updates, alpha=-group["lr"])
+        return loss
+
+
+def orthogonalize(matrix: Tensor, steps: int) -> Tensor:
+    """Bring the singular values of a matrix near 1 (0.7 to 1.2 after 5 steps) and keep its singular vectors.
+
+    Newton-Schulz iteration with the coefficients of Jordan et al. (2024), chosen for a steep rise at zero.
+
+    Args:
+        matrix: (rows, columns); computed in bfloat16 on a GPU, where the source's is, else in its own type.
+        steps: iterations.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrix.bfloat16() if matrix.is_cuda else matrix
+    x = x / (x.norm() + 1e-7)  # so that no singular value is above 1
+    if tall := len(x) > x.shape[1]:
+        x = x.T
+    for _ in range(steps):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.T if tall else x).to(matrix.dtype)
+
+
 class FractionSchedule(LRScheduler):
     """A learning rate that depends on how much of the run is done.
+
+    A parameter group with ``until``, a fraction of the run, goes through the whole schedule by then.
 
     Args:
         optimizer: whose learning rate is the unit of :meth:`factor`.
@@ -30,8 +132,12 @@ class FractionSchedule(LRScheduler):
 
     def get_lr(self) -> list[float | Tensor]:
         """The learning rate of each parameter group."""
-        factor = self.factor(min(self.last_epoch / self.total_steps, 1.0))
-        return [base * factor for base in self.base_lrs]
+        time = self.last_epoch / self.total_steps
+        ends = [group.get("until", 1.0) for group in self.optimizer.param_groups]
+        return [
+            base * self.factor(min(time / end, 1.0) if end > 0 else 1.0)
+            for base, end in zip(self.base_lrs, ends, strict=True)
+        ]
 
     def state_dict(self) -> dict[str, Any]:
         """Where the run is. Its shape and length are the config's, so that a run may be made longer."""
@@ -94,18 +200,32 @@ class WarmupCosine(FractionSchedule):
         return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def weight_decay_groups(parameters: Iterable[nn.Parameter], decay_bias_and_norm: bool) -> list[dict[str, Any]]:
-    """Parameter groups for an optimizer, of which the vectors (biases, normalisation) may be spared its weight decay.
+def parameter_groups(
+    named_parameters: Iterable[tuple[str, nn.Parameter]],
+    decay_bias_and_norm: bool,
+    options: Mapping[str, Mapping[str, float]] = {},
+) -> list[dict[str, Any]]:
+    """Parameter groups for an optimizer: by patterns of names, and the vectors apart if they are not to decay.
 
     Args:
-        parameters: those without gradient are left out.
-        decay_bias_and_norm: False gives parameters of fewer than two dimensions ``weight_decay`` 0.
+        named_parameters: those without gradient are left out.
+        decay_bias_and_norm: False gives parameters of fewer than two dimensions (biases, normalisation)
+            ``weight_decay`` 0.
+        options: options of the optimizer (``lr``, ``weight_decay``, ...), and ``until`` of a schedule, by a pattern of
+            names such as ``head.*``; the first pattern that fits a parameter is used.
+
+    Raises:
+        InputError: a pattern fits no parameter.
     """
-    trained = [p for p in parameters if p.requires_grad]
-    if decay_bias_and_norm:
-        return [{"params": trained}]
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in trained if p.ndim >= 2]},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    groups: dict[tuple[str | None, bool], list[nn.Parameter]] = {}
+    for name, parameter in named_parameters:
+        if parameter.requires_grad:
+            pattern = next((pattern for pattern in options if fnmatchcase(name, pattern)), None)
+            spared = not decay_bias_and_norm and parameter.ndim < 2
+            groups.setdefault((pattern, spared), []).append(parameter)
+    if unused := set(options) - {pattern for pattern, _ in groups}:
+        raise InputError(f"model.parameter_groups: no trained parameter of the backbone is called {sorted(unused)[0]}")
+    return [
+        {"params": parameters, **({"weight_decay": 0.0} if spared else {}), **(options[pattern] if pattern else {})}
+        for (pattern, spared), parameters in groups.items()
     ]
-    return [group for group in groups if group["params"]]

@@ -5,12 +5,17 @@ import warnings
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.fabric.connector import _PRECISION_INPUT
+
+from cifar_cnn.hardware import best_precision
 
 log = logging.getLogger("cifar_cnn")
 
 
 class Trainer(pl.Trainer):
     """Lightning's Trainer, for the command line.
+
+    ``precision`` is by default the fastest that trains as well as float32 on the machine at hand.
 
     The limits are ``int | float``, in that order: Lightning's own order makes ``--trainer.limit_val_batches 1`` the
     fraction 1.0, which is all batches.
@@ -25,8 +30,11 @@ class Trainer(pl.Trainer):
         limit_predict_batches: int | float | None = None,
         overfit_batches: int | float = 0.0,
         val_check_interval: int | float | None = None,
+        precision: _PRECISION_INPUT | None = None,
         **kwargs: Any,
     ) -> None:
+        if precision is None and not kwargs.get("plugins"):  # a plugin may bring a precision of its own
+            precision = best_precision(str(kwargs.get("accelerator", "auto")))  # type: ignore[assignment]
         with warnings.catch_warnings():
             warnings.filterwarnings(
                 "ignore", "You passed .*precision='16-mixed'.* AMP with fp16 is not supported on CPU"
@@ -38,11 +46,8 @@ class Trainer(pl.Trainer):
                 limit_predict_batches=limit_predict_batches,
                 overfit_batches=overfit_batches,
                 val_check_interval=val_check_interval,
+                precision=precision,
                 **kwargs,
             )
-        if (
-            str(kwargs.get("precision")) in ("16", "16-mixed")
-            and self.precision == "bf16-mixed"
-            and self.is_global_zero
-        ):
+        if str(precision) in ("16", "16-mixed") and self.precision == "bf16-mixed" and self.is_global_zero:
             log.warning("Precision 16-mixed needs a GPU; on this CPU the run uses bf16-mixed.")

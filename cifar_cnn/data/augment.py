@@ -9,10 +9,12 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from cifar_cnn.errors import InputError
 
 PaddingMode = Literal["reflect", "zeros", "replicate"]
+Flip = bool | Literal["alternating"]
 
 
 class Draws(NamedTuple):
@@ -92,6 +94,13 @@ def cutout(images: Tensor, center: Tensor, size: int) -> Tensor:
     return images.masked_fill(square[:, None], 0)
 
 
+def resize(images: Tensor, size: int) -> Tensor:
+    """Scale float images of (N, C, H, W) down to (N, C, size, size), each pixel the mean of the area it covers."""
+    if images.shape[-2:] == (size, size):
+        return images
+    return functional.interpolate(images, (size, size), mode="area")
+
+
 def normalize(images: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """From uint8 (N, C, H, W) to ``dtype``, each channel as (x / 255 - mean) / std, in one pass over the pixels."""
     scale = 1 / (255 * std)
@@ -107,13 +116,15 @@ class Augment:
     Args:
         crop: random shift by up to this many pixels (0: none), by padding and cropping.
         padding_mode: what the shift brings in: ``reflect``, ``zeros`` or ``replicate``.
-        flip: mirror every second image, at random.
+        flip: mirror every second image, at random; ``alternating``: at random in the first epoch, and from then on in
+            every epoch the other way round, so that two epochs show each image both ways (Jordan,
+            https://arxiv.org/abs/2404.00498).
         cutout: side in pixels of a random square that is blanked with the data's mean colour (0: none).
     """
 
     crop: int = 0
     padding_mode: PaddingMode = "reflect"
-    flip: bool = False
+    flip: Flip = False
     cutout: int = 0
 
     def __post_init__(self) -> None:

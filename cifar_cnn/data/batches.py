@@ -71,6 +71,7 @@ class TrainBatches:
         drop_last: leave out, another few each epoch, the images that do not fill the last step.
         rank: this process, from 0.
         world_size: how many processes share each step's images.
+        alternating_flip: mirror an image by turns, at random only in the first epoch.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class TrainBatches:
         drop_last: bool = True,
         rank: int = 0,
         world_size: int = 1,
+        alternating_flip: bool = False,
     ) -> None:
         self.image_set = image_set
         # Equal shares, since ddp averages the processes' gradients as equals; up to world_size - 1 images are left out.
@@ -92,6 +94,9 @@ class TrainBatches:
         self.seed = seed
         self.epoch = epoch
         self.drop_last = drop_last
+        self.mirrored_first: Tensor | None = None  # bool, (len(image_set),): in epochs 0, 2, ...
+        if alternating_flip:
+            self.mirrored_first = torch.rand(len(image_set), generator=_generator(seed)) < 0.5
         self.rank = rank
         self.world_size = world_size
         self._position = (0, 0)  # the epoch under way and how many of its steps are done
@@ -117,7 +122,10 @@ class TrainBatches:
         """This process's share of a step; ``order`` is that epoch's."""
         indices = order[step * self.step_size : min((step + 1) * self.step_size, self.size)]
         # All processes draw for the whole step and take their rows: the augmentation belongs to the image.
-        draws = draw(len(indices), _generator(self.seed, epoch, step + 1)).rows(self.rank, self.world_size)
+        draws = draw(len(indices), _generator(self.seed, epoch, step + 1))
+        if self.mirrored_first is not None:
+            draws = draws._replace(mirrored=self.mirrored_first[indices] ^ bool(epoch % 2))
+        draws = draws.rows(self.rank, self.world_size)
         indices = indices[self.rank :: self.world_size]
         return Batch(self.image_set.images[indices], self.image_set.labels[indices], draws)
 

@@ -8,7 +8,7 @@ from lightning.pytorch import LightningDataModule
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
-from cifar_cnn.data.augment import Augment, normalize
+from cifar_cnn.data.augment import Augment, normalize, resize
 from cifar_cnn.data.batches import Batch, EvalBatches, TrainBatches
 from cifar_cnn.data.images import ImageSet, channel_mean_std, stratified_split
 from cifar_cnn.data.sources import CIFAR10, ChannelStats, Source
@@ -28,6 +28,9 @@ class CIFAR10DataModule(LightningDataModule):
         split_seed: chooses which. Apart from ``seed``, so that runs with other seeds validate on the same images.
         seed: of the order of the images and of their augmentation; by default the run's own (``seed_everything``).
         augment: what is done to training images.
+        image_sizes: progressive resizing: (fraction of the run, pixels a side), the first at 0. From each fraction on,
+            training images are scaled down to that size, which most networks are trained faster on; validation and
+            test see whole images. Source: fast.ai's DAWNBench entries (2018).
         drop_last: leave out, another few each epoch, the training images that do not fill the last batch.
     """
 
@@ -41,10 +44,16 @@ class CIFAR10DataModule(LightningDataModule):
         seed: int | None = None,
         augment: Augment = Augment(),  # noqa: B008  (frozen)
         drop_last: bool = True,
+        image_sizes: list[tuple[float, int]] | None = None,
     ) -> None:
         super().__init__()
         if batch_size < 1 or eval_batch_size < 1:
             raise InputError(f"batch sizes are 1 or more; not {batch_size}, {eval_batch_size}")
+        starts = [fraction for fraction, _ in image_sizes or []]
+        if starts and (starts[0] != 0 or starts != sorted(set(starts)) or starts[-1] >= 1):
+            raise InputError(f"data.image_sizes must start at fraction 0 of the run and rise; they start at {starts}")
+        if any(size < 1 for _, size in image_sizes or []):
+            raise InputError("data.image_sizes are pixels a side, 1 or more")
         self.save_hyperparameters()
         self.source = source or CIFAR10()
         self.batch_size = batch_size
@@ -54,6 +63,7 @@ class CIFAR10DataModule(LightningDataModule):
         self.seed = seed
         self.augment = augment
         self.drop_last = drop_last
+        self.image_sizes = image_sizes
         self._mean_std: ChannelStats | None = self.source.mean_std
         self._train: ImageSet | None = None
         self._val: ImageSet | None = None
@@ -101,11 +111,26 @@ class CIFAR10DataModule(LightningDataModule):
         if self._train is None:
             self._train, self._val = stratified_split(self.source.load("train"), self.val_size, self.split_seed)
 
+    def _check_image_sizes(self) -> None:
+        assert self._train is not None
+        assert self.trainer is not None
+        side = self._train.images.shape[-1]
+        if any(size > side for _, size in self.image_sizes or []):
+            raise InputError(f"data.image_sizes go up to the images' {side} pixels; not {self.image_sizes}")
+
+    @property
+    def train_images(self) -> Tensor:
+        """The training images as they are in memory, once ``setup`` has loaded them: uint8, (N, 3, H, W)."""
+        assert self._train is not None
+        return self._train.images
+
     def train_dataloader(self) -> TrainBatches:
         """Batches of uint8 images, another order each epoch, with the draws for their augmentation."""
         assert self._train is not None
         assert self.trainer is not None
         trainer = self.trainer
+        if self.image_sizes:
+            self._check_image_sizes()
         seed = self.seed if self.seed is not None else int(os.environ.get("PL_GLOBAL_SEED", 0))
         return TrainBatches(
             self._train,
@@ -113,6 +138,7 @@ class CIFAR10DataModule(LightningDataModule):
             seed,
             epoch=lambda: trainer.current_epoch,
             drop_last=self.drop_last,
+            alternating_flip=self.augment.flip == "alternating",
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
@@ -144,7 +170,19 @@ class CIFAR10DataModule(LightningDataModule):
         images = normalize(images, *self._mean_std_on(images.device), dtype)
         if draws is not None:
             images = self.augment.values(images, draws)
+            if self.image_sizes:
+                images = resize(images, self._image_size())
         return batch._replace(images=images, draws=None)
+
+    def _image_size(self) -> int:
+        """Pixels a side of this step's training images."""
+        assert self.trainer is not None
+        assert self.image_sizes
+        total = self.trainer.estimated_stepping_batches
+        if total == float("inf"):
+            raise InputError("data.image_sizes needs the run's length: set --trainer.max_epochs or --trainer.max_steps")
+        done = self.trainer.global_step / total
+        return next(size for fraction, size in reversed(self.image_sizes) if done >= fraction)
 
     def _mean_std_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         # Kept on the device: copying two small tensors there each step would make a GPU wait.

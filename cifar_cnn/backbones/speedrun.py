@@ -1,0 +1,105 @@
+"""The network of the 94 % record: few layers, whitened input, normalisation without scale.
+
+Source: Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU (2024), https://arxiv.org/abs/2404.00498, and its
+repository KellerJordan/cifar10-airbench.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from cifar_cnn.errors import InputError
+
+
+class SpeedrunGroup(nn.Module):
+    """conv - 2x2 max-pooling - BN - GELU - conv - BN - GELU; the convolutions start as the identity.
+
+    Args:
+        in_channels: channels of the input.
+        channels: channels of the output, and between the two convolutions.
+    """
+
+    def __init__(self, in_channels: int, channels: int) -> None:
+        super().__init__()
+        self.conv1 = _identity_conv(in_channels, channels)
+        self.pool = nn.MaxPool2d(2)
+        self.bn1 = _bias_norm(channels)
+        self.conv2 = _identity_conv(channels, channels)
+        self.bn2 = _bias_norm(channels)
+        self.activation = nn.GELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From (N, in_channels, H, W) to (N, channels, H // 2, W // 2)."""
+        x = self.activation(self.bn1(self.pool(self.conv1(x))))
+        return self.activation(self.bn2(self.conv2(x)))
+
+
+class SpeedrunNet(nn.Module):
+    """Whitening convolution, three groups of two convolutions, maximum over the image, one linear layer.
+
+    The first convolution is meant to be set from the training images and frozen by
+    :class:`cifar_cnn.callbacks.whitening.WhitenFirstConv`; without that it is trained like any other.
+
+    Args:
+        num_classes: logits.
+        widths: channels of the three groups.
+        whitening_size: side of the first filters; there are two for each dimension of a patch, one of either sign.
+        logit_scale: what the linear layer's outputs are multiplied by. By default 1 / widths[-1], for a head of unit
+            variance.
+        in_channels: channels of the images.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 10,
+        widths: tuple[int, int, int] = (64, 256, 256),
+        whitening_size: int = 2,
+        logit_scale: float | None = None,
+        in_channels: int = 3,
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        # Each group halves the image, and the maximum needs one pixel to be left.
+        self.min_size = 8 + whitening_size - 1
+        first = 2 * in_channels * whitening_size**2
+        if any(c_out < c_in for c_in, c_out in zip((first, *widths), widths, strict=False)):
+            raise InputError(f"widths must not fall, from the {first} filters of the first layer on; not {widths}")
+        self.whitening = nn.Conv2d(in_channels, first, whitening_size)
+        self.activation = nn.GELU()
+        self.groups = nn.Sequential(
+            *(SpeedrunGroup(c_in, c_out) for c_in, c_out in zip((first, *widths), widths, strict=False))
+        )
+        self.pool = nn.AdaptiveMaxPool2d(1)  # over the 3x3 pixels that images of 32x32 leave
+        self.head = nn.Linear(widths[-1], num_classes, bias=False)
+        self.logit_scale = logit_scale if logit_scale is not None else 1 / widths[-1]
+        with torch.no_grad():
+            self.head.weight /= self.head.weight.std()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """From (N, in_channels, H, W) to logits (N, num_classes).
+
+        Raises:
+            InputError: images of another number of channels, or too small for three poolings.
+        """
+        channels, height, width = images.shape[-3:]
+        if channels != self.in_channels or min(height, width) < self.min_size:
+            raise InputError(
+                f"SpeedrunNet was made for {self.in_channels} channels and at least {self.min_size}x{self.min_size} "
+                f"pixels; the images have {channels} channels and {height}x{width} pixels"
+            )
+        x = self.groups(self.activation(self.whitening(images)))
+        return self.head(torch.flatten(self.pool(x), 1)) * self.logit_scale
+
+
+def _identity_conv(in_channels: int, channels: int) -> nn.Conv2d:
+    """A 3x3 convolution without bias whose first ``in_channels`` filters hand their input on."""
+    conv = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
+    nn.init.dirac_(conv.weight[:in_channels].data)
+    return conv
+
+
+def _bias_norm(channels: int) -> nn.BatchNorm2d:
+    """BatchNorm with a trained bias and a scale of 1; fast averages, since there are few steps."""
+    # torch's momentum is the share of the new batch.
+    norm = nn.BatchNorm2d(channels, eps=1e-12, momentum=0.4)
+    norm.weight.requires_grad_(False)
+    return norm

@@ -1,0 +1,102 @@
+"""Whitening: a first convolution that is computed from the training images instead of learnt."""
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from cifar_cnn.data.augment import normalize
+from cifar_cnn.data.datamodule import CIFAR10DataModule
+from cifar_cnn.errors import InputError
+
+
+class WhitenFirstConv(Callback):
+    """Sets the backbone's first convolution to whitening filters of the training images, and freezes them.
+
+    The filters are the eigenvectors of the patches' second moment over the square roots of their eigenvalues, and the
+    negatives of these, so that the activation after it loses neither sign. A bias stays trained. A checkpoint's own
+    filters go before.
+
+    Source: Page, How to Train Your ResNet 8 (2019); the negatives: Jordan, https://arxiv.org/abs/2404.00498.
+
+    Args:
+        images: how many training images, the first ones, are looked at.
+        eps: added to each eigenvalue: the weakest patterns are mostly noise.
+        bias_epochs: epochs for which the bias is trained. Then it is frozen, and no gradient is computed for what lies
+            before the second convolution.
+    """
+
+    def __init__(self, images: int = 5000, eps: float = 5e-4, bias_epochs: int | None = None) -> None:
+        super().__init__()
+        if images < 1 or eps < 0:
+            raise InputError(f"whitening needs one image or more and an eps of 0 or more; not {images}, {eps}")
+        self.images = images
+        self.eps = eps
+        self.bias_epochs = bias_epochs
+        self._bias_is_done = False
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Compute the filters; the optimizer is made after this, and a checkpoint loaded."""
+        if stage != "fit":
+            return
+        conv = _first_conv(pl_module)
+        datamodule = getattr(trainer, "datamodule", None)
+        if not isinstance(datamodule, CIFAR10DataModule):
+            raise InputError("WhitenFirstConv takes the training images from a CIFAR10DataModule")
+        with torch.no_grad():
+            pixels = datamodule.train_images[: self.images]
+            mean, std = datamodule.mean_std
+            filters = whitening_filters(
+                normalize(pixels, torch.tensor(mean), torch.tensor(std)), conv.kernel_size[0], self.eps
+            )
+            if conv.weight.shape != filters.shape:
+                raise InputError(
+                    f"whitening gives a first convolution of shape {tuple(filters.shape)}; "
+                    f"{type(pl_module.backbone).__name__} has {tuple(conv.weight.shape)}"
+                )
+            conv.weight.copy_(filters)
+        conv.weight.requires_grad_(False)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Freeze the bias in a run that goes on in mid-epoch, where no epoch starts."""
+        self.on_train_epoch_start(trainer, pl_module)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Freeze the bias after its epochs."""
+        bias = _first_conv(pl_module).bias
+        self._bias_is_done = self.bias_epochs is not None and trainer.current_epoch >= self.bias_epochs
+        # ddp waits for the gradient of each parameter that needed one when it started.
+        if self._bias_is_done and bias is not None and trainer.world_size == 1:
+            bias.requires_grad_(False)
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        """Keep the optimizer from a frozen bias under ddp, which still computes its gradient."""
+        bias = _first_conv(pl_module).bias
+        if self._bias_is_done and bias is not None:
+            bias.grad = None
+
+
+def whitening_filters(images: Tensor, size: int, eps: float) -> Tensor:
+    """Filters whose responses to the patches of ``images`` are uncorrelated and of equal power.
+
+    Args:
+        images: float, (N, C, H, W), normalised.
+        size: side of the patches.
+        eps: added to each eigenvalue.
+
+    Returns:
+        (2 * C * size**2, C, size, size): the filters from the strongest pattern to the weakest, then their negatives.
+    """
+    channels = images.shape[1]
+    patches = images.unfold(2, size, 1).unfold(3, size, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, channels * size**2)
+    # The patches are normalised images': their mean is near zero, and the record leaves it in.
+    values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+    filters = (vectors / (values + eps).sqrt()).T.flip(0).reshape(-1, channels, size, size)
+    return torch.cat([filters, -filters])
+
+
+def _first_conv(pl_module: LightningModule) -> nn.Conv2d:
+    conv = next((module for module in pl_module.modules() if isinstance(module, nn.Conv2d)), None)
+    if conv is None:
+        raise InputError("whitening needs a network with a convolution")
+    return conv

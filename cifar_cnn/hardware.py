@@ -1,0 +1,46 @@
+"""Defaults that depend on the machine, each chosen from a measurement by ``benchmarks/``."""
+
+import os
+from pathlib import Path
+
+import torch
+
+
+def best_precision(accelerator: str = "auto") -> str:
+    """The fastest of the precisions that train as well as float32 on the device that ``accelerator`` will choose.
+
+    ``bf16-mixed`` on CPUs with matrix units for bfloat16 (AMX) and on CUDA devices that have it, else ``32-true``: on
+    other CPUs bfloat16 is slower than float32.
+    """
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    if accelerator == "mps" or (accelerator in ("auto", "gpu") and torch.backends.mps.is_available()):
+        return "32-true"
+    return "bf16-mixed" if cpu_has_matrix_units() else "32-true"
+
+
+def cpu_has_matrix_units() -> bool:
+    """Whether the CPU multiplies bfloat16 matrices in hardware (Intel AMX)."""
+    supported = getattr(torch.cpu, "_is_amx_tile_supported", None)  # private, so it may go
+    return bool(supported and supported())
+
+
+def use_all_of_the_hardware() -> None:
+    """TensorFloat-32 and cuDNN's search for the fastest convolutions on a GPU; no more threads than cores on a CPU."""
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
+    cores = available_cores()
+    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > cores:
+        torch.set_num_threads(cores)
+
+
+def available_cores() -> int:
+    """CPU cores that this process may use, by its affinity and its container's quota; at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            cores = min(cores, -(-int(quota) // int(period)))
+    except (OSError, ValueError):  # no Linux, or no control groups of version 2
+        pass
+    return max(cores, 1)

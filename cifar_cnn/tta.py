@@ -1,0 +1,40 @@
+"""Test-time augmentation: one answer from several views of an image, for any network."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+TTA = Literal["none", "flip", "flip_shift"]
+
+
+def views(images: Tensor, tta: TTA) -> list[tuple[float, Tensor]]:
+    """The views of a batch and the weight of each; the first is the images as they are.
+
+    Source: Jordan, https://arxiv.org/abs/2404.00498, section 3.5 (there: "multi-crop").
+
+    Args:
+        images: (N, C, H, W), normalised.
+        tta: ``none``; ``flip``: the images and their mirror images; ``flip_shift``: half the weight to these, half to
+            the same shifted by one pixel up-left and down-right, with reflected borders.
+    """
+    if tta == "none":
+        return [(1.0, images)]
+    plain = [images, images.flip(-1)]
+    if tta == "flip":
+        return [(1 / 2, view) for view in plain]
+    height, width = images.shape[-2:]
+    padded = functional.pad(images, (1, 1, 1, 1), "reflect")
+    corners = [padded[..., :height, :width], padded[..., 2:, 2:]]
+    shifted = [view for corner in corners for view in (corner, corner.flip(-1))]
+    return [*((1 / 4, view) for view in plain), *((1 / 8, view) for view in shifted)]
+
+
+def logits_with_tta(network: Callable[[Tensor], Tensor], images: Tensor, tta: TTA) -> tuple[Tensor, Tensor]:
+    """Logits (N, num_classes) averaged over the views, and those of the images as they are."""
+    weighted = [(weight, network(view)) for weight, view in views(images, tta)]
+    if len(weighted) == 1:
+        return weighted[0][1], weighted[0][1]
+    return torch.stack([weight * logits.float() for weight, logits in weighted]).sum(0), weighted[0][1]
