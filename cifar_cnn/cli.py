@@ -30,6 +30,7 @@ from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli_errors import COMMANDS, explain, option_values
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError
+from cifar_cnn.hardware import use_all_of_the_hardware
 from cifar_cnn.loggers import RunCSVLogger
 from cifar_cnn.runs import RUNS, find_checkpoint, new_run_folder, run_of
 from cifar_cnn.trainer import Trainer
@@ -289,6 +290,7 @@ def _plain_output() -> Iterator[None]:
 
 def run(args: list[str]) -> int:
     """Run a command line; returns the exit status, 2 for what the user has to mend."""
+    use_all_of_the_hardware()
     try:
         with _plain_output():
             if args and args[0] == "predict":

@@ -1,6 +1,9 @@
 """Defaults that depend on the machine, each chosen from a measurement by ``benchmarks/``."""
 
+import ctypes
 import os
+import platform
+import sys
 from pathlib import Path
 
 import torch
@@ -26,12 +29,38 @@ def cpu_has_matrix_units() -> bool:
 
 
 def use_all_of_the_hardware() -> None:
-    """TensorFloat-32 and cuDNN's search for the fastest convolutions on a GPU; no more threads than cores on a CPU."""
+    """Settings of the process that make training faster and no less exact than the precision in use.
+
+    On a GPU TensorFloat-32 and cuDNN's search for the fastest convolutions; on a CPU no more threads than cores, and
+    memory that stays with the process.
+    """
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
     cores = available_cores()
     if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > cores:
         torch.set_num_threads(cores)
+    keep_freed_memory()
+
+
+# glibc's malloc.h; what they do is in mallopt(3).
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+
+
+def keep_freed_memory() -> bool:
+    """Let the allocator keep what is freed for the next step instead of handing it back to the system.
+
+    A step's activations are large, and glibc maps each such block anew and unmaps it when it is freed: the system then
+    clears every page of it in every step. Measured on 2 cores: 12 % (ResNet-18) to 68 % (SimpleCNN) more images a
+    second, for up to a quarter more memory.
+
+    Returns:
+        Whether the allocator is glibc's and has taken the settings.
+    """
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 64 * 2**20))
+    return all(mallopt(name, value) == 1 for name, value in settings)
 
 
 def available_cores() -> int:

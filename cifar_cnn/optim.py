@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from cifar_cnn.errors import InputError
+from cifar_cnn.hardware import cpu_has_matrix_units
 
 
 class Muon(Optimizer):
@@ -92,17 +93,21 @@ class Muon(Optimizer):
         return loss
 
 
-def orthogonalize(matrix: Tensor, steps: int) -> Tensor:
+def orthogonalize(matrix: Tensor, steps: int, dtype: torch.dtype | None = None) -> Tensor:
     """Bring the singular values of a matrix near 1 (0.7 to 1.2 after 5 steps) and keep its singular vectors.
 
     Newton-Schulz iteration with the coefficients of Jordan et al. (2024), chosen for a steep rise at zero.
 
     Args:
-        matrix: (rows, columns); computed in bfloat16 on a GPU, where the source's is, else in its own type.
+        matrix: (rows, columns).
         steps: iterations.
+        dtype: to compute in; by default bfloat16, as the source does, where there are matrix units for it.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrix.bfloat16() if matrix.is_cuda else matrix
+    if dtype is None:
+        fast = matrix.is_cuda or (matrix.device.type == "cpu" and cpu_has_matrix_units())
+        dtype = torch.bfloat16 if fast else matrix.dtype
+    x = matrix.to(dtype)
     x = x / (x.norm() + 1e-7)  # so that no singular value is above 1
     if tall := len(x) > x.shape[1]:
         x = x.T

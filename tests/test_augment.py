@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import functional as per_image
 
-from cifar_cnn.data.augment import Augment, PaddingMode, crop, cutout, draw, flip, normalize
+from cifar_cnn.data.augment import Augment, PaddingMode, crop, cutout, draw, flip, normalize, resize
 from cifar_cnn.errors import InputError
 
 N, SIZE = 64, 12
@@ -85,3 +85,32 @@ def test_no_augmentation_changes_nothing(images: Tensor) -> None:
 def test_negative_sizes_are_refused() -> None:
     with pytest.raises(InputError, match="0 or more"):
         Augment(crop=-1)
+
+
+def test_resize_takes_the_mean_of_the_area(images: Tensor) -> None:
+    pixels = images.float()
+    expected = pixels.unflatten(2, (6, 2)).unflatten(4, (6, 2)).mean((3, 5))
+    torch.testing.assert_close(resize(pixels, 6), expected)
+    assert resize(pixels, SIZE) is pixels
+
+
+@pytest.mark.parametrize("padding", [2, 4])
+def test_a_batch_equals_a_slow_loop_over_its_images(images: Tensor, padding: int) -> None:
+    augment = Augment(flip=True, crop=padding, cutout=3)
+    draws = draw(N, torch.Generator().manual_seed(6))
+    mean, std = torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.3, 0.25])
+    scale, shift = 1 / (255 * std), -mean / std
+    expected = []
+    for i in range(N):
+        down, across = draws.offset[i].tolist()
+        image = per_image.pad(images[i], [padding] * 4, padding_mode="reflect")
+        image = per_image.crop(image, int(down * (2 * padding + 1)), int(across * (2 * padding + 1)), SIZE, SIZE)
+        image = per_image.hflip(image) if draws.mirrored[i] else image
+        values = torch.addcmul(shift[:, None, None], image.float(), scale[:, None, None])
+        row, column = (int(place * SIZE) for place in draws.cutout[i].tolist())
+        for y in range(max(row - 1, 0), min(row + 2, SIZE)):
+            for x in range(max(column - 1, 0), min(column + 2, SIZE)):
+                values[:, y, x] = 0
+        expected.append(values)
+    result = augment.values(normalize(augment.pixels(images, draws), mean, std), draws)
+    assert torch.equal(result, torch.stack(expected))

@@ -1,3 +1,4 @@
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -5,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
 
-from cifar_cnn.backbones import ResidualBlock, ResNet18, SimpleCNN
+from cifar_cnn.backbones import ResidualBlock, ResNet18, SimpleCNN, SpeedrunNet
 from cifar_cnn.errors import InputError
 
 SIMPLE: list[dict[str, Any]] = [
@@ -137,3 +138,39 @@ def test_the_last_convolution_in_parameters_is_the_last_of_the_main_path() -> No
     convolutions = [name for name, parameter in ResNet18().named_parameters() if parameter.ndim == 4]
     assert convolutions[0] == "stem.0.weight"
     assert convolutions[-1] == "blocks.7.conv2.weight"
+
+
+def test_the_speedrun_network_has_the_sources_size_and_every_parameter_gets_a_gradient() -> None:
+    torch.manual_seed(0)
+    net = SpeedrunNet()
+    trained = sum(p.numel() for p in net.parameters() if p.requires_grad)
+    widths = [24, 64, 256, 256]
+    convolutions = sum(9 * (a * b + b * b) for a, b in pairwise(widths))
+    assert trained == 24 * 12 + 24 + convolutions + 2 * sum(widths[1:]) + 256 * 10
+    logits = net(torch.randn(8, 3, 32, 32))
+    assert logits.shape == (8, 10)
+    nn.functional.cross_entropy(logits, torch.arange(8)).backward()
+    for name, parameter in net.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+            assert parameter.grad.abs().sum() > 0, name
+
+
+def test_the_speedrun_networks_convolutions_start_by_handing_on_their_input() -> None:
+    conv = SpeedrunNet().groups[1].conv1
+    assert isinstance(conv, nn.Conv2d)
+    x = torch.randn(2, 64, 5, 5)
+    torch.testing.assert_close(conv(x)[:, :64], x)
+
+
+@pytest.mark.parametrize(("size", "fits"), [(8, False), (9, True), (24, True), (40, True)])
+def test_the_speedrun_network_takes_any_size_that_three_poolings_leave_a_pixel_of(size: int, fits: bool) -> None:
+    net, images = SpeedrunNet(widths=(24, 24, 24)).eval(), torch.randn(2, 3, size, size)
+    if fits:
+        assert net(images).shape == (2, 10)
+    else:
+        with pytest.raises(InputError, match="at least 9x9 pixels"):
+            net(images)
+    with pytest.raises(InputError, match="widths must not fall"):
+        SpeedrunNet(widths=(16, 32, 32))

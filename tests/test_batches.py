@@ -107,3 +107,25 @@ def test_evaluation_sees_every_image_once_in_equally_many_steps(make_images: Mak
     assert sorted(map(tuple, images.flatten(1).tolist())) == sorted(map(tuple, image_set.images.flatten(1).tolist()))
     if world_size == 1:
         assert torch.equal(images, image_set.images)
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_alternating_flip_shows_each_image_both_ways_in_two_epochs(make_images: MakeImages, world_size: int) -> None:
+    image_set = make_images(400, size=2)
+
+    def mirrored(epoch: int, seed: int = 0) -> dict[tuple, bool]:
+        result = {}
+        for rank in range(world_size):
+            loader = TrainBatches(image_set, 8, seed, lambda: epoch, True, rank, world_size, alternating_flip=True)
+            for batch in loader:
+                assert batch.draws is not None
+                images = map(tuple, batch.images.flatten(1).tolist())
+                result.update(zip(images, batch.draws.mirrored.tolist(), strict=True))
+        return result
+
+    first = mirrored(0)
+    assert len(first) == 400
+    assert 160 < sum(first.values()) < 240
+    assert mirrored(1) == {image: not value for image, value in first.items()}
+    assert mirrored(2) == first
+    assert mirrored(0, seed=1) != first

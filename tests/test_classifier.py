@@ -7,7 +7,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cifar_cnn.backbones import SimpleCNN
+from cifar_cnn.backbones import ResNet18, SimpleCNN, SpeedrunNet
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule, Shapes
 from cifar_cnn.errors import InputError
@@ -194,3 +194,37 @@ def test_a_checkpoint_made_in_python_loads_with_weights_only(tmp_path: Path) -> 
     images = torch.randn(2, 3, 32, 32)
     assert isinstance(other, LightningModule)
     torch.testing.assert_close(other.eval()(images), model.eval()(images))
+
+
+BACKBONES = [SimpleCNN(), SimpleCNN(batch_norm=True, head="conv"), ResNet18(channels=(8, 8, 16, 16)), SpeedrunNet()]
+
+
+@pytest.mark.parametrize("backbone", BACKBONES, ids=lambda backbone: type(backbone).__name__)
+def test_channels_last_changes_no_logits_beyond_rounding(backbone: nn.Module) -> None:
+    images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    logits = []
+    for channels_last in (False, True):
+        model = ImageClassifier(backbone, channels_last=channels_last)
+        model.setup("fit")
+        logits.append(model.train()(images))
+    torch.testing.assert_close(*logits, rtol=1e-3, atol=1e-4)
+
+
+def test_test_time_augmentation_is_for_test_and_both_accuracies_are_told() -> None:
+    model, module = small(tta="flip_shift"), data()
+    trainer = quiet_trainer()
+    trainer.fit(model, module)
+    trainer.validate(model, module, verbose=False)
+    logits, labels = all_logits(model, module, module.val_dataloader())
+    torch.testing.assert_close(trainer.callback_metrics["val/accuracy"], (logits.argmax(1) == labels).float().mean())
+    trainer.test(model, module, verbose=False)
+    plain, labels = all_logits(model, module, module.test_dataloader())
+    with torch.no_grad():
+        batches = [module.on_after_batch_transfer(batch, 0) for batch in module.test_dataloader()]
+        averaged = torch.cat([model.logits_with_tta(batch.images) for batch in batches])
+    assert not torch.equal(averaged.argmax(1), plain.argmax(1))
+    results = model.test_results
+    torch.testing.assert_close(results["test/accuracy"], (averaged.argmax(1) == labels).float().mean())
+    torch.testing.assert_close(results["test/accuracy_without_tta"], (plain.argmax(1) == labels).float().mean())
+    torch.testing.assert_close(results["test/loss"], functional.cross_entropy(averaged, labels))
+    assert results["test/confusion_matrix"].sum() == 70

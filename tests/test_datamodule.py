@@ -142,3 +142,35 @@ def test_a_checkpoint_of_other_classes_is_refused(make_images: Callable[..., Ima
 def test_batch_sizes_below_one_are_refused(sizes: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="1 or more"):
         CIFAR10DataModule(Shapes(), **sizes)
+
+
+def test_training_images_grow_and_validation_sees_whole_ones() -> None:
+    class Validated(Seen):
+        def validation_step(self, batch: Batch, batch_idx: int) -> None:
+            sizes.add(batch.images.shape[-1])
+            super().validation_step(batch, batch_idx)
+
+    sizes: set[int] = set()
+    small = SimpleCNN((2, 2, 2), head="max_pool")
+    model = Validated()
+    model.backbone = small
+    data = CIFAR10DataModule(Shapes(200, 10), 32, val_size=40, image_sizes=[(0.0, 16), (0.3, 24), (0.5, 32)])
+    Trainer(max_epochs=2, logger=False, enable_checkpointing=False, enable_progress_bar=False).fit(model, data)
+    # 160 images are 5 steps an epoch, 10 in all.
+    assert [batch.images.shape[-1] for batch in model.batches] == [16] * 3 + [24] * 2 + [32] * 5
+    assert sizes == {32}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ([(0.1, 16)], "must start at fraction 0"),
+        ([(0.0, 16), (0.0, 32)], "must start at fraction 0 of the run and rise"),
+        ([(0.0, 16), (1.0, 32)], "must start at fraction 0 of the run and rise"),
+        ([(0.0, 0)], "1 or more"),
+        ([(0.0, 40)], "go up to the images' 32 pixels"),
+    ],
+)
+def test_impossible_image_sizes_are_refused(sizes: list[tuple[float, int]], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        fit(CIFAR10DataModule(Shapes(200, 10), 32, val_size=0, image_sizes=sizes))

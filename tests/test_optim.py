@@ -6,7 +6,7 @@ from torch import nn
 from torch.optim import SGD
 
 from cifar_cnn.errors import InputError
-from cifar_cnn.optim import FractionSchedule, PiecewiseLinear, WarmupCosine, weight_decay_groups
+from cifar_cnn.optim import FractionSchedule, Muon, PiecewiseLinear, WarmupCosine, orthogonalize, parameter_groups
 
 
 def optimizer(lr: float = 0.1) -> SGD:
@@ -64,16 +64,106 @@ def test_warmup_must_be_a_fraction() -> None:
 
 def test_weight_decay_can_spare_biases_and_normalisation() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
-    matrices, vectors = SGD(weight_decay_groups(model.parameters(), False), lr=1, weight_decay=0.5).param_groups
+    matrices, vectors = SGD(parameter_groups(model.named_parameters(), False), lr=1, weight_decay=0.5).param_groups
     assert matrices["weight_decay"] == 0.5
     assert vectors["weight_decay"] == 0
     assert {id(p) for p in matrices["params"]} == {id(model[0].weight), id(model[2].weight)}
     assert len(vectors["params"]) == 4
-    (all_together,) = weight_decay_groups(model.parameters(), True)
+    (all_together,) = parameter_groups(model.named_parameters(), True)
     assert len(all_together["params"]) == 6
 
 
 def test_frozen_parameters_are_left_out() -> None:
     layer = nn.Linear(2, 2)
     layer.bias.requires_grad_(False)
-    assert [len(group["params"]) for group in weight_decay_groups(layer.parameters(), False)] == [1]
+    assert [len(group["params"]) for group in parameter_groups(layer.named_parameters(), False)] == [1]
+
+
+def test_options_go_to_the_parameters_whose_names_fit() -> None:
+    model = nn.ModuleDict({"stem": nn.Conv2d(3, 4, 3), "head": nn.Linear(4, 2)})
+    options = {"head.weight": {"lr": 3.0}, "*.bias": {"lr": 5.0, "until": 0.5}}
+    optimizer = SGD(parameter_groups(model.named_parameters(), True, options), lr=1.0)
+    rates_of = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert {name: rates_of[id(p)] for name, p in model.named_parameters()} == {
+        "stem.weight": 1.0,
+        "stem.bias": 5.0,
+        "head.weight": 3.0,
+        "head.bias": 5.0,
+    }
+    schedule = PiecewiseLinear(optimizer, 8, [(0, 1), (1, 0)])
+    for _ in range(2):
+        optimizer.step()
+        schedule.step()
+    by_until = {group.get("until", 1.0): group["lr"] / group["initial_lr"] for group in optimizer.param_groups}
+    assert by_until == {1.0: pytest.approx(0.75), 0.5: pytest.approx(0.5)}
+    with pytest.raises(InputError, match=r"no trained parameter of the backbone is called tail\.\*"):
+        parameter_groups(model.named_parameters(), True, {"tail.*": {"lr": 1.0}})
+
+
+@pytest.mark.parametrize("shape", [(8, 27), (27, 8), (16, 16)])
+def test_orthogonalize_keeps_singular_vectors_and_evens_out_singular_values(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
+    for steps in (3, 5):
+        values = s / s.norm()
+        for _ in range(steps):  # the iteration acts on each singular value alone
+            values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+        torch.testing.assert_close(
+            orthogonalize(matrix, steps, torch.float32), u @ torch.diag(values) @ vh, rtol=1e-3, atol=1e-4
+        )
+    assert values.min() > 0.3
+    assert values.max() < 1.3
+
+
+def test_muon_equals_the_formulas_written_out() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 4, 2))
+    filters, *others = (dict(net.named_parameters())[name] for name in ("0.weight", "0.bias", "2.weight", "2.bias"))
+    optimizer = Muon(net.parameters(), lr=0.2, momentum=0.6, sgd_lr=0.1, sgd_momentum=0.85, weight_decay=0.01)
+    # torch's own SGD over copies of the parameters that are not filters.
+    copies = [nn.Parameter(p.detach().clone()) for p in others]
+    reference = SGD(copies, lr=0.1, momentum=0.85, nesterov=True, weight_decay=0.01)
+    expected, buffer = filters.detach().clone(), torch.zeros_like(filters)
+    for _ in range(3):
+        optimizer.zero_grad()
+        net(torch.randn(5, 3, 4, 4)).square().sum().backward()
+        for p, copy in zip(others, copies, strict=True):
+            copy.grad = p.grad.clone() if p.grad is not None else None
+        assert filters.grad is not None
+        buffer = 0.6 * buffer + filters.grad
+        update = orthogonalize((filters.grad + 0.6 * buffer).reshape(4, -1), 3).view_as(filters)
+        expected = expected * 2 / expected.norm() - 0.2 * update
+        optimizer.step()
+        reference.step()
+        torch.testing.assert_close(filters.detach(), expected)
+        for p, copy in zip(others, copies, strict=True):
+            torch.testing.assert_close(p, copy)
+
+
+def test_muon_takes_up_its_state() -> None:
+    def steps(net: nn.Module, optimizer: Muon, n: int) -> None:
+        for _ in range(n):
+            optimizer.zero_grad()
+            net(torch.ones(2, 3, 4, 4)).square().sum().backward()
+            optimizer.step()
+
+    def make() -> tuple[nn.Module, Muon]:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(16, 2))
+        return net, Muon(net.parameters())
+
+    whole, whole_optimizer = make()
+    steps(whole, whole_optimizer, 4)
+    (first, first_optimizer), (second, second_optimizer) = make(), make()
+    steps(first, first_optimizer, 2)
+    second.load_state_dict(first.state_dict())
+    second_optimizer.load_state_dict(first_optimizer.state_dict())
+    steps(second, second_optimizer, 2)
+    for expected, result in zip(whole.parameters(), second.parameters(), strict=True):
+        assert torch.equal(expected, result)
+
+
+@pytest.mark.parametrize("arguments", [{"lr": -1.0}, {"momentum": 1.0}, {"ns_steps": 0}])
+def test_impossible_muon_arguments_are_refused(arguments: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="learning rates and weight_decay are 0 or more"):
+        Muon([nn.Parameter(torch.ones(1))], **arguments)  # type: ignore[arg-type]

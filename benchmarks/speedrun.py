@@ -1,0 +1,162 @@
+"""The speedrun recipe by ``cifar-cnn fit`` and as a bare loop, one after the other for each seed.
+
+``python -m benchmarks.speedrun --root DIR [--seeds 3]`` prints one JSON object: of both, the seconds of training
+(without reading the images and without the test) and the test accuracy with and without test-time augmentation. The
+bare loop is the record's script (KellerJordan/cifar10-airbench, airbench94_muon.py) in this project's network and
+optimizer: the whole set is normalised, mirrored and shifted once an epoch, and nothing is logged.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from benchmarks._measure import machine
+from cifar_cnn.backbones import SpeedrunNet
+from cifar_cnn.callbacks.whitening import whitening_filters
+from cifar_cnn.data import ImageFolder
+from cifar_cnn.data.augment import normalize
+from cifar_cnn.data.images import channel_mean_std
+from cifar_cnn.hardware import best_precision, use_all_of_the_hardware
+from cifar_cnn.optim import Muon
+from cifar_cnn.tta import logits_with_tta
+
+CONFIG = Path(__file__).parent.parent / "configs" / "speedrun.yaml"
+BATCH, EPOCHS, BIAS_EPOCHS = 2000, 8, 3
+
+
+def augmented(images: Tensor, padded: Tensor, mirrored: Tensor) -> Tensor:
+    """One epoch's images, mirrored and shifted by up to two pixels."""
+    n, _, height, width = images.shape
+    down, across = torch.randint(0, 5, (2, n))
+    result = torch.empty_like(images)
+    for y in range(5):
+        for x in range(5):
+            chosen = (down == y) & (across == x)
+            result[chosen] = padded[chosen, :, y : y + height, x : x + width]
+    return torch.where(mirrored[:, None, None, None], result.flip(-1), result)
+
+
+def bare_loop(root: Path, seed: int, epochs: int = EPOCHS, limit: int | None = None) -> dict[str, Any]:
+    """Train and test; seconds of training and accuracies."""
+    use_all_of_the_hardware()
+    torch.manual_seed(seed)
+    source = ImageFolder(root)
+    train, test = source.load("train"), source.load("test")
+    mean, std = (torch.tensor(values) for values in channel_mean_std(train.images))
+    batch = min(BATCH, len(train))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def autocast() -> AbstractContextManager:
+        return torch.autocast(device.type, torch.bfloat16, enabled=best_precision() == "bf16-mixed")
+
+    start = time.perf_counter()
+    images = normalize(train.images, mean, std).contiguous(memory_format=torch.channels_last)
+    labels = train.labels.to(device)
+    net = SpeedrunNet(len(train.class_names))
+    net.whitening.weight.data.copy_(whitening_filters(images[:5000], 2, 5e-4))
+    net.whitening.weight.requires_grad_(False)
+    net.to(device, memory_format=torch.channels_last)
+    bias = net.whitening.bias
+    assert bias is not None
+    others = [
+        p for name, p in net.named_parameters() if p.requires_grad and name not in ("whitening.bias", "head.weight")
+    ]
+    groups = [
+        {"params": [bias]},
+        {"params": [net.head.weight], "lr": 1340.0, "weight_decay": 2.99e-6},
+        {"params": others},
+    ]
+    optimizer = Muon(groups, sgd_lr=106.0, weight_decay=3.77e-5)
+    initial = [group["lr"] for group in optimizer.param_groups]
+    padded = functional.pad(images, (2, 2, 2, 2), "reflect")
+    first_mirrored = torch.rand(len(images)) < 0.5
+    steps_per_epoch = limit or len(images) // batch
+    total, bias_steps, step = epochs * steps_per_epoch, min(BIAS_EPOCHS, epochs) * steps_per_epoch, 0
+    for epoch in range(epochs):
+        epoch_images = augmented(images, padded, first_mirrored ^ bool(epoch % 2))
+        order = torch.randperm(len(images))
+        bias.requires_grad_(step < bias_steps)
+        for i in range(steps_per_epoch):
+            chosen = order[i * batch : (i + 1) * batch]
+            with autocast():
+                logits = net(epoch_images[chosen].to(device))
+                loss = functional.cross_entropy(logits, labels[chosen], label_smoothing=0.2)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            for index, group in enumerate(optimizer.param_groups):
+                end = bias_steps if index == 0 else total
+                group["lr"] = initial[index] * max(0.0, 1 - step / end)
+            optimizer.step()
+            step += 1
+    loss.item()  # waits for a GPU
+    seconds = time.perf_counter() - start
+
+    net.eval()
+    correct = torch.zeros(2)
+    with torch.inference_mode(), autocast():
+        for pixels, target in zip(test.images.split(500), test.labels.split(500), strict=True):
+            views = normalize(pixels, mean, std).contiguous(memory_format=torch.channels_last).to(device)
+            for index, logits in enumerate(logits_with_tta(net, views, "flip_shift")):
+                correct[index] += (logits.argmax(1).cpu() == target).sum()
+    with_tta, without = (correct / len(test)).tolist()
+    return {"seconds": seconds, "accuracy": with_tta, "accuracy_without_tta": without}
+
+
+def command(root: Path, seed: int, config: Path, limit: int | None = None) -> dict[str, Any]:
+    """The same by ``cifar-cnn fit``, in a process and folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--data.source", "ImageFolder", "--data.source.root", root.resolve(), "--seed_everything", str(seed)]
+        options += ["--trainer.limit_train_batches", str(limit)] if limit else []
+        words = [sys.executable, "-m", "cifar_cnn", "fit", "--config", config.resolve(), *options]
+        output = subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True).stdout
+        test = json.loads(Path(folder, "lightning_logs/version_0/test.json").read_text())
+    # "Trained     SpeedrunNet, 1,972,792 parameters, 8 epochs in 400 s, ...": the time from the start of the fit.
+    trained = next(line for line in output.splitlines() if line.startswith("Trained"))
+    seconds = float(trained.split(" in ")[1].split(" s")[0])
+    return {"seconds": seconds, "accuracy": test["accuracy"], "accuracy_without_tta": test.get("accuracy_without_tta")}
+
+
+def main() -> None:
+    """Run both sides for each seed, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, required=True, help="folder with train/<class>/ and test/<class>/")
+    parser.add_argument("--seeds", type=int, default=3, help="runs of each side (default: 3)")
+    parser.add_argument("--config", type=Path, default=CONFIG, help="config of the command's side")
+    parser.add_argument("--limit", type=int, help="training steps an epoch, for a trial")
+    parser.add_argument("--sides", nargs="+", default=["command", "bare_loop"], choices=["command", "bare_loop"])
+    options = parser.parse_args()
+    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in options.sides}
+    for seed in range(options.seeds):
+        for side in options.sides:
+            if side == "command":
+                run = command(options.root, seed, options.config, options.limit)
+            else:
+                run = bare_loop(options.root, seed, limit=options.limit)
+            runs[side].append({"seed": seed, **run})
+            print(json.dumps({side: runs[side][-1]}), file=sys.stderr, flush=True)
+    result: dict[str, Any] = {"benchmark": "speedrun", "machine": machine(), "runs": runs}
+    for side, each in runs.items():
+        accuracies = [run["accuracy"] for run in each]
+        result[side] = {
+            "seconds": statistics.median(run["seconds"] for run in each),
+            "accuracy_mean": statistics.mean(accuracies),
+            "accuracy_std": statistics.stdev(accuracies) if len(each) > 1 else None,
+        }
+    if len(options.sides) == 2:
+        result["ratio"] = result["command"]["seconds"] / result["bare_loop"]["seconds"]
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

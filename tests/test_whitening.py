@@ -1,0 +1,82 @@
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
+
+from cifar_cnn.backbones import SimpleCNN, SpeedrunNet
+from cifar_cnn.callbacks.whitening import WhitenFirstConv, whitening_filters
+from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.data import CIFAR10DataModule, Shapes
+from cifar_cnn.errors import InputError
+
+
+def fit(backbone: nn.Module, whitening: WhitenFirstConv, *callbacks: Callback, **arguments: Any) -> ImageClassifier:
+    model = ImageClassifier(backbone)
+    trainer = Trainer(
+        **{"max_epochs": 1, "limit_train_batches": 2, **arguments},
+        callbacks=[whitening, *callbacks],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, CIFAR10DataModule(Shapes(200, 10), batch_size=32, val_size=0))
+    return model
+
+
+def test_the_filters_responses_are_uncorrelated_and_of_unit_power() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(50, 3, 12, 12, generator=generator).cumsum(3)  # neighbours are correlated
+    filters = whitening_filters(images, 2, eps=0.0)
+    assert filters.shape == (24, 3, 2, 2)
+    assert torch.equal(filters[:12], -filters[12:])
+    responses = nn.functional.conv2d(images, filters[:12]).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(responses @ responses.T / responses.shape[1], torch.eye(12), rtol=0, atol=1e-3)
+    # From the strongest pattern to the weakest: the scale that makes up for it rises.
+    norms = filters[:12].flatten(1).norm(dim=1)
+    assert torch.equal(norms, norms.sort().values)
+
+
+def test_the_filters_are_set_before_training_and_stay() -> None:
+    net = SpeedrunNet(widths=(24, 32, 32))
+    at_start: list[torch.Tensor] = []
+
+    class Watch(Callback):
+        def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            at_start.append(net.whitening.weight.clone())
+
+    bias = net.whitening.bias
+    assert bias is not None
+    bias_before = bias.detach().clone()
+    model = fit(net, WhitenFirstConv(images=100), Watch())
+    assert torch.equal(model.backbone.whitening.weight, at_start[0])  # type: ignore[union-attr]
+    assert torch.equal(net.whitening.weight[:12], -net.whitening.weight[12:])
+    assert not torch.equal(bias, bias_before)
+
+
+@pytest.mark.parametrize(("bias_epochs", "changes"), [(0, False), (1, True), (None, True)])
+def test_the_bias_is_trained_for_its_epochs(bias_epochs: int | None, changes: bool) -> None:
+    net = SpeedrunNet(widths=(24, 32, 32))
+    bias = net.whitening.bias
+    assert bias is not None
+    before = bias.detach().clone()
+    fit(net, WhitenFirstConv(bias_epochs=bias_epochs), max_epochs=2)
+    assert torch.equal(bias, before) is not changes
+    assert bias.requires_grad is (bias_epochs is None)
+
+
+def test_a_first_convolution_of_another_shape_is_refused() -> None:
+    with pytest.raises(InputError, match=r"of shape \(54, 3, 3, 3\); SimpleCNN has \(32, 3, 3, 3\)"):
+        fit(SimpleCNN(), WhitenFirstConv())
+    with pytest.raises(InputError, match="needs a network with a convolution"):
+        fit(nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)), WhitenFirstConv())
+
+
+def test_any_network_with_a_fitting_first_convolution_is_whitened() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 54, 3), nn.ReLU(), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(54, 10))
+    fit(net, WhitenFirstConv())
+    weight = net[0].weight
+    assert isinstance(weight, nn.Parameter)
+    assert torch.equal(weight[:27], -weight[27:])
