@@ -137,7 +137,9 @@ class ImageClassifier(LightningModule):
         if self._is_logging_step():
             self.log("train/loss_step", loss.detach(), prog_bar=True)
             self.log("train/accuracy_step", correct / len(batch.labels), prog_bar=True)
-            self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
+            # Of several rates the one that most weights have.
+            groups = self.trainer.optimizers[0].param_groups
+            self.log("lr", max(groups, key=lambda group: sum(p.numel() for p in group["params"]))["lr"])
         return loss
 
     def _is_logging_step(self) -> bool:

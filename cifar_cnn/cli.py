@@ -255,6 +255,7 @@ _UNWANTED_WARNINGS = (
     r".*Experiment logs directory .* exists and is not empty.*",
     r".*Checkpoint directory .* exists and is not empty.*",
     r".*is not of type `DataLoader`.*",
+    r".*Total length of `list` across ranks is zero.*",
     r".*is already saved during checkpointing.*",
     r".*callbacks used to create the checkpoint need to be provided.*",
     r".*args parameter is intended to run from within Python.*",

@@ -63,11 +63,15 @@ def keep_freed_memory() -> bool:
     return all(mallopt(name, value) == 1 for name, value in settings)
 
 
-def available_cores() -> int:
-    """CPU cores that this process may use, by its affinity and its container's quota; at least 1."""
+def available_cores(quota_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """CPU cores that this process may use, by its affinity and its container's quota; at least 1.
+
+    Args:
+        quota_file: holds quota and period in microseconds, as Linux's control groups of version 2 write them.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        quota, period = quota_file.read_text().split()
         if quota != "max":
             cores = min(cores, -(-int(quota) // int(period)))
     except (OSError, ValueError):  # no Linux, or no control groups of version 2

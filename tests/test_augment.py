@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import functional as per_image
 
@@ -87,11 +89,20 @@ def test_negative_sizes_are_refused() -> None:
         Augment(crop=-1)
 
 
-def test_resize_takes_the_mean_of_the_area(images: Tensor) -> None:
-    pixels = images.float()
-    expected = pixels.unflatten(2, (6, 2)).unflatten(4, (6, 2)).mean((3, 5))
-    torch.testing.assert_close(resize(pixels, 6), expected)
-    assert resize(pixels, SIZE) is pixels
+def test_resize_equals_pillows() -> None:
+    images = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(5))
+    pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
+    expected = [np.asarray(picture.resize((24, 24), Image.Resampling.BILINEAR)) for picture in pictures]
+    difference = resize(images, 24).permute(0, 2, 3, 1).int() - torch.from_numpy(np.stack(expected)).int()
+    assert difference.abs().max() <= 1
+    assert resize(images, 32) is images
+
+
+@pytest.mark.parametrize("mode", TORCHVISION_MODE)
+def test_mirroring_in_the_crop_equals_mirroring_after_it(images: Tensor, mode: PaddingMode) -> None:
+    draws = draw(N, torch.Generator().manual_seed(7))
+    expected = flip(crop(images, draws.offset, 3, mode), draws.mirrored)
+    assert torch.equal(crop(images, draws.offset, 3, mode, draws.mirrored), expected)
 
 
 @pytest.mark.parametrize("padding", [2, 4])

@@ -40,7 +40,9 @@ def flip(images: Tensor, mirrored: Tensor) -> Tensor:
     return torch.where(mirrored[:, None, None, None], images.flip(-1), images)
 
 
-def crop(images: Tensor, offset: Tensor, padding: int, mode: PaddingMode = "reflect") -> Tensor:
+def crop(
+    images: Tensor, offset: Tensor, padding: int, mode: PaddingMode = "reflect", mirrored: Tensor | None = None
+) -> Tensor:
     """Pad the images of (N, C, H, W) on all sides and cut the original size out again.
 
     Args:
@@ -48,13 +50,17 @@ def crop(images: Tensor, offset: Tensor, padding: int, mode: PaddingMode = "refl
         offset: (N, 2) in [0, 1); scaled to the 2 * padding + 1 places, down and across, that the crop can have.
         padding: pixels on each side.
         mode: ``zeros`` pads black before normalisation, as torchvision's RandomCrop does.
+        mirrored: bool, (N,): what is cut out of these is mirrored left to right, as :func:`flip` does.
     """
     n, _, height, width = images.shape
     rows, columns = _padded_index(height, padding, mode), _padded_index(width, padding, mode)
     top, left = (offset * (2 * padding + 1)).long().unbind(1)
+    across = torch.arange(width, device=images.device).expand(n, width)
+    if mirrored is not None:  # in the same gather
+        across = torch.where(mirrored[:, None], width - 1 - across, across)
     # The padding exists as an index only: what lies outside is read from where it would have been copied from.
     y = rows.to(images.device)[top[:, None] + torch.arange(height, device=images.device)]
-    x = columns.to(images.device)[left[:, None] + torch.arange(width, device=images.device)]
+    x = columns.to(images.device)[left[:, None] + across]
     image = torch.arange(n, device=images.device)
     # Channels last in the gather, so that the three values of a pixel are read and written together.
     pixels = images.permute(0, 2, 3, 1)[image[:, None, None], y[:, :, None], x[:, None, :]]
@@ -95,10 +101,13 @@ def cutout(images: Tensor, center: Tensor, size: int) -> Tensor:
 
 
 def resize(images: Tensor, size: int) -> Tensor:
-    """Scale float images of (N, C, H, W) down to (N, C, size, size), each pixel the mean of the area it covers."""
+    """Scale uint8 images of (N, C, H, W) down to (N, C, size, size), bilinear with antialiasing, as Pillow does."""
     if images.shape[-2:] == (size, size):
         return images
-    return functional.interpolate(images, (size, size), mode="area")
+    # There is a fast kernel for bytes on the CPU, and none on a GPU.
+    pixels = images if images.device.type == "cpu" else images.float()
+    scaled = functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
+    return scaled if scaled.dtype == torch.uint8 else scaled.round().clamp(0, 255).byte()
 
 
 def normalize(images: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -134,10 +143,9 @@ class Augment:
     def pixels(self, images: Tensor, draws: Draws) -> Tensor:
         """Crop and flip: what moves pixels, before normalisation. (N, C, H, W) of any dtype, same out."""
         if self.crop:
-            images = crop(images, draws.offset, self.crop, self.padding_mode)
-        if self.flip:
-            images = flip(images, draws.mirrored)
-        return images
+            mirrored = draws.mirrored if self.flip else None
+            return crop(images, draws.offset, self.crop, self.padding_mode, mirrored)
+        return flip(images, draws.mirrored) if self.flip else images
 
     def values(self, images: Tensor, draws: Draws) -> Tensor:
         """Cutout: what blanks pixels, after normalisation, where 0 is the mean colour. Same shape out."""

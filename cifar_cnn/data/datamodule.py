@@ -164,14 +164,14 @@ class CIFAR10DataModule(LightningDataModule):
         images, draws = batch.images, batch.draws
         if draws is not None:
             images = self.augment.pixels(images, draws)
+            if self.image_sizes:
+                images = resize(images, self._image_size())
         dtype = torch.float32
         if self.trainer is not None and self.trainer.lightning_module is not None:
             dtype = self.trainer.lightning_module.dtype  # type: ignore[assignment]
         images = normalize(images, *self._mean_std_on(images.device), dtype)
         if draws is not None:
             images = self.augment.values(images, draws)
-            if self.image_sizes:
-                images = resize(images, self._image_size())
         return batch._replace(images=images, draws=None)
 
     def _image_size(self) -> int:

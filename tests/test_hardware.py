@@ -1,0 +1,75 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from cifar_cnn import hardware
+from cifar_cnn.hardware import available_cores, best_precision, keep_freed_memory
+from cifar_cnn.trainer import Trainer
+
+
+@pytest.mark.parametrize(
+    ("cuda", "bf16", "matrix_units", "accelerator", "precision"),
+    [
+        (True, True, False, "auto", "bf16-mixed"),
+        (True, False, True, "auto", "32-true"),
+        (True, True, False, "cpu", "32-true"),
+        (False, False, True, "auto", "bf16-mixed"),
+        (False, False, False, "auto", "32-true"),
+        (False, False, True, "mps", "32-true"),
+    ],
+)
+def test_bfloat16_where_the_device_has_it(
+    cuda: bool, bf16: bool, matrix_units: bool, accelerator: str, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(hardware, "cpu_has_matrix_units", lambda: matrix_units)
+    assert best_precision(accelerator) == precision
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "bf16-mixed"), ("32", "32-true"), ("64", "64-true")])
+def test_a_precision_that_is_given_is_used(given: str | None, used: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "cpu_has_matrix_units", lambda: True)
+    trainer = Trainer(accelerator="cpu", precision=given, logger=False)  # type: ignore[arg-type]
+    assert trainer.precision == used
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [("max 100000", None), ("100000 100000", 1), ("50000 100000", 1), ("nonsense", None), (None, None)],
+)
+def test_a_containers_quota_limits_the_cores(quota: str | None, cores: int | None, tmp_path: Path) -> None:
+    file = tmp_path / "cpu.max"
+    if quota is not None:
+        file.write_text(quota)
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert available_cores(file) == (cores or allowed)
+
+
+PAGES_FAULTED = """
+import resource, sys, torch
+from cifar_cnn.hardware import keep_freed_memory
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+for round in range(12):
+    if round == 2:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(2**24)  # 64 MiB
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_freed_memory_is_used_again_without_being_cleared() -> None:
+    if not keep_freed_memory():
+        pytest.skip("the allocator is not glibc's")
+    faults = [
+        int(subprocess.run([sys.executable, "-c", PAGES_FAULTED, mode], capture_output=True).stdout)
+        for mode in ("plain", "keep")
+    ]
+    assert faults[0] > 10 * 2**12  # ten times 64 MiB in pages of at most 16 KiB
+    assert faults[1] < faults[0] / 20
