@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -25,6 +25,7 @@ from cifar_cnn.analysis import predict
 from cifar_cnn.analysis.trained import read_checkpoint
 from cifar_cnn.callbacks.checkpoint import BestCheckpoint, LastCheckpoint, best_checkpoint
 from cifar_cnn.callbacks.filter_images import FilterImages
+from cifar_cnn.callbacks.progress import TimedProgressBar
 from cifar_cnn.callbacks.summary import RunSummary
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli_errors import COMMANDS, explain, option_values
@@ -149,7 +150,10 @@ class CLI(LightningCLI):
         self.summary = RunSummary()
         if self.checkpoint and self.subcommand == "fit":
             self.model.load_state_dict(self.content["state_dict"])  # here already, while its failure loses nothing
-        config["callbacks"] = [*(config["callbacks"] or []), self.summary]
+        callbacks = [*(config["callbacks"] or []), self.summary]
+        if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
+            callbacks.append(TimedProgressBar())
+        config["callbacks"] = callbacks
         if self.subcommand != "fit":
             self.save_config_callback = None
             config["logger"] = config["logger"] or False

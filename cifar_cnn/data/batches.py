@@ -126,7 +126,8 @@ class TrainBatches:
         if self.mirrored_first is not None:
             draws = draws._replace(mirrored=self.mirrored_first[indices] ^ bool(epoch % 2))
         draws = draws.rows(self.rank, self.world_size)
-        indices = indices[self.rank :: self.world_size]
+        # Order and draws are made on the CPU, and so are the same wherever the images lie.
+        indices = indices[self.rank :: self.world_size].to(self.image_set.images.device, non_blocking=True)
         return Batch(self.image_set.images[indices], self.image_set.labels[indices], draws)
 
     def state_dict(self) -> dict[str, Any]:

@@ -25,6 +25,10 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def to(self, device: torch.device) -> "ImageSet":
+        """The same on ``device``."""
+        return ImageSet(self.images.to(device), self.labels.to(device), self.class_names)
+
     def subset(self, indices: Tensor) -> "ImageSet":
         """Copy out the images at ``indices`` (int64, (M,)), in that order."""
         return ImageSet(self.images[indices], self.labels[indices], self.class_names)
