@@ -28,15 +28,14 @@ def fit_command(options: argparse.Namespace, folder: str, config: str, *more: An
     if options.root:
         source = ["--data.source", "ImageFolder", "--data.source.root", options.root.resolve()]
     elif options.quick:
-        source += ["--data.source.train_size", 300, "--data.source.test_size", 60]
+        source += ["--data.source.train_size", 300, "--data.source.test_size", 20]
         source += ["--data.val_size", 40, "--data.batch_size", 16]
     precision = ["--trainer.precision", options.precision] if options.precision else []
     given = ["--seed_everything", options.seed, "--trainer.default_root_dir", folder, *source, *precision, *more]
     path = CONFIGS / f"{config}.yaml"
     if not path.is_file():
-        raise InputError(
-            f"no config {path}; there are {', '.join(sorted(file.stem for file in CONFIGS.glob('*.yaml')))}"
-        )
+        known = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.yaml")))
+        raise InputError(f"no config {config}; there are {known}")
     return ["fit", "--config", str(path), *map(str, given)]
 
 
@@ -49,6 +48,8 @@ class Finished(NamedTuple):
 
 def process(args: Sequence[str], folder: str, threads: int, status: int = 0) -> Finished:
     """Run ``python ARGS`` in ``folder``, silently.
+
+    On Linux a process inherits the peak of the one that starts it, so that this one has to be a small one.
 
     Raises:
         RuntimeError: it ends with another status; the message is what it printed.

@@ -14,6 +14,7 @@ CPU, where both have done exactly the same.
 import contextlib
 import statistics
 import tempfile
+import warnings
 from itertools import islice
 
 import torch
@@ -54,6 +55,8 @@ class BareLoop:
         data = trainer.datamodule  # type: ignore[attr-defined]
         self.batch_size = data.batch_size
         device = pl_module.device
+        # Of the copies: the optimizer's step is no longer the one that the schedule has wrapped in order to count.
+        warnings.filterwarnings("ignore", r"Seems like `optimizer.step\(\)` has been overridden")
         mixed = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(str(trainer.precision))
         start = now()
         for batch in islice(data.train_dataloader(), self.steps):
