@@ -78,11 +78,13 @@ class Turns(Callback):
         self.turns: dict[str, list[float]] = {name: [] for name in others}
         self.epoch_ends: list[float] = []
         self.precision = ""
+        self.batch_size = 0
         self._start = self._end = self._validation_start = self._validation = 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: ImageClassifier) -> None:  # type: ignore[override]
         """The others' turns, then the clock."""
         self.precision = str(trainer.precision)
+        self.batch_size = trainer.datamodule.batch_size  # type: ignore[attr-defined]
         if trainer.current_epoch:
             self.epoch_ends.append(now() - self._end - self._validation)
         for name, turn in self.others.items():

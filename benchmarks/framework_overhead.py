@@ -26,7 +26,7 @@ from benchmarks._measure import comparison, now, only_json_on_stdout, parser, pr
 from benchmarks._ours import Turns, copy_of, fit_in_turns, largest_difference, steps_a_round
 from cifar_cnn.classifier import ImageClassifier
 
-STEPS = {"simple_cnn_a": 100, "resnet18_lab": 20, "resnet18": 5}
+STEPS = {"simple_cnn_a": 100, "resnet18": 5, "speedrun": 3}
 GOALS = {"simple_cnn_a": 1.05}
 EPOCH = 45_000  # images
 
@@ -41,7 +41,6 @@ class BareLoop:
     def __init__(self, steps: int) -> None:
         self.steps = steps
         self.difference = 0.0
-        self.batch_size = 0
 
     def turn(self, trainer: Trainer, pl_module: ImageClassifier) -> float:
         """Train on the epoch that the Trainer is about to train on; returns the seconds."""
@@ -50,10 +49,11 @@ class BareLoop:
             copies = copy_of(pl_module.backbone, pl_module.loss, *trainer.optimizers, *schedules)
             self.backbone, self.loss, self.optimizer, *self.schedules = copies
         else:
-            theirs = pl_module.backbone.state_dict().values()
-            self.difference = largest_difference(self.backbone.state_dict().values(), theirs)
+            states = (backbone.state_dict().values() for backbone in (self.backbone, pl_module.backbone))
+            self.difference = largest_difference(*states)
+        for ours, theirs in zip(self.backbone.parameters(), pl_module.backbone.parameters(), strict=True):
+            ours.requires_grad_(theirs.requires_grad)  # a callback may have frozen some
         data = trainer.datamodule  # type: ignore[attr-defined]
-        self.batch_size = data.batch_size
         device = pl_module.device
         # Of the copies: the optimizer's step is no longer the one that the schedule has wrapped in order to count.
         warnings.filterwarnings("ignore", r"Seems like `optimizer.step\(\)` has been overridden")
@@ -89,7 +89,7 @@ def main(args: list[str]) -> None:
             fit_in_turns(fit_command(options, folder, config), steps, options.rounds, turns)
         ours, other = ([seconds / steps for seconds in side] for side in (turns.epochs, turns.turns["bare loop"]))
         ratio_of_an_epoch = statistics.median(
-            (a * EPOCH / bare.batch_size + end) / (b * EPOCH / bare.batch_size)
+            (a * EPOCH / turns.batch_size + end) / (b * EPOCH / turns.batch_size)
             for a, b, end in zip(ours, other, turns.epoch_ends, strict=True)
         )
         comparisons.append(
@@ -104,7 +104,7 @@ def main(args: list[str]) -> None:
                 epoch_end_seconds=summary(turns.epoch_ends),
                 largest_weight_difference=bare.difference,
                 steps=steps,
-                batch_size=bare.batch_size,
+                batch_size=turns.batch_size,
                 precision=turns.precision,
             )
         )

@@ -11,24 +11,21 @@ A turn is the whole set; both sides' start (workers, loops, and for ``predict`` 
 import argparse
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
-from torchvision.datasets import ImageFolder
 
 from benchmarks._commands import fit_command
-from benchmarks._conventional import Images, eval_transform, evaluate
+from benchmarks._conventional import WORKERS, Conventional
 from benchmarks._measure import comparison, interleave, only_json_on_stdout, parser, print_result, run, seconds_of
 from benchmarks._ours import with_command
 from cifar_cnn.analysis import predict
-from cifar_cnn.analysis.trained import load_trained
 from cifar_cnn.cli import CLI
 from cifar_cnn.data import ImageSet
 
-PLAIN_BATCH_SIZE = 100
 CONFIG = "resnet18"
 
 
@@ -66,40 +63,40 @@ def measure(options: argparse.Namespace, folder: str) -> list[dict[str, Any]]:
         data = cli.datamodule
         test_set = data.source.load("test")
         tested = test_set.subset(torch.arange(min(options.batches * data.eval_batch_size, len(test_set))))
-        transform = eval_transform(data.mean_std)
-        files = Path(folder, "images")
-        write_images(tested, files)
-        words = [str(files), "--ckpt_path", checkpoint, "--output", str(Path(folder, "classes.csv"))]
-        backbone = load_trained(Path(checkpoint)).classifier.backbone.to(memory_format=torch.contiguous_format)
-
-        def rate(work: Callable[[], object]) -> Callable[[], float]:
-            return lambda: len(tested) / seconds_of(work)
-
-        def plain_loop(dataset: Any, workers: int) -> Callable[[], float]:
-            return rate(lambda: evaluate(backbone, DataLoader(dataset, PLAIN_BATCH_SIZE, num_workers=workers)))
-
-        for name, ours, dataset, precision in (
-            ("test", test, Images(tested, transform), str(cli.trainer.precision)),
-            ("predict", lambda: predict.main(words), ImageFolder(str(files), transform), "32-true"),
-        ):
-            forms = {f"{workers} workers": plain_loop(dataset, workers) for workers in (0, 2)}
-            values = interleave({"ours": rate(ours), **forms}, options.rounds, warm_up=not options.quick)
-            comparisons.append(
-                comparison(
-                    name,
-                    "images/s",
-                    values.pop("ours"),
-                    values,
-                    higher_is_better=True,
-                    goal=("at least", 2.0),
-                    images=len(tested),
-                    precision=precision,
+        n = len(tested)
+        files = str(Path(folder, "images"))
+        write_images(tested, Path(files))
+        words = [files, "--ckpt_path", checkpoint, "--output", str(Path(folder, "classes.csv"))]
+        with Conventional(options.threads) as script:
+            script.start(data, cli.model.backbone, cli.trainer.strategy.root_device)
+            for name, ours, other, what, facts in (
+                ("test", test, "test", n, {"precision": str(cli.trainer.precision)}),
+                ("predict", partial(predict.main, words), "test_files", files, {}),
+            ):
+                sides = {"ours": partial(_rate, n, partial(seconds_of, ours))}
+                for workers in WORKERS:
+                    sides[f"{workers} workers"] = partial(_rate, n, partial(script.seconds, other, workers, what))
+                values = interleave(sides, options.rounds, warm_up=not options.quick)
+                comparisons.append(
+                    comparison(
+                        name,
+                        "images/s",
+                        values.pop("ours"),
+                        values,
+                        higher_is_better=True,
+                        goal=("at least", 2.0),
+                        images=n,
+                        **facts,
+                    )
                 )
-            )
 
     limit = ("--trainer.limit_test_batches", str(options.batches))
     with_command(["test", "--ckpt_path", checkpoint, *fit[3:], *limit], compare)
     return comparisons
+
+
+def _rate(images: int, seconds: Callable[[], float]) -> float:
+    return images / seconds()
 
 
 def write_images(image_set: ImageSet, folder: Path) -> None:

@@ -3,17 +3,17 @@
 Ours: the data module's batches, as the Trainer takes them, laid out in channels_last.
 Other: torchvision's RandomCrop, RandomHorizontalFlip, ToTensor and Normalize on each Pillow image, in a DataLoader
 with 0 and with 2 workers, of which the better counts; with one thread, 0 workers alone. The workers' start is not
-counted. Nothing is trained on the batches.
+counted. Nothing is trained on the batches, which both sides leave on the CPU.
 """
 
 import tempfile
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 
 from benchmarks._commands import fit_command
-from benchmarks._conventional import Batches, Images, train_transform
+from benchmarks._conventional import WORKERS, Conventional
 from benchmarks._measure import comparison, interleave, only_json_on_stdout, parser, print_result, run, seconds_of
 from benchmarks._ours import with_command
 from cifar_cnn.cli import CLI
@@ -34,8 +34,7 @@ def main(args: list[str]) -> None:
         data.trainer = cli.trainer
         data.prepare_data()
         data.setup("fit")
-        image_set = data.source.load("train")
-        images = Images(image_set, train_transform(image_set.images.shape[-1], data.mean_std))
+        script.start(data, cli.model.backbone, torch.device("cpu"))
 
         def ours() -> float:
             def work() -> None:
@@ -49,13 +48,15 @@ def main(args: list[str]) -> None:
 
             return options.steps * options.batch_size / seconds_of(work)
 
-        def other(workers: int) -> Callable[[], float]:
-            batches = Batches(images, options.batch_size, workers)
-            return lambda: options.steps * options.batch_size / batches.seconds(options.steps, lambda *batch: None)
+        def other(workers: int) -> float:
+            return (
+                options.steps * options.batch_size / script.seconds("load", workers, options.batch_size, options.steps)
+            )
 
         for threads in sorted({1, options.threads}):
             torch.set_num_threads(threads)
-            forms = {f"{n} worker{'s' * (n != 1)}": other(n) for n in ((0,) if threads == 1 else (0, 2))}
+            script.threads = threads
+            forms = {f"{n} workers": partial(other, n) for n in (WORKERS if threads > 1 else (0,))}
             values = interleave({"ours": ours, **forms}, options.rounds)
             comparisons.append(
                 comparison(
@@ -69,7 +70,7 @@ def main(args: list[str]) -> None:
                 )
             )
 
-    with only_json_on_stdout(), tempfile.TemporaryDirectory() as folder:
+    with only_json_on_stdout(), tempfile.TemporaryDirectory() as folder, Conventional(options.threads) as script:
         augment = ("--data.augment.crop", 4, "--data.augment.flip", "true", "--data.batch_size", options.batch_size)
         with_command(fit_command(options, folder, "simple_cnn_a", *augment), compare)
     print_result("input_pipeline", comparisons, options)

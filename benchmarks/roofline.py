@@ -57,15 +57,12 @@ class Flop:
 
     def __init__(self) -> None:
         self.of_a_step = 0
-        self.batch_size = 0
 
     def turn(self, trainer: Trainer, pl_module: ImageClassifier) -> float:
         """Count."""
         if not self.of_a_step:
             data = trainer.datamodule  # type: ignore[attr-defined]
-            self.batch_size = data.batch_size
-            image_size = next(iter(data.val_dataloader())).images.shape[-1]
-            self.of_a_step = step_flop(pl_module, self.batch_size, image_size)
+            self.of_a_step = step_flop(pl_module, data.batch_size, data.train_images.shape[-1])
         return 0.0
 
 
@@ -103,9 +100,9 @@ def main(args: list[str]) -> None:
                 higher_is_better=True,
                 goal=("at least", GOALS[config]) if config in GOALS else None,
                 bfloat16_product=summary(rates["bfloat16 product"]),
-                gflop_an_image=round(flop.of_a_step / flop.batch_size / 1e9, 4),
+                gflop_an_image=round(flop.of_a_step / turns.batch_size / 1e9, 4),
                 steps=steps,
-                batch_size=flop.batch_size,
+                batch_size=turns.batch_size,
                 precision=turns.precision,
             )
         )
