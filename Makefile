@@ -4,7 +4,7 @@ CONFIG ?= configs/quickstart.yaml
 ARGS ?=
 STAMP := .venv/.installed
 
-.PHONY: fit test lint clean
+.PHONY: fit test lint bench clean
 
 fit: $(STAMP)
 	.venv/bin/cifar-cnn fit --config $(CONFIG) $(ARGS)
@@ -16,6 +16,9 @@ lint: $(STAMP)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+
+bench: $(STAMP)
+	.venv/bin/python -m benchmarks $(ARGS)
 
 # The stamp is written last: an installation that was interrupted is taken up again by the next make.
 $(STAMP): pyproject.toml

@@ -293,14 +293,19 @@ def _plain_output() -> Iterator[None]:
                 logger.removeFilter(wanted)
 
 
-def run(args: list[str]) -> int:
-    """Run a command line; returns the exit status, 2 for what the user has to mend."""
+def run(args: list[str], cli: type[CLI] = CLI) -> int:
+    """Run a command line; returns the exit status, 2 for what the user has to mend.
+
+    Args:
+        args: the command and its options.
+        cli: another class runs the commands of Lightning's Trainer in a way of its own.
+    """
     use_all_of_the_hardware()
     try:
         with _plain_output():
             if args and args[0] == "predict":
                 return predict.main(args[1:])
-            CLI(
+            cli(
                 ImageClassifier,
                 CIFAR10DataModule,
                 trainer_class=Trainer,

@@ -1,0 +1,192 @@
+"""The other side, as everyone writes it: torchvision's transforms an image, DataLoader, NCHW float32, a plain loop.
+
+It lives in a process of its own, which waits while ours has its turn: ours tells the allocator of its process to keep
+memory, and cuDNN to search, which a plain script does not.
+"""
+
+import multiprocessing
+import pickle
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, RandomSampler
+from torchvision import transforms
+from torchvision.datasets import ImageFolder
+
+from benchmarks._measure import now, seconds_of
+from cifar_cnn.data import CIFAR10DataModule, ImageSet, Source
+from cifar_cnn.data.sources import Split
+
+MeanStd = tuple[Sequence[float], Sequence[float]]
+Transform = Callable[[Image.Image], Tensor]
+WORKERS = (0, 2)
+EVAL_BATCH_SIZE = 100
+
+
+class Images(Dataset[tuple[Tensor, int]]):
+    """As torchvision.datasets.CIFAR10: an array (N, H, W, 3) of which each image becomes one of Pillow's.
+
+    Args:
+        image_set: the images.
+        transform: of a Pillow image.
+    """
+
+    def __init__(self, image_set: ImageSet, transform: Transform) -> None:
+        self.data = np.ascontiguousarray(image_set.images.permute(0, 2, 3, 1).numpy())
+        self.targets = image_set.labels.tolist()
+        self.transform = transform
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.data[index])), self.targets[index]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+def train_transform(size: int, mean_std: MeanStd) -> Transform:
+    """Crop with 4 pixels of padding, flip, to float in [0, 1], normalise."""
+    return transforms.Compose(
+        [
+            transforms.RandomCrop(size, padding=4),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize(*mean_std),
+        ]
+    )
+
+
+def eval_transform(mean_std: MeanStd) -> Transform:
+    """To float in [0, 1], normalise."""
+    return transforms.Compose([transforms.ToTensor(), transforms.Normalize(*mean_std)])
+
+
+class Script:
+    """The script itself: what its process holds, and the work that it does there, which each returns its seconds.
+
+    Args:
+        source: of the images.
+        mean_std: of the images.
+        backbone: the network.
+        device: where it is trained.
+    """
+
+    def __init__(self, source: Source, mean_std: MeanStd, backbone: nn.Module, device: torch.device) -> None:
+        self.source = source
+        self.mean_std = mean_std
+        self.device = device
+        self.backbone = backbone.to(memory_format=torch.contiguous_format).to(device)
+        self.criterion = nn.CrossEntropyLoss()
+        self.optimizer = torch.optim.SGD(self.backbone.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
+        self.total_loss = 0.0
+        self.correct = 0
+        self._loaded: dict[Split, Images] = {}
+
+    def images(self, split: Split) -> Images:
+        """The images of a split, augmented if it is ``train``."""
+        if split not in self._loaded:
+            image_set = self.source.load(split)
+            size = image_set.images.shape[-1]
+            transform = train_transform(size, self.mean_std) if split == "train" else eval_transform(self.mean_std)
+            self._loaded[split] = Images(image_set, transform)
+        return self._loaded[split]
+
+    def load(self, workers: int, batch_size: int, steps: int) -> float:
+        """Load training batches."""
+        return self._each_batch(workers, batch_size, steps, lambda images, labels: None)
+
+    def train(self, workers: int, batch_size: int, steps: int) -> float:
+        """Load training batches and train on them, with the running loss and accuracy that such loops show."""
+        self.backbone.train()
+        return self._each_batch(workers, batch_size, steps, self._step)
+
+    def _each_batch(self, workers: int, batch_size: int, steps: int, work: Callable[[Tensor, Tensor], object]) -> float:
+        # An iteration a turn, since workers that went on loading would disturb the other side. Their start, and one
+        # batch with it, comes before the clock, so that a short turn does not make them look slow.
+        images = self.images("train")
+        sampler = RandomSampler(images, num_samples=(steps + 1) * batch_size)
+        pinned = self.device.type == "cuda"
+        batches = iter(DataLoader(images, batch_size, sampler=sampler, num_workers=workers, pin_memory=pinned))
+        next(batches)
+        start = now()
+        for pixels, labels in islice(batches, steps):
+            work(pixels, labels)
+        return now() - start
+
+    def _step(self, images: Tensor, labels: Tensor) -> None:
+        images, labels = images.to(self.device), labels.to(self.device)
+        self.optimizer.zero_grad()
+        logits = self.backbone(images)
+        loss = self.criterion(logits, labels)
+        loss.backward()
+        self.optimizer.step()
+        self.total_loss += loss.item()
+        self.correct += int((logits.argmax(1) == labels).sum().item())
+
+    def test(self, workers: int, n: int) -> float:
+        """Evaluate on the first ``n`` test images, the workers' start included."""
+        images = self.images("test")
+        return self._evaluate(torch.utils.data.Subset(images, range(min(n, len(images)))), workers)
+
+    def test_files(self, workers: int, folder: str) -> float:
+        """Evaluate on the image files of a folder of class folders, the workers' start included."""
+        return self._evaluate(ImageFolder(folder, eval_transform(self.mean_std)), workers)
+
+    def _evaluate(self, dataset: Dataset[tuple[Tensor, int]], workers: int) -> float:
+        @torch.no_grad()
+        def work() -> None:
+            for images, labels in DataLoader(dataset, EVAL_BATCH_SIZE, num_workers=workers):
+                images, labels = images.to(self.device), labels.to(self.device)
+                self.correct += int((self.backbone(images).argmax(1) == labels).sum().item())
+
+        self.backbone.eval()
+        return seconds_of(work)
+
+
+class Conventional:
+    """The process of the script.
+
+    Args:
+        threads: of torch there.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self.started = False
+        # A new interpreter, not a fork: nothing of this process's settings goes there.
+        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+
+    def __enter__(self) -> "Conventional":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def start(self, data: CIFAR10DataModule, backbone: nn.Module, device: torch.device) -> None:
+        """Give it images and a copy of the network."""
+        # Pickled here by value: multiprocessing would share the tensors' memory between both.
+        state = pickle.dumps((data.source, data.mean_std, backbone, device))
+        self._pool.submit(_start, state).result()
+        self.started = True
+
+    def seconds(self, work: str, *args: Any) -> float:
+        """Let the script do one of its works; the seconds that this takes there."""
+        return self._pool.submit(_work, work, args, self.threads).result()
+
+
+_script: Script | None = None
+
+
+def _start(state: bytes) -> None:
+    global _script
+    _script = Script(*pickle.loads(state))
+
+
+def _work(work: str, args: tuple[Any, ...], threads: int) -> float:
+    torch.set_num_threads(threads)
+    return getattr(_script, work)(*args)

@@ -1,0 +1,113 @@
+"""Arithmetic that training achieves, over what the machine's matrix product does: GFLOP/s, both in the same minute.
+
+Ours: ``Trainer.fit`` of a shipped config with all defaults. The operations of a step are those that
+torch.utils.flop_counter counts in forward and backward: two a multiply-add of convolutions and matrix products, nothing
+for the rest and for the optimizer; the time is that of the whole step.
+Other: a product of two float32 matrices of ``--size``, on the same number of threads. Where our precision is another,
+the rate can be above it; the rate of a bfloat16 product is given beside, as ``bfloat16_product``.
+"""
+
+import copy
+import tempfile
+
+import torch
+from lightning.pytorch import Trainer
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks._commands import fit_command
+from benchmarks._measure import comparison, only_json_on_stdout, parser, print_result, run, seconds_of, summary
+from benchmarks._ours import Turn, Turns, fit_in_turns, steps_a_round
+from cifar_cnn.classifier import ImageClassifier
+
+STEPS = {"resnet18": 5, "resnet18_lab": 20, "simple_cnn_a": 50}
+GOALS = {"resnet18": 0.85}
+
+
+def step_flop(pl_module: ImageClassifier, batch_size: int, image_size: int) -> int:
+    """Floating-point operations of one training step, counted without computing any."""
+    backbone, loss = copy.deepcopy(pl_module.backbone).to("meta"), copy.deepcopy(pl_module.loss).to("meta")
+    images = torch.empty(batch_size, 3, image_size, image_size, device="meta")
+    labels = torch.empty(batch_size, dtype=torch.long, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        loss(backbone(images), labels).backward()
+    return counter.get_total_flops()
+
+
+def product(size: int, dtype: torch.dtype, flop: float) -> Turn:
+    """Turns of matrix products of about ``flop`` operations; returned is the time for 10^9 of them."""
+
+    def turn(trainer: Trainer, pl_module: ImageClassifier) -> float:
+        a, b = (torch.randn(size, size, device=pl_module.device).to(dtype) for _ in range(2))
+        out = torch.empty_like(a)
+        each = 2 * size**3
+        times = max(1, round(flop / each))
+
+        def work() -> None:
+            for _ in range(times):
+                torch.mm(a, b, out=out)
+
+        torch.mm(a, b, out=out)
+        return seconds_of(work) / (times * each) * 1e9
+
+    return turn
+
+
+class Flop:
+    """Counts the operations of the module that a Trainer fits, in its first turn; takes no time of any."""
+
+    def __init__(self) -> None:
+        self.of_a_step = 0
+
+    def turn(self, trainer: Trainer, pl_module: ImageClassifier) -> float:
+        """Count."""
+        if not self.of_a_step:
+            data = trainer.datamodule  # type: ignore[attr-defined]
+            self.of_a_step = step_flop(pl_module, data.batch_size, data.train_images.shape[-1])
+        return 0.0
+
+
+def main(args: list[str]) -> None:
+    """Run the benchmark."""
+    options_parser = parser(__doc__)
+    options_parser.add_argument("--configs", nargs="+", default=["resnet18"], help="default: resnet18")
+    options_parser.add_argument("--steps", type=int, help="batches a turn (default: by config and device)")
+    options_parser.add_argument("--size", type=int, default=2048, help="rows of the matrices (default: 2048)")
+    options = options_parser.parse_args(args)
+    if options.quick:
+        options.rounds, options.size = 1, 128
+    torch.set_num_threads(options.threads)
+    amount = 1e8 if options.quick else 1e13 if torch.cuda.is_available() else 3e11  # about a second's work
+    comparisons = []
+    for config in options.configs:
+        steps = steps_a_round(options, config, STEPS)
+        flop = Flop()
+        turns = Turns(
+            {
+                "flop": flop.turn,
+                "float32 product": product(options.size, torch.float32, amount),
+                "bfloat16 product": product(options.size, torch.bfloat16, amount),
+            }
+        )
+        with only_json_on_stdout(), tempfile.TemporaryDirectory() as folder:
+            fit_in_turns(fit_command(options, folder, config), steps, options.rounds, turns)
+        rates = {name: [1 / seconds for seconds in turns.turns[name]] for name in turns.turns if name != "flop"}
+        comparisons.append(
+            comparison(
+                config,
+                "GFLOP/s",
+                [flop.of_a_step * steps / seconds / 1e9 for seconds in turns.epochs],
+                {"float32 product": rates["float32 product"]},
+                higher_is_better=True,
+                goal=("at least", GOALS[config]) if config in GOALS else None,
+                bfloat16_product=summary(rates["bfloat16 product"]),
+                gflop_an_image=round(flop.of_a_step / turns.batch_size / 1e9, 4),
+                steps=steps,
+                batch_size=turns.batch_size,
+                precision=turns.precision,
+            )
+        )
+    print_result("roofline", comparisons, options)
+
+
+if __name__ == "__main__":
+    run(main)
