@@ -39,6 +39,12 @@ def fit_command(options: argparse.Namespace, folder: str, config: str, *more: An
     return ["fit", "--config", str(path), *map(str, given)]
 
 
+def process_environment() -> dict[str, str]:
+    """Of processes that import the project from here, wherever they run."""
+    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": path}
+
+
 class Finished(NamedTuple):
     """What a process took."""
 
@@ -54,8 +60,7 @@ def process(args: Sequence[str], folder: str, threads: int, status: int = 0) -> 
     Raises:
         RuntimeError: it ends with another status; the message is what it printed.
     """
-    path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": str(threads)}
+    environment = {**process_environment(), "OMP_NUM_THREADS": str(threads)}
     with open(os.path.join(folder, "output.txt"), "w+", encoding="utf-8") as output:
         start = time.perf_counter()
         child = subprocess.Popen(

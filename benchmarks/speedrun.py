@@ -1,6 +1,6 @@
 """The speedrun recipe by ``cifar-cnn fit`` and as a bare loop, one after the other for each seed.
 
-``python -m benchmarks.speedrun --root DIR [--seeds 3]`` prints one JSON object: of both, the seconds of training
+``python -m benchmarks.speedrun --root DIR [--seeds 0 1 2]`` prints one JSON object: of both, the seconds of training
 (without reading the images and without the test) and the test accuracy with and without test-time augmentation. The
 bare loop is the record's script (KellerJordan/cifar10-airbench, airbench94_muon.py) in this project's network and
 optimizer: the whole set is normalised, mirrored and shifted once an epoch, and nothing is logged.
@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks._measure import machine
+from benchmarks._commands import process_environment
+from benchmarks._measure import machine, run
 from cifar_cnn.backbones import SpeedrunNet
 from cifar_cnn.callbacks.whitening import whitening_filters
 from cifar_cnn.data import ImageFolder
@@ -115,11 +116,15 @@ def bare_loop(root: Path, seed: int, epochs: int = EPOCHS, limit: int | None = N
 
 def command(root: Path, seed: int, config: Path, limit: int | None = None) -> dict[str, Any]:
     """The same by ``cifar-cnn fit``, in a process and folder of its own."""
+    classes = str(len(ImageFolder(root).class_names))
     with tempfile.TemporaryDirectory() as folder:
         options = ["--data.source", "ImageFolder", "--data.source.root", root.resolve(), "--seed_everything", str(seed)]
+        options += ["--model.backbone.num_classes", classes]
         options += ["--trainer.limit_train_batches", str(limit)] if limit else []
         words = [sys.executable, "-m", "cifar_cnn", "fit", "--config", config.resolve(), *options]
-        output = subprocess.run(words, cwd=folder, check=True, capture_output=True, text=True).stdout
+        output = subprocess.run(
+            words, cwd=folder, env=process_environment(), check=True, capture_output=True, text=True
+        ).stdout
         test = json.loads(Path(folder, "lightning_logs/version_0/test.json").read_text())
     # "Trained     SpeedrunNet, 1,972,792 parameters, 8 epochs in 400 s, ...": the time from the start of the fit.
     trained = next(line for line in output.splitlines() if line.startswith("Trained"))
@@ -127,23 +132,23 @@ def command(root: Path, seed: int, config: Path, limit: int | None = None) -> di
     return {"seconds": seconds, "accuracy": test["accuracy"], "accuracy_without_tta": test.get("accuracy_without_tta")}
 
 
-def main() -> None:
+def main(args: list[str]) -> None:
     """Run both sides for each seed, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder with train/<class>/ and test/<class>/")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each side (default: 3)")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="a run of each side (default: 0 1 2)")
     parser.add_argument("--config", type=Path, default=CONFIG, help="config of the command's side")
     parser.add_argument("--limit", type=int, help="training steps an epoch, for a trial")
     parser.add_argument("--sides", nargs="+", default=["command", "bare_loop"], choices=["command", "bare_loop"])
-    options = parser.parse_args()
+    options = parser.parse_args(args)
     runs: dict[str, list[dict[str, Any]]] = {side: [] for side in options.sides}
-    for seed in range(options.seeds):
+    for seed in options.seeds:
         for side in options.sides:
             if side == "command":
-                run = command(options.root, seed, options.config, options.limit)
+                one = command(options.root, seed, options.config, options.limit)
             else:
-                run = bare_loop(options.root, seed, limit=options.limit)
-            runs[side].append({"seed": seed, **run})
+                one = bare_loop(options.root, seed, limit=options.limit)
+            runs[side].append({"seed": seed, **one})
             print(json.dumps({side: runs[side][-1]}), file=sys.stderr, flush=True)
     result: dict[str, Any] = {"benchmark": "speedrun", "machine": machine(), "runs": runs}
     for side, each in runs.items():
@@ -159,4 +164,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -168,3 +168,15 @@ def test_both_sides_see_the_same_pixels(make_images: Callable[..., ImageSet]) ->
     torch.testing.assert_close(images, normalize(image_set.images, torch.tensor(mean), torch.tensor(std)))
     assert torch.equal(labels, image_set.labels)
     assert not rest
+
+
+def test_speedrun_runs_both_sides(image_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    importlib.import_module("benchmarks.speedrun").main(["--root", str(image_folder), "--seeds", "3", "--limit", "1"])
+    result = json.loads(capsys.readouterr().out)
+    for side in ("command", "bare_loop"):
+        (one,) = result["runs"][side]
+        assert one["seed"] == 3
+        assert 0 <= one["accuracy"] <= 1
+        assert 0 <= one["accuracy_without_tta"] <= 1
+        assert one["seconds"] >= 0  # the command tells whole seconds
+    assert result["ratio"] >= 0
