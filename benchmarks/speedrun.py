@@ -67,7 +67,7 @@ def bare_loop(root: Path, seed: int, epochs: int = EPOCHS, limit: int | None = N
     net = SpeedrunNet(len(train.class_names))
     net.whitening.weight.data.copy_(whitening_filters(images[:5000], 2, 5e-4))
     net.whitening.weight.requires_grad_(False)
-    net.to(device, memory_format=torch.channels_last)
+    net.to(device).to(memory_format=torch.channels_last)
     bias = net.whitening.bias
     assert bias is not None
     others = [
@@ -118,10 +118,17 @@ def command(root: Path, seed: int, config: Path, limit: int | None = None) -> di
     """The same by ``cifar-cnn fit``, in a process and folder of its own."""
     classes = str(len(ImageFolder(root).class_names))
     with tempfile.TemporaryDirectory() as folder:
-        options = ["--data.source", "ImageFolder", "--data.source.root", root.resolve(), "--seed_everything", str(seed)]
+        options = [
+            "--data.source",
+            "ImageFolder",
+            "--data.source.root",
+            str(root.resolve()),
+            "--seed_everything",
+            str(seed),
+        ]
         options += ["--model.backbone.num_classes", classes]
         options += ["--trainer.limit_train_batches", str(limit)] if limit else []
-        words = [sys.executable, "-m", "cifar_cnn", "fit", "--config", config.resolve(), *options]
+        words = [sys.executable, "-m", "cifar_cnn", "fit", "--config", str(config.resolve()), *options]
         output = subprocess.run(
             words, cwd=folder, env=process_environment(), check=True, capture_output=True, text=True
         ).stdout

@@ -218,7 +218,7 @@ class ImageClassifier(LightningModule):
         # 16-mixed clips gradients, and Lightning cannot when the optimizer unscales them itself.
         wanted = self.device.type in ("cpu", "cuda") and self.trainer.precision != "16-mixed"
         if wanted and options.get("fused", False) is None and not options.get("foreach"):
-            return partial(self.make_optimizer, fused=True)
+            return partial(self.make_optimizer, fused=True)  # type: ignore[call-arg]
         return self.make_optimizer
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
@@ -273,7 +273,7 @@ class PlainAccuracy(MulticlassAccuracy):
     def __init__(self, num_classes: int) -> None:
         super().__init__(num_classes, average="micro", validate_args=False)
 
-    def update(self, plain_preds: Tensor, target: Tensor) -> None:  # type: ignore[override]
+    def update(self, plain_preds: Tensor, target: Tensor) -> None:
         """Count a batch of logits (N, num_classes) and classes (N,)."""
         super().update(plain_preds, target)
 

@@ -72,7 +72,7 @@ class Muon(Optimizer):
             params = [p for p in group["params"] if p.grad is not None]
             if not params:
                 continue
-            grads = [p.grad for p in params]
+            grads: Any = [p.grad for p in params]
             momentum = group["momentum"]
             if not group["muon"] and group["weight_decay"]:
                 grads = torch._foreach_add(grads, params, alpha=group["weight_decay"])

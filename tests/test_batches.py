@@ -114,7 +114,7 @@ def test_alternating_flip_shows_each_image_both_ways_in_two_epochs(make_images: 
     image_set = make_images(400, size=2)
 
     def mirrored(epoch: int, seed: int = 0) -> dict[tuple, bool]:
-        result = {}
+        result: dict[tuple, bool] = {}
         for rank in range(world_size):
             loader = TrainBatches(image_set, 8, seed, lambda: epoch, True, rank, world_size, alternating_flip=True)
             for batch in loader:

@@ -56,8 +56,8 @@ import resource, sys, torch
 from cifar_cnn.hardware import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
-for round in range(12):
-    if round == 2:
+for round in range(30):  # glibc finds no room for an aligned block at first
+    if round == 20:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.ones(2**24)  # 64 MiB
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
@@ -72,4 +72,4 @@ def test_freed_memory_is_used_again_without_being_cleared() -> None:
         for mode in ("plain", "keep")
     ]
     assert faults[0] > 10 * 2**12  # ten times 64 MiB in pages of at most 16 KiB
-    assert faults[1] < faults[0] / 20
+    assert faults[1] < 100

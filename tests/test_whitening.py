@@ -50,8 +50,8 @@ def test_the_filters_are_set_before_training_and_stay() -> None:
     bias = net.whitening.bias
     assert bias is not None
     bias_before = bias.detach().clone()
-    model = fit(net, WhitenFirstConv(images=100), Watch())
-    assert torch.equal(model.backbone.whitening.weight, at_start[0])  # type: ignore[union-attr]
+    fit(net, WhitenFirstConv(images=100), Watch())
+    assert torch.equal(net.whitening.weight, at_start[0])
     assert torch.equal(net.whitening.weight[:12], -net.whitening.weight[12:])
     assert not torch.equal(bias, bias_before)
 
