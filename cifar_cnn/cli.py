@@ -255,6 +255,7 @@ def _trained_with(content: dict[str, Any]) -> dict[str, Any]:
 _UNWANTED_WARNINGS = (
     r".*tensorboardX.*",
     r".*LeafSpec.*",
+    r".*could be decompression bomb.*",  # what is one is refused
     r".*does not have many workers.*",
     r".*The number of training batches .* is smaller than the logging interval.*",
     r".*Experiment logs directory .* exists and is not empty.*",

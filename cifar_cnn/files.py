@@ -1,10 +1,15 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and work that one process does at a time."""
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+from filelock import FileLock, Timeout
+
+log = logging.getLogger("cifar_cnn")
 
 
 @contextmanager
@@ -43,3 +48,28 @@ def move(source: Path, target: Path) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+@contextmanager
+def locked(*folders: Path) -> Iterator[None]:
+    """Let one process of this machine in at a time; where nothing can be written, all.
+
+    Args:
+        folders: those that the lock may lie in; it lies in the first that can be written, as ``.lock``, and stays.
+    """
+    for folder in folders:
+        lock = FileLock(folder / ".lock")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(blocking=False)
+        except Timeout:
+            log.info("Waiting for another process that prepares the same data (%s)", lock.lock_file)
+            lock.acquire()
+        except OSError:
+            continue
+        try:
+            yield
+        finally:
+            lock.release()
+        return
+    yield

@@ -52,18 +52,26 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it is damaged, not of this project, or holds anything but plain data and tensors.
     """
-    keys = {"state_dict", "hyper_parameters", "datamodule_hyper_parameters", CIFAR10DataModule.__qualname__}
+    keys = {
+        "state_dict",
+        "global_step",
+        "hyper_parameters",
+        "datamodule_hyper_parameters",
+        CIFAR10DataModule.__qualname__,
+    }
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         if missing := keys - content.keys():
             raise KeyError(", ".join(sorted(missing)))
+        groups = [content[group] for group in ("hyper_parameters", "datamodule_hyper_parameters")]
+        for group in groups:
+            group.pop("_instantiator", None)  # a function's name, which Lightning would import and call
+        int(content["global_step"])
     except Exception as error:  # a damaged file can fail in a hundred ways
         reason = f"it lacks {error}" if isinstance(error, KeyError) else type(error).__name__
         raise InputError(
             f"{path} is not a checkpoint of this project, or is damaged ({reason}); nothing in it was run"
         ) from error
-    for group in ("hyper_parameters", "datamodule_hyper_parameters"):
-        content[group].pop("_instantiator", None)  # a function's name, which Lightning would import and call
     return content
 
 
@@ -82,7 +90,7 @@ def read_to_go_on(path: Path) -> tuple[Path, dict[str, Any]]:
             if damaged := archive.testzip():
                 raise InputError(f"{path} is damaged ({damaged})")
         return path, content
-    except InputError as error:
+    except (InputError, zipfile.BadZipFile) as error:
         previous = path.with_name(PREVIOUS)
         if path.name != LAST or not previous.is_file():
             raise
