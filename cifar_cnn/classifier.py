@@ -235,10 +235,22 @@ class ImageClassifier(LightningModule):
             raise InputError(f"the checkpoint's weights do not fit this {backbone}: {detail}") from error
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out hyper-parameters given in Python as objects: they could not be loaded with weights_only."""
+        """Keep the epoch's averages so far, of all processes.
+
+        Hyper-parameters given in Python as objects are left out: they could not be loaded with weights_only.
+        """
+        with self.train_means.sync_context():
+            checkpoint["train_means"] = {name: value.clone() for name, value in self.train_means.metric_state.items()}
         for key in (self.CHECKPOINT_HYPER_PARAMS_KEY, LightningDataModule.CHECKPOINT_HYPER_PARAMS_KEY):
             if key in checkpoint:
                 checkpoint[key] = {name: value for name, value in checkpoint[key].items() if _is_plain(value)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the epoch's averages, in one process: their sum over all is what counts."""
+        self.train_means.reset()
+        if self.global_rank == 0:
+            for name, value in checkpoint.get("train_means", {}).items():
+                setattr(self.train_means, name, value)
 
 
 class MeanLoss(Metric):

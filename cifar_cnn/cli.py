@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import shutil
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -12,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -22,17 +22,20 @@ import cifar_cnn.backbones
 import cifar_cnn.losses
 import cifar_cnn.optim  # noqa: F401  (imported so that the command line knows the classes by their short names)
 from cifar_cnn.analysis import predict
-from cifar_cnn.analysis.trained import read_checkpoint
+from cifar_cnn.analysis.trained import read_checkpoint, read_to_go_on
 from cifar_cnn.callbacks.checkpoint import BestCheckpoint, LastCheckpoint, best_checkpoint
 from cifar_cnn.callbacks.filter_images import FilterImages
+from cifar_cnn.callbacks.not_finite import NotFinite
 from cifar_cnn.callbacks.progress import TimedProgressBar
+from cifar_cnn.callbacks.rng_state import RNGState
+from cifar_cnn.callbacks.signals import StopOnSignal
 from cifar_cnn.callbacks.summary import RunSummary
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli_errors import COMMANDS, explain, option_values
 from cifar_cnn.data import CIFAR10DataModule
-from cifar_cnn.errors import InputError
+from cifar_cnn.errors import InputError, Stopped
 from cifar_cnn.hardware import use_all_of_the_hardware
-from cifar_cnn.loggers import RunCSVLogger
+from cifar_cnn.loggers import RunCSVLogger, RunTensorBoardLogger
 from cifar_cnn.runs import RUNS, find_checkpoint, new_run_folder, run_of
 from cifar_cnn.trainer import Trainer
 
@@ -65,6 +68,8 @@ class CLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Defaults, links and the callbacks of every run."""
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(LastCheckpoint, "last_checkpoint")  # after the best, whose score it holds
+        parser.add_lightning_class_args(NotFinite, "not_finite")
         parser.add_lightning_class_args(FilterImages, "filters")
         parser.add_argument(
             "--test_after_fit", type=bool, default=False, help="Test the best checkpoint at the end of fit."
@@ -99,7 +104,10 @@ class CLI(LightningCLI):
         if command and names and not given & {"-h", "--help", "--print_config"}:
             root = Path([".", *option_values(args, "--trainer.default_root_dir")][-1], RUNS)
             self.checkpoint = find_checkpoint(names[-1], root)
-            self.content = read_checkpoint(self.checkpoint)
+            if command == "fit":
+                self.checkpoint, self.content = read_to_go_on(self.checkpoint)
+            else:
+                self.content = read_checkpoint(self.checkpoint)
             self._subcommand_parsers[command].set_defaults(_trained_with(self.content))
             self.first_step = self.content["global_step"]
             run = run_of(self.checkpoint)
@@ -150,7 +158,9 @@ class CLI(LightningCLI):
         self.summary = RunSummary()
         if self.checkpoint and self.subcommand == "fit":
             self.model.load_state_dict(self.content["state_dict"])  # here already, while its failure loses nothing
-        callbacks = [*(config["callbacks"] or []), self.summary]
+        given = config["callbacks"] or []
+        given = [given] if isinstance(given, pl.Callback) else given
+        callbacks = [*given, self.summary, StopOnSignal(), RNGState()]
         if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(TimedProgressBar())
         config["callbacks"] = callbacks
@@ -159,9 +169,7 @@ class CLI(LightningCLI):
             config["logger"] = config["logger"] or False
         elif config["logger"] in (None, True) and not config["fast_dev_run"]:
             folder = self._run_folder(Path(config["default_root_dir"] or ".", RUNS))
-            root, version = str(folder.parent), folder.name
-            tensorboard = TensorBoardLogger(root, "", version, purge_step=self.first_step or None)
-            config["logger"] = [tensorboard, RunCSVLogger(folder, self.first_step)]
+            config["logger"] = [kind(folder, self.first_step) for kind in (RunTensorBoardLogger, RunCSVLogger)]
         try:
             return super().instantiate_trainer(**kwargs)
         except (ValueError, MisconfigurationException) as error:  # Lightning's, for options that it cannot meet
@@ -172,12 +180,9 @@ class CLI(LightningCLI):
         if config["logger"] is False or config["enable_checkpointing"] is False:
             # Without a run folder, checkpoints and config would lie in the current one and overwrite each other.
             config["enable_checkpointing"] = False
-            callbacks = [callback for callback in callbacks if not isinstance(callback, ModelCheckpoint)]
+            callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
             if not config["logger"]:
                 self.save_config_callback = None
-        else:
-            # After the best, whose newest score it has to hold for a run that goes on.
-            callbacks = [*callbacks, LastCheckpoint()]
         return super()._instantiate_trainer(config, callbacks)
 
     def _run_folder(self, root: Path) -> Path:
@@ -198,8 +203,9 @@ class CLI(LightningCLI):
             raise
 
     def _drop_new_folder(self) -> None:
-        # A start that failed by the user's mistake leaves nothing; what has a checkpoint has trained, and stays.
-        if self.new_folder is not None and not list(self.new_folder.glob("checkpoints/*")):
+        # A start that failed by the user's mistake leaves nothing; what has trained stays.
+        trained = hasattr(self, "trainer") and self.trainer.global_step > 0
+        if self.new_folder is not None and not trained:
             shutil.rmtree(self.new_folder, ignore_errors=True)
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
@@ -254,6 +260,7 @@ def _trained_with(content: dict[str, Any]) -> dict[str, Any]:
 _UNWANTED_WARNINGS = (
     r".*tensorboardX.*",
     r".*LeafSpec.*",
+    r".*could be decompression bomb.*",  # what is one is refused
     r".*does not have many workers.*",
     r".*The number of training batches .* is smaller than the logging interval.*",
     r".*Experiment logs directory .* exists and is not empty.*",
@@ -320,4 +327,11 @@ def run(args: list[str], cli: type[CLI] = CLI) -> int:
     except (InputError, MisconfigurationException) as error:
         print(f"cifar-cnn: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except Stopped as stopped:
+        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            print(f"\ncifar-cnn: {stopped}", file=sys.stderr)
+        return stopped.status
+    except KeyboardInterrupt:
+        print("\ncifar-cnn: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
     return 0

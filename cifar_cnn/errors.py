@@ -1,4 +1,4 @@
-"""The one exception that is the user's to mend."""
+"""The exceptions that end a command with one line instead of a traceback."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,18 @@ class InputError(ValueError):
     The message is one line that says what is wrong and what to do. The command line prints it alone, without a
     traceback, and exits with status 2.
     """
+
+
+class Stopped(Exception):
+    """A fit ended before its time, and in order: by a signal, or because there was no use in going on.
+
+    The message is one line that says why, and how to go on.
+
+    Args:
+        message: the line.
+        status: what the command exits with.
+    """
+
+    def __init__(self, message: str, status: int = 1) -> None:
+        super().__init__(message)
+        self.status = status

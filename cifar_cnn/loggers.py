@@ -1,16 +1,26 @@
-"""metrics.csv for a run that may be interrupted and go on."""
+"""metrics.csv and TensorBoard events of a run that may be interrupted, go on, or find the disk full."""
 
 import csv
+import io
+import logging
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+
+from cifar_cnn.files import replacing
+
+log = logging.getLogger("cifar_cnn")
 
 
 class RunCSVLogger(CSVLogger):
     """Lightning's CSVLogger, but a run that goes on keeps the rows it has.
 
-    Lightning's own deletes a metrics.csv that it finds.
+    Lightning's own deletes a metrics.csv that it finds. Rows that cannot be written are kept for the next attempt, and
+    one warning says so.
 
     Args:
         folder: of the run.
@@ -20,22 +30,112 @@ class RunCSVLogger(CSVLogger):
     def __init__(self, folder: Path, first_step: int = 0) -> None:
         super().__init__(str(folder.parent), name="", version=folder.name)
         self._first_step = first_step
+        self._warned = False
 
     @property
     def experiment(self) -> Any:
-        """The writer, which holds the kept rows until it first saves."""
+        """The writer."""
         if self._experiment is None:
-            kept = self._kept_rows()
-            writer = super().experiment
-            if kept:
-                writer.metrics = kept
-                writer.save()
+            self._experiment = MetricsFile(Path(self.log_dir), self._first_step)
         return super().experiment
 
-    def _kept_rows(self) -> list[dict[str, Any]]:
-        path = Path(self.log_dir, "metrics.csv")
-        if not path.is_file():
+    def save(self) -> None:
+        """Write the rows since the last time."""
+        try:
+            super().save()
+        except OSError as error:
+            if not self._warned:
+                log.warning("metrics.csv could not be written, training goes on: %s", error)
+            self._warned = True
+
+
+class MetricsFile(ExperimentWriter):
+    """A metrics.csv that a process which is killed leaves whole, but perhaps for its last row.
+
+    Args:
+        folder: where it is.
+        first_step: rows of this step and later, left by a run that is gone on with, are dropped.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        self._path = folder / self.NAME_METRICS_FILE
+        super().__init__(str(folder))
+        rows = self._read()
+        kept = [row for row in rows if row.get("step") and int(row["step"]) < first_step]
+        if kept:
+            self.metrics_keys = sorted(set().union(*kept))
+            self._rewrite(self.metrics_keys, kept)
+        elif rows:
+            self._path.unlink()
+
+    def save(self) -> None:
+        """Append the rows since the last time, under a new header if they have new columns.
+
+        Raises:
+            OSError: they could not be written; they are kept, and the file is as it was.
+        """
+        if not self.metrics:
+            return
+        keys = sorted({*self.metrics_keys, *(name for row in self.metrics for name in row)})
+        if keys != self.metrics_keys or not self._path.exists():
+            self._rewrite(keys, [*self._read(), *self.metrics])
+        else:
+            size = self._path.stat().st_size
+            try:
+                with self._path.open("a", newline="", encoding="utf-8") as file:
+                    csv.DictWriter(file, keys).writerows(self.metrics)
+            except OSError:
+                with suppress(OSError):
+                    os.truncate(self._path, size)
+                raise
+        self.metrics_keys = keys
+        self.metrics = []
+
+    def _check_log_dir_exists(self) -> None:
+        pass  # Lightning's would delete the file
+
+    def _read(self) -> list[dict[str, Any]]:
+        """The rows of the file, without empty values; the last only if it is whole."""
+        if not self._path.is_file():
             return []
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row["step"] and int(row["step"]) < self._first_step]
-        return [{name: value for name, value in row.items() if value} for row in rows]
+        text = self._path.read_text(encoding="utf-8", errors="replace")
+        whole = io.StringIO(text[: text.rfind("\n") + 1], newline="")
+        return [{name: value for name, value in row.items() if name and value} for row in csv.DictReader(whole)]
+
+    def _rewrite(self, keys: list[str], rows: list[dict[str, Any]]) -> None:
+        with replacing(self._path, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, keys)
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+class RunTensorBoardLogger(TensorBoardLogger):
+    """Lightning's TensorBoardLogger; when its events cannot be written, one warning says so and training goes on."""
+
+    def __init__(self, folder: Path, first_step: int = 0) -> None:
+        super().__init__(str(folder.parent), "", folder.name, purge_step=first_step or None)
+        self._failed = False
+
+    def log_metrics(self, *args: Any, **kwargs: Any) -> None:
+        """Write values as events."""
+        self._try(super().log_metrics, *args, **kwargs)
+
+    def save(self) -> None:
+        """Write what is pending."""
+        self._try(super().save)
+
+    def finalize(self, status: str) -> None:
+        """Close the file."""
+        self._try(super().finalize, status)
+
+    def _try(self, write: Any, *args: Any, **kwargs: Any) -> None:
+        if self._failed:
+            return
+        try:
+            write(*args, **kwargs)
+        except (OSError, ValueError) as error:  # ValueError: what Lightning makes of it
+            cause = error if isinstance(error, OSError) else error.__cause__
+            if not isinstance(cause, OSError):
+                raise
+            self._failed = True
+            log.warning("TensorBoard's events could not be written, training goes on without them: %s", cause)

@@ -1,12 +1,17 @@
 """The folders that runs leave: lightning_logs/version_N."""
 
+import logging
 import os
 import re
 from pathlib import Path
 
 from cifar_cnn.errors import InputError
 
+log = logging.getLogger("cifar_cnn")
+
 RUNS = "lightning_logs"
+LAST = "last.ckpt"
+PREVIOUS = "previous.ckpt"  # the last before the last
 
 
 def run_folders(root: str | os.PathLike = RUNS) -> list[Path]:
@@ -43,22 +48,34 @@ def find_checkpoint(name: str, root: str | os.PathLike = RUNS) -> Path:
 
     Args:
         name: ``best`` or ``last``: of the newest run that has one; a checkpoint file; or the folder of a run, whose
-            best is meant.
+            best is meant. The last is the one before the last where a run was killed before the last had its name.
         root: where the runs are.
 
     Raises:
         InputError: there is none.
     """
     if name in ("best", "last"):
-        for run in reversed(run_folders(root)):
-            if (path := run / "checkpoints" / f"{name}.ckpt").is_file():
+        runs = run_folders(root)
+        for run in reversed(runs):
+            path = _or_previous(run / "checkpoints" / f"{name}.ckpt")
+            if path.is_file():
+                if name == "last" and run != runs[-1]:
+                    log.warning(
+                        "%s has no checkpoint: going on with %s", os.path.relpath(runs[-1]), os.path.relpath(run)
+                    )
                 return path
         raise InputError(f"no run in {root} has a checkpoint {name}.ckpt yet: train one with `cifar-cnn fit` first")
     path = Path(name).expanduser()
     if path.is_dir():
         path = path / "checkpoints" / "best.ckpt"
+    path = _or_previous(path)
     if not path.is_file():
         known = [os.path.relpath(file) for run in run_folders(root) for file in sorted(run.glob("checkpoints/*.ckpt"))]
         hint = f"the newest here: {', '.join(known[-2:])}" if known else f"there are none in {root} either"
         raise InputError(f"no checkpoint {path}; {hint}")
     return path
+
+
+def _or_previous(path: Path) -> Path:
+    previous = path.with_name(PREVIOUS)
+    return previous if path.name == LAST and not path.is_file() and previous.is_file() else path

@@ -6,7 +6,9 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.fabric.connector import _PRECISION_INPUT
+from lightning.fabric.plugins.io import TorchCheckpointIO
 
+from cifar_cnn.checkpoint_io import AtomicCheckpointIO
 from cifar_cnn.hardware import best_precision
 
 log = logging.getLogger("cifar_cnn")
@@ -15,7 +17,8 @@ log = logging.getLogger("cifar_cnn")
 class Trainer(pl.Trainer):
     """Lightning's Trainer, for the command line.
 
-    ``precision`` is by default the fastest that trains as well as float32 on the machine at hand.
+    ``precision`` is by default the fastest that trains as well as float32 on the machine at hand. Checkpoints are
+    written atomically.
 
     The limits are ``int | float``, in that order: Lightning's own order makes ``--trainer.limit_val_batches 1`` the
     fraction 1.0, which is all batches.
@@ -49,5 +52,7 @@ class Trainer(pl.Trainer):
                 precision=precision,
                 **kwargs,
             )
+        if type(self.strategy.checkpoint_io) is TorchCheckpointIO:  # not a plugin's own
+            self.strategy.checkpoint_io = AtomicCheckpointIO()
         if str(precision) in ("16", "16-mixed") and self.precision == "bf16-mixed" and self.is_global_zero:
             log.warning("Precision 16-mixed needs a GPU; on this CPU the run uses bf16-mixed.")

@@ -1,17 +1,23 @@
 """A trained network as a checkpoint holds it: weights, classes, image size and normalisation."""
 
+import logging
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch.cli import instantiate_module
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.data.datamodule import CIFAR10DataModule
 from cifar_cnn.errors import InputError
+from cifar_cnn.runs import LAST, PREVIOUS
+
+log = logging.getLogger("cifar_cnn")
 
 
 @dataclass(frozen=True)
@@ -46,19 +52,52 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it is damaged, not of this project, or holds anything but plain data and tensors.
     """
-    keys = {"state_dict", "hyper_parameters", "datamodule_hyper_parameters", CIFAR10DataModule.__qualname__}
+    keys = {
+        "state_dict",
+        "global_step",
+        "hyper_parameters",
+        "datamodule_hyper_parameters",
+        CIFAR10DataModule.__qualname__,
+    }
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         if missing := keys - content.keys():
             raise KeyError(", ".join(sorted(missing)))
+        groups = [content[group] for group in ("hyper_parameters", "datamodule_hyper_parameters")]
+        for group in groups:
+            group.pop("_instantiator", None)  # a function's name, which Lightning would import and call
+        int(content["global_step"])
     except Exception as error:  # a damaged file can fail in a hundred ways
         reason = f"it lacks {error}" if isinstance(error, KeyError) else type(error).__name__
         raise InputError(
             f"{path} is not a checkpoint of this project, or is damaged ({reason}); nothing in it was run"
         ) from error
-    for group in ("hyper_parameters", "datamodule_hyper_parameters"):
-        content[group].pop("_instantiator", None)  # a function's name, which Lightning would import and call
     return content
+
+
+def read_to_go_on(path: Path) -> tuple[Path, dict[str, Any]]:
+    """Read a checkpoint that a run goes on from; where a ``last.ckpt`` is damaged, the one before it.
+
+    Returns:
+        Its path and what is in it.
+
+    Raises:
+        InputError: see :func:`read_checkpoint`.
+    """
+    try:
+        content = read_checkpoint(path)
+        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
+            if damaged := archive.testzip():
+                raise InputError(f"{path} is damaged ({damaged})")
+        return path, content
+    except (InputError, zipfile.BadZipFile) as error:
+        previous = path.with_name(PREVIOUS)
+        if path.name != LAST or not previous.is_file():
+            raise
+        content = read_checkpoint(previous)
+        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            log.warning("%s: going on from %s, of step %d", error, previous.name, content["global_step"])
+        return previous, content
 
 
 def load_trained(path: Path) -> Trained:

@@ -71,6 +71,8 @@ class CIFAR10DataModule(LightningDataModule):
         self._train: ImageSet | None = None
         self._val: ImageSet | None = None
         self._test: ImageSet | None = None
+        self._train_batches: TrainBatches | None = None
+        self._position: dict[str, int] | None = None  # in the training batches, of a checkpoint to go on from
         self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     @property
@@ -135,7 +137,7 @@ class CIFAR10DataModule(LightningDataModule):
         if self.image_sizes:
             self._check_image_sizes()
         seed = self.seed if self.seed is not None else int(os.environ.get("PL_GLOBAL_SEED", 0))
-        return TrainBatches(
+        self._train_batches = TrainBatches(
             self._where_batches_are_made(self._train),
             self.batch_size,
             seed,
@@ -145,6 +147,11 @@ class CIFAR10DataModule(LightningDataModule):
             rank=trainer.global_rank,
             world_size=trainer.world_size,
         )
+        # Lightning keeps a loader's position too, but forgets it when the schedule asks for the run's length.
+        if self._position is not None:
+            self._train_batches.load_state_dict(self._position)
+            self._position = None
+        return self._train_batches
 
     def val_dataloader(self) -> EvalBatches | list[EvalBatches]:
         """The validation images in order; no loader with ``val_size`` 0."""
@@ -217,10 +224,11 @@ class CIFAR10DataModule(LightningDataModule):
             "image_size": self._train.images.shape[-1],
             "mean": list(mean),
             "std": list(std),
+            "position": self._train_batches.state_dict() if self._train_batches is not None else None,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the normalisation of a checkpoint.
+        """Take over the normalisation of a checkpoint, and where its training was.
 
         Raises:
             InputError: it was trained on other classes or another image size.
@@ -236,5 +244,6 @@ class CIFAR10DataModule(LightningDataModule):
                 f"the checkpoint was trained on images of {state_dict['image_size']} pixels a side; these have "
                 f"{images.images.shape[-1]}: see --data.source.image_size"
             )
+        self._position = state_dict.get("position")
         self._mean_std = (tuple(state_dict["mean"]), tuple(state_dict["std"]))
         self._constants.clear()

@@ -1,32 +1,42 @@
 """Where images come from. A source gives an ImageSet for ``train`` and one for ``test``; nothing else knows files."""
 
+import errno
 import hashlib
 import os
-import socket
+import struct
 import tempfile
+import unicodedata
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
 from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision import datasets
-from torchvision.datasets.utils import calculate_md5, check_integrity, download_url, extract_archive
+from torchvision.datasets.utils import calculate_md5, check_integrity, extract_archive
 from tqdm import tqdm
 
 from cifar_cnn.data.images import ImageSet
 from cifar_cnn.errors import InputError
+from cifar_cnn.files import locked
 
 Split = Literal["train", "test"]
 IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"))
-# What Pillow raises for a file that it cannot read.
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+# What Pillow raises for a file that it cannot read; on damaged ones its decoders are not choosy.
+UNREADABLE = (
+    *(OSError, ValueError, SyntaxError, TypeError, LookupError, ArithmeticError, EOFError, MemoryError),
+    *(struct.error, zlib.error, Image.DecompressionBombError),
+)
+MAX_PIXELS = 64 * 2**20  # of an image: few bytes can stand for many pixels, and each core decodes one at a time
+ARCHIVE_BYTES = 170_498_071  # of the official archive
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 ChannelStats = tuple[tuple[float, ...], tuple[float, ...]]
 
 
@@ -94,9 +104,12 @@ class CIFAR10(Source):
         archive = self.root / datasets.CIFAR10.filename
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            if not check_integrity(archive, datasets.CIFAR10.tgz_md5):
-                self._download(archive)
-            extract_archive(os.fspath(archive), os.fspath(self.root))
+            with locked(self.root):
+                if self._extracted():  # by another process, meanwhile
+                    return
+                if not check_integrity(archive, datasets.CIFAR10.tgz_md5):
+                    self._download(archive)
+                extract_archive(os.fspath(archive), os.fspath(self.root))
         except OSError as error:
             raise InputError(
                 f"cannot prepare CIFAR-10 in {self.root}: {error}; free or name another folder with --data.source.root"
@@ -123,14 +136,16 @@ class CIFAR10(Source):
         for url in self.urls:
             part.unlink(missing_ok=True)
             try:
-                with _socket_timeout(self.timeout):
-                    download_url(url, os.fspath(self.root), part.name, datasets.CIFAR10.tgz_md5)
-            except RuntimeError:  # what torchvision raises for a wrong md5
-                failures.append(f"{url}: damaged (md5 {calculate_md5(part)})")
-            except (OSError, ValueError) as error:  # ValueError: what is no address at all
-                if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
+                _fetch(url, part, self.timeout)
+                if (md5 := calculate_md5(part)) != datasets.CIFAR10.tgz_md5:
+                    raise ValueError(f"damaged (md5 {md5})")
+            except (OSError, ValueError, HTTPException) as error:  # ValueError: what is no address, too
+                if isinstance(error, HTTPError):
+                    reason = f"HTTP {error.code}"
+                elif isinstance(error, OSError) and (error.filename is not None or error.errno in _FULL):
                     raise  # the disk, not the network
-                reason = f"HTTP {error.code}" if isinstance(error, HTTPError) else error
+                else:
+                    reason = str(error)
                 failures.append(f"{url}: {reason}")
             else:
                 part.replace(archive)
@@ -144,15 +159,16 @@ class CIFAR10(Source):
         )
 
 
-@contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    # torchvision's download passes no timeout of its own: a server that stops answering would hang it for good.
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
+def _fetch(url: str, target: Path, timeout: float) -> None:
+    """Download, and give up after ``timeout`` seconds without an answer or when it is more than the archive can be."""
+    with urlopen(Request(url, headers={"User-Agent": "cifar-cnn"}), timeout=timeout) as response:
+        total = int(response.headers.get("Content-Length") or 0) or None
+        with target.open("wb") as file, tqdm(desc="Downloading", total=total, unit="B", unit_scale=True) as progress:
+            while chunk := response.read(2**18):
+                if progress.n + len(chunk) > ARCHIVE_BYTES:
+                    raise ValueError(f"damaged (over {ARCHIVE_BYTES} bytes)")
+                file.write(chunk)
+                progress.update(len(chunk))
 
 
 class ImageFolder(Source):
@@ -183,11 +199,14 @@ class ImageFolder(Source):
         """The names of the folders in ``train``, sorted.
 
         Raises:
-            InputError: there is no such folder, or fewer than two classes in it.
+            InputError: there is no such folder, fewer than two classes in it, or one whose name cannot be printed.
         """
         names = tuple(sorted(entry.name for entry in _folders(self.root / "train")))
         if len(names) < 2:
             raise InputError(f"{self.root / 'train'} needs a folder a class, two or more; it has {len(names)}")
+        for name in names:  # Cc: control characters; Cs: bytes that are no text
+            if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+                raise InputError(f"{self.root / 'train'} has a class that cannot be printed, {name!a}: rename it")
         return names
 
     def prepare(self, split: Split = "train") -> None:
@@ -204,14 +223,14 @@ class ImageFolder(Source):
             return self._prepared.pop(split)
         files, labels = self._scan(split)
         fingerprint = self._fingerprint(split, files)
-        for folder in self._cache_folders():
-            images = _read_cache(folder / self._cache_name(split), fingerprint)
-            if images is not None and len(images) == len(labels):
-                return ImageSet(images, labels, self.class_names)
-        images = _decode_all([Path(file.path) for file in files], self.image_size, split)
-        for folder in self._cache_folders():
-            if _write_cache(folder / self._cache_name(split), fingerprint, images):
-                break
+        caches = [folder / self._cache_name(split) for folder in self._cache_folders()]
+        images = _read_caches(caches, fingerprint, len(labels))
+        if images is None:
+            with locked(*self._cache_folders()):
+                images = _read_caches(caches, fingerprint, len(labels))  # written by another process, meanwhile
+                if images is None:
+                    images = _decode_all([Path(file.path) for file in files], self.image_size, split)
+                    any(_write_cache(cache, fingerprint, images) for cache in caches)
         return ImageSet(images, labels, self.class_names)
 
     def _scan(self, split: Split) -> tuple[list[os.DirEntry[str]], Tensor]:
@@ -277,6 +296,8 @@ def decode_image(path: Path, size: int) -> np.ndarray:
         UNREADABLE: the file is no image that Pillow can read.
     """
     with Image.open(path) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
         if image.mode.startswith(("I", "F")):  # 16 bits and more a pixel, which convert("RGB") would clip
             values = np.asarray(image, dtype=np.float32)
             full = 65535.0 if values.max(initial=0) > 255 else 255.0
@@ -310,6 +331,11 @@ def _decode_all(paths: list[Path], size: int, name: str) -> Tensor:
             f"{len(broken)} of {len(paths)} files cannot be read as images: {listed}; repair or remove them"
         )
     return images
+
+
+def _read_caches(paths: list[Path], fingerprint: str, length: int) -> Tensor | None:
+    found = (_read_cache(path, fingerprint) for path in paths)
+    return next((images for images in found if images is not None and len(images) == length), None)
 
 
 def _read_cache(path: Path, fingerprint: str) -> Tensor | None:

@@ -1,0 +1,94 @@
+"""A loss that became NaN or infinite."""
+
+import logging
+import math
+import os
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from cifar_cnn.callbacks.checkpoint import last_checkpoint
+from cifar_cnn.errors import Stopped
+
+log = logging.getLogger("cifar_cnn")
+
+
+class NotFinite(Callback):
+    """Ends a fit whose loss is NaN or infinite, and keeps such weights out of the checkpoints.
+
+    Args:
+        action: ``stop``, or ``warn`` once and go on.
+        every_n_steps: how often a GPU, or several processes, wait to look at the losses since the last time; one
+            process on a CPU looks at each. Before a checkpoint is written they always do.
+
+    Raises:
+        Stopped: with the step, its learning rate, and the last good checkpoint.
+    """
+
+    def __init__(self, action: Literal["stop", "warn"] = "stop", every_n_steps: int = 50) -> None:
+        super().__init__()
+        self.action = action
+        self.every_n_steps = every_n_steps
+        self._losses: list[tuple[int, float, Tensor]] = []  # step, its learning rate, loss: not yet looked at
+        self._learning_rate = 0.0
+        self._warned = False
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Note the learning rate, which the schedule changes before the step's end."""
+        if trainer.optimizers:
+            self._learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keep the loss, and look at those kept when it is time."""
+        loss = outputs["loss"] if isinstance(outputs, Mapping) else outputs
+        if not isinstance(loss, Tensor) or self._warned:
+            return
+        alone_on_cpu = loss.device.type == "cpu" and trainer.world_size == 1
+        if alone_on_cpu and math.isfinite(loss.item()):
+            return
+        self._losses.append((trainer.global_step, self._learning_rate, loss.detach()))
+        if alone_on_cpu or len(self._losses) >= self.every_n_steps:
+            self._check(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at what is left."""
+        self._check(trainer)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Look at the losses, and at the weights: the step after a good loss may have ruined them."""
+        self._check(trainer)
+        weights = [value for value in checkpoint["state_dict"].values() if value.is_floating_point()]
+        if not self._warned and weights and not torch.stack([value.isfinite().all() for value in weights]).all():
+            self._act(trainer, "the weights became NaN or infinite", trainer.global_step, self._learning_rate)
+
+    def _check(self, trainer: Trainer) -> None:
+        kept, self._losses = self._losses, []
+        bad = -1
+        if kept:
+            finite = torch.stack([loss.float() for _, _, loss in kept]).isfinite()
+            bad = -1 if finite.all() else int(finite.int().argmin())
+        anywhere = bad >= 0
+        if trainer.world_size > 1:
+            anywhere = trainer.strategy.reduce_boolean_decision(anywhere, all=False)
+        if anywhere:
+            step, learning_rate, loss = kept[bad]  # of another process: the newest here
+            value = loss.item() if bad >= 0 else "NaN or infinite in another process"
+            self._act(trainer, f"the loss became {value}", step, learning_rate)
+
+    def _act(self, trainer: Trainer, what: str, step: int, learning_rate: float) -> None:
+        what = f"{what} at step {step}, epoch {trainer.current_epoch}, learning rate {float(learning_rate):.4g}"
+        if self.action == "warn":
+            self._warned = True
+            if trainer.is_global_zero:
+                log.warning("%s: training goes on.", what[0].upper() + what[1:])
+            return
+        last = last_checkpoint(trainer)
+        good = "this run keeps no checkpoints"
+        if last is not None and last.path is not None:
+            good = f"the last good checkpoint is {os.path.relpath(last.path)}, of step {last.step}"
+        raise Stopped(f"{what}: stopped; {good}. A lower --model.optimizer.lr helps most often")

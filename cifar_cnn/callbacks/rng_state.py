@@ -1,0 +1,62 @@
+"""The state of the random number generators, which Lightning's checkpoints lack."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import distributed
+
+
+class RNGState(Callback):
+    """Keeps where each process's generators (torch's, the GPU's, numpy's, Python's) are, for a run that goes on.
+
+    What draws from them, such as dropout, then draws what it would have drawn without the interruption. They are set
+    when training starts, after all that may draw before. With another number of processes than before they are left
+    as they are.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._to_restore: dict[str, Any] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of all processes, in the order of their ranks, as tensors and plain data."""
+        states: list[Any] = [_get()]
+        if distributed.is_available() and distributed.is_initialized():
+            states = [None] * distributed.get_world_size()
+            distributed.all_gather_object(states, _get())
+        return {"ranks": states}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep it until training starts."""
+        self._to_restore = state_dict
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Set this process's generators."""
+        states, self._to_restore = self._to_restore, None
+        if states and len(states["ranks"]) == trainer.world_size:
+            _set(states["ranks"][trainer.global_rank])
+
+
+def _get() -> dict[str, Any]:
+    name, keys, *position = np.random.get_state(legacy=True)  # type: ignore[misc]
+    version, python, gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        # As lists: a checkpoint that is read with weights_only holds no arrays and no tuples of numpy's.
+        "numpy": [name, keys.tolist(), *position],
+        "python": [version, list(python), gauss],
+    }
+
+
+def _set(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"].cpu())
+    if len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
+    name, keys, *position = state["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), *position))
+    version, python, gauss = state["python"]
+    random.setstate((version, tuple(python), gauss))

@@ -1,0 +1,94 @@
+"""A fit that is told to end saves first."""
+
+import logging
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from cifar_cnn.callbacks.checkpoint import last_checkpoint
+from cifar_cnn.errors import Stopped
+
+log = logging.getLogger("cifar_cnn")
+
+
+class StopOnSignal(Callback):
+    """Ends a fit in order on SIGTERM and on Ctrl-C: after the step under way a checkpoint is written.
+
+    A second signal ends it at once.
+
+    Raises:
+        Stopped: when all is saved; its line says how to go on.
+    """
+
+    SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._received: int | None = None
+        self._handlers: dict[signal.Signals, Any] = {}
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Listen; only the main thread may."""
+        self._received = None
+        if threading.current_thread() is threading.main_thread():
+            # Lightning's own handler of SIGTERM is put aside: it ends the fit after the step, and saves nothing.
+            self._handlers = {each: signal.signal(each, self._handle) for each in self.SIGNALS}
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop if that was asked for in the last step, too: what would follow takes its time as well."""
+        self._stop_if_saved(trainer)
+        self._unlisten()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Listen no longer."""
+        self._unlisten()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Ask for a checkpoint; all processes agree on the step."""
+        asked = self._received is not None
+        if trainer.world_size > 1 and trainer.strategy.reduce_boolean_decision(asked, all=False) and not asked:
+            self._received = signal.SIGTERM  # came to another process
+        if self._received is not None and (last := last_checkpoint(trainer)):
+            last.request()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Stop before the next step, if the last one is saved."""
+        self._stop_if_saved(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop before the next epoch, likewise."""
+        self._stop_if_saved(trainer)
+
+    def _stop_if_saved(self, trainer: Trainer) -> None:
+        if self._received is None:
+            return
+        last = last_checkpoint(trainer)
+        if last is not None:
+            last.commit(trainer)
+            if last.requested:  # no checkpoint can be taken here, as between two halves of a step; soon one can
+                return
+        name = "Ctrl-C" if self._received == signal.SIGINT else signal.Signals(self._received).name
+        how = "nothing is saved, since this run keeps no checkpoints"
+        if last is not None and last.path is not None:
+            path = os.path.relpath(last.path)
+            saved = "all is saved" if last.step == trainer.global_step else f"saved is step {last.step}"
+            how = f"{saved}; go on with  cifar-cnn fit --ckpt_path {path}"
+        raise Stopped(f"stopped by {name} at step {trainer.global_step}: {how}", 128 + self._received)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self._received is not None:
+            self._unlisten()
+            raise KeyboardInterrupt
+        self._received = signum
+        log.info("\nEnding after this step, with a checkpoint; once more ends at once.")
+
+    def _unlisten(self) -> None:
+        for each, handler in self._handlers.items():
+            signal.signal(each, handler)
+        self._handlers = {}

@@ -1,0 +1,75 @@
+"""Files that are either whole or not there, and work that one process does at a time."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from filelock import FileLock, Timeout
+
+log = logging.getLogger("cifar_cnn")
+
+
+@contextmanager
+def replacing(path: Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
+    """Open a file that takes the place of ``path`` once it is written and on the disk.
+
+    Whatever interrupts it, a power cut included, leaves the file that was there before.
+
+    Args:
+        path: what is replaced, or made.
+        mode: as for ``open``.
+        options: as for ``open``.
+
+    Raises:
+        OSError: it cannot be written; nothing is left of it.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with open(part, mode, **options) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        move(part, path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
+
+
+def move(source: Path, target: Path) -> None:
+    """Give a file another name in the same folder, in place of what bore it, for good even if the power fails."""
+    os.replace(source, target)
+    with suppress(OSError):  # not every system lets a folder be opened
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@contextmanager
+def locked(*folders: Path) -> Iterator[None]:
+    """Let one process of this machine in at a time; where nothing can be written, all.
+
+    Args:
+        folders: those that the lock may lie in; it lies in the first that can be written, as ``.lock``, and stays.
+    """
+    for folder in folders:
+        lock = FileLock(folder / ".lock")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.acquire(blocking=False)
+        except Timeout:
+            log.info("Waiting for another process that prepares the same data (%s)", lock.lock_file)
+            lock.acquire()
+        except OSError:
+            continue
+        try:
+            yield
+        finally:
+            lock.release()
+        return
+    yield

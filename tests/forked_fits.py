@@ -1,0 +1,238 @@
+"""Fits that are interrupted and go on: ``python -m tests.forked_fits FOLDER`` prints what became of them as JSON.
+
+Importing torch and Lightning takes longer than these fits. So this process imports them once and forks a child for
+each fit; it runs no network itself, which keeps forking safe.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.utils.tensorboard  # so that no child has to
+import yaml
+from torch import nn
+
+import cifar_cnn.cli
+from tests.conftest import CONFIGS
+
+SEED = 4
+KILLS = 20
+RUN = Path("lightning_logs", "version_0")
+LAST = RUN / "checkpoints" / "last.ckpt"
+
+FIT = [
+    *("fit", "--config", str(CONFIGS / "quickstart.yaml"), "--test_after_fit", "false", "--filters.enabled", "false"),
+    *("--data.source.train_size", "120", "--data.source.test_size", "10", "--data.source.image_size", "16"),
+    *("--data.val_size", "24", "--data.batch_size", "16", "--data.augment.cutout", "4"),
+    *("--model.backbone", "tests.forked_fits.TinyNet", "--trainer.max_epochs", "3", "--trainer.log_every_n_steps", "1"),
+    *("--trainer.accelerator", "cpu", "--trainer.precision", "32", "--trainer.deterministic", "true"),
+    *("--trainer.enable_progress_bar", "false", "--last_checkpoint.every_n_steps", "1"),
+]
+ADAMW = ["--model.optimizer", "torch.optim.AdamW", "--model.optimizer.lr", "1e-2", "--model.schedule", "WarmupCosine"]
+MUON = [
+    *("--model.backbone", "SpeedrunNet", "--model.backbone.widths", "[24,24,24]"),
+    *("--model.optimizer", "cifar_cnn.optim.Muon", "--model.optimizer.sgd_lr", "0.05"),
+    *("--data.augment.flip", "alternating", "--trainer.callbacks", "cifar_cnn.callbacks.whitening.WhitenFirstConv"),
+    *("--trainer.callbacks.bias_epochs", "2"),
+]
+VARIANTS = {
+    "SGD and dropout": [],
+    "moving average of the weights": ["--trainer.callbacks", "lightning.pytorch.callbacks.EMAWeightAveraging"],
+    "Muon and SGD, as in speedrun": MUON,
+    "accumulated gradients": [*ADAMW, "--trainer.accumulate_grad_batches", "2", "--trainer.val_check_interval", "0.5"],
+    "counted by steps": [*ADAMW, "--trainer.max_epochs", "-1", "--trainer.max_steps", "17"],
+}
+
+
+class TinyNet(nn.Sequential):
+    """The least that has a convolution, a normalisation, dropout and a head."""
+
+    def __init__(self, filters: int = 4, num_classes: int = 10) -> None:
+        super().__init__(
+            nn.Conv2d(3, filters, 3),
+            nn.BatchNorm2d(filters),
+            nn.ReLU(),
+            nn.Dropout(0.3),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(4 * filters, num_classes),
+        )
+
+
+def start(args: list[str], folder: Path) -> int:
+    """Run a command line in a child, in ``folder``; returns its process id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 70
+    try:
+        folder.mkdir(exist_ok=True)
+        os.chdir(folder)
+        output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        sys.argv = ["cifar-cnn", *args]
+        status = cifar_cnn.cli.run(args)
+        sys.stdout.flush()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def wait(pid: int) -> int:
+    """The exit status of a child; negative for a signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def watch(pid: int, last: Path, moment: float = float("inf"), seconds: float = 0.0, signum: int = 0) -> int:
+    """Send ``signum`` at ``moment``, in checkpoints (``seconds`` apart) since the first; returns how many came."""
+    seen, inode = 0, 0
+    while not has_ended(pid):
+        try:
+            new = last.stat().st_ino
+        except FileNotFoundError:  # not yet, or just being renamed
+            new = inode
+        if new != inode:
+            seen, inode = seen + 1, new
+        if seen > moment:
+            time.sleep(moment % 1 * seconds)
+            os.kill(pid, signum)
+            break
+        time.sleep(0.0003)
+    return seen
+
+
+def has_ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def plain(value: Any) -> Any:
+    """What a checkpoint holds, in a form in which equal means bit-identical, wherever its folder is."""
+    if isinstance(value, torch.Tensor):
+        return [str(value.dtype), list(value.shape), value.contiguous().reshape(-1).view(torch.uint8).tolist()]
+    if isinstance(value, dict):
+        return {str(key).rpartition("/")[2]: plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    return value.rpartition("/")[2] if isinstance(value, str) else value
+
+
+def outcome(run: Path) -> dict[str, Any]:
+    """All that a run leaves and that must not depend on an interruption."""
+    result: dict[str, Any] = {}
+    for name in ("best.ckpt", "last.ckpt"):
+        content = torch.load(run / "checkpoints" / name, weights_only=True)
+        result |= {f"{name} {part}": plain(value) for part, value in content.items()}
+    lines = (run / "metrics.csv").read_text().splitlines()
+    timed = lines[0].split(",").index("epoch_seconds")
+    result["metrics.csv"] = [[cell for i, cell in enumerate(line.split(",")) if i != timed] for line in lines]
+    return result
+
+
+def whole_fits(folder: Path) -> dict[str, dict[str, Any]]:
+    """For each variant, what the fit that is never interrupted leaves, and when it wrote its checkpoints."""
+    result = {}
+    for name, options in VARIANTS.items():
+        where = folder / name
+        begin = time.monotonic()
+        pid = start([*FIT, *options], where)
+        checkpoints = watch(pid, where / LAST)
+        if status := wait(pid):
+            sys.exit(f"{name}: status {status}\n{(where / 'output.txt').read_text()}")
+        seconds = (time.monotonic() - begin) / 2 / checkpoints  # half of it is the start
+        result[name] = {"outcome": outcome(where / RUN), "checkpoints": checkpoints, "seconds": seconds}
+    return result
+
+
+def interrupt(whole: dict[str, Any], name: str, where: Path, moment: float, signum: int, go_on: bool = False) -> int:
+    """Start or go on with a fit and send it a signal at ``moment``, a fraction of its checkpoints; its status."""
+    args = ["fit", "--ckpt_path", "last"] if go_on else [*FIT, *VARIANTS[name]]
+    pid = start(args, where)
+    watch(pid, where / LAST, moment * (whole[name]["checkpoints"] - 1), whole[name]["seconds"], signum)
+    return wait(pid)
+
+
+def go_on(whole: dict[str, Any], name: str, where: Path) -> dict[str, Any]:
+    """Go on with a fit to its end; in what it differs from the one that was never interrupted."""
+    status = wait(start(["fit", "--ckpt_path", "last"], where))
+    expected = whole[name]["outcome"]
+    result = outcome(where / RUN) if status == 0 else {}
+    different = [part for part in expected if result.get(part) != expected[part]]
+    return {"status": status, "different": different, "output": (where / "output.txt").read_text()}
+
+
+def kills(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
+    """Kill at random moments, some of the fits twice."""
+    rng = random.Random(SEED)
+    for index in range(KILLS):
+        name = list(VARIANTS)[index % len(VARIANTS)]
+        where = folder / f"kill {index}"
+        killed = [interrupt(whole, name, where, rng.random(), signal.SIGKILL)]
+        if rng.random() < 0.3:
+            killed.append(interrupt(whole, name, where, rng.random() / 4, signal.SIGKILL, go_on=True))
+        yield {"variant": name, "killed": killed, **go_on(whole, name, where)}
+
+
+def signals(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
+    """Tell fits to end."""
+    rng = random.Random(SEED)
+    for name, signum in zip(VARIANTS, (signal.SIGTERM, signal.SIGINT, signal.SIGTERM), strict=False):
+        where = folder / f"signal {name}"
+        status = interrupt(whole, name, where, rng.uniform(0.1, 0.8), signum)
+        step = torch.load(where / LAST, weights_only=True)["global_step"]
+        yield {"signal": signum, "ended": status, "step": step, **go_on(whole, name, where)}
+
+
+def damages(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
+    """Damage the last checkpoint of a killed fit."""
+    name = next(iter(VARIANTS))
+
+    def flip(content: bytes) -> bytes:
+        middle = len(content) // 2
+        return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+    for damage, change in (
+        ("cut", lambda content: content[: len(content) // 2]),
+        ("empty", lambda content: b""),
+        ("one bit", flip),
+        ("gone", None),
+    ):
+        where = folder / f"damage {damage}"
+        interrupt(whole, name, where, 0.6, signal.SIGKILL)
+        last = where / LAST
+        if change is None:
+            last.unlink(missing_ok=True)
+        else:
+            last.write_bytes(change(last.read_bytes()))
+        yield {"damage": damage, **go_on(whole, name, where)}
+
+
+def side_by_side(folder: Path) -> dict[str, Any]:
+    """Start eight fits at once in one folder."""
+    where = folder / "side by side"
+    pids = [start([*FIT, "--trainer.max_epochs", "1", "--seed_everything", str(seed)], where) for seed in range(8)]
+    status = [wait(pid) for pid in pids]
+    runs = sorted((where / "lightning_logs").iterdir())
+    seeds = [yaml.safe_load((run / "config.yaml").read_text())["seed_everything"] for run in runs]
+    rows = [len(outcome(run)["metrics.csv"]) for run in runs]
+    return {"status": status, "runs": [run.name for run in runs], "seeds": seeds, "rows": rows}
+
+
+def main(folder: Path) -> None:
+    """Run all of it."""
+    whole = whole_fits(folder)
+    results: dict[str, Any] = {name.__name__: list(name(whole, folder)) for name in (kills, signals, damages)}
+    print(json.dumps({**results, "side_by_side": side_by_side(folder)}))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

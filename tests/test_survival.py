@@ -1,0 +1,67 @@
+"""What becomes of fits that are killed, told to end, damaged, or started side by side: see tests/forked_fits.py."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests import forked_fits
+from tests.conftest import CONFIGS
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the fits are forked")
+
+
+@pytest.fixture(scope="module")
+def fits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    result = subprocess.run(
+        [sys.executable, "-m", "tests.forked_fits", tmp_path_factory.mktemp("fits")],
+        capture_output=True,
+        text=True,
+        cwd=CONFIGS.parent,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # more threads would not survive the fork
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+def test_a_fit_killed_at_any_moment_goes_on_to_the_same_end(fits: dict[str, Any]) -> None:
+    assert len(fits["kills"]) == 20
+    for fit in fits["kills"]:
+        assert fit["status"] == 0, fit["output"]
+        assert fit["different"] == [], fit["variant"]
+    # A fit may end before its moment comes, but few do.
+    assert sum(fit["killed"][0] == -9 for fit in fits["kills"]) >= 15
+    assert {fit["variant"] for fit in fits["kills"] if fit["killed"][0] == -9} == set(forked_fits.VARIANTS)
+
+
+def test_a_fit_that_is_told_to_end_saves_and_says_how_to_go_on(fits: dict[str, Any]) -> None:
+    for fit in fits["signals"]:
+        assert fit["ended"] == 128 + fit["signal"], fit["output"]
+        name = {2: "Ctrl-C", 15: "SIGTERM"}[fit["signal"]]
+        assert (
+            f"cifar-cnn: stopped by {name} at step {fit['step']}: all is saved; go on with  cifar-cnn fit "
+            "--ckpt_path lightning_logs/version_0/checkpoints/last.ckpt\n" in fit["output"]
+        )
+        assert "Traceback" not in fit["output"]
+        assert fit["status"] == 0, fit["output"]
+        assert fit["different"] == []
+
+
+def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(fits: dict[str, Any]) -> None:
+    for fit in fits["damages"]:
+        assert fit["status"] == 0, fit["output"]
+        assert fit["different"] == [], fit["damage"]
+        said = re.findall(r"last\.ckpt is .*damaged.*: going on from previous\.ckpt, of step \d+", fit["output"])
+        assert len(said) == (fit["damage"] != "gone"), fit["output"]
+
+
+def test_fits_started_at_once_have_a_folder_each_and_lose_nothing(fits: dict[str, Any]) -> None:
+    result = fits["side_by_side"]
+    assert result["status"] == [0] * 8
+    assert result["runs"] == [f"version_{i}" for i in range(8)]
+    assert sorted(result["seeds"]) == list(range(8))
+    assert result["rows"] == [9] * 8  # a header, six steps, the epoch's validation and its averages

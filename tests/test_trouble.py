@@ -1,0 +1,182 @@
+"""Fits whose loss diverges, whose disk is full, or whose folder is taken away."""
+
+import errno
+import logging
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.utils.tensorboard import SummaryWriter
+
+import cifar_cnn.cli
+from cifar_cnn.files import replacing
+from cifar_cnn.loggers import RunCSVLogger
+from tests.conftest import CONFIGS, SMALL
+
+Capture = pytest.CaptureFixture[str]
+Fit = Callable[..., int]
+RUN = Path("lightning_logs/version_0")
+LAST = RUN / "checkpoints/last.ckpt"
+QUICK = [
+    *("--config", str(CONFIGS / "quickstart.yaml"), *SMALL, "--test_after_fit", "false", "--trainer.max_epochs", "2"),
+    *("--model.backbone.channels", "[4,4,4]", "--filters.enabled", "false", "--last_checkpoint.every_n_steps", "1"),
+]
+
+
+@pytest.fixture
+def fit(monkeypatch: pytest.MonkeyPatch) -> Fit:
+    def run(*options: Any) -> int:
+        args = ["fit", *QUICK, *map(str, options)]
+        monkeypatch.setattr(sys, "argv", ["cifar-cnn", *args])
+        return cifar_cnn.cli.run(args)
+
+    return run
+
+
+class AtStep(Callback):
+    """Does something once, after a step."""
+
+    def __init__(self, what: str, step: int = 5) -> None:
+        super().__init__()
+        self.what = what
+        self.step = step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step != self.step:
+            return
+        if self.what == "remove the run":
+            shutil.rmtree(RUN)
+        else:  # what is written to /dev/full meets a full disk
+            (RUN / "checkpoints" / self.what).symlink_to("/dev/full")
+
+
+def at_step(what: str) -> list[str]:
+    return ["--trainer.callbacks", "tests.test_trouble.AtStep", "--trainer.callbacks.what", what]
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+def test_a_loss_that_diverges_ends_the_fit_with_step_rate_and_the_last_good_checkpoint(
+    fit: Fit, capsys: Capture
+) -> None:
+    assert fit("--model.optimizer.lr", "1e30", "--model.schedule", "null") == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cifar-cnn: ")]
+    step = torch.load(LAST, weights_only=True)["global_step"]
+    assert "became" in line
+    assert "epoch 0, learning rate 1e+30: stopped" in line
+    assert f"the last good checkpoint is {LAST}, of step {step}" in line
+    assert all(value.isfinite().all() for value in weights(LAST).values())
+
+
+def test_a_fit_may_go_on_with_a_loss_that_diverged(fit: Fit, capsys: Capture) -> None:
+    assert fit("--model.optimizer.lr", "1e30", "--model.schedule", "null", "--not_finite.action", "warn") == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "training goes on" in line]
+    assert len(warnings) == 1
+
+
+needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full stands for a full disk")
+
+
+@needs_dev_full
+def test_a_checkpoint_that_cannot_be_written_is_reported_and_the_one_before_kept(fit: Fit, capsys: Capture) -> None:
+    assert fit(*at_step("last.pending.part")) == 0
+    error = capsys.readouterr().err
+    assert "A CHECKPOINT COULD NOT BE WRITTEN" in error
+    assert "No space left on device" in error
+    assert f"The checkpoint of step 5 is lost and training goes on; {LAST}, of step 4, is kept." in error
+    assert torch.load(LAST, weights_only=True)["global_step"] == 16
+
+
+@needs_dev_full
+def test_a_checkpoint_that_cannot_be_written_can_end_the_fit(fit: Fit, capsys: Capture) -> None:
+    assert fit(*at_step("last.pending.part"), "--last_checkpoint.on_failure", "stop") == 1
+    assert f"{LAST}, of step 4, is kept" in capsys.readouterr().err
+    assert torch.load(LAST, weights_only=True)["global_step"] == 4
+
+
+@needs_dev_full
+def test_a_best_that_cannot_be_written_is_not_taken_for_the_best(fit: Fit, capsys: Capture) -> None:
+    assert fit(*at_step("best.ckpt.part"), "--trainer.max_epochs", 1) == 0
+    assert "A CHECKPOINT COULD NOT BE WRITTEN" in capsys.readouterr().err
+    (state,) = (
+        state
+        for name, state in torch.load(LAST, weights_only=True)["callbacks"].items()
+        if name.startswith("BestCheckpoint")
+    )
+    assert state["best_model_path"] == ""
+    assert state["best_model_score"] is None
+
+
+def test_a_run_folder_that_is_removed_does_not_end_the_fit(fit: Fit, capsys: Capture) -> None:
+    assert fit(*at_step("remove the run")) == 0
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert torch.load(LAST, weights_only=True)["global_step"] == 16
+
+
+@needs_dev_full
+def test_rows_that_cannot_be_written_are_written_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    logger = RunCSVLogger(tmp_path / "version_0")
+    part = tmp_path / "version_0" / "metrics.csv.part"
+    logger.experiment.log_metrics({"loss": 1.0}, 0)
+    for step in (1, 2):
+        part.symlink_to("/dev/full")
+        with caplog.at_level(logging.WARNING, "cifar_cnn"):
+            logger.save()
+        logger.experiment.log_metrics({"loss": 1.0 + step}, step)
+    logger.save()
+    assert (tmp_path / "version_0" / "metrics.csv").read_text().split() == ["loss,step", "1.0,0", "2.0,1", "3.0,2"]
+    assert len([record for record in caplog.records if "metrics.csv could not be written" in record.message]) == 1
+
+
+def test_events_that_cannot_be_written_are_one_warning(
+    fit: Fit, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(SummaryWriter, "add_scalar", full)
+    assert fit("--trainer.max_epochs", 1, "--trainer.log_every_n_steps", 1) == 0
+    assert capsys.readouterr().err.count("TensorBoard's events could not be written") == 1
+
+
+def test_a_run_goes_on_with_the_rows_before_its_step_and_no_half_of_one(tmp_path: Path) -> None:
+    folder = tmp_path / "version_0"
+    folder.mkdir()
+    (folder / "metrics.csv").write_text("loss,step\n0.5,0\n0.25,1\n0.125,2\n0.1,1")  # killed while it wrote step 10
+    logger = RunCSVLogger(folder, first_step=2)
+    logger.experiment.log_metrics({"loss": 4.0, "accuracy": 1.0}, 2)
+    logger.save()
+    assert (folder / "metrics.csv").read_text().split() == ["accuracy,loss,step", ",0.5,0", ",0.25,1", "1.0,4.0,2"]
+
+
+def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    with pytest.raises(RuntimeError, match="in between"), replacing(path) as file:
+        file.write(b"new")
+        raise RuntimeError("in between")
+    assert path.read_bytes() == b"old"
+    with replacing(path) as file:
+        file.write(b"new")
+        assert path.read_bytes() == b"old"
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_same_seed_gives_the_same_weights_whatever_is_logged(fit: Fit) -> None:
+    dropout = ["--model.backbone", "tests.forked_fits.TinyNet", "--data.augment.crop", "2"]
+    assert fit(*dropout, "--trainer.log_every_n_steps", 1, "--trainer.enable_progress_bar", "true") == 0
+    assert fit(*dropout, "--trainer.logger", "CSVLogger", "--trainer.logger.save_dir", "other") == 0
+    (other,) = Path("other").rglob("last.ckpt")
+    first, second = weights(LAST), weights(other)
+    assert all(torch.equal(first[name], second[name]) for name in first)
