@@ -18,7 +18,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from cifar_cnn.data.batches import Batch
 from cifar_cnn.errors import InputError
-from cifar_cnn.optim import parameter_groups
+from cifar_cnn.optim import learning_rate, parameter_groups
 from cifar_cnn.tta import TTA, logits_with_tta
 
 log = logging.getLogger("cifar_cnn")
@@ -137,9 +137,7 @@ class ImageClassifier(LightningModule):
         if self._is_logging_step():
             self.log("train/loss_step", loss.detach(), prog_bar=True)
             self.log("train/accuracy_step", correct / len(batch.labels), prog_bar=True)
-            # Of several rates the one that most weights have.
-            groups = self.trainer.optimizers[0].param_groups
-            self.log("lr", max(groups, key=lambda group: sum(p.numel() for p in group["params"]))["lr"])
+            self.log("lr", learning_rate(self.trainer.optimizers[0]))
         return loss
 
     def _is_logging_step(self) -> bool:
@@ -239,6 +237,7 @@ class ImageClassifier(LightningModule):
 
         Hyper-parameters given in Python as objects are left out: they could not be loaded with weights_only.
         """
+        checkpoint["precision"] = str(self.trainer.precision)  # which test and predict then use too
         with self.train_means.sync_context():
             checkpoint["train_means"] = {name: value.clone() for name, value in self.train_means.metric_state.items()}
         for key in (self.CHECKPOINT_HYPER_PARAMS_KEY, LightningDataModule.CHECKPOINT_HYPER_PARAMS_KEY):

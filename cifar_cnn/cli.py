@@ -34,7 +34,7 @@ from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli_errors import COMMANDS, explain, option_values
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError, Stopped
-from cifar_cnn.hardware import use_all_of_the_hardware
+from cifar_cnn.hardware import best_precision, use_all_of_the_hardware
 from cifar_cnn.loggers import RunCSVLogger, RunTensorBoardLogger
 from cifar_cnn.runs import RUNS, find_checkpoint, new_run_folder, run_of
 from cifar_cnn.trainer import Trainer
@@ -111,6 +111,8 @@ class CLI(LightningCLI):
             self._subcommand_parsers[command].set_defaults(_trained_with(self.content))
             self.first_step = self.content["global_step"]
             run = run_of(self.checkpoint)
+            if command != "fit" and (precision := self.content.get("precision")):
+                self._subcommand_parsers[command].set_defaults({"trainer.precision": precision})  # as it was trained
             if command == "fit" and run is not None and not given & {"-c", "--config"}:
                 args = [command, "--config", str(run / "config.yaml"), *args[args.index(command) + 1 :]]
         try:
@@ -125,8 +127,12 @@ class CLI(LightningCLI):
         pass
 
     def before_instantiate_classes(self) -> None:
-        """Keep the checkpoint out of the saved config: a config says how to train, not what from."""
-        self.config[self.subcommand]["ckpt_path"] = None
+        """Keep the checkpoint out of the saved config, which says how to train, not what from; put the precision in."""
+        config = self.config[self.subcommand]
+        config["ckpt_path"] = None
+        # Chosen here for this machine; on another one the config repeats the run all the same.
+        if config["trainer"]["precision"] is None and not config["trainer"]["plugins"]:
+            config["trainer"]["precision"] = best_precision(str(config["trainer"]["accelerator"]))
 
     def instantiate_classes(self) -> None:
         """Instantiate, and refuse before anything is written a checkpoint that this run cannot go on from."""

@@ -205,6 +205,11 @@ class WarmupCosine(FractionSchedule):
         return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
+def learning_rate(optimizer: Optimizer) -> float:
+    """Of an optimizer's several rates the one that most weights have."""
+    return float(max(optimizer.param_groups, key=lambda group: sum(p.numel() for p in group["params"]))["lr"])
+
+
 def parameter_groups(
     named_parameters: Iterable[tuple[str, nn.Parameter]],
     decay_bias_and_norm: bool,

@@ -13,6 +13,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import cifar_cnn.cli
+from cifar_cnn.hardware import best_precision
 from tests.conftest import CONFIGS, SMALL
 
 Capture = pytest.CaptureFixture[str]
@@ -408,3 +409,19 @@ def test_predict_into_a_folder_is_refused_and_a_closed_pipe_is_no_error(
     assert result.returncode == 0
     assert result.stderr == ""
     assert result.stdout.count("\n") == 1
+
+
+def test_what_is_tested_has_the_precision_it_was_trained_in(
+    cifar_cnn_command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    precisions: list[str] = []
+    monkeypatch.setattr(cifar_cnn.cli.CLI, "test", lambda self, **_: precisions.append(self.trainer.precision))
+    few = ["--test_after_fit", "false", "--trainer.max_epochs", 1, "--trainer.limit_train_batches", 1]
+    assert cifar_cnn_command("fit", *QUICK, *few) == 0
+    saved = yaml.safe_load((RUN / "config.yaml").read_text())["trainer"]["precision"]
+    assert saved == best_precision()
+    assert cifar_cnn_command("test") == 0
+    assert cifar_cnn_command("fit", *QUICK, *few, "--trainer.precision", "64-true") == 0
+    assert cifar_cnn_command("test") == 0
+    assert cifar_cnn_command("test", "--trainer.precision", "32-true") == 0
+    assert precisions == [saved, "64-true", "32-true"]

@@ -162,9 +162,8 @@ def test_a_run_goes_on_with_the_rows_before_its_step_and_no_half_of_one(tmp_path
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
-    with pytest.raises(RuntimeError, match="in between"), replacing(path) as file:
-        file.write(b"new")
-        raise RuntimeError("in between")
+    with pytest.raises(TypeError, match="bytes-like"), replacing(path) as file:
+        file.writelines([b"new", "no bytes"])
     assert path.read_bytes() == b"old"
     with replacing(path) as file:
         file.write(b"new")

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cifar_cnn.callbacks.checkpoint import last_checkpoint
 from cifar_cnn.errors import Stopped
+from cifar_cnn.optim import learning_rate
 
 log = logging.getLogger("cifar_cnn")
 
@@ -39,7 +40,7 @@ class NotFinite(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Note the learning rate, which the schedule changes before the step's end."""
         if trainer.optimizers:
-            self._learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
+            self._learning_rate = learning_rate(trainer.optimizers[0])
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
