@@ -171,7 +171,7 @@ class Conventional:
         """Give it images and a copy of the network."""
         # Pickled here by value: multiprocessing would share the tensors' memory between both.
         state = pickle.dumps((data.source, data.mean_std, backbone, device))
-        self._pool.submit(_start, state).result()
+        self._pool.submit(_start, state, multiprocessing.get_start_method()).result()
         self.started = True
 
     def seconds(self, work: str, *args: Any) -> float:
@@ -182,8 +182,10 @@ class Conventional:
 _script: Script | None = None
 
 
-def _start(state: bytes) -> None:
+def _start(state: bytes, start_method: str) -> None:
     global _script
+    # The DataLoader's workers start as they do in any script, and not as this process did.
+    multiprocessing.set_start_method(start_method, force=True)
     _script = Script(*pickle.loads(state))
 
 
