@@ -86,8 +86,11 @@ class Muon(Optimizer):
             if group["muon"]:
                 for p, update in zip(params, updates, strict=True):
                     p.mul_(len(p) ** 0.5 / p.norm())
-                    flat = orthogonalize(update.reshape(len(p), -1), group["ns_steps"])
-                    p.add_(flat.view(p.shape), alpha=-group["lr"])
+                    # The order of a matrix's columns does not matter, and without a copy it is that of the memory.
+                    order = (0, 2, 3, 1) if p.is_contiguous(memory_format=torch.channels_last) else (0, 1, 2, 3)
+                    permuted = p.permute(order)
+                    matrix = update.permute(order).reshape(len(p), -1)
+                    permuted.add_(orthogonalize(matrix, group["ns_steps"]).view(permuted.shape), alpha=-group["lr"])
             else:
                 torch._foreach_add_(params, updates, alpha=-group["lr"])
         return loss
