@@ -1,0 +1,160 @@
+"""What a run leaves behind for its report: how and on what it was trained, and what it answered on each image."""
+
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import shlex
+import statistics
+import sys
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from cifar_cnn.analysis.predictions import Predictions, fingerprint
+from cifar_cnn.data.batches import TrainBatches
+from cifar_cnn.runs import run_of
+
+log = logging.getLogger("cifar_cnn")
+
+
+class RunRecord(Callback):
+    """Writes ``fit.json`` at the end of a fit and, after a test, the logits of each image as ``predictions_test.npz``.
+
+    ``fit.json`` holds the command, the seed, the epochs, the time, the training images a second (median over the
+    epochs, validation left out), the hardware, the precision and the versions of what it ran on. A run that goes on
+    writes it anew. A test in several processes keeps no logits.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._start = 0.0
+        self._epoch_start = 0.0
+        self._validation_start = 0.0
+        self._validation_seconds = 0.0
+        self._paces: list[float] = []  # training images a second, of each epoch
+        self._logits: list[Tensor] = []
+        self._labels: list[Tensor] = []
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._start = time.perf_counter()
+        self._paces = []
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the epoch's clock."""
+        self._epoch_start = time.perf_counter()
+        self._validation_seconds = 0.0
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the validation's clock."""
+        self._validation_start = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the validation's clock."""
+        self._validation_seconds += time.perf_counter() - self._validation_start
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the epoch's pace."""
+        seconds = time.perf_counter() - self._epoch_start - self._validation_seconds
+        batches = trainer.train_dataloader
+        # The epoch that a resumed run begins with may lack its first steps: it is timed only if it was a whole one.
+        if self._epoch_start and isinstance(batches, TrainBatches):
+            images = min(int(trainer.num_training_batches) * batches.step_size, batches.size)
+            self._paces.append(images / seconds)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write ``fit.json``, if the run has a folder."""
+        folder = trainer.log_dir if trainer.loggers else None  # a broadcast: every process must ask
+        if not trainer.is_global_zero or not folder or not Path(folder).is_dir():
+            return
+        seed = os.environ.get("PL_GLOBAL_SEED")
+        record = {
+            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "seed": int(seed) if seed is not None else None,
+            "epochs": trainer.current_epoch,
+            "steps": trainer.global_step,
+            "seconds": round(time.perf_counter() - self._start, 2),
+            "images_per_second": round(statistics.median(self._paces), 1) if self._paces else None,
+            "hardware": hardware(trainer),
+            "precision": trainer.precision,
+            "versions": versions(),
+        }
+        _try_to_write(Path(folder, "fit.json"), lambda path: path.write_text(json.dumps(record, indent=1) + "\n"))
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget the test before."""
+        self._logits, self._labels = [], []
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep a batch's logits where they are: copying them to the CPU would make a GPU wait."""
+        if isinstance(outputs, Tensor) and trainer.world_size == 1:
+            self._logits.append(outputs.detach().float())
+            self._labels.append(batch.labels)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the logits into the run that the checkpoint belongs to."""
+        run = run_of(trainer.ckpt_path) if trainer.ckpt_path else None
+        if run is None or not self._logits:
+            return
+        predictions = Predictions(
+            torch.cat(self._logits).cpu(), torch.cat(self._labels).cpu(), fingerprint(pl_module.backbone)
+        )
+        _try_to_write(run / "predictions_test.npz", predictions.save)
+
+
+def hardware(trainer: Trainer) -> str:
+    """The devices that a trainer uses, such as ``AMD EPYC 7B13, 2 threads`` or ``2 x NVIDIA A100-SXM4-40GB``."""
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        return f"{trainer.world_size} x {torch.cuda.get_device_name(device)}"
+    threads = torch.get_num_threads()
+    name = f"{cpu_name()}, {threads} thread{'s' * (threads > 1)}"
+    if device.type != "cpu":
+        return f"{device.type} of {name}"
+    return name if trainer.world_size == 1 else f"{trainer.world_size} processes on {name}"
+
+
+def cpu_name() -> str:
+    """The processor's name, as well as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def versions() -> dict[str, str]:
+    """Of Python, this project and the libraries that do the computing."""
+    names = ("cifar-cnn", "torch", "torchvision", "lightning", "torchmetrics")
+    found = {"python": platform.python_version()}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:  # run from its folder, without having been installed
+            continue
+    return found
+
+
+def _try_to_write(path: Path, write: Any) -> None:
+    temporary = path.with_name(f"part_{path.name}")
+    try:
+        write(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        log.warning("%s could not be written: %s", path, error.strerror)
