@@ -3,9 +3,9 @@
 import base64
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -24,9 +24,10 @@ _VARIABLES = {TEXT: "text", MUTED: "muted", LINE: "line"} | {color: f"s{i}" for 
 def chart(width: float = 4.2, height: float = 2.7) -> Iterator[tuple["Figure", "Axes"]]:
     """An empty chart of so many inches; what is drawn within the context is styled."""
     import matplotlib
+    from cycler import cycler
     from matplotlib.figure import Figure
 
-    style = {
+    style: Any = {
         "font.size": 9,
         "text.color": TEXT,
         "axes.edgecolor": MUTED,
@@ -46,7 +47,7 @@ def chart(width: float = 4.2, height: float = 2.7) -> Iterator[tuple["Figure", "
         "legend.frameon": False,
         "legend.fontsize": 8.5,
         "svg.fonttype": "none",
-        "axes.prop_cycle": matplotlib.cycler(color=SERIES),
+        "axes.prop_cycle": cycler(color=SERIES),
         "figure.facecolor": "none",
         "axes.facecolor": "none",
     }
@@ -92,10 +93,14 @@ def png(figure: "Figure") -> bytes:
 
 
 def picture(pixels: np.ndarray) -> str:
-    """A ``data:`` address of uint8 pixels, (H, W) or (H, W, 3), for <img src>: lossless where they are few."""
+    """An address for <img src> that holds the picture itself: lossless where the pixels are few.
+
+    Args:
+        pixels: uint8, (H, W), (H, W, 3), or (H, W, 4) with opacity.
+    """
     stream = io.BytesIO()
     image = Image.fromarray(pixels)
-    if max(image.size) <= 256:
+    if max(image.size) < 96:
         image.save(stream, "png", optimize=True)
         kind = "png"
     else:
@@ -115,7 +120,7 @@ def colored(values: np.ndarray, low: float, high: float, name: str = "viridis") 
 def lines(
     title: str,
     xlabel: str,
-    series: dict[str, tuple[Sequence[float], Sequence[float]]],
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     percent: bool = False,
     markers: bool = False,
     bottom: float | None = None,
@@ -141,7 +146,8 @@ def lines(
         axes.set_xlabel(xlabel)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         if percent:
-            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+            low, high = axes.get_ylim()
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0 if high - low > 0.05 else 1))
         if bottom is not None:
             axes.set_ylim(bottom=bottom)
         if any(series):

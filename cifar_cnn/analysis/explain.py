@@ -6,7 +6,9 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,19 +16,19 @@ from torch.nn import functional
 from cifar_cnn.analysis import charts
 from cifar_cnn.analysis.layers import Layer, Sharing, layers_of, sharing_of
 from cifar_cnn.analysis.maps import map_layers, outputs_of
-from cifar_cnn.analysis.run_data import RunData, load_run
+from cifar_cnn.analysis.run_data import RunData, Split, load_run
 from cifar_cnn.analysis.trained import Trained
 from cifar_cnn.data import ImageSet
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.errors import InputError
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 MAX_SHIFT = 8  # pixels
 BATCH = 250  # images at a time
-POOLINGS = {
-    "flatten": "flatten: each feature at its place",
-    "max_pool": "max-pool: the largest of each feature",
-    "average": "average of each feature, as in a conv head",
-}
+SPLIT_NAMES: dict[Split, str] = {"test": "test", "val": "validation"}
+POOLINGS = {"flatten": "flatten", "max_pool": "max-pool", "average": "average (conv head)"}
 
 
 @dataclass(frozen=True)
@@ -215,7 +217,7 @@ def _maps(trained: Trained, images: Tensor, layers: list[Layer]) -> list[Tensor]
     return [outputs[layer.name].float() for layer in layers]
 
 
-def feature_chart(curves: dict[str, Invariance]) -> "charts.Figure":
+def feature_chart(curves: dict[str, Invariance]) -> "Figure":
     """How much the features change with the shift: of one network pooled in three ways, of several each one's own.
 
     Args:
@@ -226,11 +228,11 @@ def feature_chart(curves: dict[str, Invariance]) -> "charts.Figure":
         series = {label: only.features[name] for name, label in POOLINGS.items()}
     else:
         series = {name: each.features["head"] for name, each in curves.items()}
-    title = "Change of the pooled features (1: another image)"
+    title = "Change of the pooled features"
     return charts.lines(title, "shift, pixels", {k: (range(len(y)), y) for k, y in series.items()}, False, True, 0)
 
 
-def prediction_chart(curves: dict[str, Invariance]) -> "charts.Figure":
+def prediction_chart(curves: dict[str, Invariance]) -> "Figure":
     """How many predictions stay the same with the shift, and for a single network its accuracy."""
     if len(curves) == 1:
         (only,) = curves.values()
@@ -241,7 +243,7 @@ def prediction_chart(curves: dict[str, Invariance]) -> "charts.Figure":
     return charts.lines(title, "shift, pixels", {k: (range(len(y)), y) for k, y in series.items()}, True, True, 0)
 
 
-def equivariance_chart(equivariance: Equivariance, pixels: tuple[int, ...] = (3, 4)) -> "charts.Figure":
+def equivariance_chart(equivariance: Equivariance, pixels: tuple[int, ...] = (3, 4)) -> "Figure":
     """The maps of the shifted image, the shifted maps and their difference: a row a layer, for some shifts."""
     from matplotlib.figure import Figure
 
@@ -267,15 +269,15 @@ def equivariance_chart(equivariance: Equivariance, pixels: tuple[int, ...] = (3,
     return figure
 
 
-def example_pictures(expected: Tensor, actual: Tensor) -> "list[charts.np.ndarray]":
-    """The shifted map, the map of the shifted image and their difference, on one scale: uint8, (H, W, 3) each."""
+def example_pictures(expected: Tensor, actual: Tensor) -> list[np.ndarray]:
+    """The shifted map, the map of the shifted image and their difference, on one scale: uint8 RGBA, (H, W, 4) each."""
     low, high = actual.min().item(), actual.max().item()
-    both = [charts.colored(each.numpy(), low, high) for each in (expected, actual)]
-    both[0][expected.isnan().numpy()] = 128
     reach = high - low
-    difference = charts.colored((actual - expected).nan_to_num().numpy(), -reach, reach, "RdBu_r")
-    difference[expected.isnan().numpy()] = 128
-    return [*both, difference]
+    pictures = [charts.colored(each.numpy(), low, high) for each in (expected, actual)]
+    pictures.append(charts.colored((actual - expected).nan_to_num().numpy(), -reach, reach, "RdBu_r"))
+    opaque = np.full((*actual.shape, 1), 255, np.uint8)
+    partly = opaque * ~expected.isnan().numpy()[..., None]
+    return [np.concatenate(each, 2) for each in zip(pictures, (partly, opaque, partly), strict=True)]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -328,10 +330,7 @@ def main(args: list[str]) -> int:
     return 0
 
 
-SPLIT_NAMES = {"test": "test", "val": "validation"}
-
-
-def split_to_look_at(run: RunData) -> str:
+def split_to_look_at(run: RunData) -> Split:
     """Test images for a run that has been tested; before that they are left alone."""
     return "test" if (run.folder / "test.json").is_file() else "val"
 

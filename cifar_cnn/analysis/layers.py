@@ -85,7 +85,7 @@ class Sharing:
         return self.inputs * self.outputs
 
 
-def layers_of(network: nn.Module, image_shape: tuple[int, int, int]) -> list[Layer]:
+def layers_of(network: nn.Module, image_shape: tuple[int, ...]) -> list[Layer]:
     """The layers of a network in the order in which they run.
 
     Multiply-adds are half of what torch's FlopCounterMode counts; the receptive field is followed through every

@@ -50,6 +50,38 @@ def map_layers(network: nn.Module, layers: list[Layer], most: int) -> list[Layer
     return [found[round(i * (len(found) - 1) / (most - 1))] for i in range(most)]
 
 
+def last_maps(network: nn.Module, image: Tensor, num_classes: int) -> str | None:
+    """Name of the module that gives the last feature maps, after its activation; None where there are no maps.
+
+    Maps with one channel a class are left out: they are the scores themselves.
+
+    Args:
+        network: in eval mode.
+        image: normalised, (1, C, H, W).
+        num_classes: of the network.
+    """
+    found: list[tuple[str, Tensor]] = []
+
+    def note(name: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(module: nn.Module, inputs: object, output: object) -> None:
+            if not isinstance(output, Tensor) or output.ndim != 4:
+                return
+            if max(output.shape[2:]) > 1 and output.shape[1] != num_classes:
+                found.append((name, output))
+
+        return hook
+
+    handles = [module.register_forward_hook(note(name)) for name, module in network.named_modules() if name]
+    try:
+        with torch.no_grad():
+            network(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    # A container and an Identity hand on what another module has computed: that one is named.
+    return next((name for name, maps in found if maps is found[-1][1]), None)
+
+
 def grad_cam(network: nn.Module, layer: str, images: Tensor, classes: Tensor) -> Tensor:
     """Which parts of an image speak for a class.
 
@@ -58,7 +90,7 @@ def grad_cam(network: nn.Module, layer: str, images: Tensor, classes: Tensor) ->
 
     Args:
         network: in eval mode.
-        layer: name of the module whose maps are weighed, usually the last convolution.
+        layer: name of the module whose maps are weighed, usually :func:`last_maps`.
         images: normalised, (N, C, H, W).
         classes: the class to explain of each image, (N,).
 

@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import re
-import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -20,9 +19,9 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from cifar_cnn.analysis import charts
-from cifar_cnn.analysis.explain import POOLINGS, Theory, example_pictures, explain, feature_chart, prediction_chart
+from cifar_cnn.analysis.explain import SPLIT_NAMES, Theory, example_pictures, explain, feature_chart, prediction_chart
 from cifar_cnn.analysis.layers import Layer, layers_of
-from cifar_cnn.analysis.maps import grad_cam, map_layers, outputs_of
+from cifar_cnn.analysis.maps import grad_cam, last_maps, map_layers, outputs_of
 from cifar_cnn.analysis.predictions import Predictions, fingerprint, load_predictions
 from cifar_cnn.analysis.run_data import RunData, Split, load_run
 from cifar_cnn.data import CIFAR10DataModule, ImageSet
@@ -36,7 +35,6 @@ MISTAKES = 24  # pictures of the most confident
 FILTER_FRAMES = 20  # epochs in the strip of filters
 TABLE_CLASSES = 20  # more of them are no readable confusion matrix
 THEORY_MACS = 60e9  # multiply-adds to spend on equivariance and invariance: a second or two on a laptop
-SPLIT_NAMES = {"test": "test", "val": "validation"}
 
 Metrics = dict[str, tuple[list[float], list[float]]]
 
@@ -153,7 +151,7 @@ def content(run: RunData) -> dict[str, Any]:
         "mistakes": part("Mistakes", lambda: mistakes(predictions, images, names)) if predictions and images else None,
         "filters": part("Filters", lambda: filters(run.folder / "filters")),
         "maps": part("Feature maps", lambda: feature_maps(run, images, layers)) if images and layers else None,
-        "cam": part("Grad-CAM", lambda: cam(run, images, layers, predictions)) if images and layers else None,
+        "cam": part("Grad-CAM", lambda: cam(run, images, predictions)) if predictions and images else None,
         "layers": layers,
         "totals": {"parameters": sum(p.numel() for p in network.parameters()), "macs": macs},
         "image_size": side,
@@ -266,8 +264,8 @@ def tiles(
         n, accuracy = test["images"], test["accuracy"]
         margin = 1.96 * math.sqrt(accuracy * (1 - accuracy) / n)
         note = f"{n:,} test images, which chose nothing; ± {100 * margin:.1f} points (95 %) from the choice of images"
-        if tta := run.trained.classifier.hparams.get("tta", "none"):
-            note += f"; test-time augmentation: {tta}" if tta != "none" else ""
+        if run.trained.classifier.tta != "none":
+            note += f"; test-time augmentation: {run.trained.classifier.tta}"
         found.append({"name": "Test accuracy", "value": f"{accuracy:.2%}", "note": note})
     epochs, values = metrics.get("val/accuracy", ([], []))
     if values:
@@ -294,11 +292,19 @@ def tiles(
 
 def facts(run: RunData, fit: dict[str, Any], predictions: Predictions | None, split: Split) -> dict[str, str]:
     """What has to be known to judge the figures."""
-    source = run.datamodule.hparams.get("source")
-    arguments = source.get("init_args") or {} if isinstance(source, dict) else {}
-    name = type(run.datamodule.source).__name__
-    details = ", ".join(f"{key} {value}" for key, value in arguments.items() if value is not None and key != "url")
-    found = {"Images": f"{name} ({details})" if details else name}
+
+    def described(group: dict[str, Any], part: str, default: str) -> str:
+        value = group.get(part)
+        if not isinstance(value, dict):
+            return default
+        arguments = (value.get("init_args") or {}) | (value.get("dict_kwargs") or {})
+        options = ", ".join(f"{key} {option}" for key, option in arguments.items() if option is not None)
+        return f"{value['class_path']} ({options})" if options else value["class_path"]
+
+    found = {
+        "Backbone": described(run.model_config, "backbone", type(run.trained.classifier.backbone).__name__),
+        "Images": described(run.data_config, "source", type(run.datamodule.source).__name__),
+    }
     if predictions:
         found["Shown here"] = f"{len(predictions.labels):,} {SPLIT_NAMES[split]} images"
     found |= {
@@ -356,7 +362,9 @@ def confusion(predictions: Predictions, names: tuple[str, ...]) -> dict[str, Any
         "shares": (matrix / true.clip(1)[:, None]).tolist(),
         "names": names,
         "rows": rows,
-        "pairs": [(names[i], names[j], int(wrong[i, j]), wrong[i, j] / max(true[i], 1)) for i, j in pairs if wrong[i, j]],
+        "pairs": [
+            (names[i], names[j], int(wrong[i, j]), wrong[i, j] / max(true[i], 1)) for i, j in pairs if wrong[i, j]
+        ],
     }
 
 
@@ -423,7 +431,7 @@ def filters(folder: Path) -> list[dict[str, Any]] | None:
 def one_of_each_class(images: ImageSet, most: int) -> list[int]:
     """The first image of each of up to ``most`` classes."""
     found = [(images.labels == label).nonzero() for label in range(len(images.class_names))]
-    return [places[0].item() for places in found if len(places)][:most]
+    return [int(places[0]) for places in found if len(places)][:most]
 
 
 @torch.inference_mode()
@@ -452,35 +460,27 @@ def feature_maps(run: RunData, images: ImageSet, layers: list[Layer], channels: 
     return {"layers": shown, "images": found, "channels": channels}
 
 
-def cam(run: RunData, images: ImageSet, layers: list[Layer], predictions: Predictions | None) -> dict[str, Any] | None:
-    """Grad-CAM of the predicted class at the last convolution, of right answers and of the surest mistakes."""
+def cam(run: RunData, images: ImageSet, predictions: Predictions) -> dict[str, Any] | None:
+    """Grad-CAM of the predicted class at the last feature maps, of right answers and of the surest mistakes."""
     network = run.trained.classifier.backbone
-    shown = map_layers(network, layers, len(layers))
-    conv = [layer for layer in shown if layer.kind.endswith("Conv2d")]
-    # A last convolution that gives the class scores themselves is left for the one before.
-    last = next((layer for layer in reversed(conv) if layer.output_shape[0] != len(images.class_names)), None)
-    if last is None or predictions is None:
+    layer = last_maps(network, _pixels(run, images.images[:1]), len(images.class_names))
+    if layer is None:
         return None
     right = predictions.classes == predictions.labels
     confidence = predictions.probabilities.amax(1)
-    few = min(6, len(images))
-    good = confidence.masked_fill(~right, -1)
-    places = [p for p in one_of_each_class(images, len(images.class_names)) if right[p]][:few]
-    if len(places) < few:
-        places = [p for p in good.argsort(descending=True)[:few].tolist() if right[p]]
+    few = 6
+    places = [place for place in one_of_each_class(images, len(images.class_names)) if right[place]][:few]
     wrong = confidence.masked_fill(right, -1).argsort(descending=True, stable=True)[:few].tolist()
     places += [place for place in wrong if not right[place]]
-    heat = grad_cam(
-        network, last.name, _pixels(run, images.images[places]), predictions.classes[places].to(run.trained.mean.device)
-    )
+    pixels = _pixels(run, images.images[places])
+    heat = grad_cam(network, layer, pixels, predictions.classes[places].to(pixels.device))
     found = []
     for place, each in zip(places, heat.cpu().numpy(), strict=True):
         factor = max(1, 96 // images.images.shape[-1])
-        pixels = images.images[place].permute(1, 2, 0).numpy().repeat(factor, 0).repeat(factor, 1).astype(np.float32)
-        size = (pixels.shape[1], pixels.shape[0])
+        shown = images.images[place].permute(1, 2, 0).numpy().repeat(factor, 0).repeat(factor, 1)
+        size = (shown.shape[1], shown.shape[0])
         large = np.asarray(Image.fromarray(each.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))
-        strength = 0.65 * large.clip(0, 1)[..., None]
-        overlay = (1 - strength) * pixels + strength * charts.colored(large, 0, 1, "inferno")
+        overlay = 0.5 * shown + 0.5 * charts.colored(large, 0, 1, "turbo")
         found.append(
             {
                 "src": thumbnail(images.images[place]),
@@ -490,7 +490,7 @@ def cam(run: RunData, images: ImageSet, layers: list[Layer], predictions: Predic
                 "right": bool(right[place]),
             }
         )
-    return {"layer": last.name, "images": found}
+    return {"layer": layer, "images": found}
 
 
 def theory_content(theory: Theory) -> dict[str, Any]:
@@ -508,7 +508,6 @@ def theory_content(theory: Theory) -> dict[str, Any]:
         "images": equivariance.images,
         "features": charts.svg(feature_chart(curve), "Change of the pooled features over the shift"),
         "predictions": charts.svg(prediction_chart(curve), "Predictions over the shift"),
-        "poolings": {label: invariance.features[name][-1] for name, label in POOLINGS.items()},
         "invariance": invariance,
         "sharing": theory.sharing,
     }

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lightning.pytorch.cli import instantiate_module
 
@@ -23,17 +23,21 @@ class RunData:
         checkpoint: its best.
         trained: the network of that.
         datamodule: with the settings of the training; may have its images loaded already.
+        model_config: what the network was made of, as in a config.
+        data_config: likewise of the images.
     """
 
     folder: Path
     checkpoint: Path
     trained: Trained
     datamodule: CIFAR10DataModule
+    model_config: dict[str, Any]
+    data_config: dict[str, Any]
 
     @property
     def title(self) -> str:
         """Such as ``SimpleCNN, head max_pool``."""
-        backbone = self.trained.classifier.hparams.get("backbone")
+        backbone = self.model_config.get("backbone")
         arguments = (backbone.get("init_args") or {}) if isinstance(backbone, dict) else {}
         name = type(self.trained.classifier.backbone).__name__
         return f"{name}, head {arguments['head']}" if "head" in arguments else name
@@ -69,6 +73,8 @@ def load_run(name: str | None = None, datamodule: CIFAR10DataModule | None = Non
     folder = run_of(checkpoint)
     if folder is None:
         raise InputError(f"{checkpoint} lies in no run's folder: give a folder such as lightning_logs/version_0")
+    content = read_checkpoint(checkpoint)
+    model_config, data_config = content["hyper_parameters"], content["datamodule_hyper_parameters"]
     if datamodule is None:
-        datamodule = instantiate_module(CIFAR10DataModule, read_checkpoint(checkpoint)["datamodule_hyper_parameters"])
-    return RunData(folder, checkpoint, load_trained(checkpoint), datamodule)
+        datamodule = instantiate_module(CIFAR10DataModule, data_config)
+    return RunData(folder, checkpoint, load_trained(checkpoint), datamodule, model_config, data_config)

@@ -113,7 +113,9 @@ class RunRecord(Callback):
         if run is None or not self._logits:
             return
         predictions = Predictions(
-            torch.cat(self._logits).cpu(), torch.cat(self._labels).cpu(), fingerprint(pl_module.backbone)
+            torch.cat(self._logits).cpu(),
+            torch.cat(self._labels).cpu(),
+            fingerprint(getattr(pl_module, "backbone", pl_module)),
         )
         _try_to_write(run / "predictions_test.npz", predictions.save)
 
