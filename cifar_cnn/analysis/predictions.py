@@ -1,13 +1,12 @@
-"""What a network answered on a set of images, kept so that reports and comparisons need not ask it again."""
+"""What a network answered on a set of images, kept so that reports need not ask it again."""
 
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -15,14 +14,12 @@ class Predictions:
     """The answers.
 
     Attributes:
-        logits: float32, (N, num_classes), with test-time augmentation if the network has it.
+        logits: float32, (N, num_classes), with test-time augmentation if that was on.
         labels: int64, (N,): the true classes.
-        fingerprint: of the network that gave them.
     """
 
     logits: Tensor
     labels: Tensor
-    fingerprint: str
 
     @property
     def probabilities(self) -> Tensor:
@@ -34,33 +31,25 @@ class Predictions:
         """The likeliest class of each image: int64, (N,)."""
         return self.logits.argmax(1)
 
-    @property
-    def accuracy(self) -> float:
-        """In [0, 1]."""
-        return (self.classes == self.labels).float().mean().item()
-
     def save(self, path: Path) -> None:
-        """Write an .npz file."""
-        with path.open("wb") as file:
-            np.savez(file, logits=self.logits.numpy(), labels=self.labels.numpy(), fingerprint=self.fingerprint)
+        """Write an .npz file.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        part = path.with_name(f"{path.name}.part")
+        with part.open("wb") as file:
+            np.savez(file, logits=self.logits.numpy(), labels=self.labels.numpy())
+        part.replace(path)
 
 
-def load_predictions(path: Path, network: nn.Module) -> Predictions | None:
-    """Read what ``Predictions.save`` wrote; None if there is nothing, or it is another network's or damaged."""
+def load_predictions(path: Path, num_classes: int) -> Predictions | None:
+    """Read what ``save`` or :class:`cifar_cnn.callbacks.predictions.StorePredictions` wrote; None if there is nothing,
+    or it is damaged or of other classes."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            logits, labels = torch.from_numpy(arrays["logits"]), torch.from_numpy(arrays["labels"])
-            found = Predictions(logits, labels, str(arrays["fingerprint"]))
+            found = Predictions(torch.from_numpy(arrays["logits"]), torch.from_numpy(arrays["labels"]))
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
-    whole = logits.ndim == 2 and labels.shape == logits.shape[:1] and len(labels) > 0
-    return found if whole and found.fingerprint == fingerprint(network) else None
-
-
-def fingerprint(network: nn.Module) -> str:
-    """A short name of a network's weights: another after any training, the same wherever its files are copied to."""
-    value = 0
-    for tensor in network.state_dict().values():
-        # As float32, which bfloat16 weights become when their checkpoint is loaded.
-        value = zlib.crc32(tensor.detach().float().cpu().contiguous().numpy(), value)
-    return f"{value:08x}"
+    whole = len(found.labels) > 0 and found.logits.shape == (len(found.labels), num_classes)
+    return found if whole else None

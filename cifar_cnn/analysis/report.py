@@ -22,8 +22,9 @@ from cifar_cnn.analysis import charts
 from cifar_cnn.analysis.explain import SPLIT_NAMES, Theory, example_pictures, explain, feature_chart, prediction_chart
 from cifar_cnn.analysis.layers import Layer, layers_of
 from cifar_cnn.analysis.maps import grad_cam, last_maps, map_layers, outputs_of
-from cifar_cnn.analysis.predictions import Predictions, fingerprint, load_predictions
+from cifar_cnn.analysis.predictions import Predictions, load_predictions
 from cifar_cnn.analysis.run_data import RunData, Split, load_run
+from cifar_cnn.callbacks.predictions import FILE_NAME as TEST_PREDICTIONS
 from cifar_cnn.data import CIFAR10DataModule, ImageSet
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.errors import InputError
@@ -123,13 +124,18 @@ def content(run: RunData) -> dict[str, Any]:
     network = run.trained.classifier.backbone
     metrics = part("Learning curves", lambda: read_metrics(run.folder / "metrics.csv")) or {}
     fit = read_json(run.folder / "fit.json")
-    split, predictions, test = tested(run)
+    test = read_json(run.folder / "test.json")
+    predictions = load_predictions(run.folder / TEST_PREDICTIONS, len(run.trained.class_names))
+    split: Split = "test" if "accuracy" in test and predictions is not None else "val"
     images = part(f"Pictures of {SPLIT_NAMES[split]} images", lambda: run.images(split))
+    if split == "test" and images is not None and not fits(run, predictions, images, tta=True):
+        missing.append("The test: it was made before the training went on, or of other images; run `cifar-cnn test`")
+        split = "val"
+        images = part("Pictures of validation images", lambda: run.images(split))
+    if split == "val":
+        test, predictions = {}, None
     if split == "val" and images is not None:
         predictions = part("Predictions", lambda: validated(run, images, fit.get("precision")))
-    if predictions is not None and images is not None and not torch.equal(predictions.labels, images.labels):
-        missing.append("Pictures of test images: the run was tested on other images than it names")
-        images = None
 
     side = run.trained.image_size
     channels = next((p.shape[1] for p in network.parameters() if p.ndim == 4), 3)
@@ -197,28 +203,39 @@ def read_metrics(path: Path) -> Metrics:
     return metrics
 
 
-def tested(run: RunData) -> tuple[Split, Predictions | None, dict[str, Any]]:
-    """What the report is about: the test, if this very network was tested, else the validation images."""
-    predictions = load_predictions(run.folder / "predictions_test.npz", run.trained.classifier.backbone)
-    test = read_json(run.folder / "test.json")
-    if predictions is None or "accuracy" not in test:
-        return "val", None, {}
-    return "test", predictions, test
+@torch.inference_mode()
+def fits(run: RunData, predictions: Predictions | None, images: ImageSet, tta: bool) -> bool:
+    """Whether predictions are this network's of these images, by the labels and a sample of the logits.
+
+    Args:
+        run: whose network is meant.
+        predictions: None fits nothing.
+        images: in the order of the predictions.
+        tta: whether they were made with the network's test-time augmentation.
+    """
+    if predictions is None or not torch.equal(predictions.labels, images.labels):
+        return False
+    sample = torch.linspace(0, len(images) - 1, min(32, len(images))).long()
+    classifier = run.trained.classifier
+    network = classifier.logits_with_tta if tta else classifier
+    logits = network(_pixels(run, images.images[sample])).float().cpu()
+    kept = predictions.logits[sample]
+    return bool((logits - kept).norm() <= 0.05 * kept.norm())  # bfloat16 leaves a hundredth
 
 
 @torch.inference_mode()
 def validated(run: RunData, images: ImageSet, precision: str | None) -> Predictions:
     """What the network says of the validation images, in the precision of the training; kept for the next report."""
-    path = run.folder / "predictions_val.npz"
+    path = run.folder / "val_predictions.npz"
     classifier = run.trained.classifier
-    found = load_predictions(path, classifier.backbone)
-    if found is not None and torch.equal(found.labels, images.labels):
+    found = load_predictions(path, len(run.trained.class_names))
+    if found is not None and fits(run, found, images, tta=False):
         return found
     dtypes = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
     enabled = precision in dtypes
     with torch.autocast(classifier.device.type, dtypes.get(precision or "", torch.bfloat16), enabled):
         logits = [classifier(_pixels(run, batch)).float().cpu() for batch in images.images.split(500)]
-    predictions = Predictions(torch.cat(logits), images.labels, fingerprint(classifier.backbone))
+    predictions = Predictions(torch.cat(logits), images.labels)
     try:
         predictions.save(path)
     except OSError:
@@ -308,7 +325,7 @@ def facts(run: RunData, fit: dict[str, Any], predictions: Predictions | None, sp
     if predictions:
         found["Shown here"] = f"{len(predictions.labels):,} {SPLIT_NAMES[split]} images"
     found |= {
-        "Checkpoint": f"{run.checkpoint.name}, weights {fingerprint(run.trained.classifier.backbone)}",
+        "Checkpoint": run.checkpoint.name,
         "Seed": str(fit.get("seed", "not recorded")),
         "Hardware": fit.get("hardware", "not recorded"),
         "Precision": fit.get("precision", "not recorded"),

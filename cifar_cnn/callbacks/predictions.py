@@ -1,7 +1,6 @@
 """What a test said of each single image, for comparing runs on the same images."""
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""What a run leaves behind for its report: how and on what it was trained, and what it answered on each image."""
+"""How, on what and with what a run was trained, for its report."""
 
 import importlib.metadata
 import json
@@ -11,25 +11,20 @@ import sys
 import time
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
 
-from cifar_cnn.analysis.predictions import Predictions, fingerprint
 from cifar_cnn.data.batches import TrainBatches
-from cifar_cnn.runs import run_of
 
 log = logging.getLogger("cifar_cnn")
 
 
 class RunRecord(Callback):
-    """Writes ``fit.json`` at the end of a fit and, after a test, the logits of each image as ``predictions_test.npz``.
+    """Writes ``fit.json`` into the run's folder at the end of a fit.
 
-    ``fit.json`` holds the command, the seed, the epochs, the time, the training images a second (median over the
-    epochs, validation left out), the hardware, the precision and the versions of what it ran on. A run that goes on
-    writes it anew. A test in several processes keeps no logits.
+    It holds the command, the seed, the epochs, the time, the training images a second (median over the epochs,
+    validation left out), the hardware, the precision and the versions. A run that goes on writes it anew.
     """
 
     def __init__(self) -> None:
@@ -39,8 +34,6 @@ class RunRecord(Callback):
         self._validation_start = 0.0
         self._validation_seconds = 0.0
         self._paces: list[float] = []  # training images a second, of each epoch
-        self._logits: list[Tensor] = []
-        self._labels: list[Tensor] = []
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -87,37 +80,13 @@ class RunRecord(Callback):
             "precision": trainer.precision,
             "versions": versions(),
         }
-        _try_to_write(Path(folder, "fit.json"), lambda path: path.write_text(json.dumps(record, indent=1) + "\n"))
-
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget the test before."""
-        self._logits, self._labels = [], []
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keep a batch's logits where they are: copying them to the CPU would make a GPU wait."""
-        if isinstance(outputs, Tensor) and trainer.world_size == 1:
-            self._logits.append(outputs.detach().float())
-            self._labels.append(batch.labels)
-
-    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the logits into the run that the checkpoint belongs to."""
-        run = run_of(trainer.ckpt_path) if trainer.ckpt_path else None
-        if run is None or not self._logits:
-            return
-        predictions = Predictions(
-            torch.cat(self._logits).cpu(),
-            torch.cat(self._labels).cpu(),
-            fingerprint(getattr(pl_module, "backbone", pl_module)),
-        )
-        _try_to_write(run / "predictions_test.npz", predictions.save)
+        path = Path(folder, "fit.json")
+        part = path.with_suffix(".part")
+        try:
+            part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+            part.replace(path)
+        except OSError as error:
+            log.warning("%s could not be written: %s", path, error.strerror)
 
 
 def hardware(trainer: Trainer) -> str:
@@ -151,12 +120,3 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:  # run from its folder, without having been installed
             continue
     return found
-
-
-def _try_to_write(path: Path, write: Any) -> None:
-    temporary = path.with_name(f"part_{path.name}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    except OSError as error:
-        log.warning("%s could not be written: %s", path, error.strerror)
