@@ -11,6 +11,8 @@ usage: cifar-cnn COMMAND [options]
   test      accuracy on the test images: of the newest run's best checkpoint, or of --ckpt_path
   validate  accuracy on the validation images, likewise
   predict   classes of any images or folders of images
+  report    one page about a run, with curves, mistakes, filters and layers: report.html in its folder
+  explain   equivariance, invariance and parameter sharing, measured on trained networks
 
 examples:
   cifar-cnn fit --config configs/quickstart.yaml
@@ -19,6 +21,7 @@ examples:
   cifar-cnn fit --ckpt_path last                          go on after an interruption
   cifar-cnn test
   cifar-cnn predict photo.jpg folder/ --output classes.csv
+  cifar-cnn report lightning_logs/version_0
 
 `cifar-cnn COMMAND --help` lists a command's options, `cifar-cnn fit --config FILE --print_config` their values,
 `cifar-cnn fit --model.backbone.help ResNet18` those of a class.

@@ -158,14 +158,16 @@ class ImageClassifier(LightningModule):
             logits, loss = self._logits_and_loss(batch)
             self.val_metrics.update(preds=logits, target=batch.labels, value=loss, weight=len(batch.labels))
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count one batch, with test-time augmentation if that is on."""
+    def test_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        """Count one batch, with test-time augmentation if that is on; its logits (N, num_classes)."""
+        logits = None
         if len(batch.labels):
             logits, plain = logits_with_tta(self, batch.images, self.tta)
             loss = self._loss(logits, batch)
             self.test_metrics.update(
                 preds=logits, plain_preds=plain, target=batch.labels, value=loss, weight=len(batch.labels)
             )
+        return logits
 
     def on_validation_epoch_start(self) -> None:
         """Start counting anew."""

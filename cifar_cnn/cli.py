@@ -1,5 +1,6 @@
 """The command line: LightningCLI with the defaults, links and error messages of this project."""
 
+import importlib
 import logging
 import os
 import re
@@ -21,17 +22,18 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 import cifar_cnn.backbones
 import cifar_cnn.losses
 import cifar_cnn.optim  # noqa: F401  (imported so that the command line knows the classes by their short names)
-from cifar_cnn.analysis import predict
 from cifar_cnn.analysis.trained import read_checkpoint, read_to_go_on
 from cifar_cnn.callbacks.checkpoint import BestCheckpoint, LastCheckpoint, best_checkpoint
 from cifar_cnn.callbacks.filter_images import FilterImages
 from cifar_cnn.callbacks.not_finite import NotFinite
+from cifar_cnn.callbacks.predictions import StorePredictions
 from cifar_cnn.callbacks.progress import TimedProgressBar
 from cifar_cnn.callbacks.rng_state import RNGState
+from cifar_cnn.callbacks.run_record import RunRecord
 from cifar_cnn.callbacks.signals import StopOnSignal
 from cifar_cnn.callbacks.summary import RunSummary
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.cli_errors import COMMANDS, explain, option_values
+from cifar_cnn.cli_errors import ANALYSES, COMMANDS, explain, option_values
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError, Stopped
 from cifar_cnn.hardware import best_precision, use_all_of_the_hardware
@@ -74,6 +76,7 @@ class CLI(LightningCLI):
         parser.add_argument(
             "--test_after_fit", type=bool, default=False, help="Test the best checkpoint at the end of fit."
         )
+        parser.add_argument("--report", type=bool, default=True, help="Write report.html at the end of fit and test.")
         parser.set_defaults({"data.source": {"class_path": "cifar_cnn.data.sources.CIFAR10"}})
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
 
@@ -166,7 +169,7 @@ class CLI(LightningCLI):
             self.model.load_state_dict(self.content["state_dict"])  # here already, while its failure loses nothing
         given = config["callbacks"] or []
         given = [given] if isinstance(given, pl.Callback) else given
-        callbacks = [*given, self.summary, StopOnSignal(), RNGState()]
+        callbacks = [*given, self.summary, StorePredictions(), RunRecord(), StopOnSignal(), RNGState()]
         if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(TimedProgressBar())
         config["callbacks"] = callbacks
@@ -226,6 +229,8 @@ class CLI(LightningCLI):
             self.trainer.test(self.model, self.datamodule, ckpt_path=path, weights_only=True, verbose=False)
             self.summary.print_test(self.trainer, self.model)
         self.summary.print_fit(self.trainer, self.model)
+        if best and best.best_model_path:
+            self._report(best.best_model_path)
 
     def validate(self, **kwargs: Any) -> None:
         """Validate a checkpoint."""
@@ -240,6 +245,16 @@ class CLI(LightningCLI):
         self._say(f"Testing {os.path.relpath(kwargs['ckpt_path'])}")
         self.trainer.test(verbose=False, **kwargs)
         self.summary.print_test(self.trainer, self.model)
+        self._report(kwargs["ckpt_path"])
+
+    def _report(self, checkpoint: str | Path) -> None:
+        run = run_of(checkpoint)
+        if self.trainer.is_global_zero and self._get(self.config, "report") and run is not None:
+            from cifar_cnn.analysis import report  # matplotlib and Jinja2 come with it
+
+            path = report.try_to_write_report(run, self.datamodule)
+            if path is not None:
+                print(f"{'Report':<11} {os.path.relpath(path)}")
 
     def _say(self, line: str) -> None:
         if self.trainer.is_global_zero:
@@ -316,8 +331,8 @@ def run(args: list[str], cli: type[CLI] = CLI) -> int:
     use_all_of_the_hardware()
     try:
         with _plain_output():
-            if args and args[0] == "predict":
-                return predict.main(args[1:])
+            if args and args[0] in ANALYSES:
+                return importlib.import_module(f"cifar_cnn.analysis.{args[0]}").main(args[1:])
             cli(
                 ImageClassifier,
                 CIFAR10DataModule,

@@ -17,6 +17,7 @@ from torch import nn
 from cifar_cnn import backbones, data, losses, optim
 
 COMMANDS = ("fit", "validate", "test")
+ANALYSES = ("predict", "report", "explain")  # what reads finished runs: modules of cifar_cnn.analysis
 
 # What a class_path is likely to have meant, by the option that takes it.
 _CLASSES: dict[str, list[type]] = {
@@ -56,9 +57,9 @@ def explain(message: str, options: Iterable[str], args: list[str]) -> str:
     key = match[1] if match else ""
 
     if "subcommand" in message and (match := re.search(r"invalid choice: '([^']*)'", message)):
-        return f"unknown command {match[1]!r}; {_nearest(match[1], COMMANDS)}"
+        return f"unknown command {match[1]!r}; {_nearest(match[1], (*COMMANDS, *ANALYSES))}"
     if 'expected "subcommand"' in message:
-        return f"give a command: {', '.join(COMMANDS)} or predict; `cifar-cnn --help` says more"
+        return f"give a command: {', '.join((*COMMANDS, *ANALYSES))}; `cifar-cnn --help` says more"
     if match := re.search(r"File does not exist: '([^']*)'", message):
         configs = sorted(map(str, Path("configs").glob("*.yaml")))
         wanted = str(Path("configs", Path(match[1]).name))

@@ -14,6 +14,7 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 SMALL = [
     *("--data.source", "Shapes", "--data.source.train_size", "300", "--data.source.test_size", "50"),
     *("--data.val_size", "40", "--data.batch_size", "32", "--trainer.enable_progress_bar", "false"),
+    *("--report", "false"),
 ]
 
 

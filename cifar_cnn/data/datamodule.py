@@ -1,7 +1,7 @@
 """CIFAR10DataModule: from a source to normalised batches on the device."""
 
 import os
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -128,6 +128,13 @@ class CIFAR10DataModule(LightningDataModule):
         """The training images as they are in memory, once ``setup`` has loaded them: uint8, (N, 3, H, W)."""
         assert self._train is not None
         return self._train.images
+
+    def image_set(self, split: Literal["val", "test"]) -> ImageSet:
+        """The validation or test images as they are in memory, loaded (not downloaded) if they are not yet."""
+        self.setup("test" if split == "test" else "validate")
+        images = self._test if split == "test" else self._val
+        assert images is not None
+        return images
 
     def train_dataloader(self) -> TrainBatches:
         """Batches of uint8 images, another order each epoch, with the draws for their augmentation."""

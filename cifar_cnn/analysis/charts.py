@@ -1,0 +1,185 @@
+"""Charts for reports: SVG that takes its colours from the page, so that it is readable in light and dark."""
+
+import base64
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:  # matplotlib takes a good part of a second to import
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Colours as they are in a .png, and the page's names for them in an SVG.
+TEXT, MUTED, LINE = "#1b1f24", "#5f6875", "#e3e6ea"
+SERIES = ("#2f6fde", "#d9730d", "#1f9d6b", "#a34fc4")
+_VARIABLES = {TEXT: "text", MUTED: "muted", LINE: "line"} | {color: f"s{i}" for i, color in enumerate(SERIES, 1)}
+
+
+@contextmanager
+def chart(width: float = 4.2, height: float = 2.7) -> Iterator[tuple["Figure", "Axes"]]:
+    """An empty chart of so many inches; what is drawn within the context is styled."""
+    import matplotlib
+    from cycler import cycler
+    from matplotlib.figure import Figure
+
+    style: Any = {
+        "font.size": 9,
+        "text.color": TEXT,
+        "axes.edgecolor": MUTED,
+        "axes.labelcolor": MUTED,
+        "axes.titlecolor": TEXT,
+        "axes.titlesize": 10,
+        "axes.titlelocation": "left",
+        "axes.titleweight": "bold",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "grid.color": LINE,
+        "xtick.color": MUTED,
+        "ytick.color": MUTED,
+        "lines.linewidth": 1.8,
+        "legend.frameon": False,
+        "legend.fontsize": 8.5,
+        "svg.fonttype": "none",
+        "axes.prop_cycle": cycler(color=SERIES),
+        "figure.facecolor": "none",
+        "axes.facecolor": "none",
+    }
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure, figure.add_subplot()
+
+
+def svg(figure: "Figure", description: str) -> str:
+    """A figure as an <svg> element to put into a page that defines --text, --muted, --line and --s1 to --s4.
+
+    Args:
+        figure: drawn within :func:`chart`.
+        description: for those who cannot see it.
+    """
+    import html
+
+    import matplotlib
+
+    stream = io.StringIO()
+    # The salt keeps the ids of several charts in one page apart.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": description}):
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = stream.getvalue()
+    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r' id="[a-z0-9A-Z]+(?:\.[a-z]+)?_\d+"', "", text)  # of groups, such as axes_1; nothing refers to them
+    box = re.search(r'viewBox="[^"]+"', text)
+    assert box is not None
+    label = html.escape(description, quote=True)
+    head = f'<svg class="chart" {box[0]} role="img" aria-label="{label}" xmlns:xlink="http://www.w3.org/1999/xlink">'
+    text = head + text[text.index(">") + 1 :]
+    for color, name in _VARIABLES.items():
+        text = text.replace(color, f"var(--{name})")
+    text = re.sub(r"font: ((?:bold |italic )?)([\d.]+px)[^;\"]*", r"font: \1\2 var(--font)", text)
+    return re.sub(r"\s*\n\s*", "\n", text)
+
+
+def png(figure: "Figure") -> bytes:
+    """A figure as a picture on white."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=160, facecolor="white")
+    return stream.getvalue()
+
+
+def picture(pixels: np.ndarray) -> str:
+    """An address for <img src> that holds the picture itself: lossless where the pixels are few.
+
+    Args:
+        pixels: uint8, (H, W), (H, W, 3), or (H, W, 4) with opacity.
+    """
+    stream = io.BytesIO()
+    image = Image.fromarray(pixels)
+    if max(image.size) < 96:
+        image.save(stream, "png", optimize=True)
+        kind = "png"
+    else:
+        image.save(stream, "webp", quality=85)
+        kind = "webp"
+    return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def colored(values: np.ndarray, low: float, high: float, name: str = "viridis") -> np.ndarray:
+    """Numbers of any shape as colours: uint8, one axis more for RGB."""
+    import matplotlib
+
+    unit = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    return (matplotlib.colormaps[name](np.nan_to_num(unit).clip(0, 1))[..., :3] * 255).round().astype(np.uint8)
+
+
+def lines(
+    title: str,
+    xlabel: str,
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    percent: bool = False,
+    markers: bool = False,
+    bottom: float | None = None,
+) -> "Figure":
+    """Curves over one axis.
+
+    Args:
+        title: what the values are, with their unit.
+        xlabel: what they are drawn over.
+        series: x and y of each curve, by its name in the legend; an empty name has no entry there.
+        percent: the values are shares of 1.
+        markers: whether each point is marked; single points always are.
+        bottom: where the axis of the values starts.
+    """
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    with chart() as (figure, axes):
+        dashes = ("-", "--", "-.", ":")  # so that curves are told apart without colours, and where they coincide
+        for index, (name, (x, y)) in enumerate(series.items()):
+            marker = "o" if markers or len(x) == 1 else None
+            axes.plot(x, y, label=name or None, marker=marker, markersize=3.5, linestyle=dashes[index % 4])
+        axes.set_title(title)
+        axes.set_xlabel(xlabel)
+        axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        if percent:
+            low, high = axes.get_ylim()
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0 if high - low > 0.05 else 1))
+        if bottom is not None:
+            axes.set_ylim(bottom=bottom)
+        if any(series):
+            axes.legend()
+        return figure
+
+
+def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int) -> "Figure":
+    """Accuracy over confidence; each bar is a bin of equal width, and faint where few images are in it.
+
+    Args:
+        confidence: probability of the predicted class, (N,).
+        correct: whether it was right, (N,).
+        bins: how many.
+    """
+    from matplotlib.ticker import PercentFormatter
+
+    place = (confidence * bins).astype(int).clip(0, bins - 1)
+    counts = np.bincount(place, minlength=bins)
+    accuracy = np.bincount(place, correct, minlength=bins) / counts.clip(1)
+    mean = np.bincount(place, confidence, minlength=bins) / counts.clip(1)
+    with chart(4.2, 3.4) as (figure, axes):
+        filled = counts > 0
+        left = np.arange(bins) / bins
+        alpha = 0.3 + 0.7 * counts / counts.max()
+        for start, height, opacity in zip(left[filled], accuracy[filled], alpha[filled], strict=True):
+            axes.bar(start, height, 0.94 / bins, align="edge", color=SERIES[0], alpha=opacity, linewidth=0)
+        axes.plot([0, 1], [0, 1], color=MUTED, linestyle="--", linewidth=1.2, label="perfectly calibrated")
+        axes.plot(mean[filled], accuracy[filled], "o", color=SERIES[1], markersize=4, label="mean of a bin")
+        axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence: probability of the predicted class")
+        axes.set_title("Accuracy")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(PercentFormatter(1, decimals=0))
+        axes.legend(loc="upper left")
+        return figure

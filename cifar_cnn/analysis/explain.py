@@ -1,0 +1,388 @@
+"""``cifar-cnn explain``: equivariance, invariance, parameter sharing and local connectivity of a trained network."""
+
+import argparse
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cifar_cnn.analysis import charts
+from cifar_cnn.analysis.layers import Layer, Sharing, layers_of, sharing_of
+from cifar_cnn.analysis.maps import map_layers, outputs_of
+from cifar_cnn.analysis.run_data import RunData, Split, load_run
+from cifar_cnn.analysis.trained import Trained
+from cifar_cnn.data import ImageSet
+from cifar_cnn.data.augment import normalize
+from cifar_cnn.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MAX_SHIFT = 8  # pixels
+BATCH = 250  # images at a time
+SPLIT_NAMES: dict[Split, str] = {"test": "test", "val": "validation"}
+POOLINGS = {"flatten": "flatten", "max_pool": "max-pool", "average": "average (conv head)"}
+
+
+@dataclass(frozen=True)
+class Equivariance:
+    """How far the feature maps of a shifted image are from the shifted feature maps.
+
+    Attributes:
+        layers: whose maps.
+        errors: for each layer the relative error at each shift of 0 to MAX_SHIFT pixels: the norm of the difference
+            over the norm of the shifted maps, where both have values; NaN where the maps are too small to be shifted.
+        examples: for each layer and shift, of the first image the shifted map, the map of the shifted image, both
+            (H, W), and their difference, of the channel that varies most.
+        images: how many were averaged over.
+    """
+
+    layers: list[Layer]
+    errors: list[list[float]]
+    examples: list[list[tuple[Tensor, Tensor]]]
+    images: int
+
+
+@dataclass(frozen=True)
+class Invariance:
+    """What stays the same when images are shifted by 0 to MAX_SHIFT pixels, each in one of four directions.
+
+    Attributes:
+        features: by pooling (the keys of POOLINGS, and ``head`` for what the network's own head makes of the last
+            maps) the change of the features at each shift. 1 is the change from an image to an unrelated one.
+        head: name of the module that pools in the network.
+        same_class: share of the images whose predicted class is that of the unshifted image, at each shift.
+        accuracy: at each shift.
+        images: how many.
+    """
+
+    features: dict[str, list[float]]
+    head: str
+    same_class: list[float]
+    accuracy: list[float]
+    images: int
+
+
+@dataclass(frozen=True)
+class Theory:
+    """The three together."""
+
+    equivariance: Equivariance
+    invariance: Invariance
+    sharing: list[Sharing]
+
+
+def explain(trained: Trained, image_set: ImageSet, images: int) -> Theory:
+    """Measure a trained network on ``images`` images, evenly chosen from the set.
+
+    Raises:
+        InputError: the network has no feature maps.
+    """
+    network = trained.classifier.backbone
+    layers = layers_of(network, tuple(image_set.images.shape[1:]))
+    if not any(layer.is_map for layer in layers):
+        raise InputError(f"{type(network).__name__} has no feature maps to explain")
+    chosen = torch.linspace(0, len(image_set) - 1, min(images, len(image_set))).long()
+    some = image_set.subset(chosen)
+    shown = map_layers(network, layers, 12)
+    return Theory(
+        measure_equivariance(trained, some.images[:32], shown),
+        measure_invariance(trained, some, layers),
+        sharing_of(network, layers),
+    )
+
+
+def shift(images: Tensor, pixels: int, direction: tuple[int, int]) -> Tensor:
+    """Move images; what comes in at the other side mirrors what lies there.
+
+    Args:
+        images: (N, C, H, W), any dtype.
+        pixels: how far, less than H and W.
+        direction: (down, right), each -1, 0 or 1.
+    """
+    if not pixels:
+        return images
+    height, width = images.shape[-2:]
+    padded = functional.pad(images.float(), (pixels,) * 4, "reflect")
+    top, left = pixels * (1 - direction[0]), pixels * (1 - direction[1])
+    return padded[..., top : top + height, left : left + width].to(images.dtype)
+
+
+def measure_equivariance(trained: Trained, images: Tensor, layers: list[Layer]) -> Equivariance:
+    """Shift images to the right and compare the layers' maps; between two places of a map lies the mean of them.
+
+    Args:
+        trained: the network.
+        images: uint8, (N, C, H, W).
+        layers: of the network, whose outputs are maps.
+    """
+    shifts = range(min(MAX_SHIFT, images.shape[-1] - 1) + 1)
+    plain = _maps(trained, images, layers)
+    errors: list[list[float]] = [[] for _ in layers]
+    examples: list[list[tuple[Tensor, Tensor]]] = [[] for _ in layers]
+    channels = [maps[0].std((1, 2)).argmax() for maps in plain]
+    for pixels in shifts:
+        moved = _maps(trained, shift(images, pixels, (0, 1)), layers)
+        for index, layer in enumerate(layers):
+            expected, actual = shifted_maps(plain[index], pixels / layer.field.stride), moved[index]
+            lost = actual.shape[-1] - expected.shape[-1]
+            overlap = actual[..., lost:]
+            norm = expected.norm().item()
+            errors[index].append((overlap - expected).norm().item() / norm if norm else math.nan)
+            blank = torch.full_like(actual[0, 0], math.nan)
+            blank[:, lost:] = expected[0, channels[index]]
+            examples[index].append((blank.cpu(), actual[0, channels[index]].cpu()))
+    return Equivariance(layers, errors, examples, len(images))
+
+
+def shifted_maps(maps: Tensor, places: float) -> Tensor:
+    """Maps (N, C, H, W) moved to the right by so many places, without the places that nothing was moved to."""
+    whole = math.floor(places)
+    part = places - whole
+    width = maps.shape[-1]
+    if not part:
+        return maps[..., : max(width - whole, 0)]
+    right, left = maps[..., 1 : max(width - whole, 1)], maps[..., : max(width - whole - 1, 0)]
+    return (1 - part) * right + part * left
+
+
+def measure_invariance(trained: Trained, image_set: ImageSet, layers: list[Layer]) -> Invariance:
+    """Shift each image up, down, left or right, in turn, and see what features and prediction do.
+
+    Args:
+        trained: the network.
+        image_set: the images.
+        layers: all of the network's.
+    """
+    last = max(index for index, layer in enumerate(layers) if layer.is_map)
+    head = layers[min(last + 1, len(layers) - 1)]
+    names = [layers[last].name, head.name]
+    images, labels = image_set.images, image_set.labels
+    found: dict[str, list[Tensor]] = {}
+    classes = []
+    for pixels in range(min(MAX_SHIFT, images.shape[-1] - 1) + 1):
+        moved = torch.empty_like(images)
+        for turn, direction in enumerate(((0, 1), (1, 0), (0, -1), (-1, 0))):
+            moved[turn::4] = shift(images[turn::4], pixels, direction)
+        collected: dict[str, list[Tensor]] = {}
+        logits = []
+        with torch.inference_mode(), outputs_of(trained.classifier.backbone, names) as outputs:
+            for batch in moved.split(BATCH):
+                logits.append(trained.classifier(_normalised(trained, batch)).cpu())
+                maps = outputs[names[0]]
+                features = {
+                    "flatten": maps.flatten(1),
+                    "max_pool": maps.amax((2, 3)),
+                    "average": maps.mean((2, 3)),
+                    "head": outputs[names[1]].flatten(1),
+                }
+                for name, values in features.items():
+                    collected.setdefault(name, []).append(values.float().cpu())
+        classes.append(torch.cat(logits).argmax(1))
+        for name, parts in collected.items():
+            found.setdefault(name, []).append(torch.cat(parts))
+
+    def changes(features: list[Tensor]) -> list[float]:
+        plain = features[0]
+        # Folders list their images class by class: half a set away is another class.
+        unrelated = (plain - plain.roll(max(len(plain) // 2, 1), 0)).norm(dim=1).mean().item()
+        return [(each - plain).norm(dim=1).mean().item() / unrelated if unrelated else math.nan for each in features]
+
+    return Invariance(
+        {name: changes(features) for name, features in found.items()},
+        head.name,
+        [(each == classes[0]).float().mean().item() for each in classes],
+        [(each == labels).float().mean().item() for each in classes],
+        len(labels),
+    )
+
+
+def _normalised(trained: Trained, images: Tensor) -> Tensor:
+    device = trained.classifier.device
+    return normalize(images.to(device), trained.mean.to(device), trained.std.to(device))
+
+
+@torch.inference_mode()
+def _maps(trained: Trained, images: Tensor, layers: list[Layer]) -> list[Tensor]:
+    network: nn.Module = trained.classifier.backbone
+    with outputs_of(network, [layer.name for layer in layers]) as outputs:
+        trained.classifier(_normalised(trained, images))
+    return [outputs[layer.name].float() for layer in layers]
+
+
+def feature_chart(curves: dict[str, Invariance]) -> "Figure":
+    """How much the features change with the shift: of one network pooled in three ways, of several each one's own.
+
+    Args:
+        curves: by the name of the run.
+    """
+    if len(curves) == 1:
+        (only,) = curves.values()
+        series = {label: only.features[name] for name, label in POOLINGS.items()}
+    else:
+        series = {name: each.features["head"] for name, each in curves.items()}
+    title = "Change of the pooled features"
+    return charts.lines(title, "shift, pixels", {k: (range(len(y)), y) for k, y in series.items()}, False, True, 0)
+
+
+def prediction_chart(curves: dict[str, Invariance]) -> "Figure":
+    """How many predictions stay the same with the shift, and for a single network its accuracy."""
+    if len(curves) == 1:
+        (only,) = curves.values()
+        series = {"same class as unshifted": only.same_class, "accuracy": only.accuracy}
+    else:
+        series = {name: each.same_class for name, each in curves.items()}
+    title = "Predictions" if len(curves) == 1 else "Predictions of the same class as unshifted"
+    return charts.lines(title, "shift, pixels", {k: (range(len(y)), y) for k, y in series.items()}, True, True, 0)
+
+
+def equivariance_chart(equivariance: Equivariance, pixels: tuple[int, ...] = (3, 4)) -> "Figure":
+    """The maps of the shifted image, the shifted maps and their difference: a row a layer, for some shifts."""
+    from matplotlib.figure import Figure
+
+    rows = len(equivariance.layers)
+    pixels = tuple(shift for shift in pixels if shift < len(equivariance.errors[0]))
+    figure = Figure(figsize=(2.1 * 3 * len(pixels) + 1.4, 1.9 * rows + 0.7), layout="constrained")
+    grid = figure.subplots(rows, 3 * len(pixels), squeeze=False)
+    for row, (layer, examples) in enumerate(zip(equivariance.layers, equivariance.examples, strict=True)):
+        for block, shift in enumerate(pixels):
+            pictures = example_pictures(*examples[shift])
+            titles = ("shifted map", f"map of image shifted {shift} px", "difference")
+            for column, (pixels_shown, title) in enumerate(zip(pictures, titles, strict=True)):
+                axes = grid[row][3 * block + column]
+                axes.imshow(pixels_shown, interpolation="nearest")
+                axes.set_xticks([])
+                axes.set_yticks([])
+                axes.spines[:].set_visible(False)
+                if row == 0:
+                    axes.set_title(title, fontsize=9)
+                if column == 2:
+                    axes.set_xlabel(f"error {equivariance.errors[row][shift]:.1%}", fontsize=9)
+        grid[row][0].set_ylabel(f"{layer.name}\n{layer.kind}", fontsize=9)
+    return figure
+
+
+def example_pictures(expected: Tensor, actual: Tensor) -> list[np.ndarray]:
+    """The shifted map, the map of the shifted image and their difference, on one scale: uint8 RGBA, (H, W, 4) each."""
+    low, high = actual.min().item(), actual.max().item()
+    reach = high - low
+    pictures = [charts.colored(each.numpy(), low, high) for each in (expected, actual)]
+    pictures.append(charts.colored((actual - expected).nan_to_num().numpy(), -reach, reach, "RdBu_r"))
+    opaque = np.full((*actual.shape, 1), 255, np.uint8)
+    partly = opaque * ~expected.isnan().numpy()[..., None]
+    return [np.concatenate(each, 2) for each in zip(pictures, (partly, opaque, partly), strict=True)]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of ``cifar-cnn explain``."""
+    parser = argparse.ArgumentParser(
+        prog="cifar-cnn explain",
+        description="Measure on trained networks what the theory says: equivariance of the feature maps to "
+        "translation, invariance of pooled features and predictions to shifts, parameter sharing and local "
+        "connectivity. Several runs are drawn side by side.",
+    )
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="folders of runs (default: the newest)")
+    parser.add_argument("--images", type=int, default=1000, help="images to measure on (default: 1000)")
+    parser.add_argument("--output", type=Path, help="folder for the pictures and numbers (default: RUN/explain)")
+    return parser
+
+
+def main(args: list[str]) -> int:
+    """Run the command.
+
+    Raises:
+        InputError: no run, no images, or a folder that cannot be written.
+    """
+    options = parser().parse_args(args)
+    if options.images < 2:
+        raise InputError("--images is 2 or more")
+    runs: dict[str, RunData] = {}
+    theories: dict[str, Theory] = {}
+    for name in options.runs or [None]:
+        run = load_run(name)
+        label = f"{run.title} ({run.folder.name})"
+        split = split_to_look_at(run)
+        images = run.images(split)
+        print(f"{label}, on {min(options.images, len(images)):,} {SPLIT_NAMES[split]} images\n")
+        runs[label], theories[label] = run, explain(run.trained, images, options.images)
+        print(as_text(theories[label]))
+    output = options.output or next(iter(runs.values())).folder / "explain"
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        curves = {label: theory.invariance for label, theory in theories.items()}
+        (output / "features.png").write_bytes(charts.png(feature_chart(curves)))
+        (output / "predictions.png").write_bytes(charts.png(prediction_chart(curves)))
+        for label, theory in theories.items():
+            number = f"_{runs[label].folder.name}" if len(runs) > 1 else ""
+            (output / f"equivariance{number}.png").write_bytes(charts.png(equivariance_chart(theory.equivariance)))
+        numbers = {label: as_numbers(theory) for label, theory in theories.items()}
+        (output / "explain.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write into {output}: {error.strerror}; name a folder with --output") from error
+    print(f"Pictures and numbers: {os.path.relpath(output)}")
+    return 0
+
+
+def split_to_look_at(run: RunData) -> Split:
+    """Test images for a run that has been tested; before that they are left alone."""
+    return "test" if (run.folder / "test.json").is_file() else "val"
+
+
+def as_text(theory: Theory) -> str:
+    """The numbers as a table for the terminal."""
+    shifts = range(len(theory.invariance.same_class))
+    width = max(24, *(len(layer.name) for layer in theory.equivariance.layers))
+    head = " ".join(f"{shift:>6}" for shift in shifts)
+    lines = ["Equivariance: difference between the maps of a shifted image and the shifted maps, by pixels of shift"]
+    lines.append(f"  {'layer':{width}} {head}   stride")
+    for layer, errors in zip(theory.equivariance.layers, theory.equivariance.errors, strict=True):
+        cells = " ".join(f"{error:6.1%}" if math.isfinite(error) else "     -" for error in errors)
+        lines.append(f"  {layer.name:{width}} {cells}   {layer.field.stride}")
+    lines += ["", "Invariance: change of the last features by pixels of shift (1.00: as to another image)"]
+    lines.append(f"  {'':{width}} {head}")
+    for name in (*POOLINGS, "head"):
+        label = f"own head ({theory.invariance.head})" if name == "head" else name
+        lines.append(f"  {label:{width}} " + " ".join(f"{v:6.2f}" for v in theory.invariance.features[name]))
+    rows = {"same predicted class": theory.invariance.same_class, "accuracy": theory.invariance.accuracy}
+    lines += [f"  {name:{width}} " + " ".join(f"{v:6.1%}" for v in values) for name, values in rows.items()]
+    lines += ["", "Parameter sharing and local connectivity, beside a fully connected layer of the same sizes"]
+    lines.append(f"  {'layer':{width}} {'parameters':>12} {'fully':>16} {'connections':>14} {'fully':>16}")
+    for each in theory.sharing:
+        numbers = f"{each.parameters:>12,} {each.full_parameters:>16,}"
+        lines.append(f"  {each.name:{width}} {numbers} {each.connections:>14,} {each.full_connections:>16,}")
+    return "\n".join(lines) + "\n"
+
+
+def as_numbers(theory: Theory) -> dict[str, object]:
+    """All numbers, for a file; what could not be measured is null."""
+
+    def finite(values: list[float]) -> list[float | None]:
+        return [round(value, 6) if math.isfinite(value) else None for value in values]
+
+    equivariance, invariance = theory.equivariance, theory.invariance
+    return {
+        "equivariance_error": {
+            layer.name: finite(errors) for layer, errors in zip(equivariance.layers, equivariance.errors, strict=True)
+        },
+        "equivariance_images": equivariance.images,
+        "feature_change": {name: finite(values) for name, values in invariance.features.items()},
+        "same_class": finite(invariance.same_class),
+        "accuracy": finite(invariance.accuracy),
+        "invariance_images": invariance.images,
+        "layers": {
+            each.name: {
+                "parameters": each.parameters,
+                "fully_connected_parameters": each.full_parameters,
+                "connections": each.connections,
+                "fully_connected_connections": each.full_connections,
+            }
+            for each in theory.sharing
+        },
+    }

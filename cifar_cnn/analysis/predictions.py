@@ -1,0 +1,55 @@
+"""What a network answered on a set of images, kept so that reports need not ask it again."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The answers.
+
+    Attributes:
+        logits: float32, (N, num_classes), with test-time augmentation if that was on.
+        labels: int64, (N,): the true classes.
+    """
+
+    logits: Tensor
+    labels: Tensor
+
+    @property
+    def probabilities(self) -> Tensor:
+        """(N, num_classes)."""
+        return self.logits.softmax(1)
+
+    @property
+    def classes(self) -> Tensor:
+        """The likeliest class of each image: int64, (N,)."""
+        return self.logits.argmax(1)
+
+    def save(self, path: Path) -> None:
+        """Write an .npz file.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        part = path.with_name(f"{path.name}.part")
+        with part.open("wb") as file:
+            np.savez(file, logits=self.logits.numpy(), labels=self.labels.numpy())
+        part.replace(path)
+
+
+def load_predictions(path: Path, num_classes: int) -> Predictions | None:
+    """Read what ``save`` or :class:`cifar_cnn.callbacks.predictions.StorePredictions` wrote; None if there is nothing,
+    or it is damaged or of other classes."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = Predictions(torch.from_numpy(arrays["logits"]), torch.from_numpy(arrays["labels"]))
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return None
+    whole = len(found.labels) > 0 and found.logits.shape == (len(found.labels), num_classes)
+    return found if whole else None

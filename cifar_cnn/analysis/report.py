@@ -1,0 +1,530 @@
+"""``cifar-cnn report``: a run as one page, report.html in its folder, that needs no network and no other file."""
+
+import argparse
+import csv
+import json
+import logging
+import math
+import os
+import re
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from cifar_cnn.analysis import charts
+from cifar_cnn.analysis.explain import SPLIT_NAMES, Theory, example_pictures, explain, feature_chart, prediction_chart
+from cifar_cnn.analysis.layers import Layer, layers_of
+from cifar_cnn.analysis.maps import grad_cam, last_maps, map_layers, outputs_of
+from cifar_cnn.analysis.predictions import Predictions, load_predictions
+from cifar_cnn.analysis.run_data import RunData, Split, load_run
+from cifar_cnn.callbacks.predictions import FILE_NAME as TEST_PREDICTIONS
+from cifar_cnn.data import CIFAR10DataModule, ImageSet
+from cifar_cnn.data.augment import normalize
+from cifar_cnn.errors import InputError
+
+log = logging.getLogger("cifar_cnn")
+
+BINS = 15  # of the calibration error, as in Guo et al. (2017)
+MISTAKES = 24  # pictures of the most confident
+FILTER_FRAMES = 20  # epochs in the strip of filters
+TABLE_CLASSES = 20  # more of them are no readable confusion matrix
+THEORY_MACS = 60e9  # multiply-adds to spend on equivariance and invariance: a second or two on a laptop
+
+Metrics = dict[str, tuple[list[float], list[float]]]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of ``cifar-cnn report``."""
+    parser = argparse.ArgumentParser(
+        prog="cifar-cnn report",
+        description="Write a run's report.html: figures, curves, mistakes, filters, feature maps, layers, and how to "
+        "repeat it. Of a run that has been tested it shows the test, else the validation images.",
+    )
+    parser.add_argument("run", nargs="?", metavar="RUN", help="folder of a run (default: the newest)")
+    return parser
+
+
+def main(args: list[str]) -> int:
+    """Run the command.
+
+    Raises:
+        InputError: no such run, or its folder cannot be written.
+    """
+    run = load_run(parser().parse_args(args).run)
+    try:
+        path = write_report(run)
+    except OSError as error:
+        raise InputError(f"cannot write the report of {run.folder}: {error.strerror or error}") from error
+    print(f"Report  {os.path.relpath(path)}")
+    return 0
+
+
+def try_to_write_report(folder: Path, datamodule: CIFAR10DataModule | None = None) -> Path | None:
+    """Write a run's report; whatever goes wrong, a warning says so and nothing else happens.
+
+    Args:
+        folder: the run's.
+        datamodule: one that has the run's images in memory.
+    """
+    try:
+        return write_report(load_run(str(folder), datamodule))
+    except Exception as error:  # the training is worth more than any page about it
+        log.warning("No report was written: %s (%s); `cifar-cnn report` tries again", error, type(error).__name__)
+        return None
+
+
+def write_report(run: RunData) -> Path:
+    """Write report.html into the run's folder, in place of an older one.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # a report alone needs it
+
+    environment = Environment(
+        loader=PackageLoader("cifar_cnn.analysis"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html.j2").render(content(run))
+    path = run.folder / "report.html"
+    temporary = path.with_suffix(".part")
+    try:
+        temporary.write_text(page, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def content(run: RunData) -> dict[str, Any]:
+    """All that the template shows. What cannot be had, of an unusual network or without the images, is None, with
+    a line in ``missing``."""
+    missing: list[str] = []
+
+    def part(name: str, make: Callable[[], Any]) -> Any:
+        try:
+            return make()
+        except InputError as error:
+            missing.append(f"{name}: {error}")
+        except Exception as error:  # any nn.Module can be a backbone: one section less is better than no report
+            log.debug("no %s in the report", name, exc_info=True)
+            missing.append(f"{name}: not possible for this run ({type(error).__name__}: {error})")
+        return None
+
+    network = run.trained.classifier.backbone
+    metrics = part("Learning curves", lambda: read_metrics(run.folder / "metrics.csv")) or {}
+    fit = read_json(run.folder / "fit.json")
+    test = read_json(run.folder / "test.json")
+    predictions = load_predictions(run.folder / TEST_PREDICTIONS, len(run.trained.class_names))
+    split: Split = "test" if "accuracy" in test and predictions is not None else "val"
+    images = part(f"Pictures of {SPLIT_NAMES[split]} images", lambda: run.images(split))
+    if split == "test" and images is not None and not fits(run, predictions, images, tta=True):
+        missing.append("The test: it was made before the training went on, or of other images; run `cifar-cnn test`")
+        split = "val"
+        images = part("Pictures of validation images", lambda: run.images(split))
+    if split == "val":
+        test, predictions = {}, None
+    if split == "val" and images is not None:
+        predictions = part("Predictions", lambda: validated(run, images, fit.get("precision")))
+
+    side = run.trained.image_size
+    channels = next((p.shape[1] for p in network.parameters() if p.ndim == 4), 3)
+    layers = part("Layers", lambda: layers_of(network, (channels, side, side)))
+    macs = sum(layer.macs for layer in layers) if layers else 0
+    theory_images = min(500, max(16, int(THEORY_MACS / (20 * macs)))) if macs else 100
+    theory = part("Theory", lambda: explain(run.trained, images, theory_images)) if images is not None else None
+    names = run.trained.class_names
+    return {
+        "title": run.title,
+        "run": run.folder.name,
+        "split": SPLIT_NAMES[split],
+        "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        "tiles": tiles(run, metrics, fit, split, predictions, test, macs),
+        "facts": facts(run, fit, predictions, split),
+        "curves": part("Learning curves", lambda: curves(metrics)),
+        "confusion": part("Confusion", lambda: confusion(predictions, names)) if predictions else None,
+        "calibration": part("Calibration", lambda: calibration(predictions)) if predictions else None,
+        "mistakes": part("Mistakes", lambda: mistakes(predictions, images, names)) if predictions and images else None,
+        "filters": part("Filters", lambda: filters(run.folder / "filters")),
+        "maps": part("Feature maps", lambda: feature_maps(run, images, layers)) if images and layers else None,
+        "cam": part("Grad-CAM", lambda: cam(run, images, predictions)) if predictions and images else None,
+        "layers": layers,
+        "totals": {"parameters": sum(p.numel() for p in network.parameters()), "macs": macs},
+        "image_size": side,
+        "theory": part("Theory", lambda: theory_content(theory)) if theory else None,
+        "command": fit.get("command"),
+        "config_path": os.path.relpath(run.folder / "config.yaml"),
+        "config": (run.folder / "config.yaml").read_text(encoding="utf-8"),
+        "missing": missing,
+        "count": count,
+    }
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A file that a run has written; empty if it has not, or was stopped while it did."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def read_metrics(path: Path) -> Metrics:
+    """The epochs (counted from 1; fractions within one) and values of each column of a metrics.csv."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if row.get("epoch") and row.get("step")]
+    except OSError as error:
+        raise InputError(f"there is no {path.name}") from error
+    ends = [(int(row["step"]) + 1) / (int(row["epoch"]) + 1) for row in rows if row.get("epoch_seconds")]
+    steps_an_epoch = ends[-1] if ends else None
+    metrics: Metrics = {}
+    for row in rows:
+        for name, value in row.items():
+            if name in ("epoch", "step") or not value:
+                continue
+            within = name == "lr" or name.endswith("_step")
+            if within and steps_an_epoch is None:
+                continue
+            x = (int(row["step"]) + 1) / steps_an_epoch if within and steps_an_epoch else int(row["epoch"]) + 1
+            xs, ys = metrics.setdefault(name, ([], []))
+            xs.append(x)
+            ys.append(float(value))
+    return metrics
+
+
+@torch.inference_mode()
+def fits(run: RunData, predictions: Predictions | None, images: ImageSet, tta: bool) -> bool:
+    """Whether predictions are this network's of these images, by the labels and a sample of the logits.
+
+    Args:
+        run: whose network is meant.
+        predictions: None fits nothing.
+        images: in the order of the predictions.
+        tta: whether they were made with the network's test-time augmentation.
+    """
+    if predictions is None or not torch.equal(predictions.labels, images.labels):
+        return False
+    sample = torch.linspace(0, len(images) - 1, min(32, len(images))).long()
+    classifier = run.trained.classifier
+    network = classifier.logits_with_tta if tta else classifier
+    logits = network(_pixels(run, images.images[sample])).float().cpu()
+    kept = predictions.logits[sample]
+    return bool((logits - kept).norm() <= 0.05 * kept.norm())  # bfloat16 leaves a hundredth
+
+
+@torch.inference_mode()
+def validated(run: RunData, images: ImageSet, precision: str | None) -> Predictions:
+    """What the network says of the validation images, in the precision of the training; kept for the next report."""
+    path = run.folder / "val_predictions.npz"
+    classifier = run.trained.classifier
+    found = load_predictions(path, len(run.trained.class_names))
+    if found is not None and fits(run, found, images, tta=False):
+        return found
+    dtypes = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+    enabled = precision in dtypes
+    with torch.autocast(classifier.device.type, dtypes.get(precision or "", torch.bfloat16), enabled):
+        logits = [classifier(_pixels(run, batch)).float().cpu() for batch in images.images.split(500)]
+    predictions = Predictions(torch.cat(logits), images.labels)
+    try:
+        predictions.save(path)
+    except OSError:
+        log.debug("%s could not be written", path)
+    return predictions
+
+
+def _pixels(run: RunData, images: Tensor) -> Tensor:
+    device = run.trained.classifier.device
+    return normalize(images.to(device), run.trained.mean.to(device), run.trained.std.to(device))
+
+
+def count(number: float) -> str:
+    """A large number, short: 4.19 M."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= size:
+            return f"{number / size:.3g} {unit}" if number < 999.5 * size else f"{number / size:,.0f} {unit}"
+    return f"{number:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Such as ``38 s``, ``5 min 7 s`` or ``2 h 3 min``."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60} s"
+    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
+
+
+def tiles(
+    run: RunData,
+    metrics: Metrics,
+    fit: dict[str, Any],
+    split: Split,
+    predictions: Predictions | None,
+    test: dict[str, Any],
+    macs: int,
+) -> list[dict[str, str]]:
+    """The headline figures: name, value and what the value is of."""
+    found = []
+    if test:
+        n, accuracy = test["images"], test["accuracy"]
+        margin = 1.96 * math.sqrt(accuracy * (1 - accuracy) / n)
+        note = f"{n:,} test images, which chose nothing; ± {100 * margin:.1f} points (95 %) from the choice of images"
+        if run.trained.classifier.tta != "none":
+            note += f"; test-time augmentation: {run.trained.classifier.tta}"
+        found.append({"name": "Test accuracy", "value": f"{accuracy:.2%}", "note": note})
+    epochs, values = metrics.get("val/accuracy", ([], []))
+    if values:
+        best = int(np.argmax(values))
+        size = f"{len(predictions.labels):,} validation" if predictions and split == "val" else "validation"
+        note = f"{size} images; epoch {epochs[best]:.0f}, the best of {len(values)} and chosen by this figure"
+        found.append({"name": "Validation accuracy", "value": f"{values[best]:.2%}", "note": note})
+    if test and "accuracy_top5" in test and len(run.trained.class_names) > 5:
+        value, note = f"{test['accuracy_top5']:.2%}", f"test images; loss {test['loss']:.4f}"
+        found.append({"name": "Top-5 accuracy", "value": value, "note": note})
+    parameters = sum(parameter.numel() for parameter in run.trained.classifier.backbone.parameters())
+    note = f"{count(macs)} multiply-adds an image" if macs else type(run.trained.classifier.backbone).__name__
+    found.append({"name": "Parameters", "value": count(parameters), "note": note})
+    seconds = metrics.get("epoch_seconds", ([], []))[1]
+    if seconds:
+        hardware = f" on {fit['hardware']}" if fit.get("hardware") else ""
+        note = f"{len(seconds)} epoch{'s' * (len(seconds) > 1)}, validation included,{hardware or ' hardware unknown'}"
+        found.append({"name": "Training time", "value": duration(sum(seconds)), "note": note})
+    if fit.get("images_per_second"):
+        note = "training images; median over the epochs, validation left out"
+        found.append({"name": "Images a second", "value": f"{fit['images_per_second']:,.0f}", "note": note})
+    return found
+
+
+def facts(run: RunData, fit: dict[str, Any], predictions: Predictions | None, split: Split) -> dict[str, str]:
+    """What has to be known to judge the figures."""
+
+    def described(group: dict[str, Any], part: str, default: str) -> str:
+        value = group.get(part)
+        if not isinstance(value, dict):
+            return default
+        arguments = (value.get("init_args") or {}) | (value.get("dict_kwargs") or {})
+        options = ", ".join(f"{key} {option}" for key, option in arguments.items() if option is not None)
+        return f"{value['class_path']} ({options})" if options else value["class_path"]
+
+    found = {
+        "Backbone": described(run.model_config, "backbone", type(run.trained.classifier.backbone).__name__),
+        "Images": described(run.data_config, "source", type(run.datamodule.source).__name__),
+    }
+    if predictions:
+        found["Shown here"] = f"{len(predictions.labels):,} {SPLIT_NAMES[split]} images"
+    found |= {
+        "Checkpoint": run.checkpoint.name,
+        "Seed": str(fit.get("seed", "not recorded")),
+        "Hardware": fit.get("hardware", "not recorded"),
+        "Precision": fit.get("precision", "not recorded"),
+        "Versions": ", ".join(f"{k} {v}" for k, v in fit.get("versions", {}).items()) or "not recorded",
+        "Trained": fit.get("finished", "").replace("T", " ") or "not recorded",
+    }
+    return found
+
+
+def curves(metrics: Metrics) -> list[str] | None:
+    """Loss, accuracy and learning rate over the epochs."""
+    found = []
+    for title, suffix, percent in (("Loss", "loss", False), ("Accuracy", "accuracy", True)):
+        series = {
+            name: metrics[f"{key}/{suffix}"]
+            for name, key in (("training", "train"), ("validation", "val"))
+            if f"{key}/{suffix}" in metrics
+        }
+        if series:
+            few = len(next(iter(series.values()))[0]) <= 15
+            found.append(charts.svg(charts.lines(title, "epoch", series, percent, few), f"{title} over the epochs"))
+    if "lr" in metrics:
+        chart = charts.lines("Learning rate", "epoch", {"": metrics["lr"]}, bottom=0)
+        found.append(charts.svg(chart, "Learning rate over the epochs"))
+    return found or None
+
+
+def confusion(predictions: Predictions, names: tuple[str, ...]) -> dict[str, Any]:
+    """The confusion matrix and the table of classes that follows from it."""
+    n = len(names)
+    matrix = torch.bincount(predictions.labels * n + predictions.classes, minlength=n * n).view(n, n).numpy()
+    right, true, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+    recall, precision = right / true.clip(1), right / predicted.clip(1)
+    f1 = 2 * recall * precision / (recall + precision).clip(1e-12)
+    wrong = matrix - np.diag(right)
+    rows = [
+        {
+            "name": name,
+            "images": int(true[i]),
+            "recall": recall[i],
+            "precision": precision[i],
+            "f1": f1[i],
+            "mistaken": names[wrong[i].argmax()] if wrong[i].any() else "",
+            "times": int(wrong[i].max()),
+        }
+        for i, name in enumerate(names)
+    ]
+    pairs = [(i, j) for i, j in zip(*np.unravel_index(np.argsort(-wrong, axis=None)[:8], wrong.shape), strict=True)]
+    return {
+        "matrix": matrix.tolist() if n <= TABLE_CLASSES else None,
+        "shares": (matrix / true.clip(1)[:, None]).tolist(),
+        "names": names,
+        "rows": rows,
+        "pairs": [
+            (names[i], names[j], int(wrong[i, j]), wrong[i, j] / max(true[i], 1)) for i, j in pairs if wrong[i, j]
+        ],
+    }
+
+
+def calibration(predictions: Predictions) -> dict[str, Any]:
+    """The reliability diagram and the expected calibration error (ECE)."""
+    probabilities = predictions.probabilities
+    confidence = probabilities.amax(1).numpy()
+    correct = (predictions.classes == predictions.labels).numpy()
+    ece = multiclass_calibration_error(probabilities, predictions.labels, probabilities.shape[1], BINS, "l1")
+    return {
+        "chart": charts.svg(charts.reliability(confidence, correct, BINS), "Accuracy over confidence"),
+        "ece": ece.item(),
+        "confidence": float(confidence.mean()),
+        "accuracy": float(correct.mean()),
+        "bins": BINS,
+    }
+
+
+def thumbnail(image: Tensor, side: int = 96) -> str:
+    """A uint8 image (3, H, W) as an address to show; larger ones scaled down."""
+    pixels = image.permute(1, 2, 0).numpy()
+    if max(pixels.shape[:2]) > side:
+        pixels = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX))
+    return charts.picture(pixels)
+
+
+def mistakes(predictions: Predictions, images: ImageSet, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """The wrong answers that the network was surest of."""
+    probabilities = predictions.probabilities
+    confidence = probabilities.amax(1).masked_fill(predictions.classes == predictions.labels, -1)
+    surest = confidence.argsort(descending=True, stable=True)[:MISTAKES].tolist()
+    return [
+        {
+            "src": thumbnail(images.images[i]),
+            "true": names[images.labels[i]],
+            "predicted": names[predictions.classes[i]],
+            "confidence": confidence[i].item(),
+            "of_true": probabilities[i, images.labels[i]].item(),
+        }
+        for i in surest
+        if confidence[i] >= 0
+    ]
+
+
+def filters(folder: Path) -> list[dict[str, Any]] | None:
+    """The pictures of the filters that the run has drawn, by epoch; evenly chosen where there are many."""
+    epochs: dict[int, dict[str, Any]] = {}
+    for path in sorted(folder.glob("epoch_*_*.png")):
+        if match := re.fullmatch(r"epoch_(\d+)_(first|last)", path.stem):
+            epochs.setdefault(int(match[1]), {})[match[2]] = path
+    numbers = sorted(epochs)
+    if len(numbers) > FILTER_FRAMES:
+        numbers = [numbers[round(i * (len(numbers) - 1) / (FILTER_FRAMES - 1))] for i in range(FILTER_FRAMES)]
+    frames = []
+    for number in numbers:
+        pictures = {}
+        for place, path in epochs[number].items():
+            with Image.open(path) as image:
+                pictures[place] = {"src": charts.picture(np.asarray(image.convert("RGB"))), "size": image.size}
+        frames.append({"epoch": number, "pictures": pictures})
+    return frames or None
+
+
+def one_of_each_class(images: ImageSet, most: int) -> list[int]:
+    """The first image of each of up to ``most`` classes."""
+    found = [(images.labels == label).nonzero() for label in range(len(images.class_names))]
+    return [int(places[0]) for places in found if len(places)][:most]
+
+
+@torch.inference_mode()
+def feature_maps(run: RunData, images: ImageSet, layers: list[Layer], channels: int = 8) -> dict[str, Any] | None:
+    """The first channels of some layers for a few images; each map on a scale of its own."""
+    network = run.trained.classifier.backbone
+    shown = map_layers(network, layers, 5)
+    if not shown:
+        return None
+    places = one_of_each_class(images, 4)
+    with outputs_of(network, [layer.name for layer in shown]) as outputs:
+        run.trained.classifier(_pixels(run, images.images[places]))
+    found = []
+    for index, place in enumerate(places):
+        rows = []
+        for layer in shown:
+            maps = outputs[layer.name][index, :channels].float().cpu().numpy()
+            rows.append([charts.picture(charts.colored(each, each.min(), each.max())) for each in maps])
+        found.append(
+            {
+                "src": thumbnail(images.images[place]),
+                "name": images.class_names[images.labels[place]],
+                "rows": rows,
+            }
+        )
+    return {"layers": shown, "images": found, "channels": channels}
+
+
+def cam(run: RunData, images: ImageSet, predictions: Predictions) -> dict[str, Any] | None:
+    """Grad-CAM of the predicted class at the last feature maps, of right answers and of the surest mistakes."""
+    network = run.trained.classifier.backbone
+    layer = last_maps(network, _pixels(run, images.images[:1]), len(images.class_names))
+    if layer is None:
+        return None
+    right = predictions.classes == predictions.labels
+    confidence = predictions.probabilities.amax(1)
+    few = 6
+    places = [place for place in one_of_each_class(images, len(images.class_names)) if right[place]][:few]
+    wrong = confidence.masked_fill(right, -1).argsort(descending=True, stable=True)[:few].tolist()
+    places += [place for place in wrong if not right[place]]
+    pixels = _pixels(run, images.images[places])
+    heat = grad_cam(network, layer, pixels, predictions.classes[places].to(pixels.device))
+    found = []
+    for place, each in zip(places, heat.cpu().numpy(), strict=True):
+        factor = max(1, 96 // images.images.shape[-1])
+        shown = images.images[place].permute(1, 2, 0).numpy().repeat(factor, 0).repeat(factor, 1)
+        size = (shown.shape[1], shown.shape[0])
+        large = np.asarray(Image.fromarray(each.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))
+        overlay = 0.5 * shown + 0.5 * charts.colored(large, 0, 1, "turbo")
+        found.append(
+            {
+                "src": thumbnail(images.images[place]),
+                "heat": charts.picture(overlay.round().astype(np.uint8)),
+                "predicted": images.class_names[predictions.classes[place]],
+                "true": images.class_names[images.labels[place]],
+                "right": bool(right[place]),
+            }
+        )
+    return {"layer": layer, "images": found}
+
+
+def theory_content(theory: Theory) -> dict[str, Any]:
+    """Equivariance, invariance and sharing, as the template shows them."""
+    equivariance, invariance = theory.equivariance, theory.invariance
+    frames = [
+        [[charts.picture(each) for each in example_pictures(*examples[shift])] for examples in equivariance.examples]
+        for shift in range(len(equivariance.errors[0]))
+    ]
+    curve = {"": invariance}
+    return {
+        "layers": equivariance.layers,
+        "errors": equivariance.errors,
+        "frames": frames,
+        "images": equivariance.images,
+        "features": charts.svg(feature_chart(curve), "Change of the pooled features over the shift"),
+        "predictions": charts.svg(prediction_chart(curve), "Predictions over the shift"),
+        "invariance": invariance,
+        "sharing": theory.sharing,
+    }

@@ -1,0 +1,172 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import cifar_cnn.cli
+from cifar_cnn.analysis.explain import explain, measure_equivariance, shift, shifted_maps
+from cifar_cnn.analysis.layers import layers_of
+from cifar_cnn.analysis.maps import grad_cam, last_maps, map_layers
+from cifar_cnn.analysis.trained import Trained
+from cifar_cnn.backbones import ResNet18, SimpleCNN
+from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.data import ImageSet
+from tests.conftest import CONFIGS, SMALL
+
+NAMES = tuple(f"class {i}" for i in range(10))
+
+
+def trained(backbone: nn.Module, size: int = 32) -> Trained:
+    torch.manual_seed(0)
+    classifier = ImageClassifier(backbone).eval()
+    return Trained(classifier, NAMES, size, torch.full((3,), 0.5), torch.full((3,), 0.25))
+
+
+def dots(n: int, size: int = 32) -> ImageSet:
+    """A bright spot of random colours in the middle of black."""
+    images = torch.zeros(n, 3, size, size, dtype=torch.uint8)
+    generator = torch.Generator().manual_seed(0)
+    middle = slice(size // 2 - 2, size // 2 + 2)
+    images[:, :, middle, middle] = torch.randint(60, 256, (n, 3, 4, 4), generator=generator, dtype=torch.uint8)
+    return ImageSet(images, torch.arange(n) % 10, NAMES)
+
+
+@pytest.mark.parametrize("direction", [(0, 1), (0, -1), (1, 0), (-1, 0)])
+def test_shift_moves_the_pixels(direction: tuple[int, int], make_images: Callable[..., ImageSet]) -> None:
+    images = make_images(2, 9).images
+    moved = shift(images, 3, direction)
+    assert moved.dtype == torch.uint8
+    rolled = images.roll((3 * direction[0], 3 * direction[1]), (2, 3))
+    inside = torch.zeros(9, 9, dtype=torch.bool)
+    inside[3:6, 3:6] = True
+    assert torch.equal(moved[..., inside], rolled[..., inside])
+    down, right = direction
+    kept = moved[:, :, 3 * (down == 1) : 9 - 3 * (down == -1), 3 * (right == 1) : 9 - 3 * (right == -1)]
+    assert torch.equal(
+        kept, images[:, :, 3 * (down == -1) : 9 - 3 * (down == 1), 3 * (right == -1) : 9 - 3 * (right == 1)]
+    )
+
+
+def test_maps_are_shifted_by_parts_of_a_place() -> None:
+    maps = torch.tensor([[[[0.0, 1.0, 4.0, 9.0]]]])
+    assert shifted_maps(maps, 0).tolist() == maps.tolist()
+    assert shifted_maps(maps, 1).tolist() == [[[[0, 1, 4]]]]
+    assert shifted_maps(maps, 1.25).tolist() == [[[[0.75 * 1, 0.75 * 4 + 0.25 * 1]]]]
+    assert shifted_maps(maps, 4).shape[-1] == 0
+
+
+def test_a_convolution_is_equivariant_and_pooling_only_for_multiples_of_its_stride(
+    make_images: Callable[..., ImageSet],
+) -> None:
+    network = trained(SimpleCNN((4, 6, 8), head="conv"))
+    layers = map_layers(network.classifier.backbone, layers_of(network.classifier.backbone, (3, 32, 32)), 12)
+    found = measure_equivariance(network, make_images(5, 32).images, layers)
+    assert [layer.kind for layer in layers] == ["Conv2d", "MaxPool2d", "Conv2d", "MaxPool2d", "Conv2d", "Conv2d"]
+    for layer, errors in zip(found.layers, found.errors, strict=True):
+        for pixels, error in enumerate(errors):
+            if pixels % layer.field.stride == 0:
+                assert error == pytest.approx(0, abs=1e-5), (layer.name, pixels)
+            else:
+                assert error > 0.01, (layer.name, pixels)
+    # The picture of the first image shows what the number says.
+    expected, actual = found.examples[0][3]
+    assert expected[:, :3].isnan().all()
+    torch.testing.assert_close(expected[:, 3:], actual[:, 3:], rtol=0, atol=1e-5)
+
+
+def test_padding_breaks_equivariance(make_images: Callable[..., ImageSet]) -> None:
+    network = trained(nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    layers = map_layers(network.classifier.backbone, layers_of(network.classifier.backbone, (3, 32, 32)), 12)
+    errors = measure_equivariance(network, make_images(5, 32).images, layers).errors[0]
+    assert errors[0] == 0
+    assert all(error > 0.01 for error in errors[1:])
+
+
+def test_pooling_over_the_image_is_invariant_and_flatten_is_not() -> None:
+    backbone = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(16, 10))
+    theory = explain(trained(backbone), dots(40), 40)
+    found = theory.invariance
+    assert found.features["max_pool"] == pytest.approx([0] * 9, abs=1e-5)
+    assert found.features["head"] == found.features["max_pool"]
+    assert found.features["average"] == pytest.approx([0] * 9, abs=1e-4)
+    assert found.features["flatten"][0] == 0
+    assert found.features["flatten"][8] > 0.9
+    assert found.same_class == [1] * 9
+    assert found.images == 40
+    assert len(theory.sharing) == 1
+
+
+def test_grad_cam_is_where_the_evidence_is() -> None:
+    backbone = nn.Sequential(nn.Conv2d(3, 2, 1, bias=False), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    backbone.append(nn.Linear(2, 2, bias=False))
+    with torch.no_grad():  # the first map is red, the second green; each speaks for its class
+        backbone[0].weight.copy_(torch.tensor([[1.0, 0, 0], [0, 1, 0]])[..., None, None])  # type: ignore[operator,union-attr]
+        backbone[4].weight.copy_(torch.eye(2))  # type: ignore[operator,union-attr]
+    image = torch.zeros(1, 3, 8, 8)
+    image[0, 0, :4, :4] = 1
+    image[0, 1, 4:, 4:] = 0.5
+    images = image.expand(2, -1, -1, -1)
+    heat = grad_cam(backbone, "1", images, torch.tensor([0, 1]))
+    torch.testing.assert_close(heat[0], image[0, 0])
+    torch.testing.assert_close(heat[1], 2 * image[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("backbone", "name"),
+    [
+        (SimpleCNN(), "features.5"),
+        (SimpleCNN(head="conv"), "head.1"),
+        (ResNet18(channels=(8, 8, 8, 8)), "blocks.7.relu"),
+    ],
+)
+def test_last_maps_are_those_after_the_activation(backbone: nn.Module, name: str) -> None:
+    assert last_maps(backbone.eval(), torch.zeros(1, 3, 32, 32), 10) == name
+
+
+class Flat(nn.Sequential):
+    """A backbone without maps."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
+
+
+def test_explain_sets_runs_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    for head in ("flatten", "max_pool"):
+        quick = ["--config", str(CONFIGS / "quickstart.yaml"), *SMALL, "--trainer.max_epochs", "1"]
+        assert cifar_cnn.cli.run(["fit", *quick, "--model.backbone.head", head, "--test_after_fit", "false"]) == 0
+    capsys.readouterr()
+    runs = ["lightning_logs/version_0", "lightning_logs/version_1"]
+    assert cifar_cnn.cli.run(["explain", *runs, "--images", "30"]) == 0
+    output = capsys.readouterr().out
+    assert "SimpleCNN, head max_pool (version_1), on 30 validation images" in output
+    folder = Path(runs[0], "explain")
+    names = ["equivariance_version_0.png", "equivariance_version_1.png", "explain.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [*names, "features.png", "predictions.png"]
+    numbers = json.loads((folder / "explain.json").read_text())
+    assert len(numbers) == 2
+    for each in numbers.values():
+        assert each["equivariance_error"]["features.0"] == pytest.approx([0] * 9, abs=1e-4)
+        assert each["same_class"][0] == 1
+        assert each["layers"]["features.0"]["connections"] == 30 * 30 * 32 * 27
+
+    for arguments, message in (
+        (["nowhere"], "no checkpoint nowhere"),
+        ([runs[0], "--images", "1"], "--images is 2 or more"),
+    ):
+        assert cifar_cnn.cli.run(["explain", *arguments]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_network_without_maps_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    quick = [*SMALL, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1"]
+    assert cifar_cnn.cli.run(["fit", *quick, "--model.backbone", "tests.test_explain.Flat"]) == 0
+    capsys.readouterr()
+    assert cifar_cnn.cli.run(["explain"]) == 2
+    assert "Flat has no feature maps to explain" in capsys.readouterr().err
+    assert cifar_cnn.cli.run(["report"]) == 0
+    page = Path("lightning_logs/version_0/report.html").read_text()
+    assert "Theory: Flat has no feature maps to explain" in page
+    assert "Learning curves" in page
