@@ -53,14 +53,15 @@ def crop(
         mirrored: bool, (N,): what is cut out of these is mirrored left to right, as :func:`flip` does.
     """
     n, _, height, width = images.shape
-    rows, columns = _padded_index(height, padding, mode), _padded_index(width, padding, mode)
+    # All indices are made on the images' device: a GPU would wait for each copy.
+    rows, columns = (_padded_index(side, padding, mode, images.device) for side in (height, width))
     top, left = (offset * (2 * padding + 1)).long().unbind(1)
     across = torch.arange(width, device=images.device).expand(n, width)
     if mirrored is not None:  # in the same gather
         across = torch.where(mirrored[:, None], width - 1 - across, across)
     # The padding exists as an index only: what lies outside is read from where it would have been copied from.
-    y = rows.to(images.device)[top[:, None] + torch.arange(height, device=images.device)]
-    x = columns.to(images.device)[left[:, None] + across]
+    y = rows[top[:, None] + torch.arange(height, device=images.device)]
+    x = columns[left[:, None] + across]
     image = torch.arange(n, device=images.device)
     # Channels last in the gather, so that the three values of a pixel are read and written together.
     pixels = images.permute(0, 2, 3, 1)[image[:, None, None], y[:, :, None], x[:, None, :]]
@@ -70,9 +71,9 @@ def crop(
     return pixels.permute(0, 3, 1, 2)
 
 
-def _padded_index(size: int, padding: int, mode: PaddingMode) -> Tensor:
+def _padded_index(size: int, padding: int, mode: PaddingMode, device: torch.device) -> Tensor:
     """For each place along a padded side of ``size`` pixels the pixel it shows; -1 is black."""
-    place = torch.arange(-padding, size + padding)
+    place = torch.arange(-padding, size + padding, device=device)
     if mode == "replicate":
         return place.clamp(0, size - 1)
     if mode == "reflect":
@@ -93,7 +94,7 @@ def cutout(images: Tensor, center: Tensor, size: int) -> Tensor:
         size: side of the square in pixels.
     """
     height, width = images.shape[-2:]
-    row, column = (center * torch.tensor([height, width], device=images.device)).long().unbind(1)
+    row, column = (center[:, 0] * height).long(), (center[:, 1] * width).long()
     y = torch.arange(height, device=images.device) - row[:, None] + size // 2
     x = torch.arange(width, device=images.device) - column[:, None] + size // 2
     square = ((y >= 0) & (y < size))[:, :, None] & ((x >= 0) & (x < size))[:, None, :]
