@@ -2,6 +2,8 @@
 
 import sys
 
+from cifar_cnn import commands
+
 HELP = """\
 Convolutional networks on CIFAR-10: train, test and look at them.
 
@@ -39,6 +41,10 @@ def main() -> None:
 
         print(f"cifar-cnn {__version__}")
         sys.exit(0)
+
+    if (not args or not args[0].startswith("-")) and (mistake := commands.mistake(args[0] if args else None)):
+        print(f"cifar-cnn: error: {mistake}", file=sys.stderr)
+        sys.exit(2)
 
     # A class_path may name a module in the current folder, as `python -m` allows and a console script does not.
     sys.path.append("")

@@ -22,6 +22,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 import cifar_cnn.backbones
 import cifar_cnn.losses
 import cifar_cnn.optim  # noqa: F401  (imported so that the command line knows the classes by their short names)
+from cifar_cnn import commands
 from cifar_cnn.analysis.trained import read_checkpoint, read_to_go_on
 from cifar_cnn.callbacks.checkpoint import BestCheckpoint, LastCheckpoint, best_checkpoint
 from cifar_cnn.callbacks.filter_images import FilterImages
@@ -33,7 +34,7 @@ from cifar_cnn.callbacks.run_record import RunRecord
 from cifar_cnn.callbacks.signals import StopOnSignal
 from cifar_cnn.callbacks.summary import RunSummary
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.cli_errors import ANALYSES, COMMANDS, explain, option_values
+from cifar_cnn.cli_errors import explain, option_values
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError, Stopped
 from cifar_cnn.hardware import best_precision, use_all_of_the_hardware
@@ -92,7 +93,7 @@ class CLI(LightningCLI):
             "weights_only",
             "verbose",
         }
-        return {command: set(skip) for command in COMMANDS}
+        return {command: set(skip) for command in commands.TRAINING}
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, with what the checkpoint in question was trained with as the defaults of model and data."""
@@ -331,7 +332,7 @@ def run(args: list[str], cli: type[CLI] = CLI) -> int:
     use_all_of_the_hardware()
     try:
         with _plain_output():
-            if args and args[0] in ANALYSES:
+            if args and args[0] in commands.ANALYSES:
                 return importlib.import_module(f"cifar_cnn.analysis.{args[0]}").main(args[1:])
             cli(
                 ImageClassifier,

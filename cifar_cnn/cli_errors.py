@@ -14,10 +14,7 @@ import torch
 import yaml
 from torch import nn
 
-from cifar_cnn import backbones, data, losses, optim
-
-COMMANDS = ("fit", "validate", "test")
-ANALYSES = ("predict", "report", "explain")  # what reads finished runs: modules of cifar_cnn.analysis
+from cifar_cnn import backbones, commands, data, losses, optim
 
 # What a class_path is likely to have meant, by the option that takes it.
 _CLASSES: dict[str, list[type]] = {
@@ -57,9 +54,9 @@ def explain(message: str, options: Iterable[str], args: list[str]) -> str:
     key = match[1] if match else ""
 
     if "subcommand" in message and (match := re.search(r"invalid choice: '([^']*)'", message)):
-        return f"unknown command {match[1]!r}; {_nearest(match[1], (*COMMANDS, *ANALYSES))}"
+        return commands.mistake(match[1]) or message
     if 'expected "subcommand"' in message:
-        return f"give a command: {', '.join((*COMMANDS, *ANALYSES))}; `cifar-cnn --help` says more"
+        return commands.mistake(None) or message
     if match := re.search(r"File does not exist: '([^']*)'", message):
         configs = sorted(map(str, Path("configs").glob("*.yaml")))
         wanted = str(Path("configs", Path(match[1]).name))

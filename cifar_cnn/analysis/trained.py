@@ -15,6 +15,7 @@ from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.data.datamodule import CIFAR10DataModule
 from cifar_cnn.errors import InputError
+from cifar_cnn.hardware import best_precision
 from cifar_cnn.runs import LAST, PREVIOUS
 
 log = logging.getLogger("cifar_cnn")
@@ -30,6 +31,7 @@ class Trained:
         image_size: pixels a side that it was trained on.
         mean: per channel, of the images in [0, 1].
         std: likewise.
+        precision: that it was trained in, as the Trainer names it.
     """
 
     classifier: ImageClassifier
@@ -37,13 +39,18 @@ class Trained:
     image_size: int
     mean: Tensor
     std: Tensor
+    precision: str = "32-true"
 
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
         """From uint8 images (N, 3, image_size, image_size) to probabilities (N, num_classes), on the CPU."""
         device = self.classifier.device
         pixels = normalize(images.to(device), self.mean.to(device), self.std.to(device))
-        return self.classifier(pixels).softmax(1).cpu()
+        # What was trained in bfloat16 is as good in it, and only where that is faster.
+        mixed = self.precision == best_precision(device.type) == "bf16-mixed"
+        with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+            logits = self.classifier.logits_with_tta(pixels)
+        return logits.float().softmax(1).cpu()
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -118,4 +125,5 @@ def load_trained(path: Path) -> Trained:
         data["image_size"],
         torch.tensor(data["mean"]),
         torch.tensor(data["std"]),
+        content.get("precision", "32-true"),
     )

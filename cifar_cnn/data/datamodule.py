@@ -193,7 +193,10 @@ class CIFAR10DataModule(LightningDataModule):
         if not isinstance(batch, Batch):
             return batch
         images, draws = batch.images, batch.draws
-        if draws is not None:
+        if draws is None:
+            # Of bytes the layout that networks are fastest in costs a quarter of what it costs of floats.
+            images = images.contiguous(memory_format=torch.channels_last)
+        else:
             images = self.augment.pixels(images, draws)
             if self.image_sizes:
                 images = resize(images, self._image_size())

@@ -1,0 +1,17 @@
+"""The names of the commands. Imports nothing, so that a misspelt one is answered at once."""
+
+import difflib
+
+TRAINING = ("fit", "validate", "test")  # methods of the Trainer
+ANALYSES = ("predict", "report", "explain")  # what reads finished runs: modules of cifar_cnn.analysis
+ALL = (*TRAINING, *ANALYSES)
+
+
+def mistake(name: str | None) -> str | None:
+    """What is wrong with a first word of the command line, in one line; None for a command."""
+    if name is None:
+        return f"give a command: {', '.join(ALL)}; `cifar-cnn --help` says more"
+    if name in ALL:
+        return None
+    nearest = difflib.get_close_matches(name, ALL, n=3, cutoff=0.6) or ALL
+    return f"unknown command {name!r}; nearest: {', '.join(nearest)}"
