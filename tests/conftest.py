@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+import cifar_cnn.cli
 from cifar_cnn.data import ImageSet
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -25,6 +27,19 @@ def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of two epochs that was tested; for reading only."""
+    root = tmp_path_factory.mktemp("trained")
+    arguments = ["fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL]
+    arguments += ["--trainer.max_epochs", "2", "--report", "false", "--trainer.default_root_dir", str(root)]
+    arguments += ["--trainer.precision", "32-true"]  # so that results depend on no batch size
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["cifar-cnn", *arguments])
+        assert cifar_cnn.cli.run(arguments) == 0
+    return root / "lightning_logs" / "version_0"
 
 
 @pytest.fixture

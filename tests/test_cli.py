@@ -259,7 +259,7 @@ def test_a_bad_config_is_one_line(
 
 
 COMMAND_ERRORS: dict[str, tuple[list[str], str]] = {
-    "no command": ([], "give a command: fit, validate, test or predict"),
+    "no command": ([], "give a command: fit, validate, test, predict"),
     "unknown command": (["fti"], "unknown command 'fti'; nearest: fit"),
     "no network": (["fit"], "model.backbone is missing: give a --config"),
     "missing config": (["fit", "--config", "nope.yaml"], "no config file nope.yaml"),
@@ -403,7 +403,7 @@ def test_predict_into_a_folder_is_refused_and_a_closed_pipe_is_no_error(
     assert cifar_cnn_command("fit", *QUICK, "--trainer.max_epochs", 1) == 0
     for output in (".", ""):
         assert cifar_cnn_command("predict", image_folder, "--output", output) == 2
-        assert "--output names a CSV file" in capsys.readouterr().err
+        assert "--output names a CSV or JSON file" in capsys.readouterr().err
     command = f"{Path(sys.executable).with_name('cifar-cnn')} predict {image_folder} | head -1"
     result = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
     assert result.returncode == 0

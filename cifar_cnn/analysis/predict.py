@@ -2,35 +2,45 @@
 
 import argparse
 import csv
+import json
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import nullcontext
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
+from typing import Protocol, TextIO
 
 import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
+from cifar_cnn.analysis.arguments import ArgumentParser
 from cifar_cnn.analysis.trained import Trained, load_trained
 from cifar_cnn.data.sources import UNREADABLE, decode_image, is_image_name
 from cifar_cnn.errors import InputError
+from cifar_cnn.hardware import available_cores
 from cifar_cnn.runs import find_checkpoint
 
 
 def parser() -> argparse.ArgumentParser:
     """The options of ``cifar-cnn predict``."""
-    parser = argparse.ArgumentParser(
-        prog="cifar-cnn predict",
-        description="Classify images. Example: cifar-cnn predict photo.jpg holiday/ --output classes.csv",
+    parser = ArgumentParser(
+        "predict",
+        "Classify images of any size and format, with the size, normalisation and class names of a checkpoint.",
+        ["photo.jpg", "holiday/ --top 1 --output classes.csv", "a.png b.png --ckpt_path lightning_logs/version_3"],
     )
     parser.add_argument("paths", nargs="+", metavar="IMAGE_OR_FOLDER", help="images, or folders to search for them")
     parser.add_argument(
-        "--ckpt_path", default="best", help="checkpoint or run folder (default: best of the newest run)"
+        "--ckpt_path", default="best", help="checkpoint or run folder; by default the newest run's best"
     )
     parser.add_argument("--top", type=int, default=3, help="classes shown of each image (default: 3)")
-    parser.add_argument("--output", type=Path, help="CSV file for the class and all probabilities of each image")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="file for the class and all probabilities of each image: JSON where its name ends with .json, else CSV",
+    )
     parser.add_argument("--batch_size", type=int, default=256, help="images at a time (default: 256)")
     return parser
 
@@ -45,71 +55,165 @@ def main(args: list[str]) -> int:
     if options.top < 1 or options.batch_size < 1:
         raise InputError("--top and --batch_size are 1 or more")
     if options.output and (options.output.is_dir() or not options.output.name):
-        raise InputError(f"--output names a CSV file to write, not the folder {options.output}")
+        raise InputError(f"--output names a CSV or JSON file to write, not the folder {options.output}")
     trained = load_trained(find_checkpoint(options.ckpt_path))
-    files = list(_files(options.paths))
-    if not files:
+    unreadable: list[Path] = []
+    # Walked twice, first to count: a million names are then never in memory at once.
+    count = sum(1 for _ in image_files(options.paths, []))
+    if not count:
         raise InputError(f"no images in {', '.join(options.paths)}")
+    files = image_files(options.paths, unreadable)
 
-    broken: list[Path] = []
+    output: Path | None = options.output
     # Written under another name and then renamed: an interrupted run leaves no half of a table.
-    part = options.output.with_name(options.output.name + ".part") if options.output else None
+    part = output.with_name(output.name + ".part") if output else None
+    classified = 0
     try:
-        with part.open("w", newline="", encoding="utf-8") if part else nullcontext() as stream:
-            table = csv.writer(stream) if stream else None
-            if table:
-                table.writerow(["path", "class", "probability", *trained.class_names])
-            starts = range(0, len(files), options.batch_size)
-            for start in tqdm(starts, "Predicting", unit=" batches", disable=None if table else True):
-                rows = _predict(trained, files[start : start + options.batch_size], broken)
-                for path, probabilities in rows:
-                    best = probabilities.argsort(descending=True)[: options.top].tolist()
-                    if table:
-                        values = [f"{value:.6f}" for value in probabilities.tolist()]
-                        table.writerow([path, trained.class_names[best[0]], values[best[0]], *values])
-                    else:
-                        shown = ", ".join(f"{trained.class_names[i]} {probabilities[i]:.1%}" for i in best)
-                        print(f"{path}: {shown}")
-        if part:
-            part.replace(options.output)
-            print(f"{len(files) - len(broken)} images classified: {options.output}")
+        with ExitStack() as stack:
+            table: Table
+            if output and part:
+                stream = stack.enter_context(part.open("w", newline="", encoding="utf-8"))
+                table = (JSONTable if output.suffix.lower() == ".json" else CSVTable)(stream, trained.class_names)
+            else:
+                table = TerminalTable(trained.class_names, options.top)
+            pool = stack.enter_context(ThreadPoolExecutor(available_cores()))
+            # Among the lines of a table in the same terminal the bar would be torn apart.
+            hidden = None if output or not sys.stdout.isatty() else True
+            bar = stack.enter_context(tqdm(total=count, desc="Predicting", unit=" images", disable=hidden))
+            while batch := list(islice(files, options.batch_size)):
+                for path, probabilities in _predict(trained, batch, pool, unreadable):
+                    table.row(_text(path), probabilities)
+                    classified += 1
+                bar.update(len(batch))
+            table.close()
+        if output and part:
+            part.replace(output)
+            print(f"{classified:,} images classified: {output}")
     except BrokenPipeError:  # what reads our output (head, a closed pager) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        raise InputError(f"cannot write {options.output}: {error.strerror}") from error
+        raise InputError(f"cannot write {output or 'the table'}: {error.strerror}") from error
     finally:
         if part:
             part.unlink(missing_ok=True)
-    for path in broken:
-        print(f"cifar-cnn: not an image that can be read: {path}", file=sys.stderr)
-    return 1 if broken else 0
+    for path in unreadable:
+        print(f"cifar-cnn: not an image that can be read: {_text(path)}", file=sys.stderr)
+    return 1 if unreadable else 0
 
 
-def _files(paths: list[str]) -> Iterator[Path]:
+def image_files(paths: list[str], unreadable: list[Path]) -> Iterator[Path]:
+    """The images meant by ``paths``, one after the other: files as they are named, folders searched in order of name.
+
+    Args:
+        paths: files, whatever they are called, and folders, in which images are known by the ending of their name.
+        unreadable: folders that cannot be read are added.
+
+    Raises:
+        InputError: there is nothing of that name.
+    """
     for name in paths:
-        path = Path(name)
+        path = Path(name).expanduser()
         if path.is_dir():
-            for folder, folders, files in os.walk(path):
+            walk = os.walk(path, onerror=lambda error: unreadable.append(Path(error.filename)))
+            for folder, folders, files in walk:
                 folders.sort()
-                for file in sorted(files):
-                    if is_image_name(file):
-                        yield Path(folder, file)
+                yield from (Path(folder, file) for file in sorted(files) if is_image_name(file))
         elif path.exists():
             yield path
         else:
             raise InputError(f"no file or folder {path}")
 
 
-def _predict(trained: Trained, files: list[Path], broken: list[Path]) -> list[tuple[Path, Tensor]]:
-    good, images = [], []
-    for path in files:
+def _predict(
+    trained: Trained, files: list[Path], pool: ThreadPoolExecutor, unreadable: list[Path]
+) -> list[tuple[Path, list[float]]]:
+    def decode(path: Path) -> np.ndarray | None:
         try:
-            images.append(decode_image(path, trained.image_size))
-            good.append(path)
+            return decode_image(path, trained.image_size)
         except UNREADABLE:
-            broken.append(path)
+            return None
+
+    images = list(pool.map(decode, files))  # threads, since Pillow decodes without holding the interpreter's lock
+    unreadable += [path for path, image in zip(files, images, strict=True) if image is None]
+    good = [(path, image) for path, image in zip(files, images, strict=True) if image is not None]
     if not good:
         return []
-    batch = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-    return list(zip(good, trained.probabilities(batch), strict=True))
+    batch = torch.from_numpy(np.stack([image for _, image in good])).permute(0, 3, 1, 2)
+    return list(zip((path for path, _ in good), trained.probabilities(batch).tolist(), strict=True))
+
+
+def _text(path: Path) -> str:
+    """A path as text that can be written as UTF-8, whatever bytes its name is made of."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _best(probabilities: list[float]) -> list[int]:
+    return sorted(range(len(probabilities)), key=lambda label: -probabilities[label])
+
+
+class Table(Protocol):
+    """Takes one row an image, and writes it at once."""
+
+    def row(self, path: str, probabilities: list[float]) -> None:
+        """Write the probabilities of one image, one a class."""
+
+    def close(self) -> None:
+        """Write what stands after the last row."""
+
+
+class TerminalTable:
+    """The most probable classes of each image; its path stands last, where its length moves nothing."""
+
+    def __init__(self, class_names: tuple[str, ...], top: int) -> None:
+        self.class_names = class_names
+        self.top = min(top, len(class_names))
+        self.width = max(map(len, class_names))
+
+    def row(self, path: str, probabilities: list[float]) -> None:
+        """Print one line."""
+        columns = [f"{self.class_names[i]:<{self.width}} {probabilities[i]:6.1%}" for i in _best(probabilities)]
+        print(*columns[: self.top], path, sep="   ")
+
+    def close(self) -> None:
+        """Nothing stands after the last row."""
+
+
+class CSVTable:
+    """Columns path, class, probability, and the probability of each class."""
+
+    def __init__(self, stream: TextIO, class_names: tuple[str, ...]) -> None:
+        self.class_names = class_names
+        self.writer = csv.writer(stream)
+        self.writer.writerow(["path", "class", "probability", *class_names])
+
+    def row(self, path: str, probabilities: list[float]) -> None:
+        """Write one line."""
+        values = [f"{value:.6f}" for value in probabilities]
+        best = _best(probabilities)[0]
+        self.writer.writerow([path, self.class_names[best], values[best], *values])
+
+    def close(self) -> None:
+        """Nothing stands after the last row."""
+
+
+class JSONTable:
+    """An array of objects with path, class, probability, and probabilities by class name."""
+
+    def __init__(self, stream: TextIO, class_names: tuple[str, ...]) -> None:
+        self.class_names = class_names
+        self.stream = stream
+        self.separator = "[\n"
+
+    def row(self, path: str, probabilities: list[float]) -> None:
+        """Write one object, on a line of its own."""
+        values = [round(value, 6) for value in probabilities]
+        best = _best(probabilities)[0]
+        named = dict(zip(self.class_names, values, strict=True))
+        content = {"path": path, "class": self.class_names[best], "probability": values[best], "probabilities": named}
+        self.stream.write(self.separator + json.dumps(content, ensure_ascii=False))
+        self.separator = ",\n"
+
+    def close(self) -> None:
+        """End the array."""
+        self.stream.write("[]\n" if self.separator == "[\n" else "\n]\n")

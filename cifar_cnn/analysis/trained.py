@@ -43,7 +43,10 @@ class Trained:
 
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
-        """From uint8 images (N, 3, image_size, image_size) to probabilities (N, num_classes), on the CPU."""
+        """From uint8 images (N, 3, image_size, image_size) to probabilities (N, num_classes), on the CPU.
+
+        With test-time augmentation, if the run was configured with it.
+        """
         device = self.classifier.device
         pixels = normalize(images.to(device), self.mean.to(device), self.std.to(device))
         # What was trained in bfloat16 is as good in it, and only where that is faster.
@@ -114,7 +117,9 @@ def load_trained(path: Path) -> Trained:
         InputError: see :func:`read_checkpoint`.
     """
     content = read_checkpoint(path)
-    classifier: ImageClassifier = instantiate_module(ImageClassifier, content["hyper_parameters"])
+    # Compiling takes longer than what is done with the network here, and hides its layers.
+    hyper_parameters = {**content["hyper_parameters"], "compile": False}
+    classifier: ImageClassifier = instantiate_module(ImageClassifier, hyper_parameters)
     classifier.load_state_dict(content["state_dict"])
     classifier.setup("predict")
     classifier.eval().to("cuda" if torch.cuda.is_available() else "cpu")

@@ -28,7 +28,9 @@ from cifar_cnn.errors import InputError
 from cifar_cnn.files import locked
 
 Split = Literal["train", "test"]
-IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff"))
+IMAGE_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".avif", ".ppm", ".pgm", ".tif", ".tiff", ".tga")
+)
 # What Pillow raises for a file that it cannot read; on damaged ones its decoders are not choosy.
 UNREADABLE = (
     *(OSError, ValueError, SyntaxError, TypeError, LookupError, ArithmeticError, EOFError, MemoryError),
