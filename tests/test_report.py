@@ -3,7 +3,6 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -26,14 +25,14 @@ WIDTHS = (360, 768, 1280)
 
 
 @pytest.fixture(scope="module")
-def tested_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def tested_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two epochs, tested and reported at the end of the fit."""
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         more = ["--report", "true", "--filters.every_n_epochs", "1", "--trainer.log_every_n_steps", "2"]
         assert cifar_cnn.cli.run([*QUICK, *more]) == 0
-    yield folder / RUN
+    return folder / RUN
 
 
 @pytest.fixture
@@ -134,7 +133,7 @@ def test_a_test_of_other_weights_is_not_shown(run: Path) -> None:
     Predictions(-kept.logits, kept.labels).save(run / "test_predictions.npz")
     found = content(load_run(str(run)))
     assert found["split"] == "validation"
-    assert [tile["name"] for tile in found["tiles"]][0] == "Validation accuracy"
+    assert found["tiles"][0]["name"] == "Validation accuracy"
     assert any("before the training went on" in line for line in found["missing"])
 
 
@@ -218,7 +217,8 @@ const load = (width) => new Promise((done) => {
   frame.onload = () => setTimeout(() => {
     const inner = frame.contentDocument, root = inner.documentElement;
     const images = [...inner.images], scrub = inner.querySelector(".scrub"), slider = scrub.querySelector("input");
-    const shown = () => [...scrub.querySelectorAll("[data-frame]")].filter((e) => !e.hidden).map((e) => e.dataset.label);
+    const frames = [...scrub.querySelectorAll("[data-frame]")];
+    const shown = () => frames.filter((e) => !e.hidden).map((e) => e.dataset.label);
     const before = shown();
     slider.value = 0; slider.dispatchEvent(new Event("input"));
     found.push({
