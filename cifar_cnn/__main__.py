@@ -15,6 +15,8 @@ usage: cifar-cnn COMMAND [options]
   predict   classes of any images or folders of images
   report    one page about a run, with curves, mistakes, filters and layers: report.html in its folder
   explain   equivariance, invariance and parameter sharing, measured on trained networks
+  compare   runs, or configs that are trained first, with the uncertainty of each difference
+  export    a trained network as one ONNX or PyTorch file, verified
 
 examples:
   cifar-cnn fit --config configs/quickstart.yaml
@@ -24,6 +26,7 @@ examples:
   cifar-cnn test
   cifar-cnn predict photo.jpg folder/ --output classes.csv
   cifar-cnn report lightning_logs/version_0
+  cifar-cnn compare configs/simple_cnn_a.yaml configs/simple_cnn_batchnorm.yaml --seeds 3
 
 `cifar-cnn COMMAND --help` lists a command's options, `cifar-cnn fit --config FILE --print_config` their values,
 `cifar-cnn fit --model.backbone.help ResNet18` those of a class.

@@ -33,6 +33,7 @@ from cifar_cnn.callbacks.rng_state import RNGState
 from cifar_cnn.callbacks.run_record import RunRecord
 from cifar_cnn.callbacks.signals import StopOnSignal
 from cifar_cnn.callbacks.summary import RunSummary
+from cifar_cnn.callbacks.tensorboard import TensorBoardPages
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli_errors import explain, option_values
 from cifar_cnn.data import CIFAR10DataModule
@@ -170,7 +171,15 @@ class CLI(LightningCLI):
             self.model.load_state_dict(self.content["state_dict"])  # here already, while its failure loses nothing
         given = config["callbacks"] or []
         given = [given] if isinstance(given, pl.Callback) else given
-        callbacks = [*given, self.summary, StorePredictions(), RunRecord(), StopOnSignal(), RNGState()]
+        callbacks = [
+            *given,
+            self.summary,
+            StorePredictions(),
+            RunRecord(),
+            StopOnSignal(),
+            RNGState(),
+            TensorBoardPages(),
+        ]
         if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(TimedProgressBar())
         config["callbacks"] = callbacks

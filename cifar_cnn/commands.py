@@ -3,7 +3,7 @@
 import difflib
 
 TRAINING = ("fit", "validate", "test")  # methods of the Trainer
-ANALYSES = ("predict", "report", "explain")  # what reads finished runs: modules of cifar_cnn.analysis
+ANALYSES = ("predict", "report", "explain", "compare", "export")  # modules of cifar_cnn.analysis
 ALL = (*TRAINING, *ANALYSES)
 
 

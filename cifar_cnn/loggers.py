@@ -113,7 +113,8 @@ class RunTensorBoardLogger(TensorBoardLogger):
     """Lightning's TensorBoardLogger; when its events cannot be written, one warning says so and training goes on."""
 
     def __init__(self, folder: Path, first_step: int = 0) -> None:
-        super().__init__(str(folder.parent), "", folder.name, purge_step=first_step or None)
+        # Lightning's hp_metric would be a curve of one point, -1; TensorBoardPages writes the accuracy at the end.
+        super().__init__(str(folder.parent), "", folder.name, purge_step=first_step or None, default_hp_metric=False)
         self._failed = False
 
     def log_metrics(self, *args: Any, **kwargs: Any) -> None:

@@ -7,6 +7,7 @@ import os
 import platform
 import shlex
 import statistics
+import subprocess
 import sys
 import time
 from datetime import datetime, timezone
@@ -24,7 +25,8 @@ class RunRecord(Callback):
     """Writes ``fit.json`` into the run's folder at the end of a fit.
 
     It holds the command, the seed, the epochs, the time, the training images a second (median over the epochs,
-    validation left out), the hardware, the precision and the versions. A run that goes on writes it anew.
+    validation left out), the hardware, the precision, the versions and the git commit. A run that goes on writes it
+    anew.
     """
 
     def __init__(self) -> None:
@@ -79,6 +81,7 @@ class RunRecord(Callback):
             "hardware": hardware(trainer),
             "precision": trainer.precision,
             "versions": versions(),
+            "git_commit": git_commit(Path(__file__).parent),
         }
         path = Path(folder, "fit.json")
         part = path.with_suffix(".part")
@@ -108,6 +111,18 @@ def cpu_name() -> str:
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def git_commit(folder: Path) -> str | None:
+    """The commit of the code in ``folder``, with ``-dirty`` where a tracked file differs; None outside of git."""
+    git = ["git", "-C", os.fspath(folder)]
+    try:
+        # Installed, the code may lie in an ignored folder of somebody else's repository.
+        subprocess.run([*git, "ls-files", "--error-unmatch", "."], capture_output=True, check=True, timeout=10)
+        describe = [*git, "describe", "--always", "--abbrev=40", "--dirty", "--exclude", "*"]
+        return subprocess.run(describe, capture_output=True, check=True, text=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):  # git is not installed, or the disk is slow
+        return None
 
 
 def versions() -> dict[str, str]:

@@ -1,0 +1,425 @@
+"""``cifar-cnn compare``: runs, or configs that are trained first, with the uncertainty of each difference."""
+
+import argparse
+import csv
+import hashlib
+import itertools
+import json
+import os
+import shlex
+import statistics
+import sys
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from filelock import FileLock, Timeout
+from torch.utils.flop_counter import FlopCounterMode
+
+from cifar_cnn.analysis import plan
+from cifar_cnn.analysis.arguments import ArgumentParser
+from cifar_cnn.analysis.statistics import LEVEL, Difference, Interval, difference
+from cifar_cnn.analysis.trained import load_trained
+from cifar_cnn.callbacks.predictions import FILE_NAME
+from cifar_cnn.errors import InputError
+from cifar_cnn.runs import RUNS, run_of
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of ``cifar-cnn compare``."""
+    parser = ArgumentParser(
+        "compare",
+        "Compare runs, or configs that are trained first, each with several seeds.\n\n"
+        "Tables (terminal, Markdown, CSV, JSON) and plots go into a folder lightning_logs/compare_N. Interrupted, the\n"
+        "same command goes on where it was. Options with a dot, as --trainer.max_epochs 5, are handed to each fit.",
+        [
+            "lightning_logs/version_0 lightning_logs/version_1",
+            "configs/simple_cnn_a.yaml configs/simple_cnn_batchnorm.yaml --seeds 3",
+            "configs/simple_cnn_*.yaml --trainer.max_epochs 5 --data.source ImageFolder --data.source.root DIR",
+        ],
+    )
+    parser.add_argument(
+        "items", nargs="+", metavar="RUN_OR_CONFIG", help="run folders (tested if they are not yet), or configs"
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="train each config with the seeds 0 to N-1 (default: 3)")
+    parser.add_argument("--output", type=Path, help=f"folder for the results and runs (default: {RUNS}/compare_N)")
+    return parser
+
+
+def main(args: list[str]) -> int:
+    """Run the command; returns the exit status, 1 if some of the runs failed.
+
+    Raises:
+        InputError: an argument is neither a run nor a config, or no run has a result.
+    """
+    own, fit_options = split_options(args)
+    options = parser().parse_args(own)
+    if options.seeds < 1:
+        raise InputError("--seeds is 1 or more")
+    items = [_item(name) for name in options.items]
+    configs = [item for item in items if item.is_file()]
+    names = [config.stem for config in configs]
+    if twice := {name for name in [*names, *map(str, items)] if [*names, *map(str, items)].count(name) > 1}:
+        raise InputError(f"given twice: {', '.join(sorted(twice))}")
+    if fit_options and not configs:
+        raise InputError(f"{fit_options[0]} is for configs that are trained; only runs were given")
+
+    identity = {
+        "items": {
+            str(item): hashlib.sha256(item.read_bytes()).hexdigest() if item.is_file() else "run" for item in items
+        },
+        "seeds": options.seeds if configs else None,
+        "options": fit_options,
+    }
+    folder = plan.plan_folder(identity, Path(RUNS), options.output)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            return _compare(items, options.seeds, fit_options, folder, shlex.join(["cifar-cnn", "compare", *args]))
+    except Timeout:
+        raise InputError(f"another process is working on this comparison, in {folder}") from None
+    except KeyboardInterrupt:
+        print(f"\nInterrupted; the same command goes on with {folder}", file=sys.stderr)
+        return 130
+
+
+def split_options(args: list[str]) -> tuple[list[str], list[str]]:
+    """Part the options of ``compare`` from those, with a dot in their name, that are handed to each fit."""
+    own: list[str] = []
+    handed_on: list[str] = []
+    rest = iter(args)
+    for arg in rest:
+        name, equals, _ = arg.partition("=")
+        if name.startswith("--") and "." in name:
+            handed_on.append(arg)
+            if not equals:
+                if (value := next(rest, None)) is None:
+                    raise InputError(f"{arg} needs a value")
+                handed_on.append(value)
+        else:
+            own.append(arg)
+    return own, handed_on
+
+
+def _item(name: str) -> Path:
+    """A config file or the folder of a run."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        return path
+    run = path if path.is_dir() else run_of(path) if path.is_file() else None
+    if run is None or not (run / "config.yaml").is_file() or not (run / "checkpoints" / "best.ckpt").is_file():
+        raise InputError(f"{name} is neither a config (.yaml) nor the folder of a run with a checkpoint best.ckpt")
+    return Path(os.path.relpath(run))
+
+
+def _compare(items: list[Path], seeds: int, fit_options: list[str], folder: Path, command: str) -> int:
+    tasks: list[tuple[Path, plan.Task]] = []
+    for item in items:
+        if item.is_file():
+            tasks += [
+                (item, plan.training(item, seed, fit_options, folder / item.stem / f"seed_{seed}"))
+                for seed in range(seeds)
+            ]
+        else:
+            tasks.append((item, plan.testing(item, folder)))
+    if not all(task.is_done() for _, task in tasks):
+        plan.carry_out([task for _, task in tasks])
+    failures = {task.name: task.failure for _, task in tasks if task.failure}
+
+    networks: list[Network] = []
+    for item, task in tasks:
+        run = task.run()
+        if task.failure or run is None:
+            continue
+        result = read_run(run)
+        if item.is_file():
+            network = next((each for each in networks if each.name == item.stem), None)
+            name = item.stem
+        else:
+            same = (each for each in networks if each.key == result.key and result.seed not in each.runs)
+            network, name = next(same, None), item.name
+        if network is None:
+            network = Network(name, result.key if item.is_dir() else "")
+            networks.append(network)
+        network.runs[result.seed] = result
+    if not networks:
+        raise InputError(f"no run has a result: {'; '.join(failures.values())}")
+    for network in networks:
+        network.measure()
+    pairs = [(a, b, _difference(a, b)) for a, b in itertools.combinations(networks, 2)]
+    _write(folder, command, networks, pairs, failures)
+    return 1 if failures else 0
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What is read of one run.
+
+    Attributes:
+        folder: of the run.
+        seed: of the run (``seed_everything``).
+        key: its config without seed and folder, the same for runs of one experiment.
+        test_accuracy: of the best checkpoint, from 0 to 1.
+        val_accuracy: the best epoch's after each finished epoch, NaN where there was no validation.
+        seconds: of training, validation included.
+        correct: whether it was right on each test image: bool, (N,).
+        images: fingerprint of the test images and their labels.
+    """
+
+    folder: Path
+    seed: int
+    key: str
+    test_accuracy: float
+    val_accuracy: list[float]
+    seconds: float
+    correct: np.ndarray
+    images: str
+
+
+def read_run(run: Path) -> RunResult:
+    """Read the folder of a run that was tested.
+
+    Raises:
+        InputError: something in it is damaged.
+    """
+    try:
+        config: dict[str, Any] = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+        test = json.loads((run / "test.json").read_text(encoding="utf-8"))
+        with np.load(run / FILE_NAME, allow_pickle=False) as predictions:
+            labels = predictions["labels"]
+            correct = predictions["logits"].argmax(1) == labels
+            images = hashlib.sha256(str(predictions["images_sha256"]).encode() + labels.tobytes()).hexdigest()
+        epochs = plan.finished_epochs(run)
+        trainer = {
+            name: value for name, value in config["trainer"].items() if name not in ("default_root_dir", "logger")
+        }
+        key = json.dumps({**config, "trainer": trainer, "seed_everything": None}, sort_keys=True, default=str)
+        return RunResult(
+            run,
+            int(config["seed_everything"]),
+            key,
+            float(test["accuracy"]),
+            [float(row.get("val/accuracy") or "nan") for row in epochs],
+            sum(float(row["epoch_seconds"]) for row in epochs),
+            correct,
+            images,
+        )
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise InputError(f"{run} cannot be read ({type(error).__name__}: {error})") from error
+
+
+@dataclass
+class Network:
+    """The runs of one experiment, which differ in their seed alone.
+
+    Attributes:
+        name: of the config or of the first run.
+        key: see RunResult; empty for a config, whose runs are known by its name.
+        runs: by seed.
+        parameters: how many numbers it learns.
+        macs: multiply-adds of one image through the network, in convolutions and matrix products.
+    """
+
+    name: str
+    key: str
+    runs: dict[int, RunResult] = field(default_factory=dict)
+    parameters: int = 0
+    macs: int = 0
+
+    def measure(self) -> None:
+        """Count parameters and multiply-adds, of any of the runs."""
+        trained = load_trained(next(iter(self.runs.values())).folder / "checkpoints" / "best.ckpt")
+        classifier = trained.classifier
+        self.parameters = sum(parameter.numel() for parameter in classifier.backbone.parameters())
+        image = torch.zeros(1, 3, trained.image_size, trained.image_size, device=classifier.device)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            classifier(image)
+        self.macs = counter.get_total_flops() // 2  # it counts a multiply-add as two operations
+
+    def accuracies(self) -> list[float]:
+        """Test accuracies of the runs."""
+        return [run.test_accuracy for run in self.runs.values()]
+
+    def summary(self) -> dict[str, Any]:
+        """All figures of the table, as plain data."""
+        accuracies = self.accuracies()
+        best_val = [max(values) for run in self.runs.values() if (values := _finite(run.val_accuracy))]
+        return {
+            "name": self.name,
+            "n": len(accuracies),
+            "test_accuracy_mean": statistics.mean(accuracies),
+            "test_accuracy_sd": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+            "val_accuracy_mean": statistics.mean(best_val) if best_val else None,
+            "parameters": self.parameters,
+            "macs": self.macs,
+            "epochs": statistics.mean(len(run.val_accuracy) for run in self.runs.values()),
+            "training_seconds_mean": statistics.mean(run.seconds for run in self.runs.values()),
+        }
+
+
+def _finite(values: list[float]) -> list[float]:
+    return [value for value in values if np.isfinite(value)]
+
+
+def _difference(a: Network, b: Network) -> Difference:
+    same_images = len({run.images for network in (a, b) for run in network.runs.values()}) == 1
+    accuracies = ({seed: run.test_accuracy for seed, run in network.runs.items()} for network in (a, b))
+    correct = ({seed: run.correct for seed, run in network.runs.items()} for network in (a, b))
+    return difference(*accuracies, *(correct if same_images else (None, None)))
+
+
+Pair = tuple[Network, Network, Difference]
+
+
+def _write(folder: Path, command: str, networks: list[Network], pairs: list[Pair], failures: dict[str, str]) -> None:
+    from cifar_cnn.analysis import compare_plots  # only here: it imports matplotlib
+
+    rows = [network.summary() for network in networks]
+    runs = [
+        {
+            "name": network.name,
+            "seed": run.seed,
+            "folder": os.path.relpath(run.folder),
+            "test_accuracy": run.test_accuracy,
+            "val_accuracy": max(_finite(run.val_accuracy), default=None),
+            "training_seconds": run.seconds,
+        }
+        for network in networks
+        for run in network.runs.values()
+    ]
+    differences = [
+        {
+            "a": a.name,
+            "b": b.name,
+            "b_minus_a": result.mean,
+            "over_seeds": result.seeds_interval,
+            "paired": result.paired,
+            "over_images": result.images_interval,
+            "mcnemar_p": result.mcnemar_p,
+        }
+        for a, b, result in pairs
+    ]
+    table, pair_table = _network_table(rows), _pair_table(pairs)
+    images = {len(run.correct) for network in networks for run in network.runs.values()}
+    print(f"\n{table}")
+    if pairs:
+        print(f"\n{pair_table}")
+    markdown = [
+        "# Comparison",
+        f"`{command}`",
+        table,
+        f"Accuracy on {' or '.join(f'{n:,}' for n in sorted(images))} test images, of each run's epoch with the "
+        "best validation accuracy: mean and standard deviation over n runs that differ in their seed. MACs: "
+        "multiply-adds of one image. Training time: mean a run, validation included.",
+        "![test accuracy of each run](accuracy.png)",
+        "![validation accuracy by epoch](curves.png)",
+    ]
+    if pairs:
+        markdown += [
+            "## Differences",
+            pair_table,
+            f"In points of test accuracy. {LEVEL:.0%} confidence intervals: over seeds by Student's t, of the seeds "
+            "that both were trained with (*: not paired, Welch's t); over test images by bootstrap, for these very "
+            "runs. None of them is adjusted for the number of pairs.",
+        ]
+    if failures:
+        markdown += ["## Failed", "\n".join(f"- {name}: {reason}" for name, reason in failures.items())]
+    content = {"command": command, "networks": rows, "runs": runs, "differences": differences, "failed": failures}
+    try:
+        (folder / "compare.md").write_text("\n\n".join(markdown) + "\n", encoding="utf-8")
+        (folder / "compare.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        _write_csv(folder / "networks.csv", rows)
+        _write_csv(folder / "runs.csv", runs)
+        _write_csv(
+            folder / "differences.csv",
+            [
+                {
+                    **{name: value for name, value in row.items() if not name.startswith("over_")},
+                    **{
+                        f"{name}_{side}": interval[i] if (interval := row[name]) else None
+                        for name in ("over_seeds", "over_images")
+                        for i, side in enumerate(("low", "high"))
+                    },
+                }
+                for row in differences
+            ],
+        )
+        compare_plots.accuracy(networks).savefig(folder / "accuracy.png")
+        compare_plots.curves(networks).savefig(folder / "curves.png")
+    except OSError as error:
+        raise InputError(f"cannot write into {folder}: {error.strerror}") from error
+    print(
+        f"\nWritten to {os.path.relpath(folder)}: compare.md, compare.json, 3 tables as CSV, accuracy.png, curves.png"
+    )
+    for name, reason in failures.items():
+        print(f"cifar-cnn: {name} failed: {reason}", file=sys.stderr)
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        if rows:
+            table = csv.DictWriter(file, list(rows[0]))
+            table.writeheader()
+            table.writerows(rows)
+
+
+def _network_table(rows: list[dict[str, Any]]) -> str:
+    header = ["network", "n", "test", "sd", "val", "parameters", "MACs", "epochs", "training"]
+    percent = partial(_optional, form="{:.2%}".format)
+    cells = [
+        [
+            row["name"],
+            str(row["n"]),
+            percent(row["test_accuracy_mean"]),
+            percent(row["test_accuracy_sd"]),
+            percent(row["val_accuracy_mean"]),
+            f"{row['parameters']:,}",
+            f"{row['macs'] / 1e6:,.1f} M",
+            f"{row['epochs']:g}",
+            f"{row['training_seconds_mean']:,.0f} s",
+        ]
+        for row in rows
+    ]
+    return _markdown_table(header, cells, left=1)
+
+
+def _pair_table(pairs: list[Pair]) -> str:
+    header = ["A", "B", "B - A", f"{LEVEL:.0%} over seeds", f"{LEVEL:.0%} over images", "McNemar p"]
+    cells = [
+        [
+            a.name,
+            b.name,
+            f"{100 * result.mean:+.2f}",
+            _optional(result.seeds_interval, _interval) + ("" if result.paired or not result.seeds_interval else " *"),
+            _optional(result.images_interval, _interval),
+            _optional(result.mcnemar_p, "{:.2g}".format),
+        ]
+        for a, b, result in pairs
+    ]
+    return _markdown_table(header, cells, left=2)
+
+
+def _interval(interval: Interval) -> str:
+    return f"{100 * interval[0]:+.2f} to {100 * interval[1]:+.2f}"
+
+
+def _optional(value: Any, form: Any) -> str:
+    return "-" if value is None else form(value)
+
+
+def _markdown_table(header: list[str], rows: list[list[str]], left: int) -> str:
+    """A Markdown table that is aligned as text too; the first ``left`` columns to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+
+    def line(cells: list[str]) -> str:
+        padded = [
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rule = ["-" * width if i < left else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    return "\n".join([line(header), line(rule), *map(line, rows)])

@@ -1,0 +1,64 @@
+"""The plots of ``cifar-cnn compare``."""
+
+from typing import TYPE_CHECKING
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+if TYPE_CHECKING:
+    from cifar_cnn.analysis.compare import Network
+
+
+def _colours(n: int) -> list:
+    return [matplotlib.colormaps["tab10" if n <= 10 else "tab20"](i % 20) for i in range(n)]
+
+
+def accuracy(networks: "list[Network]") -> Figure:
+    """Test accuracy of each run, the mean of each network, and the accuracy against its multiply-adds."""
+    figure = Figure(figsize=(11, 1.6 + 0.4 * max(len(networks), 4)), dpi=120, layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[3, 2], sharex=False)
+    for row, (network, colour) in enumerate(zip(networks, _colours(len(networks)), strict=True)):
+        values = network.accuracies()
+        left.plot(values, [row] * len(values), "o", color=colour, alpha=0.6, markeredgewidth=0)
+        left.plot(np.mean(values), row, "|", color="black", markersize=16, markeredgewidth=2)
+        deviation = np.std(values, ddof=1) if len(values) > 1 else 0
+        right.errorbar(network.macs / 1e6, np.mean(values), deviation, fmt="o", color=colour, capsize=3)
+        right.annotate(
+            network.name, (network.macs / 1e6, np.mean(values)), (5, 4), textcoords="offset points", fontsize=7
+        )
+    left.set_yticks(range(len(networks)), [network.name for network in networks])
+    left.set_ylim(len(networks) - 0.5, -0.5)
+    left.set_xlabel("test accuracy; a dot a run, a bar the mean")
+    left.xaxis.set_major_formatter(PercentFormatter(1))
+    left.grid(axis="x", alpha=0.3)
+    right.set_xscale("log")
+    right.margins(x=0.3, y=0.15)
+    right.set_xlabel("multiply-adds of one image, millions")
+    right.set_ylabel("test accuracy, mean and standard deviation")
+    right.yaxis.set_major_formatter(PercentFormatter(1))
+    right.grid(alpha=0.3)
+    return figure
+
+
+def curves(networks: "list[Network]") -> Figure:
+    """Validation accuracy by epoch: the mean of the runs as a line, from the lowest to the highest as a band."""
+    figure = Figure(figsize=(9, 5), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    for network, colour in zip(networks, _colours(len(networks)), strict=True):
+        runs = [run.val_accuracy for run in network.runs.values()]
+        length = min(map(len, runs))
+        values = np.array([run[:length] for run in runs])
+        if not np.isfinite(values).any():
+            continue
+        epochs = np.arange(1, length + 1)
+        axes.plot(epochs, values.mean(0), "-o", color=colour, markersize=3, label=network.name)
+        axes.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("validation accuracy; mean of the runs, lowest to highest")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend(fontsize=8, loc="lower right")
+    return figure

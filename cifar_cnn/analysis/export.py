@@ -1,0 +1,249 @@
+"""``cifar-cnn export``: a trained network as one file for other programs, verified against PyTorch."""
+
+import argparse
+import importlib.util
+import json
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch.cli import instantiate_module
+from torch import Tensor, nn
+from torch.export import Dim
+
+from cifar_cnn import __version__
+from cifar_cnn.analysis.arguments import ArgumentParser
+from cifar_cnn.analysis.predict import image_files
+from cifar_cnn.analysis.trained import Trained, load_trained, read_checkpoint
+from cifar_cnn.data.augment import normalize
+from cifar_cnn.data.datamodule import CIFAR10DataModule
+from cifar_cnn.data.sources import UNREADABLE, decode_image
+from cifar_cnn.errors import InputError
+from cifar_cnn.runs import find_checkpoint, run_of
+
+SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2"}
+TOLERANCE = 1e-4  # of a probability: float32 sums in another order differ by some 1e-6
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of ``cifar-cnn export``."""
+    parser = ArgumentParser(
+        "export",
+        "Write a trained network as one file: uint8 RGB images (N, 3, size, size), any N, in; probabilities "
+        "(N, classes) out.\nNormalisation is inside, the class names are in the metadata. The file is verified against "
+        "PyTorch on the\nrun's own test images (or on --images), and deleted if it differs.",
+        ["", "lightning_logs/version_3 --output net.onnx", "--format torch_export --ckpt_path last --images photos/"],
+    )
+    parser.add_argument("run", nargs="?", help="run folder or checkpoint; by default the newest run's best")
+    parser.add_argument("--ckpt_path", help="the same, as the other commands name it")
+    parser.add_argument(
+        "--format", choices=SUFFIXES, default="onnx", help="onnx (default) or torch_export, PyTorch's own (.pt2)"
+    )
+    parser.add_argument(
+        "--output", type=Path, help="file to write (default: model.onnx or model.pt2 in the run's folder)"
+    )
+    parser.add_argument("--images", nargs="+", metavar="IMAGE_OR_FOLDER", help="verify on these images")
+    parser.add_argument("--verify", type=int, default=256, metavar="N", help="on how many images (default: 256)")
+    return parser
+
+
+def main(args: list[str]) -> int:
+    """Run the command; returns the exit status.
+
+    Raises:
+        InputError: no checkpoint, a package is missing, there are no images to verify on, the network cannot be
+            exported, or what was written does not do the same.
+    """
+    options = parser().parse_args(args)
+    if options.run and options.ckpt_path:
+        raise InputError("give the run or --ckpt_path, not both")
+    if options.verify < 2:
+        raise InputError("--verify is 2 images or more")
+    if options.format == "onnx":
+        missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
+        if missing:
+            raise InputError(f"--format onnx needs {', '.join(missing)}: pip install 'cifar-cnn[export]'")
+    checkpoint = find_checkpoint(options.run or options.ckpt_path or "best")
+    output = options.output or _default_output(checkpoint, SUFFIXES[options.format])
+    if output.suffix != SUFFIXES[options.format]:
+        raise InputError(
+            f"--output of format {options.format} must end with {SUFFIXES[options.format]}; it is {output}"
+        )
+    trained = load_trained(checkpoint)
+    images, origin = _verification_images(checkpoint, trained, options.images, options.verify)
+    difference = export(trained, output, options.format, images)
+
+    run = run_of(checkpoint)
+    rows = {
+        "Exported": f"{os.path.relpath(run or checkpoint)}, {checkpoint.stem} checkpoint, as {options.format}",
+        "File": f"{output}, {output.stat().st_size / 2**20:.1f} MiB",
+        "Input": f"images: uint8 RGB, (N, 3, {trained.image_size}, {trained.image_size})",
+        "Output": f"probabilities: float32, (N, {len(trained.class_names)}), of {', '.join(trained.class_names)}",
+        "Verified": f"on {len(images)} {origin}: largest difference to PyTorch {difference:.1e}",
+    }
+    for name, text in rows.items():
+        print(f"{name:<9} {text}")
+    return 0
+
+
+class DeployedClassifier(nn.Module):
+    """All that lies between an image's bytes and its classes: normalisation, network, softmax.
+
+    Test-time augmentation is part of it, if the run was configured with it.
+
+    Args:
+        trained: of which it shares the weights.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, trained: Trained) -> None:
+        super().__init__()
+        self.classifier = trained.classifier
+        self.register_buffer("mean", trained.mean)
+        self.register_buffer("std", trained.std)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """From uint8 images (N, 3, H, W) to probabilities (N, num_classes)."""
+        return self.classifier.logits_with_tta(normalize(images, self.mean, self.std)).softmax(1)
+
+
+def export(trained: Trained, output: Path, format: str, images: Tensor) -> float:
+    """Write the network, and verify what was written on images.
+
+    Args:
+        trained: the network; it is moved to the CPU.
+        output: the file; what it held before is replaced only by what was verified.
+        format: ``onnx`` or ``torch_export``.
+        images: uint8, (N, 3, H, W), two or more.
+
+    Returns:
+        The largest difference of a probability to PyTorch's.
+
+    Raises:
+        InputError: the network cannot be exported, the file cannot be written, or what was written differs by more
+            than ``TOLERANCE``; no file is left then.
+    """
+    trained.classifier.cpu()
+    module = DeployedClassifier(trained).eval()
+    metadata = {
+        "class_names": json.dumps(trained.class_names, ensure_ascii=False),
+        "image_size": str(trained.image_size),
+        "input": f"images: uint8 RGB (N, 3, {trained.image_size}, {trained.image_size}), values 0 to 255",
+        "output": "probabilities: float32 (N, classes), in the order of class_names",
+        "producer": f"cifar-cnn {__version__}, torch {torch.__version__}",
+    }
+    part = output.with_name(f"{output.stem}.part{output.suffix}")
+    write = _write_onnx if format == "onnx" else _write_torch_export
+    load = _load_onnx if format == "onnx" else _load_torch_export
+    try:
+        with _quiet():
+            write(module, images[:2], metadata, part)
+            difference = _largest_difference(module, load(part), images)
+        if not difference <= TOLERANCE:  # nor if it is NaN
+            raise InputError(
+                f"the exported network differs from PyTorch's by up to {difference:.1e} in a probability (allowed: "
+                f"{TOLERANCE:.0e}); {output} was not written"
+            )
+        part.replace(output)
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"cannot write {output}: {error.strerror or error}") from error
+    except Exception as error:  # the exporters have no exception of their own for what they cannot do
+        backbone = type(trained.classifier.backbone).__name__
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{backbone} cannot be exported as {format}: {type(error).__name__}: {reason}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return difference
+
+
+def _write_onnx(module: nn.Module, images: Tensor, metadata: dict[str, str], path: Path) -> None:
+    program = torch.onnx.export(
+        module,
+        (images,),
+        dynamo=True,
+        input_names=["images"],
+        output_names=["probabilities"],
+        dynamic_shapes={"images": {0: Dim("batch", min=1)}},
+        verbose=False,
+    )
+    assert program is not None
+    program.model.metadata_props.update(metadata)
+    program.save(path, external_data=False)
+
+
+def _load_onnx(path: Path) -> Callable[[Tensor], Tensor]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(np.asarray(session.run(None, {"images": images.numpy()})[0]))
+
+
+def _write_torch_export(module: nn.Module, images: Tensor, metadata: dict[str, str], path: Path) -> None:
+    with torch.no_grad():
+        program = torch.export.export(module, (images,), dynamic_shapes={"images": {0: Dim("batch", min=1)}})
+    torch.export.save(program, path, extra_files={f"{name}.txt": text for name, text in metadata.items()})
+
+
+def _load_torch_export(path: Path) -> Callable[[Tensor], Tensor]:
+    return torch.export.load(path).module()
+
+
+@torch.no_grad()
+def _largest_difference(module: nn.Module, exported: Callable[[Tensor], Tensor], images: Tensor) -> float:
+    # A single image first, then others at once: a batch size that was fixed by mistake would show here.
+    return max((exported(part) - module(part)).abs().max().item() for part in (images[:1], images[1:]))
+
+
+def _verification_images(checkpoint: Path, trained: Trained, paths: list[str] | None, n: int) -> tuple[Tensor, str]:
+    """Images to verify on, uint8 (N, 3, H, W), and what they are."""
+    if paths:
+        decoded = []
+        for path in islice(image_files(paths, []), n):
+            try:
+                decoded.append(decode_image(path, trained.image_size))
+            except UNREADABLE as error:
+                raise InputError(f"not an image that can be read: {path}") from error
+        if len(decoded) < 2:
+            raise InputError(f"verifying takes two images or more; {', '.join(paths)} gave {len(decoded)}")
+        return torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2).contiguous(), "given images"
+    hyper_parameters: dict[str, Any] = read_checkpoint(checkpoint)["datamodule_hyper_parameters"]
+    try:
+        source = instantiate_module(CIFAR10DataModule, hyper_parameters).source
+        images = source.load("test").images
+    except Exception as error:  # each source fails in its own way where its images are missing
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"the run's test images, to verify on, could not be loaded ({reason}): name some with --images"
+        ) from error
+    # Spread over the classes, which a source may give one after the other.
+    return images[:: max(1, len(images) // n)][:n].contiguous(), "test images"
+
+
+def _default_output(checkpoint: Path, suffix: str) -> Path:
+    run = run_of(checkpoint)
+    return Path(os.path.relpath(run), f"model{suffix}") if run else checkpoint.with_suffix(suffix)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporters' notes to their developers."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

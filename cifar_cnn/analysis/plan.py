@@ -1,0 +1,197 @@
+"""What ``cifar-cnn compare`` does first: train each config with each seed, or go on with what was begun."""
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import yaml
+from tqdm import tqdm
+
+from cifar_cnn.callbacks.predictions import FILE_NAME
+from cifar_cnn.cli_errors import option_values
+from cifar_cnn.errors import InputError
+from cifar_cnn.runs import RUNS, run_folders
+
+PLAN = "plan.json"
+DEFAULT_EPOCHS = 10  # of `cifar-cnn fit`
+
+
+def is_tested(run: Path) -> bool:
+    """Whether the run's folder has the results of a test of its best checkpoint as it is now."""
+    best, results = run / "checkpoints" / "best.ckpt", (run / "test.json", run / FILE_NAME)
+    if not best.is_file() or not all(path.is_file() for path in results):
+        return False
+    return all(path.stat().st_mtime >= best.stat().st_mtime for path in results)
+
+
+def finished_epochs(run: Path) -> list[dict[str, str]]:
+    """The rows of the run's metrics.csv that end an epoch."""
+    try:
+        with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
+            return [row for row in csv.DictReader(file) if row.get("epoch_seconds")]
+    except FileNotFoundError:
+        return []
+
+
+@dataclass
+class Task:
+    """A sub-process that has to leave a tested run.
+
+    Attributes:
+        name: what it is called in the results.
+        epochs: how many it takes, for the progress bar.
+        log: the file for the sub-process's output.
+        command: the arguments of ``cifar-cnn``, of what is still to be done.
+        run: the run's folder, or None while there is none.
+        failure: why there is no result, in one line.
+    """
+
+    name: str
+    epochs: int
+    log: Path
+    command: Callable[[], list[str]]
+    run: Callable[[], Path | None]
+    failure: str = ""
+
+    def is_done(self) -> bool:
+        """Whether its run was tested."""
+        run = self.run()
+        return run is not None and is_tested(run)
+
+
+def training(config: Path, seed: int, options: list[str], folder: Path) -> Task:
+    """Train a config with a seed in ``folder``, or go on with what was begun there, and test it."""
+
+    def run() -> Path | None:
+        return next(iter(reversed(run_folders(folder / RUNS))), None)
+
+    def command() -> list[str]:
+        begun = run()
+        if begun and (last := begun / "checkpoints" / "last.ckpt").is_file():
+            return ["fit", "--ckpt_path", str(last), *_QUIET]  # its own config.yaml says all the rest
+        where = ["--seed_everything", str(seed), "--trainer.default_root_dir", str(folder)]
+        return ["fit", "--config", str(config), *options, *where, "--test_after_fit", "true", *_QUIET]
+
+    return Task(f"{config.stem}, seed {seed}", _epochs(config, options), folder / "log.txt", command, run)
+
+
+def testing(run: Path, folder: Path) -> Task:
+    """Test the best checkpoint of a run that has been trained already."""
+    command = ["test", "--ckpt_path", str(run), *_QUIET]
+    return Task(f"test of {run.name}", 1, folder / f"test_{run.name}.txt", lambda: command, lambda: run)
+
+
+_QUIET = ["--trainer.enable_progress_bar", "false"]
+
+
+def _epochs(config: Path, options: list[str]) -> int:
+    given = option_values(options, "--trainer.max_epochs")
+    content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    in_config = (content.get("trainer") or {}).get("max_epochs") if isinstance(content, dict) else None
+    try:
+        return max(1, int(given[-1] if given else in_config or DEFAULT_EPOCHS))
+    except (TypeError, ValueError):  # what is wrong with it, the fit itself will say
+        return DEFAULT_EPOCHS
+
+
+def plan_folder(identity: dict[str, Any], root: Path, output: Path | None) -> Path:
+    """The folder of a plan: that in which the same was begun before, or a new one.
+
+    Args:
+        identity: all that the plan trains and reads, as plain data.
+        root: where the folders ``compare_N`` are.
+        output: the folder to use in their place.
+
+    Raises:
+        InputError: ``output`` holds another plan, or something else.
+    """
+    if output is not None:
+        if (output / PLAN).is_file():
+            if _identity(output) != identity:
+                raise InputError(f"{output} holds another comparison (see its {PLAN}): name another folder")
+            return output
+        if output.exists() and (not output.is_dir() or list(output.iterdir())):
+            raise InputError(f"{output} exists and is no folder of a comparison: name another")
+        folder = output
+    else:
+        numbers = {int(path.name[8:]): path for path in root.glob("compare_*") if path.name[8:].isdecimal()}
+        for number in sorted(numbers, reverse=True):
+            if _identity(numbers[number]) == identity:
+                return numbers[number]
+        folder = root / f"compare_{max(numbers, default=-1) + 1}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / PLAN).write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"cannot write into {folder}: {error.strerror}") from error
+    return folder
+
+
+def _identity(folder: Path) -> Any:
+    try:
+        return json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def carry_out(tasks: list[Task]) -> None:
+    """Run what is not done yet, one task after the other; a task that fails says so and stops no other."""
+    with tqdm(total=sum(task.epochs for task in tasks), unit=" epochs", mininterval=1) as bar:
+        before = 0  # epochs of the tasks before this one
+
+        def at(epochs: int) -> None:
+            if (new := before + epochs - bar.n) > 0:
+                bar.update(new)
+
+        for task in tasks:
+            bar.set_description(task.name)
+            if not task.is_done():
+                status = _run_command(task, lambda epochs, most=task.epochs: at(min(epochs, most)))
+                if status or not task.is_done():
+                    task.failure = _last_words(task.log) or f"ended with status {status} and no result"
+                    bar.write(f"{task.name} failed: {task.failure} ({os.path.relpath(task.log)})", file=sys.stderr)
+            at(task.epochs)
+            before += task.epochs
+
+
+def _run_command(task: Task, at: Callable[[int], None], interval: float = 0.5) -> int:
+    """Run a task's command in a process of its own; ``at`` is told how many epochs are finished."""
+    task.log.parent.mkdir(parents=True, exist_ok=True)
+    with task.log.open("w", encoding="utf-8") as log:
+        command = [sys.executable, "-m", "cifar_cnn", *task.command()]
+        # In a session of its own: a Ctrl-C goes to us alone, and a fit that gets one signal, not two, saves first.
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        ends = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]  # Windows has no SIGHUP
+        before = {each: signal.signal(each, _interrupt) for each in ends}
+        try:
+            while process.poll() is None:
+                run = task.run()
+                at(len(finished_epochs(run)) if run else 0)
+                time.sleep(interval)
+        finally:
+            if process.poll() is None:  # we were interrupted
+                process.terminate()
+                process.wait()
+            for each, handler in before.items():
+                signal.signal(each, handler)
+    return process.returncode
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _last_words(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    errors = [re.sub("^cifar-cnn: (error: )?", "", line) for line in lines if line.startswith("cifar-cnn: ")]
+    return (errors or lines or [""])[-1][:300]

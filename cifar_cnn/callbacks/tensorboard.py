@@ -1,0 +1,110 @@
+"""What TensorBoard shows of a run beside its curves and filters: graph, hyper-parameters, confusion matrix."""
+
+import logging
+import os
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from cifar_cnn.callbacks.checkpoint import best_checkpoint
+from cifar_cnn.callbacks.filter_images import render
+from cifar_cnn.runs import run_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+log = logging.getLogger("cifar_cnn")
+
+
+class TensorBoardPages(Callback):
+    """Writes graph and hyper-parameters at the end of a fit, the confusion matrix at the end of a test.
+
+    At the end, so that it touches nothing that training depends on. The hyper-parameters stand beside the best
+    validation accuracy (``hp/val_accuracy``). The confusion matrix (``test/confusion_matrix``) goes into the run that
+    the tested checkpoint belongs to, if that run has TensorBoard events.
+    """
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write graph and hyper-parameters, where a TensorBoardLogger is in use."""
+        for logger in trainer.loggers if trainer.is_global_zero else ():
+            if isinstance(logger, TensorBoardLogger):
+                try:
+                    _write_hyper_parameters(logger, trainer)
+                    _write_graph(logger, trainer, pl_module)
+                except OSError as error:
+                    log.warning("TensorBoard's pages could not be written: %s", error)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the confusion matrix."""
+        run = run_of(trainer.ckpt_path) if trainer.ckpt_path else None
+        counts = getattr(pl_module, "test_results", {}).get("test/confusion_matrix")
+        if run is None or counts is None or not trainer.is_global_zero or not list(run.glob("events.out.tfevents.*")):
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        names = trainer.datamodule.class_names  # type: ignore[attr-defined]
+        pixels = render(draw_confusion(counts.cpu().numpy(), names))
+        try:
+            with SummaryWriter(os.fspath(run)) as writer:
+                writer.add_image("test/confusion_matrix", pixels, trainer.global_step, dataformats="HWC")
+        except OSError as error:
+            log.warning("TensorBoard's confusion matrix could not be written: %s", error)
+
+
+def draw_confusion(counts: np.ndarray, class_names: tuple[str, ...]) -> "Figure":
+    """Draw a confusion matrix.
+
+    Args:
+        counts: (classes, classes): how many images of a class (row) were taken for another (column).
+        class_names: in the order of the rows.
+    """
+    from matplotlib.figure import Figure
+
+    side = max(4.0, 0.45 * len(class_names) + 1.5)  # inches
+    figure = Figure(figsize=(side, side), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    shares = counts / counts.sum(1, keepdims=True).clip(1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(class_names)), class_names, rotation=90)
+    axes.set_yticks(range(len(class_names)), class_names)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    if len(class_names) <= 20:
+        for row, column in np.ndindex(*counts.shape):
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=color, fontsize=7)
+    return figure
+
+
+def _write_hyper_parameters(logger: TensorBoardLogger, trainer: Trainer) -> None:
+    best = best_checkpoint(trainer)
+    score = best.best_model_score if best and best.monitor == "val/accuracy" else None
+    if score is None:
+        score = trainer.callback_metrics.get("val/accuracy")
+    seed = os.environ.get("PL_GLOBAL_SEED")
+    parameters: dict[str, Any] = {**logger.hparams, "seed": int(seed) if seed else None}
+    logger.log_hyperparams(parameters, {"hp/val_accuracy": float(score)} if score is not None else None)
+
+
+def _write_graph(logger: TensorBoardLogger, trainer: Trainer, pl_module: LightningModule) -> None:
+    backbone = getattr(pl_module, "backbone", None)
+    datamodule = getattr(trainer, "datamodule", None)
+    if backbone is None or datamodule is None or backbone._compiled_call_impl is not None:
+        return  # what is compiled cannot be traced
+    size = datamodule.train_images.shape[-1]
+    image = torch.zeros(1, 3, size, size, device=pl_module.device, dtype=pl_module.dtype)  # type: ignore[arg-type]
+    training = backbone.training
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the tracer's, of what a graph cannot show
+            logger.experiment.add_graph(backbone.eval(), image)
+    except OSError:
+        raise
+    except Exception as error:  # any network may do what the tracer cannot follow
+        log.info("TensorBoard shows no graph of %s: %s", type(backbone).__name__, type(error).__name__)
+    finally:
+        backbone.train(training)

@@ -1,0 +1,109 @@
+import re
+import runpy
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import cifar_cnn.cli
+from cifar_cnn.analysis.plan import Task
+from tests.conftest import CONFIGS, SMALL
+
+Run = Callable[..., None]
+DOCS = CONFIGS.parent / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+FEW = [
+    *("--trainer.limit_train_batches", "1", "--trainer.max_epochs", "1"),
+    *("--trainer.enable_progress_bar", "false", "--report", "false"),
+]
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def commands(page: str) -> list[list[str]]:
+    """The command lines of a page; of a shell's loop its commands with the loop's first value."""
+    lines = []
+    for line in "\n".join(blocks(page, "sh")).splitlines():
+        if loop := re.match(r"for (\w+) in (\S+) .*?; do (.*); done", line):
+            line = loop[3].replace(f"${loop[1]}", loop[2])
+        lines.append(shlex.split(line, comments=True))
+    return [words[1:] for words in lines if words and words[0] == "cifar-cnn"]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    shutil.copytree(CONFIGS, "configs")
+
+    def run(*arguments: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["cifar-cnn", *arguments])
+        assert cifar_cnn.cli.run(list(arguments)) == 0, (arguments, capsys.readouterr().err)
+
+    return run
+
+
+def test_every_example_of_extending_is_short_and_works(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    examples = blocks("extending.md", "python")
+    assert len(examples) == len(commands("extending.md")) == 4
+    for example in examples:
+        assert len([line for line in example.splitlines() if line.strip()]) < 20
+    Path("mine.py").write_text("\n".join(examples))
+    monkeypatch.syspath_prepend(Path.cwd())
+    for words in commands("extending.md"):
+        small = ["--data.batch_size", "32"] if "--data.source" in words else SMALL
+        run(*words[:3], *small, *FEW, *words[3:])
+    metrics = (Path("lightning_logs") / "version_3" / "metrics.csv").read_text()
+    assert "weight_norm" in metrics.splitlines()[0]
+    sys.modules.pop("mine")
+
+
+def test_every_recipe_works(run: Run, image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (config,) = blocks("recipes.md", "yaml")
+    Path("timm.yaml").write_text(config)
+    ran = commands("recipes.md")
+    assert {words[0] for words in ran} == {"fit", "compare", "predict", "export"}
+    for words in ran:
+        words = [word.replace("DIR", str(image_folder)) for word in words]
+        if words[0] == "fit":
+            run(*words[:3], *SMALL, *FEW, *words[3:])
+        elif any(word.endswith("*") for word in words):
+            run("compare", *map(str, sorted(Path("lightning_logs").glob("version_*"))[-1:]))
+        elif words[0] == "compare":
+            # Its sub-processes are tested in test_compare.py; here, that the command is understood.
+            planned: list[Task] = []
+            monkeypatch.setattr("cifar_cnn.analysis.plan.carry_out", planned.extend)
+            with pytest.raises(AssertionError, match="no run has a result"):
+                run(*words)
+            names = [f"simple_cnn_{name}, seed {seed}" for name in ("a", "batchnorm") for seed in (0, 1)]
+            assert [task.name for task in planned] == names
+            assert all(task.epochs == 2 for task in planned)
+        else:
+            run(*words)
+    assert Path("classes.json").is_file()
+    assert list(Path("elsewhere").rglob("metrics.csv"))
+    (example,) = blocks("recipes.md", "python")
+    Path("use.py").write_text(example)
+    runpy.run_path("use.py")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_what_a_page_names_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for name in re.findall(r"configs/([\w.]+\.yaml)", text):
+        assert (CONFIGS / name).is_file()
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (DOCS / target).exists()
+
+
+def test_options_of_the_lab_and_of_several_devices_are_known(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in [*commands("lab.md"), *commands("multi-gpu.md")]:
+        if words[0] == "fit":
+            with pytest.raises(SystemExit) as end:
+                run(*words, "--print_config")
+            assert not end.value.code
+            assert "backbone" in capsys.readouterr().out

@@ -1,0 +1,124 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cifar_cnn.analysis import export
+from cifar_cnn.analysis.trained import Trained, load_trained
+from cifar_cnn.backbones import SpeedrunNet
+from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.errors import InputError
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.randint(0, 256, (7, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def trained(trained_run: Path) -> Trained:
+    return load_trained(trained_run / "checkpoints/best.ckpt")
+
+
+def test_onnx_gives_the_probabilities_of_predict_for_any_batch(
+    trained_run: Path, trained: Trained, images: Tensor, capsys: Capture
+) -> None:
+    assert export.main([str(trained_run), "--output", "net.onnx"]) == 0
+    output = capsys.readouterr().out
+    assert "on 50 test images: largest difference to PyTorch" in output
+    assert [path.name for path in Path().iterdir()] == ["net.onnx"]
+    session = onnxruntime.InferenceSession("net.onnx")
+    expected = trained.probabilities(images)
+    for n in (1, 2, 7):
+        (result,) = session.run(["probabilities"], {"images": images[:n].numpy()})
+        np.testing.assert_allclose(result, expected[:n], atol=1e-5)
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert tuple(json.loads(metadata["class_names"])) == trained.class_names
+    assert metadata["image_size"] == "32"
+
+
+def test_torch_export_with_test_time_augmentation(images: Tensor) -> None:
+    torch.manual_seed(0)
+    classifier = ImageClassifier(SpeedrunNet(widths=(8, 8, 8)), tta="flip_shift").eval()
+    names = tuple("abcdefghij")
+    trained = Trained(classifier, names, 32, torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.3, 0.4]))
+    assert export.export(trained, Path("net.pt2"), "torch_export", images) < 1e-6
+    extra = {"class_names.txt": ""}
+    program = torch.export.load("net.pt2", extra_files=extra)
+    assert tuple(json.loads(extra["class_names.txt"])) == names
+    for n in (1, 7):
+        torch.testing.assert_close(program.module()(images[:n]), trained.probabilities(images[:n]))
+
+
+def test_by_default_the_file_is_in_the_runs_folder(trained_run: Path) -> None:
+    path = trained_run / "model.pt2"
+    assert export.main(["--format", "torch_export", "--ckpt_path", str(trained_run), "--verify", "5"]) == 0
+    assert path.is_file()
+    path.unlink()
+
+
+def test_a_file_that_differs_is_deleted(trained: Trained, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    def off(write: object) -> None:
+        shifted = dataclasses.replace(trained, mean=trained.mean + 0.01)
+        real(export.DeployedClassifier(shifted).eval(), images[:2], {}, Path("net.part.pt2"))
+
+    real = export._write_torch_export
+    monkeypatch.setattr(export, "_write_torch_export", lambda *args: off(args))
+    Path("net.pt2").write_text("verified before")
+    with pytest.raises(InputError, match=r"differs from PyTorch's by up to .*; net.pt2 was not written"):
+        export.export(trained, Path("net.pt2"), "torch_export", images)
+    assert [path.name for path in Path().iterdir()] == ["net.pt2"]
+    assert Path("net.pt2").read_text() == "verified before"
+
+
+class Branching(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mean((2, 3)) if images.sum() > 0 else images.amax((2, 3))
+
+
+def test_what_cannot_be_exported_is_one_line(trained: Trained, images: Tensor) -> None:
+    branching = dataclasses.replace(trained, classifier=ImageClassifier(Branching(), num_classes=3))
+    with pytest.raises(InputError, match=r"^Branching cannot be exported as torch_export: "):
+        export.export(branching, Path("net.pt2"), "torch_export", images)
+    with pytest.raises(InputError, match=r"^cannot write nowhere/net.pt2: "):
+        export.export(trained, Path("nowhere/net.pt2"), "torch_export", images)
+    assert not list(Path().iterdir())
+
+
+def test_without_the_runs_own_images_others_are_asked_for(
+    trained_run: Path, image_folder: Path, capsys: Capture
+) -> None:
+    content = torch.load(trained_run / "checkpoints/best.ckpt", weights_only=True)
+    source = {"class_path": "cifar_cnn.data.ImageFolder", "init_args": {"root": "moved"}}
+    content["datamodule_hyper_parameters"]["source"] = source
+    torch.save(content, "net.ckpt")
+    arguments = ["net.ckpt", "--format", "torch_export"]
+    with pytest.raises(InputError, match=r"could not be loaded \(moved/test: .*\): name some with --images"):
+        export.main(arguments)
+    assert export.main([*arguments, "--images", str(image_folder), "--verify", "9"]) == 0
+    assert "on 9 given images" in capsys.readouterr().out
+    assert Path("net.pt2").is_file()
+
+
+def test_mistakes_are_one_line(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = str(trained_run)
+    for arguments, message in (
+        ([run, "--format", "onxx"], "argument --format: invalid choice: 'onxx'"),
+        ([run, "--output", "net.pt"], "--output of format onnx must end with .onnx; it is net.pt"),
+        ([run, "--ckpt_path", run], "give the run or --ckpt_path, not both"),
+        ([run, "--verify", "1"], "--verify is 2 images or more"),
+        ([], "no run in lightning_logs has a checkpoint best.ckpt yet"),
+        ([run, "--images", "nowhere.png"], "no file or folder nowhere.png"),
+    ):
+        with pytest.raises(InputError, match=message):
+            export.main(arguments)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"needs onnx, onnxscript, onnxruntime: pip install 'cifar-cnn\[export\]'"):
+        export.main([run])

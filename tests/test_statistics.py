@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from cifar_cnn.analysis.statistics import bootstrap_interval, difference, mcnemar, seeds_interval
+
+
+def test_paired_and_welch_intervals_equal_scipys() -> None:
+    a, b = np.array([0.70, 0.72, 0.69, 0.75]), np.array([0.74, 0.73, 0.73, 0.80])
+    for paired, test in ((True, stats.ttest_rel(b, a)), (False, stats.ttest_ind(b, a, equal_var=False))):
+        interval = test.confidence_interval(0.95)
+        assert seeds_interval(a, b, paired) == pytest.approx((interval.low, interval.high))
+    unequal = stats.ttest_ind(b[:3], a, equal_var=False).confidence_interval(0.95)
+    assert seeds_interval(a, b[:3], paired=False) == pytest.approx((unequal.low, unequal.high))
+
+
+def test_one_run_has_no_interval_over_seeds_and_equal_runs_have_a_point() -> None:
+    assert seeds_interval(np.array([0.7]), np.array([0.8]), paired=True) is None
+    assert seeds_interval(np.full(3, 0.5), np.full(3, 0.75), paired=True) == (0.25, 0.25)
+    assert seeds_interval(np.full(3, 0.5), np.full(3, 0.75), paired=False) == (0.25, 0.25)
+
+
+def test_bootstrap_equals_resampling_the_images() -> None:
+    rng = np.random.default_rng(1)
+    values = rng.choice([-1.0, -0.5, 0.0, 0.5, 1.0], 400, p=[0.05, 0.1, 0.6, 0.15, 0.1])
+    plain = [values[rng.integers(0, 400, 400)].mean() for _ in range(4000)]
+    assert bootstrap_interval(values) == pytest.approx(np.quantile(plain, [0.025, 0.975]), abs=0.005)
+    assert bootstrap_interval(np.zeros(10)) == (0.0, 0.0)
+
+
+def test_mcnemar_by_hand() -> None:
+    # 5 images that only A gets right, 1 that only B does: 2 * (C(6, 0) + C(6, 1)) / 2 ** 6.
+    a = np.array([True] * 5 + [False] + [True] * 20 + [False] * 4)
+    b = np.array([False] * 5 + [True] + [True] * 20 + [False] * 4)
+    assert mcnemar(a, b) == pytest.approx(2 * 7 / 64)
+    assert mcnemar(b, a) == mcnemar(a, b)
+    assert mcnemar(a, a) == 1.0
+
+
+def test_only_seeds_that_both_have_are_compared_if_there_are_two() -> None:
+    a, b = {0: 0.5, 1: 0.6, 2: 0.9}, {0: 0.6, 1: 0.6}
+    result = difference(a, b)
+    assert result.paired
+    assert result.mean == pytest.approx(0.05)
+    assert (result.images_interval, result.mcnemar_p) == (None, None)
+    apart = difference({0: 0.5, 1: 0.7}, {1: 0.7, 2: 0.9})
+    assert not apart.paired
+    assert apart.mean == pytest.approx(0.2)
+
+
+def test_images_are_compared_over_the_mean_of_the_seeds() -> None:
+    rng = np.random.default_rng(0)
+    a_correct = {seed: rng.random(500) < 0.6 for seed in (0, 1)}
+    b_correct = {seed: rng.random(500) < 0.8 for seed in (0, 1)}
+    a, b = ({seed: right.mean() for seed, right in each.items()} for each in (a_correct, b_correct))
+    result = difference(a, b, a_correct, b_correct)
+    assert result.images_interval is not None
+    low, high = result.images_interval
+    assert low < result.mean < high
+    # The mean of 500 independent differences, each of variance (0.24 + 0.16) / 2.
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(0.2 / 500), rel=0.1)
+    assert result.mcnemar_p is None
+    single = difference({0: a[0]}, {0: b[0]}, {0: a_correct[0]}, {0: b_correct[0]})
+    assert single.mcnemar_p == mcnemar(a_correct[0], b_correct[0])
+    assert single.mcnemar_p is not None
+    assert single.mcnemar_p < 1e-6
+    assert single.seeds_interval is None
