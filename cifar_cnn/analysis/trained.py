@@ -107,7 +107,11 @@ def load_trained(path: Path) -> Trained:
         InputError: see :func:`read_checkpoint`.
     """
     content = read_checkpoint(path)
-    classifier: ImageClassifier = instantiate_module(ImageClassifier, content["hyper_parameters"])
+    try:
+        classifier: ImageClassifier = instantiate_module(ImageClassifier, content["hyper_parameters"])
+    except (Exception, SystemExit) as error:  # jsonargparse's, for what is no network or has other arguments
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{path} names a network that cannot be made here: {reason}") from error
     classifier.load_state_dict(content["state_dict"])
     classifier.setup("predict")
     classifier.eval().to("cuda" if torch.cuda.is_available() else "cpu")
