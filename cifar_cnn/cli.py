@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+from jsonargparse import set_parsing_settings
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
@@ -339,6 +340,9 @@ def run(args: list[str], cli: type[CLI] = CLI) -> int:
         cli: another class runs the commands of Lightning's Trainer in a way of its own.
     """
     use_all_of_the_hardware()
+    # Refuse what jsonargparse lists as ways to run a command (os, subprocess, eval, ...) before it is imported; until its
+    # version 5 it only warns.
+    set_parsing_settings(import_path_denylist=[])
     try:
         with _plain_output():
             if args and args[0] in commands.ANALYSES:

@@ -119,7 +119,11 @@ def load_trained(path: Path) -> Trained:
     content = read_checkpoint(path)
     # Compiling takes longer than what is done with the network here, and hides its layers.
     hyper_parameters = {**content["hyper_parameters"], "compile": False}
-    classifier: ImageClassifier = instantiate_module(ImageClassifier, hyper_parameters)
+    try:
+        classifier: ImageClassifier = instantiate_module(ImageClassifier, hyper_parameters)
+    except (Exception, SystemExit) as error:  # jsonargparse's, for what is no network or has other arguments
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{path} names a network that cannot be made here: {reason}") from error
     classifier.load_state_dict(content["state_dict"])
     classifier.setup("predict")
     classifier.eval().to("cuda" if torch.cuda.is_available() else "cpu")

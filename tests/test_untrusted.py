@@ -1,0 +1,384 @@
+"""What comes from elsewhere (checkpoints, configs, archives, images, folders) runs nothing and is one line when bad."""
+
+import io
+import os
+import pickle
+import struct
+import sys
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, PngImagePlugin
+
+import cifar_cnn.cli
+from cifar_cnn.backbones import SimpleCNN
+from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.data.sources import CIFAR10, UNREADABLE, ImageFolder, decode_image
+from cifar_cnn.errors import InputError
+from tests.conftest import CONFIGS, SMALL
+
+Capture = pytest.CaptureFixture[str]
+Command = Callable[..., int]
+MARK = "executed"
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Command:
+    def run(*args: Any) -> int:
+        words = [str(arg) for arg in args]
+        monkeypatch.setattr(sys, "argv", ["cifar-cnn", *words])
+        return cifar_cnn.cli.run(words)
+
+    return run
+
+
+class Payload:
+    """What pickle runs when it loads it."""
+
+    def __init__(self, function: Any = os.mkdir, *arguments: Any) -> None:
+        self.call = (function, arguments or (MARK,))
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+def good() -> dict[str, Any]:
+    """A checkpoint of this project, as far as a command reads it."""
+    backbone = {"class_path": "cifar_cnn.backbones.SimpleCNN", "init_args": {"channels": [2, 2, 2]}}
+    return {
+        "state_dict": ImageClassifier(SimpleCNN((2, 2, 2))).state_dict(),
+        "global_step": 1,
+        "pytorch-lightning_version": "2.6.0",
+        "hyper_parameters": {"backbone": backbone},
+        "datamodule_hyper_parameters": {},
+        "CIFAR10DataModule": {
+            "class_names": [str(i) for i in range(10)],
+            "image_size": 32,
+            "mean": [0.5] * 3,
+            "std": [0.2] * 3,
+        },
+    }
+
+
+def saved(**changes: Any) -> bytes:
+    stream = io.BytesIO()
+    torch.save({**good(), **changes}, stream)
+    return stream.getvalue()
+
+
+def legacy() -> bytes:
+    stream = io.BytesIO()
+    torch.save({**good(), "callbacks": Payload()}, stream, _use_new_zipfile_serialization=False)
+    return stream.getvalue()
+
+
+def archive_of(**files: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name.replace("_", "/"), content)
+    return stream.getvalue()
+
+
+def backbone(class_path: str, **init_args: Any) -> bytes:
+    return saved(hyper_parameters={"backbone": {"class_path": class_path, "init_args": init_args}})
+
+
+CHECKPOINTS: dict[str, Callable[[], bytes]] = {
+    "plain pickle": lambda: pickle.dumps(Payload()),
+    "old format": legacy,
+    "instead of weights": lambda: saved(state_dict=Payload()),
+    "among weights": lambda: saved(state_dict={"backbone.weight": Payload()}),
+    "instead of options": lambda: saved(hyper_parameters=Payload()),
+    "among options": lambda: saved(hyper_parameters={"backbone": [Payload()]}),
+    "among the data's options": lambda: saved(datamodule_hyper_parameters={"source": Payload()}),
+    "among callbacks": lambda: saved(callbacks={"x": Payload()}),
+    "among optimizers": lambda: saved(optimizer_states=[Payload()]),
+    "loops": lambda: saved(loops={"fit_loop": (Payload(),)}),
+    "as a name": lambda: saved(**{"CIFAR10DataModule": {"class_names": [Payload()]}}),
+    "eval": lambda: saved(x=Payload(eval, f"__import__('os').mkdir('{MARK}')")),
+    "system": lambda: saved(x=Payload(os.system, f"mkdir {MARK}")),
+    "a zip of pickles": lambda: archive_of(archive_data=pickle.dumps(Payload())),
+    "a foreign zip": lambda: archive_of(readme=b"text"),
+    "empty": lambda: b"",
+    "text": lambda: b"<html>404</html>",
+    "cut": lambda: saved()[:-1000],
+    "a tensor": lambda: saved(state_dict=torch.zeros(2))[:0] or _torch(torch.zeros(3)),
+    "a list": lambda: _torch([1, 2, 3]),
+    "options as a list": lambda: saved(hyper_parameters=[1]),
+    "no options": lambda: _torch({"state_dict": {}}),
+    "step as text": lambda: saved(global_step="many"),
+    "backbone os.system": lambda: backbone("os.system", command=f"mkdir {MARK}"),
+    "backbone subprocess.Popen": lambda: backbone("subprocess.Popen", args=["mkdir", MARK]),
+    "backbone builtins.eval": lambda: backbone("builtins.eval", source="1"),
+    "backbone of no module": lambda: backbone("nowhere.Net"),
+    "backbone not a network": lambda: backbone("collections.OrderedDict"),
+    "backbone as a number": lambda: saved(hyper_parameters={"backbone": 3}),
+    "loss os.mkdir": lambda: saved(
+        hyper_parameters={**good()["hyper_parameters"], "loss": {"class_path": "os.mkdir", "init_args": {"path": MARK}}}
+    ),
+    "instantiator": lambda: saved(
+        hyper_parameters={"backbone": {"class_path": "os.mkdir"}, "_instantiator": "os.mkdir"}
+    ),
+    "unknown options": lambda: saved(hyper_parameters={**good()["hyper_parameters"], "wings": 2}),
+    "weights of another network": lambda: backbone("cifar_cnn.backbones.ResNet18"),
+}
+
+
+def _torch(value: Any) -> bytes:
+    stream = io.BytesIO()
+    torch.save(value, stream)
+    return stream.getvalue()
+
+
+def is_one_line(error: str) -> bool:
+    lines = [line for line in error.splitlines() if line.strip()]
+    return len(lines) == 1 and lines[0].startswith("cifar-cnn: error: ") and MARK not in os.listdir()
+
+
+@pytest.mark.parametrize("make", CHECKPOINTS.values(), ids=CHECKPOINTS)
+def test_a_bad_checkpoint_runs_nothing_and_is_one_line(
+    make: Callable[[], bytes], command: Command, capsys: Capture
+) -> None:
+    Path("bad.ckpt").write_bytes(make())
+    Image.new("RGB", (32, 32)).save("image.png")
+    for words in (["predict", "image.png"], ["test"], ["fit", "--config", CONFIGS / "quickstart.yaml", *SMALL]):
+        assert command(*words, "--ckpt_path", "bad.ckpt") == 2, words
+        assert is_one_line(capsys.readouterr().err)
+    assert not Path("lightning_logs").exists() or not os.listdir("lightning_logs")
+
+
+def test_the_good_checkpoint_that_the_bad_ones_are_made_of_is_good(command: Command, capsys: Capture) -> None:
+    Path("good.ckpt").write_bytes(saved())
+    Image.new("RGB", (32, 32)).save("image.png")
+    assert command("predict", "image.png", "--ckpt_path", "good.ckpt") == 0
+    assert command("test", "--ckpt_path", "http://127.0.0.1:9/evil.ckpt") == 2
+    assert "no checkpoint http" in capsys.readouterr().err
+
+
+CONFIG_TEXTS = {
+    "python/object/apply": "model: !!python/object/apply:os.mkdir [executed]",
+    "python/object/new": "model: {backbone: !!python/object/new:os.mkdir [executed]}",
+    "python/name": "model: {loss: !!python/name:os.mkdir }",
+    "backbone os.mkdir": "model: {backbone: {class_path: os.mkdir, init_args: {path: executed}}}",
+    "backbone os.system": "model: {backbone: {class_path: os.system, init_args: {command: mkdir executed}}}",
+    "backbone Popen": "model: {backbone: {class_path: subprocess.Popen, init_args: {args: [mkdir, executed]}}}",
+    "backbone eval": "model: {backbone: builtins.eval}",
+    "backbone a dict": "model: {backbone: collections.OrderedDict}",
+    "loss os.mkdir": "model: {backbone: SimpleCNN, loss: {class_path: os.mkdir, init_args: {path: executed}}}",
+    "optimizer Popen": "model: {backbone: SimpleCNN, optimizer: {class_path: subprocess.Popen}}",
+    "schedule eval": "model: {backbone: SimpleCNN, schedule: builtins.eval}",
+    "source Popen": "data: {source: {class_path: subprocess.Popen, init_args: {args: [mkdir, executed]}}}",
+    "callback Popen": "trainer: {callbacks: [{class_path: subprocess.Popen, init_args: {args: [mkdir, executed]}}]}",
+    "logger os.mkdir": "trainer: {logger: {class_path: os.mkdir, init_args: {path: executed}}}",
+}
+
+
+@pytest.mark.parametrize("text", CONFIG_TEXTS.values(), ids=CONFIG_TEXTS)
+def test_a_config_names_only_what_is_declared(text: str, command: Command, capsys: Capture) -> None:
+    Path("bad.yaml").write_text(text)
+    assert command("fit", "--config", CONFIGS / "quickstart.yaml", "--config", "bad.yaml", *SMALL[4:]) == 2
+    assert is_one_line(capsys.readouterr().err)
+
+
+class Served:
+    """An answer to a download."""
+
+    def __init__(self, content: bytes, endless: bool = False) -> None:
+        self.stream = io.BytesIO(content)
+        self.endless = endless
+        self.headers: dict[str, str] = {}
+
+    def read(self, size: int) -> bytes:
+        return self.stream.read(size) or (bytes(size) if self.endless else b"")
+
+    def __enter__(self) -> "Served":
+        return self
+
+    def __exit__(self, *args: Any) -> None:
+        pass
+
+
+def traversing() -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+        info = tarfile.TarInfo("../executed")
+        info.size = 4
+        tar.addfile(info, io.BytesIO(b"evil"))
+    return stream.getvalue()
+
+
+ARCHIVES = {
+    "path traversal": (traversing(), False, "damaged"),
+    "endless": (b"", True, "damaged .over 1000000 bytes."),
+    "a web page": (b"<html>404</html>", False, "damaged"),
+    "empty": (b"", False, "damaged"),
+}
+
+
+@pytest.mark.parametrize(("content", "endless", "message"), ARCHIVES.values(), ids=ARCHIVES)
+def test_a_bad_archive_is_neither_extracted_nor_kept(
+    content: bytes, endless: bool, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cifar_cnn.data.sources.ARCHIVE_BYTES", 1_000_000)
+    monkeypatch.setattr("cifar_cnn.data.sources.urlopen", lambda *args, **kwargs: Served(content, endless))
+    with pytest.raises(InputError, match=message):
+        CIFAR10("data", "http://mirror/cifar").prepare()
+    assert os.listdir() == ["data"]
+    assert os.listdir("data") == [".lock"]
+
+
+def image(form: str, mode: str = "RGB", size: tuple[int, int] = (40, 40), **options: Any) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(stream, form, **options)
+    return stream.getvalue()
+
+
+def animated(form: str) -> bytes:
+    frames = [Image.new("RGB", (40, 40), color) for color in ("red", "green", "blue")]
+    stream = io.BytesIO()
+    frames[0].save(stream, form, save_all=True, append_images=frames[1:])
+    return stream.getvalue()
+
+
+def png_header(width: int, height: int) -> bytes:
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+
+
+def text_bomb() -> bytes:
+    info = PngImagePlugin.PngInfo()
+    info.add_text("bomb", "x" * 80_000_000, zip=True)
+    return image("PNG", pnginfo=info)
+
+
+def sixteen_bits() -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(np.arange(1600, dtype=np.uint16).reshape(40, 40) * 40).save(stream, "PNG")
+    return stream.getvalue()
+
+
+READABLE: dict[str, Callable[[], bytes]] = {
+    "CMYK JPEG": lambda: image("JPEG", "CMYK"),
+    "grey JPEG": lambda: image("JPEG", "L"),
+    "16-bit PNG": sixteen_bits,
+    "1-bit PNG": lambda: image("PNG", "1"),
+    "palette with transparency": lambda: image("PNG", "P", transparency=0),
+    "transparent WebP": lambda: image("WEBP", "RGBA"),
+    "animated GIF": lambda: animated("GIF"),
+    "animated WebP": lambda: animated("WEBP"),
+    "animated PNG": lambda: animated("PNG"),
+    "several pages": lambda: animated("TIFF"),
+    "LAB TIFF": lambda: image("TIFF", "LAB"),
+    "one pixel": lambda: image("PNG", size=(1, 1)),
+    "a line": lambda: image("PNG", size=(3000, 1)),
+}
+UNREADABLE_FILES: dict[str, Callable[[], bytes]] = {
+    "zero bytes": lambda: b"",
+    "text": lambda: b"no image",
+    "a web page": lambda: b"<!DOCTYPE html><html></html>",
+    "a script": lambda: b"#!/bin/sh\nmkdir executed\n",
+    "PostScript": lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n%%EndComments\n(executed) (w) file\n",
+    "cut JPEG": lambda: image("JPEG")[:500],
+    "cut PNG": lambda: image("PNG")[:500],
+    "cut GIF": lambda: image("GIF")[:100],
+    "cut WebP": lambda: image("WEBP")[:200],
+    "cut BMP": lambda: image("BMP")[:200],
+    "cut TIFF": lambda: image("TIFF")[:200],
+    "PNG of 2 million million pixels": lambda: png_header(2_000_000, 1_000_000),
+    "PNG of 100 million pixels": lambda: png_header(10_000, 10_000),
+    "PNG of no pixel": lambda: png_header(0, 0),
+    "PNG without data": lambda: png_header(40, 40),
+    "text that unpacks to 80 MB": text_bomb,
+    "header and noise": lambda: png_header(40, 40) + bytes(range(256)) * 4,
+    "pickle": lambda: pickle.dumps(Payload()),
+}
+
+
+@pytest.mark.parametrize("make", READABLE.values(), ids=READABLE)
+def test_an_unusual_image_is_read(make: Callable[[], bytes], tmp_path: Path) -> None:
+    (tmp_path / "image.png").write_bytes(make())
+    pixels = decode_image(tmp_path / "image.png", 32)
+    assert pixels.shape == (32, 32, 3)
+    assert pixels.dtype == np.uint8
+
+
+@pytest.mark.filterwarnings("ignore:.*decompression bomb")
+@pytest.mark.parametrize("make", UNREADABLE_FILES.values(), ids=UNREADABLE_FILES)
+def test_a_file_that_is_no_image_is_named_in_one_line(make: Callable[[], bytes], image_folder: Path) -> None:
+    bad = image_folder / "train" / "röt" / "bad.png"
+    bad.write_bytes(make())
+    with pytest.raises(UNREADABLE):
+        decode_image(bad, 32)
+    with pytest.raises(InputError, match=r"^1 of 41 files cannot be read as images: .*bad\.png; repair or remove"):
+        ImageFolder(image_folder).load("train")
+    assert MARK not in os.listdir()
+
+
+NAMES = ["猫", "كلب", "собака", "ขวด", "🐸", "a b", "it's", '"quoted"', "-rf", "$HOME", "%s", "{x}", "a,b", "CON"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_class_names_in_any_script(name: str, image_folder: Path) -> None:
+    (image_folder / "train" / "röt").rename(image_folder / "train" / name)
+    (image_folder / "test" / "röt").rename(image_folder / "test" / name)
+    source = ImageFolder(image_folder)
+    assert set(source.class_names) == {"blue thing", name}
+    assert len(source.load("test")) == 20
+
+
+@pytest.mark.parametrize("name", [b"line\nbreak", b"\x1b[31mred", b"not \xff text"])
+def test_class_names_that_cannot_be_printed_are_refused(name: bytes, image_folder: Path) -> None:
+    os.rename(image_folder / "train" / "röt", os.path.join(os.fsencode(image_folder / "train"), name))
+    with pytest.raises(InputError, match="has a class that cannot be printed") as caught:
+        ImageFolder(image_folder).load("train")
+    assert str(caught.value).isprintable()
+
+
+def one_class(root: Path) -> None:
+    (root / "train" / "röt").rename(root / "elsewhere")
+
+
+def empty_class(root: Path) -> None:
+    (root / "train" / "empty").mkdir()
+
+
+def a_file_as_train(root: Path) -> None:
+    (root / "train").rename(root / "elsewhere")
+    (root / "train").touch()
+
+
+def no_train(root: Path) -> None:
+    (root / "train").rename(root / "elsewhere")
+
+
+FOLDERS: dict[str, tuple[Callable[[Path], None], str]] = {
+    "one class": (one_class, "needs a folder a class, two or more; it has 1"),
+    "an empty class": (empty_class, "empty has no images"),
+    "a file as train": (a_file_as_train, "train: Not a directory"),
+    "no train": (no_train, "train: No such file or directory"),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), FOLDERS.values(), ids=FOLDERS)
+def test_a_bad_folder_is_one_line(change: Callable[[Path], None], message: str, image_folder: Path) -> None:
+    change(image_folder)
+    with pytest.raises(InputError, match=message):
+        ImageFolder(image_folder).load("train")
+
+
+def test_what_is_no_file_is_passed_over(image_folder: Path) -> None:
+    folder = image_folder / "train" / "röt"
+    (folder / "folder.png").mkdir()
+    (folder / "nowhere.png").symlink_to("nowhere")
+    (folder / "loop.png").symlink_to("loop.png")
+    os.mkfifo(folder / "pipe.png")
+    assert len(ImageFolder(image_folder).load("train")) == 40
