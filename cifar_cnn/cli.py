@@ -340,8 +340,8 @@ def run(args: list[str], cli: type[CLI] = CLI) -> int:
         cli: another class runs the commands of Lightning's Trainer in a way of its own.
     """
     use_all_of_the_hardware()
-    # Refuse what jsonargparse lists as ways to run a command (os, subprocess, eval, ...) before it is imported; until its
-    # version 5 it only warns.
+    # Refuse what jsonargparse lists as ways to run a command (os, subprocess, eval, ...) before it is imported; until
+    # its version 5 it only warns.
     set_parsing_settings(import_path_denylist=[])
     try:
         with _plain_output():
