@@ -241,7 +241,9 @@ class ImageClassifier(LightningModule):
         """
         checkpoint["precision"] = str(self.trainer.precision)  # which test and predict then use too
         with self.train_means.sync_context():
-            checkpoint["train_means"] = {name: value.clone() for name, value in self.train_means.metric_state.items()}
+            checkpoint["train_means"] = {
+                name: getattr(self.train_means, name).clone() for name in self.train_means.metric_state
+            }
         for key in (self.CHECKPOINT_HYPER_PARAMS_KEY, LightningDataModule.CHECKPOINT_HYPER_PARAMS_KEY):
             if key in checkpoint:
                 checkpoint[key] = {name: value for name, value in checkpoint[key].items() if _is_plain(value)}

@@ -102,13 +102,13 @@ class LastCheckpoint(Checkpoint):
         self.step = 0  # its step
         self._folder: Path | None = None
         self._pending: int | None = None  # the step of what is written but has no name yet
-        self._tried = -1  # the step of the newest attempt
+        self.tried = -1  # the step of the newest attempt
         self._seconds = 0.0  # that the newest took
         self._time = 0.0  # when it was done
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the run's folder."""
-        if stage == "fit" and trainer.loggers and not trainer.fast_dev_run:
+        if stage == "fit" and trainer.loggers and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._folder = Path(_folder(trainer))
             if trainer.is_global_zero:
                 for left_by_a_kill in self._folder.glob("*.part"):
@@ -117,7 +117,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the first, so that there is always something to go on from."""
         self._time = time.monotonic()
-        self._tried = self.step = trainer.global_step
+        self.tried = self.step = trainer.global_step
         if trainer.ckpt_path:
             self.path = Path(trainer.ckpt_path)
         elif trainer.max_steps != -1:
@@ -144,7 +144,7 @@ class LastCheckpoint(Checkpoint):
         due = ends or (not self.requested and self._is_cheap()) or (self.requested and trainer.max_steps == -1)
         if trainer.world_size > 1:
             due = trainer.strategy.reduce_boolean_decision(due, all=False)
-        if due and self._tried != trainer.global_step:
+        if due and self.tried != trainer.global_step:
             self._save(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -179,7 +179,7 @@ class LastCheckpoint(Checkpoint):
     def _is_due(self, trainer: Trainer) -> bool:
         if self.requested:
             return True
-        if self.every_n_steps and trainer.global_step - self._tried >= self.every_n_steps:
+        if self.every_n_steps and trainer.global_step - self.tried >= self.every_n_steps:
             return True
         minutes = (time.monotonic() - self._time) / 60
         return bool(self.every_n_minutes) and minutes >= self.every_n_minutes and self._is_cheap()
@@ -189,7 +189,7 @@ class LastCheckpoint(Checkpoint):
 
     def _save(self, trainer: Trainer) -> None:
         self.requested = False
-        self._tried = trainer.global_step
+        self.tried = trainer.global_step
         if self._folder is None:
             return
         start = time.monotonic()

@@ -41,13 +41,13 @@ class RNGState(Callback):
 
 
 def _get() -> dict[str, Any]:
-    name, keys, *position = np.random.get_state(legacy=True)  # type: ignore[misc]
+    numpy: Any = np.random.get_state()
     version, python, gauss = random.getstate()
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         # As lists: a checkpoint that is read with weights_only holds no arrays and no tuples of numpy's.
-        "numpy": [name, keys.tolist(), *position],
+        "numpy": [numpy[0], numpy[1].tolist(), *numpy[2:]],
         "python": [version, list(python), gauss],
     }
 

@@ -57,6 +57,10 @@ class StopOnSignal(Callback):
         if self._received is not None and (last := last_checkpoint(trainer)):
             last.request()
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Ask for a checkpoint, likewise; validation may have taken long."""
+        self.on_train_batch_end(trainer, pl_module, None, None, 0)
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Stop before the next step, if the last one is saved."""
         self._stop_if_saved(trainer)
@@ -71,7 +75,8 @@ class StopOnSignal(Callback):
         last = last_checkpoint(trainer)
         if last is not None:
             last.commit(trainer)
-            if last.requested:  # no checkpoint can be taken here, as between two halves of a step; soon one can
+            if last.tried != trainer.global_step:  # came after the step's end, or within one that cannot be saved
+                last.request()
                 return
         name = "Ctrl-C" if self._received == signal.SIGINT else signal.Signals(self._received).name
         how = "nothing is saved, since this run keeps no checkpoints"
