@@ -114,7 +114,11 @@ class CLI(LightningCLI):
                 self.checkpoint, self.content = read_to_go_on(self.checkpoint)
             else:
                 self.content = read_checkpoint(self.checkpoint)
-            self._subcommand_parsers[command].set_defaults(_trained_with(self.content))
+            try:
+                self._subcommand_parsers[command].set_defaults(_trained_with(self.content))
+            except Exception as error:  # jsonargparse's, for what is not allowed, not there, or no option
+                reason = " ".join(str(error).split())[:300]
+                raise InputError(f"{self.checkpoint} was trained with what cannot be used here: {reason}") from error
             self.first_step = self.content["global_step"]
             run = run_of(self.checkpoint)
             if command != "fit" and (precision := self.content.get("precision")):

@@ -35,7 +35,12 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("trained")
     arguments = ["fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL]
     arguments += ["--trainer.max_epochs", "2", "--report", "false", "--trainer.default_root_dir", str(root)]
-    arguments += ["--trainer.precision", "32-true"]  # so that results depend on no batch size
+    arguments += [
+        "--trainer.log_every_n_steps",
+        "4",
+        "--trainer.precision",
+        "32-true",
+    ]  # so that results depend on no batch size
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["cifar-cnn", *arguments])
         assert cifar_cnn.cli.run(arguments) == 0

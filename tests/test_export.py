@@ -46,7 +46,7 @@ def test_onnx_gives_the_probabilities_of_predict_for_any_batch(
 
 def test_torch_export_with_test_time_augmentation(images: Tensor) -> None:
     torch.manual_seed(0)
-    classifier = ImageClassifier(SpeedrunNet(widths=(8, 8, 8)), tta="flip_shift").eval()
+    classifier = ImageClassifier(SpeedrunNet(widths=(24, 24, 24)), tta="flip_shift").eval()
     names = tuple("abcdefghij")
     trained = Trained(classifier, names, 32, torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.3, 0.4]))
     assert export.export(trained, Path("net.pt2"), "torch_export", images) < 1e-6
@@ -100,7 +100,7 @@ def test_without_the_runs_own_images_others_are_asked_for(
     content["datamodule_hyper_parameters"]["source"] = source
     torch.save(content, "net.ckpt")
     arguments = ["net.ckpt", "--format", "torch_export"]
-    with pytest.raises(InputError, match=r"could not be loaded \(moved/test: .*\): name some with --images"):
+    with pytest.raises(InputError, match=r"could not be loaded \(moved/train: .*\): name some with --images"):
         export.main(arguments)
     assert export.main([*arguments, "--images", str(image_folder), "--verify", "9"]) == 0
     assert "on 9 given images" in capsys.readouterr().out

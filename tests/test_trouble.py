@@ -160,7 +160,8 @@ def test_a_run_goes_on_with_the_rows_before_its_step_and_no_half_of_one(tmp_path
 
 
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "file"
+    path = tmp_path / "folder" / "file"
+    path.parent.mkdir()
     path.write_bytes(b"old")
     with pytest.raises(TypeError, match="bytes-like"), replacing(path) as file:
         file.writelines([b"new", "no bytes"])
@@ -169,7 +170,7 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
         file.write(b"new")
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
-    assert list(tmp_path.iterdir()) == [path]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_the_same_seed_gives_the_same_weights_whatever_is_logged(fit: Fit) -> None:

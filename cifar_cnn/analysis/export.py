@@ -132,6 +132,8 @@ def export(trained: Trained, output: Path, format: str, images: Tensor) -> float
         InputError: the network cannot be exported, the file cannot be written, or what was written differs by more
             than ``TOLERANCE``; no file is left then.
     """
+    if not output.parent.is_dir():
+        raise InputError(f"cannot write {output}: there is no folder {output.parent}")
     trained.classifier.cpu()
     module = DeployedClassifier(trained).eval()
     metadata = {

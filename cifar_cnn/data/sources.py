@@ -247,7 +247,7 @@ class ImageFolder(Source):
             found = [
                 entry
                 for entry in (os.scandir(folder) if folder.is_dir() else ())
-                if is_image_name(entry.name) and entry.is_file()
+                if is_image_name(entry.name) and _is_file(entry)
             ]
             if not found and split == "train":
                 raise InputError(f"{folder} has no images ({' '.join(sorted(IMAGE_SUFFIXES))}); remove it or fill it")
@@ -284,6 +284,13 @@ def _folders(root: Path) -> list[os.DirEntry[str]]:
             f"{root}: {error.strerror or error}; ImageFolder needs --data.source.root DIR "
             "with DIR/train/<class>/ and DIR/test/<class>/"
         ) from error
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # links that go round in a circle
+        return False
 
 
 def is_image_name(name: str) -> bool:
