@@ -103,8 +103,8 @@ def test_grad_cam_is_where_the_evidence_is() -> None:
     backbone = nn.Sequential(nn.Conv2d(3, 2, 1, bias=False), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     backbone.append(nn.Linear(2, 2, bias=False))
     with torch.no_grad():  # the first map is red, the second green; each speaks for its class
-        backbone[0].weight.copy_(torch.tensor([[1.0, 0, 0], [0, 1, 0]])[..., None, None])  # type: ignore[operator,union-attr]
-        backbone[4].weight.copy_(torch.eye(2))  # type: ignore[operator,union-attr]
+        backbone[0].weight.copy_(torch.tensor([[1.0, 0, 0], [0, 1, 0]])[..., None, None])  # type: ignore[operator]
+        backbone[4].weight.copy_(torch.eye(2))  # type: ignore[operator]
     image = torch.zeros(1, 3, 8, 8)
     image[0, 0, :4, :4] = 1
     image[0, 1, 4:, 4:] = 0.5

@@ -117,7 +117,7 @@ def test_untested_runs_are_reported_on_validation_images(run: Path, capsys: Capt
     assert cifar_cnn.cli.run(["report"]) == 0
     assert capsys.readouterr().out == f"Report  {run}/report.html\n"
     page = (run / "report.html").read_text(encoding="utf-8")
-    assert "Not tested yet" in page
+    assert "Not a test" in page
     assert "Test accuracy" not in page
     best = max(read_metrics(run / "metrics.csv")["val/accuracy"][1])
     assert f'Validation accuracy</dt><dd class="value">{best:.2%}' in page
@@ -135,6 +135,8 @@ def test_a_test_of_other_weights_is_not_shown(run: Path) -> None:
     assert found["split"] == "validation"
     assert found["tiles"][0]["name"] == "Validation accuracy"
     assert any("before the training went on" in line for line in found["missing"])
+    (run / "test_predictions.npz").unlink()
+    assert "The test: it kept no predictions; run `cifar-cnn test` again" in content(load_run(str(run)))["missing"]
 
 
 def test_a_damaged_run_is_reported_as_far_as_it_goes(run: Path) -> None:

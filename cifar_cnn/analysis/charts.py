@@ -150,7 +150,10 @@ def lines(
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0 if high - low > 0.05 else 1))
         if bottom is not None:
             axes.set_ylim(bottom=bottom)
-        if any(series):
+        if sum(map(len, series)) > 40:  # such long names would lie over the curves
+            figure.set_figheight(figure.get_figheight() + 0.2 * len(series))
+            figure.legend(loc="outside lower left")
+        elif any(series):
             axes.legend()
         return figure
 

@@ -132,6 +132,8 @@ def content(run: RunData) -> dict[str, Any]:
         missing.append("The test: it was made before the training went on, or of other images; run `cifar-cnn test`")
         split = "val"
         images = part("Pictures of validation images", lambda: run.images(split))
+    if "accuracy" in test and predictions is None:
+        missing.append("The test: it kept no predictions; run `cifar-cnn test` again")
     if split == "val":
         test, predictions = {}, None
     if split == "val" and images is not None:
