@@ -10,6 +10,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
+from lightning.pytorch.loggers.logger import rank_zero_experiment
 
 from cifar_cnn.files import replacing
 
@@ -33,8 +34,9 @@ class RunCSVLogger(CSVLogger):
         self._warned = False
 
     @property
+    @rank_zero_experiment
     def experiment(self) -> Any:
-        """The writer."""
+        """The writer; of process 0 alone."""
         if self._experiment is None:
             self._experiment = MetricsFile(Path(self.log_dir), self._first_step)
         return super().experiment

@@ -53,13 +53,13 @@ def test_every_example_of_extending_is_short_and_works(run: Run, monkeypatch: py
     for example in examples:
         assert len([line for line in example.splitlines() if line.strip()]) < 20
     Path("mine.py").write_text("\n".join(examples))
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
     monkeypatch.syspath_prepend(Path.cwd())
     for words in commands("extending.md"):
         small = ["--data.batch_size", "32"] if "--data.source" in words else SMALL
         run(*words[:3], *small, *FEW, *words[3:])
     metrics = (Path("lightning_logs") / "version_3" / "metrics.csv").read_text()
     assert "weight_norm" in metrics.splitlines()[0]
-    sys.modules.pop("mine")
 
 
 def test_every_recipe_works(run: Run, image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -266,9 +266,11 @@ def _finite(values: list[float]) -> list[float]:
 
 def _difference(a: Network, b: Network) -> Difference:
     same_images = len({run.images for network in (a, b) for run in network.runs.values()}) == 1
-    accuracies = ({seed: run.test_accuracy for seed, run in network.runs.items()} for network in (a, b))
-    correct = ({seed: run.correct for seed, run in network.runs.items()} for network in (a, b))
-    return difference(*accuracies, *(correct if same_images else (None, None)))
+    a_accuracy, b_accuracy = ({seed: run.test_accuracy for seed, run in each.runs.items()} for each in (a, b))
+    if not same_images:
+        return difference(a_accuracy, b_accuracy)
+    a_correct, b_correct = ({seed: run.correct for seed, run in each.runs.items()} for each in (a, b))
+    return difference(a_accuracy, b_accuracy, a_correct, b_correct)
 
 
 Pair = tuple[Network, Network, Difference]
@@ -290,7 +292,7 @@ def _write(folder: Path, command: str, networks: list[Network], pairs: list[Pair
         for network in networks
         for run in network.runs.values()
     ]
-    differences = [
+    differences: list[dict[str, Any]] = [
         {
             "a": a.name,
             "b": b.name,

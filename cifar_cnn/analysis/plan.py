@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -153,10 +154,13 @@ def carry_out(tasks: list[Task]) -> None:
             if (new := before + epochs - bar.n) > 0:
                 bar.update(new)
 
+        def at_most(most: int, epochs: int) -> None:
+            at(min(epochs, most))
+
         for task in tasks:
             bar.set_description(task.name)
             if not task.is_done():
-                status = _run_command(task, lambda epochs, most=task.epochs: at(min(epochs, most)))
+                status = _run_command(task, partial(at_most, task.epochs))
                 if status or not task.is_done():
                     task.failure = _last_words(task.log) or f"ended with status {status} and no result"
                     bar.write(f"{task.name} failed: {task.failure} ({os.path.relpath(task.log)})", file=sys.stderr)
