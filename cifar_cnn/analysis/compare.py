@@ -414,7 +414,7 @@ def _optional(value: Any, form: Any) -> str:
 
 def _markdown_table(header: list[str], rows: list[list[str]], left: int) -> str:
     """A Markdown table that is aligned as text too; the first ``left`` columns to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    widths = [max(3, *map(len, column)) for column in zip(header, *rows, strict=True)]
 
     def line(cells: list[str]) -> str:
         padded = [
