@@ -60,15 +60,24 @@ def crop(
     if mirrored is not None:  # in the same gather
         across = torch.where(mirrored[:, None], width - 1 - across, across)
     # The padding exists as an index only: what lies outside is read from where it would have been copied from.
-    y = rows[top[:, None] + torch.arange(height, device=images.device)]
-    x = columns[left[:, None] + across]
-    image = torch.arange(n, device=images.device)
-    # Channels last in the gather, so that the three values of a pixel are read and written together.
-    pixels = images.permute(0, 2, 3, 1)[image[:, None, None], y[:, :, None], x[:, None, :]]
-    if mode == "zeros":
-        inside = ((y >= 0)[:, :, None] & (x >= 0)[:, None, :])[..., None]
-        pixels = torch.where(inside, pixels, torch.zeros((), dtype=pixels.dtype, device=pixels.device))
-    return pixels.permute(0, 3, 1, 2)
+    y = rows[top[:, None] + torch.arange(height, device=images.device)][:, :, None]
+    x = columns[left[:, None] + across][:, None, :]
+    pixels = _take_pixels(images, (y.clamp(min=0) * width + x.clamp(min=0)).flatten(1))
+    return pixels.masked_fill(((y < 0) | (x < 0))[:, None], 0) if mode == "zeros" else pixels
+
+
+def _take_pixels(images: Tensor, places: Tensor) -> Tensor:
+    """Images of (N, C, H, W) made of the pixels at ``places`` (int64, (N, H * W)), counted row by row."""
+    n, channels, height, width = images.shape
+    pixels = images.permute(0, 2, 3, 1)
+    if images.dtype == torch.uint8 and channels <= 4:
+        # A pixel as one number of 32 bits: gathering these takes less than half the time of three bytes each.
+        packed = images.new_empty(n, height, width, 4)
+        packed[..., :channels] = pixels
+        taken = packed.view(torch.int32).view(n, -1).gather(1, places)
+        return taken.view(torch.uint8).view(n, height, width, 4)[..., :channels].permute(0, 3, 1, 2)
+    flat = pixels.reshape(n, height * width, channels)
+    return flat.gather(1, places[..., None].expand_as(flat)).view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
 def _padded_index(size: int, padding: int, mode: PaddingMode, device: torch.device) -> Tensor:
