@@ -15,7 +15,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from jsonargparse import set_parsing_settings
-from lightning.pytorch.callbacks import Checkpoint, ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar, WeightAveraging
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -241,6 +241,10 @@ class CLI(LightningCLI):
         best = best_checkpoint(self.trainer)
         if self._get(self.config, "test_after_fit") and best and best.best_model_path:
             path = best.best_model_path
+            # Of a checkpoint it would load the weights that training goes on from, not the averages that are tested.
+            averages = [each for each in self.trainer.callbacks if isinstance(each, WeightAveraging)]
+            for callback in averages:
+                self.trainer.callbacks.remove(callback)
             self.trainer.test(self.model, self.datamodule, ckpt_path=path, weights_only=True, verbose=False)
             self.summary.print_test(self.trainer, self.model)
         self.summary.print_fit(self.trainer, self.model)

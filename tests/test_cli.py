@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -425,3 +426,17 @@ def test_what_is_tested_has_the_precision_it_was_trained_in(
     assert cifar_cnn_command("test") == 0
     assert cifar_cnn_command("test", "--trainer.precision", "32-true") == 0
     assert precisions == [saved, "64-true", "32-true"]
+
+
+def test_moving_averages_are_what_is_tested(cifar_cnn_command: Command) -> None:
+    averages = "lightning.pytorch.callbacks.EMAWeightAveraging"
+    options = ["--trainer.max_epochs", 1, "--trainer.callbacks", averages, "--trainer.callbacks.decay", 0.5]
+    assert cifar_cnn_command("fit", *QUICK, *options) == 0
+    content = torch.load(RUN / "checkpoints/best.ckpt", weights_only=True)
+    names = [name for name, value in content["state_dict"].items() if value.is_floating_point()]
+    assert any(not torch.equal(content["state_dict"][name], content["current_model_state"][name]) for name in names)
+    with np.load(RUN / "test_predictions.npz") as after_fit:
+        logits = after_fit["logits"]
+    assert cifar_cnn_command("test", "--report", "false", "--trainer.enable_progress_bar", "false") == 0
+    with np.load(RUN / "test_predictions.npz") as tested:
+        np.testing.assert_array_equal(logits, tested["logits"])
