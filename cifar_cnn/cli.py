@@ -242,9 +242,8 @@ class CLI(LightningCLI):
         if self._get(self.config, "test_after_fit") and best and best.best_model_path:
             path = best.best_model_path
             # Of a checkpoint it would load the weights that training goes on from, not the averages that are tested.
-            averages = [each for each in self.trainer.callbacks if isinstance(each, WeightAveraging)]
-            for callback in averages:
-                self.trainer.callbacks.remove(callback)
+            callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
+            callbacks[:] = [each for each in callbacks if not isinstance(each, WeightAveraging)]
             self.trainer.test(self.model, self.datamodule, ckpt_path=path, weights_only=True, verbose=False)
             self.summary.print_test(self.trainer, self.model)
         self.summary.print_fit(self.trainer, self.model)
