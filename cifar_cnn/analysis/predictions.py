@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cifar_cnn.files import replacing
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -37,10 +39,8 @@ class Predictions:
         Raises:
             OSError: it cannot be written.
         """
-        part = path.with_name(f"{path.name}.part")
-        with part.open("wb") as file:
+        with replacing(path) as file:
             np.savez(file, logits=self.logits.numpy(), labels=self.labels.numpy())
-        part.replace(path)
 
 
 def load_predictions(path: Path, num_classes: int) -> Predictions | None:

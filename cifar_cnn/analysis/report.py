@@ -28,6 +28,7 @@ from cifar_cnn.callbacks.predictions import FILE_NAME as TEST_PREDICTIONS
 from cifar_cnn.data import CIFAR10DataModule, ImageSet
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.errors import InputError
+from cifar_cnn.files import replacing
 
 log = logging.getLogger("cifar_cnn")
 
@@ -97,12 +98,8 @@ def write_report(run: RunData) -> Path:
     )
     page = environment.get_template("report.html.j2").render(content(run))
     path = run.folder / "report.html"
-    temporary = path.with_suffix(".part")
-    try:
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path, "w", encoding="utf-8") as file:
+        file.write(page)
     return path
 
 

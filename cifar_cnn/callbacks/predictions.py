@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from cifar_cnn.data.batches import Batch
+from cifar_cnn.files import replacing
 from cifar_cnn.runs import run_of
 
 FILE_NAME = "test_predictions.npz"
@@ -57,11 +58,9 @@ class StorePredictions(Callback):
             return
         images = trainer.test_dataloaders.image_set.images  # type: ignore[union-attr]
         digest = hashlib.sha256(images[: len(labels)].cpu().numpy().tobytes()).hexdigest()
-        part = run / f"{FILE_NAME}.part"
         try:
-            with part.open("wb") as file:
+            with replacing(run / FILE_NAME) as file:
                 np.savez(file, logits=logits.cpu().numpy(), labels=labels.cpu().numpy(), images_sha256=digest)
-            part.replace(run / FILE_NAME)
         except OSError as error:
             print(f"{run / FILE_NAME} could not be written: {error.strerror}")
 

@@ -17,6 +17,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cifar_cnn.data.batches import TrainBatches
+from cifar_cnn.files import replacing
 
 log = logging.getLogger("cifar_cnn")
 
@@ -84,10 +85,9 @@ class RunRecord(Callback):
             "git_commit": git_commit(Path(__file__).parent),
         }
         path = Path(folder, "fit.json")
-        part = path.with_suffix(".part")
         try:
-            part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-            part.replace(path)
+            with replacing(path, "w", encoding="utf-8") as file:
+                file.write(json.dumps(record, indent=1) + "\n")
         except OSError as error:
             log.warning("%s could not be written: %s", path, error.strerror)
 

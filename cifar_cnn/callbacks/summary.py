@@ -13,6 +13,7 @@ from torch import nn
 
 from cifar_cnn.callbacks.checkpoint import best_checkpoint
 from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.files import replacing
 from cifar_cnn.runs import run_of
 
 
@@ -111,9 +112,8 @@ def _count(module: nn.Module) -> int:
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".part")
     try:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        with replacing(path, "w", encoding="utf-8") as file:
+            file.write(json.dumps(content, indent=1) + "\n")
     except OSError as error:
         print(f"{path} could not be written: {error.strerror}")
