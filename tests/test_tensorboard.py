@@ -4,11 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata, plugin_data_pb2
 
+from cifar_cnn.backbones import ResNet18
 from cifar_cnn.callbacks.run_record import git_commit
 from cifar_cnn.callbacks.tensorboard import draw_confusion
+from cifar_cnn.callbacks.tensorboard_graph import network_graph
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +25,22 @@ def test_curves_filters_graph_and_confusion_matrix(events: EventAccumulator) -> 
     tags = events.Tags()
     assert {"train/loss", "val/accuracy", "lr"} <= set(tags["scalars"])
     assert {"filters/first", "filters/last", "test/confusion_matrix"} <= set(tags["images"])
-    nodes = [node.op for node in events.Graph().node]
-    assert sum("convolution" in op for op in nodes) == 2
+    assert [node.op for node in events.Graph().node].count("Conv2d") == 2
+
+
+def test_the_graph_has_each_layer_under_its_name_with_its_inputs_and_shape() -> None:
+    network = ResNet18().eval()
+    graph = network_graph(network, torch.zeros(1, 3, 32, 32))
+    nodes = {node.name: node for node in graph.node}
+    assert len(nodes) == len(graph.node), "no name twice"
+    assert all(source in nodes for node in graph.node for source in node.input)
+    layers = {name.replace(".", "/") for name, module in network.named_modules() if not list(module.children())}
+    assert layers <= {*nodes, *(name.rpartition("_")[0] for name in nodes)}
+    (addition, *_) = [node for node in graph.node if node.op == "add"]
+    assert len(addition.input) == 2
+    (output,) = [node for node in graph.node if node.op == "output"]
+    (size,) = nodes[output.input[0]].attr["_output_shapes"].list.shape
+    assert [each.size for each in size.dim] == [1, 10]
 
 
 def test_hyper_parameters_stand_beside_the_best_validation_accuracy(

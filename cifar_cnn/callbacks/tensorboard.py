@@ -2,16 +2,17 @@
 
 import logging
 import os
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from tensorboard.compat.proto import event_pb2
 
 from cifar_cnn.callbacks.checkpoint import best_checkpoint
 from cifar_cnn.callbacks.filter_images import render
+from cifar_cnn.callbacks.tensorboard_graph import network_graph
 from cifar_cnn.runs import run_of
 
 if TYPE_CHECKING:
@@ -93,18 +94,17 @@ def _write_hyper_parameters(logger: TensorBoardLogger, trainer: Trainer) -> None
 def _write_graph(logger: TensorBoardLogger, trainer: Trainer, pl_module: LightningModule) -> None:
     backbone = getattr(pl_module, "backbone", None)
     datamodule = getattr(trainer, "datamodule", None)
-    if backbone is None or datamodule is None or backbone._compiled_call_impl is not None:
-        return  # what is compiled cannot be traced
+    if backbone is None or datamodule is None:
+        return
     size = datamodule.train_images.shape[-1]
     image = torch.zeros(1, 3, size, size, device=pl_module.device, dtype=pl_module.dtype)  # type: ignore[arg-type]
     training = backbone.training
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the tracer's, of what a graph cannot show
-            logger.experiment.add_graph(backbone.eval(), image)
-    except OSError:
-        raise
-    except Exception as error:  # any network may do what the tracer cannot follow
+        with torch.no_grad():
+            graph = network_graph(backbone.eval(), image)
+    except Exception as error:  # any network may do what cannot be followed
         log.info("TensorBoard shows no graph of %s: %s", type(backbone).__name__, type(error).__name__)
+        return
     finally:
         backbone.train(training)
+    logger.experiment._get_file_writer().add_event(event_pb2.Event(graph_def=graph.SerializeToString()))
