@@ -176,6 +176,7 @@ def draw_lines(
     axes.set_xlabel(xlabel)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     if percent:
+        axes.yaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10]))  # 2.5 would be shown as 2 or 3
         low, high = axes.get_ylim()
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0 if high - low > 0.05 else 1))
     if bottom is not None:

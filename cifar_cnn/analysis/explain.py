@@ -241,7 +241,7 @@ def prediction_curves(curves: dict[str, Invariance]) -> Curves:
     """How many predictions stay the same with the shift, and for a single network its accuracy."""
     if len(curves) == 1:
         (only,) = curves.values()
-        series = {"same class as unshifted": only.same_class, "accuracy": only.accuracy}
+        series = {"same as unshifted": only.same_class, "accuracy": only.accuracy}
     else:
         series = {name: each.same_class for name, each in curves.items()}
     return {name: (range(len(values)), values) for name, values in series.items()}

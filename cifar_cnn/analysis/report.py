@@ -348,7 +348,7 @@ def curves(metrics: Metrics) -> list[str] | None:
         if series:
             few = len(next(iter(series.values()))[0]) <= 15
             found.append(charts.svg(charts.lines(title, "epoch", series, percent, few), f"{title} over the epochs"))
-    if "lr" in metrics:
+    if len(metrics.get("lr", ([], []))[0]) > 1:
         chart = charts.lines("Learning rate", "epoch", {"": metrics["lr"]}, bottom=0)
         found.append(charts.svg(chart, "Learning rate over the epochs"))
     return found or None

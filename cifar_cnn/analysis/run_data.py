@@ -53,8 +53,8 @@ class RunData:
     def config_name(self) -> str:
         """Of the config that the run was trained with, such as ``simple_cnn_a``, or ``a+b`` of several; empty where
         there was none, or it was one that another run has saved."""
-        paths = re.findall(r"(?:-c|--config)[ =]'?([^' ]+)\.ya?ml\b", str(self.record.get("command", "")))
-        names = [Path(path).name for path in paths]
+        paths = re.findall(r"(?:-c|--config)[ =](?:'([^']+)'|([^' ]+))", str(self.record.get("command", "")))
+        names = [Path(quoted or plain).stem for quoted, plain in paths]
         return "" if "config" in names else "+".join(names)
 
     def images(self, split: Split) -> ImageSet:
