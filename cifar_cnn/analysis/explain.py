@@ -43,7 +43,7 @@ class Equivariance:
         examples: for each layer and shift, of the first image the shifted map, the map of the shifted image, both
             (H, W), of the channel that varies most.
         example: the first image, uint8, (C, H, W).
-        images: how many were averaged over.
+        images: how many were measured, together.
     """
 
     layers: list[Layer]
