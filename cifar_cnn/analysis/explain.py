@@ -168,7 +168,9 @@ def measure_invariance(trained: Trained, image_set: ImageSet, layers: list[Layer
     head = layers[min(last + 1, len(layers) - 1)]
     names = [layers[last].name, head.name]
     images, labels = image_set.images, image_set.labels
-    found: dict[str, list[Tensor]] = {}
+    plain: dict[str, Tensor] = {}
+    unrelated: dict[str, float] = {}
+    found: dict[str, list[float]] = {}
     classes = []
     for pixels in range(min(MAX_SHIFT, images.shape[-1] - 1) + 1):
         moved = torch.empty_like(images)
@@ -190,21 +192,24 @@ def measure_invariance(trained: Trained, image_set: ImageSet, layers: list[Layer
                     collected.setdefault(name, []).append(values.float().cpu())
         classes.append(torch.cat(logits).argmax(1))
         for name, parts in collected.items():
-            found.setdefault(name, []).append(torch.cat(parts))
-
-    def changes(features: list[Tensor]) -> list[float]:
-        plain = features[0]
-        # Folders list their images class by class: half a set away is another class.
-        unrelated = (plain - plain.roll(max(len(plain) // 2, 1), 0)).norm(dim=1).mean().item()
-        return [(each - plain).norm(dim=1).mean().item() / unrelated if unrelated else math.nan for each in features]
-
+            pooled = torch.cat(parts)
+            if not pixels:
+                plain[name] = pooled
+                # Folders list their images class by class: half a set away is another class.
+                unrelated[name] = _mean_distance(pooled, pooled.roll(max(len(pooled) // 2, 1), 0))
+            change = _mean_distance(pooled, plain[name]) / unrelated[name] if unrelated[name] else math.nan
+            found.setdefault(name, []).append(change)
     return Invariance(
-        {name: changes(features) for name, features in found.items()},
+        found,
         head.name,
         [(each == classes[0]).float().mean().item() for each in classes],
         [(each == labels).float().mean().item() for each in classes],
         len(labels),
     )
+
+
+def _mean_distance(a: Tensor, b: Tensor) -> float:
+    return (a - b).norm(dim=1).mean().item()
 
 
 def _normalised(trained: Trained, images: Tensor) -> Tensor:
