@@ -7,13 +7,15 @@ import torch
 from torch import nn
 
 import cifar_cnn.cli
-from cifar_cnn.analysis.explain import explain, measure_equivariance, shift, shifted_maps
+from cifar_cnn.analysis import charts
+from cifar_cnn.analysis.explain import explain, labels_of, measure_equivariance, shift, shifted_maps
 from cifar_cnn.analysis.layers import layers_of
 from cifar_cnn.analysis.maps import grad_cam, last_maps, map_layers
+from cifar_cnn.analysis.run_data import RunData
 from cifar_cnn.analysis.trained import Trained
 from cifar_cnn.backbones import ResNet18, SimpleCNN
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.data import ImageSet
+from cifar_cnn.data import CIFAR10DataModule, ImageSet
 from tests.conftest import CONFIGS, SMALL
 
 NAMES = tuple(f"class {i}" for i in range(10))
@@ -141,12 +143,20 @@ def test_explain_sets_runs_side_by_side(capsys: pytest.CaptureFixture[str]) -> N
     runs = ["lightning_logs/version_0", "lightning_logs/version_1"]
     assert cifar_cnn.cli.run(["explain", *runs, "--images", "30"]) == 0
     output = capsys.readouterr().out
-    assert "SimpleCNN, head max_pool (version_1), on 30 validation images" in output
+    # One config made both: the networks tell them apart.
+    labels = ["SimpleCNN, head flatten", "SimpleCNN, head max_pool"]
+    assert f"{labels[1]}, on 30 validation images" in output
     folder = Path(runs[0], "explain")
-    names = ["equivariance_version_0.png", "equivariance_version_1.png", "explain.json"]
-    assert sorted(path.name for path in folder.iterdir()) == [*names, "features.png", "predictions.png"]
+    pictures = ["equivariance_SimpleCNN_head_flatten.png", "equivariance_SimpleCNN_head_max_pool.png"]
+    assert sorted(path.name for path in folder.iterdir()) == [*pictures, "explain.json", "side_by_side.png"]
     numbers = json.loads((folder / "explain.json").read_text())
-    assert len(numbers) == 2
+    assert list(numbers) == labels
+    table = output[output.index("Side by side") :].splitlines()
+    rows = [[line.removeprefix(f"  {label}").split() for line in table if label in line] for label in labels]
+    for each, (features, same, accuracy) in zip(numbers.values(), rows, strict=True):
+        assert features == [f"{value:.2f}" for value in each["feature_change"]["head"]]
+        assert same == [f"{value:.1%}" for value in each["same_class"]]
+        assert accuracy == [f"{value:.1%}" for value in each["accuracy"]]
     for each in numbers.values():
         assert each["equivariance_error"]["features.0"] == pytest.approx([0] * 9, abs=1e-4)
         assert each["same_class"][0] == 1
@@ -155,9 +165,39 @@ def test_explain_sets_runs_side_by_side(capsys: pytest.CaptureFixture[str]) -> N
     for arguments, message in (
         (["nowhere"], "no checkpoint nowhere"),
         ([runs[0], "--images", "1"], "--images is 2 or more"),
+        ([runs[0], runs[1], f"{runs[1]}/checkpoints/best.ckpt"], f"given twice: {runs[1]}"),
     ):
         assert cifar_cnn.cli.run(["explain", *arguments]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_runs_are_called_by_what_tells_them_apart(tmp_path: Path) -> None:
+    network = trained(SimpleCNN((2, 2, 2)))
+
+    def run(name: str, command: str, seed: int = 0) -> RunData:
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "fit.json").write_text(json.dumps({"command": command, "seed": seed}))
+        return RunData(tmp_path / name, tmp_path / name, network, CIFAR10DataModule(), {}, {})
+
+    a = run("a", "cifar-cnn fit --config configs/simple_cnn_a.yaml --model.tta none")
+    b = run("b", "python -m cifar_cnn fit --config=../small.yaml --config 'my configs/b.yml'")
+    again = run("again", "cifar-cnn fit -c configs/simple_cnn_a.yaml", 1)
+    saved = run("saved", "cifar-cnn fit --config lightning_logs/version_3/config.yaml")
+    assert [each.config_name for each in (a, b, again, saved)] == ["simple_cnn_a", "small+b", "simple_cnn_a", ""]
+    assert labels_of([a, b]) == ["simple_cnn_a", "small+b"]
+    assert labels_of([a, again]) == ["simple_cnn_a seed 0", "simple_cnn_a seed 1"]
+    assert labels_of([saved]) == ["SimpleCNN"]
+    assert [Path(label).name for label in labels_of([a, saved])] == ["a", "saved"]
+    (tmp_path / "saved/fit.json").write_text("{")
+    assert saved.config_name == ""
+
+
+def test_more_curves_than_colours_are_told_apart() -> None:
+    figure = charts.lines("Title", "x", {f"network {i}": ([0, 1], [0, i]) for i in range(8)})
+    looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}
+    assert len(looks) == 8
+    (legend,) = figure.legends  # below, where it hides no curve
+    assert len(legend.get_texts()) == 8
 
 
 def test_a_network_without_maps_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -241,25 +241,26 @@ const load = (width) => new Promise((done) => {
 </script>"""
 
 
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_the_page_in_a_browser(tested_run: Path, tmp_path: Path, dark: bool) -> None:
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser is None:
+@pytest.fixture
+def browser(tmp_path: Path) -> list[str]:
+    """The command of a headless Chromium that asks no network for anything."""
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
         pytest.skip("no Chromium here: apt-get install chromium")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars"]
+    options += ["--disable-component-update", "--disable-sync", "--no-first-run"]
+    return [program, *options, f"--user-data-dir={tmp_path / 'user'}"]
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_page_in_a_browser(tested_run: Path, tmp_path: Path, browser: list[str], dark: bool) -> None:
     page = (tested_run / "report.html").read_text(encoding="utf-8")
     harness = tmp_path / "harness.html"
     escaped = json.dumps(page).replace("</", "<\\/")
     harness.write_text(HARNESS % (escaped, list(WIDTHS)), encoding="utf-8")
-    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--hide-scrollbars"]
-    options += [
-        "--disable-component-update",
-        "--disable-sync",
-        "--no-first-run",
-        f"--user-data-dir={tmp_path / 'user'}",
-    ]
-    options += ["--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom"]
+    options = ["--enable-logging=stderr", "--virtual-time-budget=20000", "--dump-dom"]
     options += ["--blink-settings=preferredColorScheme=0"] if dark else []
-    result = subprocess.run([browser, *options, harness.as_uri()], capture_output=True, text=True, timeout=240)
+    result = subprocess.run([*browser, *options, harness.as_uri()], capture_output=True, text=True, timeout=240)
     assert "CONSOLE" not in result.stderr, result.stderr
     match = re.search(r"<pre>(.*?)</pre>", result.stdout, re.DOTALL)
     assert match, result.stdout[-500:] + result.stderr[-2000:]
@@ -271,3 +272,12 @@ def test_the_page_in_a_browser(tested_run: Path, tmp_path: Path, dark: bool) -> 
         assert (view["before"], view["after"]) == (["after epoch 2"], ["before training"])
         assert view["label"] == "before training"
         assert view["background"] == ("rgb(17, 20, 24)" if dark else "rgb(245, 246, 248)")
+
+
+def test_the_page_in_print(tested_run: Path, tmp_path: Path, browser: list[str]) -> None:
+    pdf = tmp_path / "report.pdf"
+    options = ["--no-pdf-header-footer", f"--print-to-pdf={pdf}", (tested_run / "report.html").resolve().as_uri()]
+    # As if the reader's screen were dark: paper is not.
+    subprocess.run([*browser, "--blink-settings=preferredColorScheme=0", *options], capture_output=True, timeout=240)
+    content = pdf.read_bytes()
+    assert 4 <= len(re.findall(rb"/Type\s*/Page\b", content)) <= 8

@@ -4,6 +4,7 @@ import argparse
 import json
 import math
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 MAX_SHIFT = 8  # pixels
 BATCH = 250  # images at a time
 SPLIT_NAMES: dict[Split, str] = {"test": "test", "val": "validation"}
-POOLINGS = {"flatten": "flatten", "max_pool": "max-pool", "average": "average (conv head)"}
+POOLINGS = {"flatten": "flatten", "max_pool": "max-pool", "average": "average"}
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,15 @@ class Equivariance:
         errors: for each layer the relative error at each shift of 0 to MAX_SHIFT pixels: the norm of the difference
             over the norm of the shifted maps, where both have values; NaN where the maps are too small to be shifted.
         examples: for each layer and shift, of the first image the shifted map, the map of the shifted image, both
-            (H, W), and their difference, of the channel that varies most.
-        images: how many were averaged over.
+            (H, W), of the channel that varies most.
+        example: the first image, uint8, (C, H, W).
+        images: how many were measured, together.
     """
 
     layers: list[Layer]
     errors: list[list[float]]
     examples: list[list[tuple[Tensor, Tensor]]]
+    example: Tensor
     images: int
 
 
@@ -80,7 +83,7 @@ class Theory:
 
 
 def explain(trained: Trained, image_set: ImageSet, images: int) -> Theory:
-    """Measure a trained network on ``images`` images, evenly chosen from the set.
+    """Measure a trained network on ``images`` images, evenly chosen from the set; equivariance on up to 32 of them.
 
     Raises:
         InputError: the network has no feature maps.
@@ -93,7 +96,7 @@ def explain(trained: Trained, image_set: ImageSet, images: int) -> Theory:
     some = image_set.subset(chosen)
     shown = map_layers(network, layers, 12)
     return Theory(
-        measure_equivariance(trained, some.images[:32], shown),
+        measure_equivariance(trained, some.images[:: max(3, math.ceil(len(some) / 32))], shown),
         measure_invariance(trained, some, layers),
         sharing_of(network, layers),
     )
@@ -139,7 +142,7 @@ def measure_equivariance(trained: Trained, images: Tensor, layers: list[Layer]) 
             blank = torch.full_like(actual[0, 0], math.nan)
             blank[:, lost:] = expected[0, channels[index]]
             examples[index].append((blank.cpu(), actual[0, channels[index]].cpu()))
-    return Equivariance(layers, errors, examples, len(images))
+    return Equivariance(layers, errors, examples, images[0], len(images))
 
 
 def shifted_maps(maps: Tensor, places: float) -> Tensor:
@@ -165,7 +168,9 @@ def measure_invariance(trained: Trained, image_set: ImageSet, layers: list[Layer
     head = layers[min(last + 1, len(layers) - 1)]
     names = [layers[last].name, head.name]
     images, labels = image_set.images, image_set.labels
-    found: dict[str, list[Tensor]] = {}
+    plain: dict[str, Tensor] = {}
+    unrelated: dict[str, float] = {}
+    found: dict[str, list[float]] = {}
     classes = []
     for pixels in range(min(MAX_SHIFT, images.shape[-1] - 1) + 1):
         moved = torch.empty_like(images)
@@ -187,21 +192,24 @@ def measure_invariance(trained: Trained, image_set: ImageSet, layers: list[Layer
                     collected.setdefault(name, []).append(values.float().cpu())
         classes.append(torch.cat(logits).argmax(1))
         for name, parts in collected.items():
-            found.setdefault(name, []).append(torch.cat(parts))
-
-    def changes(features: list[Tensor]) -> list[float]:
-        plain = features[0]
-        # Folders list their images class by class: half a set away is another class.
-        unrelated = (plain - plain.roll(max(len(plain) // 2, 1), 0)).norm(dim=1).mean().item()
-        return [(each - plain).norm(dim=1).mean().item() / unrelated if unrelated else math.nan for each in features]
-
+            pooled = torch.cat(parts)
+            if not pixels:
+                plain[name] = pooled
+                # Folders list their images class by class: half a set away is another class.
+                unrelated[name] = _mean_distance(pooled, pooled.roll(max(len(pooled) // 2, 1), 0))
+            change = _mean_distance(pooled, plain[name]) / unrelated[name] if unrelated[name] else math.nan
+            found.setdefault(name, []).append(change)
     return Invariance(
-        {name: changes(features) for name, features in found.items()},
+        found,
         head.name,
         [(each == classes[0]).float().mean().item() for each in classes],
         [(each == labels).float().mean().item() for each in classes],
         len(labels),
     )
+
+
+def _mean_distance(a: Tensor, b: Tensor) -> float:
+    return (a - b).norm(dim=1).mean().item()
 
 
 def _normalised(trained: Trained, images: Tensor) -> Tensor:
@@ -217,7 +225,10 @@ def _maps(trained: Trained, images: Tensor, layers: list[Layer]) -> list[Tensor]
     return [outputs[layer.name].float() for layer in layers]
 
 
-def feature_chart(curves: dict[str, Invariance]) -> "Figure":
+Curves = dict[str, tuple[range, list[float]]]
+
+
+def feature_curves(curves: dict[str, Invariance]) -> Curves:
     """How much the features change with the shift: of one network pooled in three ways, of several each one's own.
 
     Args:
@@ -228,51 +239,86 @@ def feature_chart(curves: dict[str, Invariance]) -> "Figure":
         series = {label: only.features[name] for name, label in POOLINGS.items()}
     else:
         series = {name: each.features["head"] for name, each in curves.items()}
-    title = "Change of the pooled features"
-    return charts.lines(title, "shift, pixels", {k: (range(len(y)), y) for k, y in series.items()}, False, True, 0)
+    return {name: (range(len(values)), values) for name, values in series.items()}
 
 
-def prediction_chart(curves: dict[str, Invariance]) -> "Figure":
+def prediction_curves(curves: dict[str, Invariance]) -> Curves:
     """How many predictions stay the same with the shift, and for a single network its accuracy."""
     if len(curves) == 1:
         (only,) = curves.values()
-        series = {"same class as unshifted": only.same_class, "accuracy": only.accuracy}
+        series = {"same as unshifted": only.same_class, "accuracy": only.accuracy}
     else:
         series = {name: each.same_class for name, each in curves.items()}
-    title = "Predictions" if len(curves) == 1 else "Predictions of the same class as unshifted"
-    return charts.lines(title, "shift, pixels", {k: (range(len(y)), y) for k, y in series.items()}, True, True, 0)
+    return {name: (range(len(values)), values) for name, values in series.items()}
+
+
+FEATURES = "Change of the pooled features"
+UNIT = "1 = to an unrelated image"
+SHIFT = "shift, pixels"
+
+
+def feature_chart(curves: dict[str, Invariance]) -> "Figure":
+    """:func:`feature_curves` as a chart."""
+    figure = charts.lines(FEATURES, SHIFT, feature_curves(curves), False, True, 0)
+    figure.axes[0].set_ylabel(UNIT)
+    return figure
+
+
+def prediction_chart(curves: dict[str, Invariance]) -> "Figure":
+    """:func:`prediction_curves` as a chart."""
+    return charts.lines("Predictions", SHIFT, prediction_curves(curves), True, True, 0)
+
+
+def side_by_side_chart(curves: dict[str, Invariance]) -> "Figure":
+    """Features and predictions of several networks over the shift, a line a network."""
+    with charts.chart(8.4, 3.3, panels=2) as (figure, (left, right)):
+        charts.draw_lines(left, FEATURES, SHIFT, feature_curves(curves), markers=True, bottom=0)
+        left.set_ylabel(UNIT)
+        title = "Predictions of the same class as unshifted"
+        charts.draw_lines(right, title, SHIFT, prediction_curves(curves), percent=True, markers=True, bottom=0)
+        charts.legend_below(figure, left)
+        return figure
 
 
 def equivariance_chart(equivariance: Equivariance, pixels: tuple[int, ...] = (3, 4)) -> "Figure":
-    """The maps of the shifted image, the shifted maps and their difference: a row a layer, for some shifts."""
-    from matplotlib.figure import Figure
-
-    rows = len(equivariance.layers)
+    """The shifted maps, the maps of the shifted image and their difference: a row a layer, for some shifts."""
     pixels = tuple(shift for shift in pixels if shift < len(equivariance.errors[0]))
-    figure = Figure(figsize=(2.1 * 3 * len(pixels) + 1.4, 1.9 * rows + 0.7), layout="constrained")
-    grid = figure.subplots(rows, 3 * len(pixels), squeeze=False)
-    for row, (layer, examples) in enumerate(zip(equivariance.layers, equivariance.examples, strict=True)):
-        for block, shift in enumerate(pixels):
-            pictures = example_pictures(*examples[shift])
-            titles = ("shifted map", f"map of image shifted {shift} px", "difference")
-            for column, (pixels_shown, title) in enumerate(zip(pictures, titles, strict=True)):
-                axes = grid[row][3 * block + column]
-                axes.imshow(pixels_shown, interpolation="nearest")
-                axes.set_xticks([])
-                axes.set_yticks([])
+    rows = len(equivariance.layers)
+    # The shifted, nothing moved there: the colour of the axes shows through.
+    with charts.chart(0.9 + 4.1 * len(pixels), 0.75 + 1.42 * (rows + 1), panels=0) as (figure, _):
+        blocks = figure.subfigures(1, len(pixels), squeeze=False)[0]
+        for block, by in zip(blocks, pixels, strict=True):
+            block.suptitle(f"shifted by {by} pixels", fontsize=10, fontweight="bold")
+            grid = block.subplots(rows + 1, 3, squeeze=False)
+            for axes in grid.flat:
+                axes.set(xticks=[], yticks=[], facecolor=charts.LINE)
+                axes.grid(False)
                 axes.spines[:].set_visible(False)
-                if row == 0:
-                    axes.set_title(title, fontsize=9)
-                if column == 2:
-                    axes.set_xlabel(f"error {equivariance.errors[row][shift]:.1%}", fontsize=9)
-        grid[row][0].set_ylabel(f"{layer.name}\n{layer.kind}", fontsize=9)
-    return figure
+            images = [
+                each.permute(1, 2, 0).numpy()
+                for each in (equivariance.example, shift(equivariance.example[None], by, (0, 1))[0])
+            ]
+            for axes, image, title in zip(grid[0], images, ("image", "image, shifted"), strict=False):
+                axes.imshow(image, interpolation="nearest")
+                axes.set_title(title, fontsize=8.5, fontweight="normal", loc="center")
+            grid[0][2].set_visible(False)
+            for row, (layer, examples) in enumerate(zip(equivariance.layers, equivariance.examples, strict=True), 1):
+                for axes, picture in zip(grid[row], example_pictures(*examples[by]), strict=True):
+                    axes.imshow(picture, interpolation="nearest")
+                grid[row][2].set_xlabel(
+                    f"error {equivariance.errors[row - 1][by]:.1%}", fontsize=8.5, color=charts.TEXT
+                )
+                if block is blocks[0]:
+                    grid[row][0].set_ylabel(f"{layer.name}\n{layer.kind}, stride {layer.field.stride}", fontsize=8)
+            for axes, title in zip(grid[1], ("map, shifted", "map of shifted image", "difference"), strict=True):
+                axes.set_title(title, fontsize=8.5, fontweight="normal", loc="center")
+        return figure
 
 
 def example_pictures(expected: Tensor, actual: Tensor) -> list[np.ndarray]:
     """The shifted map, the map of the shifted image and their difference, on one scale: uint8 RGBA, (H, W, 4) each."""
     low, high = actual.min().item(), actual.max().item()
-    reach = high - low
+    reach = (high - low) / 2  # a difference of half the range is red or blue in full
     pictures = [charts.colored(each.numpy(), low, high) for each in (expected, actual)]
     pictures.append(charts.colored((actual - expected).nan_to_num().numpy(), -reach, reach, "RdBu_r"))
     opaque = np.full((*actual.shape, 1), 255, np.uint8)
@@ -303,31 +349,52 @@ def main(args: list[str]) -> int:
     options = parser().parse_args(args)
     if options.images < 2:
         raise InputError("--images is 2 or more")
-    runs: dict[str, RunData] = {}
+    runs = [load_run(name) for name in options.runs or [None]]
     theories: dict[str, Theory] = {}
-    for name in options.runs or [None]:
-        run = load_run(name)
-        label = f"{run.title} ({run.folder.name})"
+    for label, run in zip(labels_of(runs), runs, strict=True):
         split = split_to_look_at(run)
         images = run.images(split)
-        print(f"{label}, on {min(options.images, len(images)):,} {SPLIT_NAMES[split]} images\n")
-        runs[label], theories[label] = run, explain(run.trained, images, options.images)
+        chosen = f"{min(options.images, len(images)):,} {SPLIT_NAMES[split]} images"
+        print(f"{label}: {run.title}, on {chosen}\n" if label != run.title else f"{label}, on {chosen}\n")
+        theories[label] = explain(run.trained, images, options.images)
         print(as_text(theories[label]))
-    output = options.output or next(iter(runs.values())).folder / "explain"
+    if len(runs) > 1:
+        print(side_by_side({label: theory.invariance for label, theory in theories.items()}))
+    output = options.output or runs[0].folder / "explain"
     try:
         output.mkdir(parents=True, exist_ok=True)
         curves = {label: theory.invariance for label, theory in theories.items()}
-        (output / "features.png").write_bytes(charts.png(feature_chart(curves)))
-        (output / "predictions.png").write_bytes(charts.png(prediction_chart(curves)))
+        if len(runs) > 1:
+            (output / "side_by_side.png").write_bytes(charts.png(side_by_side_chart(curves)))
+        else:
+            (output / "features.png").write_bytes(charts.png(feature_chart(curves)))
+            (output / "predictions.png").write_bytes(charts.png(prediction_chart(curves)))
         for label, theory in theories.items():
-            number = f"_{runs[label].folder.name}" if len(runs) > 1 else ""
-            (output / f"equivariance{number}.png").write_bytes(charts.png(equivariance_chart(theory.equivariance)))
+            name = "equivariance_" + re.sub(r"[^\w.-]+", "_", label) if len(runs) > 1 else "equivariance"
+            (output / f"{name}.png").write_bytes(charts.png(equivariance_chart(theory.equivariance)))
         numbers = {label: as_numbers(theory) for label, theory in theories.items()}
         (output / "explain.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise InputError(f"cannot write into {output}: {error.strerror}; name a folder with --output") from error
     print(f"Pictures and numbers: {os.path.relpath(output)}")
     return 0
+
+
+def labels_of(runs: list[RunData]) -> list[str]:
+    """What to call runs: by their config, where that does not tell them apart by their network, seed or folder.
+
+    Raises:
+        InputError: a run is given twice.
+    """
+    folders = [os.path.relpath(run.folder) for run in runs]
+    if twice := {folder for folder in folders if folders.count(folder) > 1}:
+        raise InputError(f"given twice: {', '.join(sorted(twice))}")
+    configs = [run.config_name for run in runs]
+    seeds = [f"{name} seed {run.record.get('seed')}" if name else "" for name, run in zip(configs, runs, strict=True)]
+    for labels in (configs, [run.title for run in runs], seeds):
+        if all(labels) and len(set(labels)) == len(runs):
+            return labels
+    return folders
 
 
 def split_to_look_at(run: RunData) -> Split:
@@ -357,6 +424,23 @@ def as_text(theory: Theory) -> str:
     for each in theory.sharing:
         numbers = f"{each.parameters:>12,} {each.full_parameters:>16,}"
         lines.append(f"  {each.name:{width}} {numbers} {each.connections:>14,} {each.full_connections:>16,}")
+    return "\n".join(lines) + "\n"
+
+
+def side_by_side(curves: dict[str, Invariance]) -> str:
+    """What a shift changes in several networks, as tables for the terminal with a line a network."""
+    width = max(24, *map(len, curves))
+    head = " ".join(f"{pixels:>6}" for pixels in range(max(len(each.same_class) for each in curves.values())))
+    lines = [f"Side by side, by pixels of shift\n  {'':{width}} {head}"]
+    lines.append("change of the pooled features (1.00: as to another image)")
+    for name, each in curves.items():
+        lines.append(f"  {name:{width}} " + " ".join(f"{value:6.2f}" for value in each.features["head"]))
+    lines.append("same predicted class as unshifted")
+    for name, each in curves.items():
+        lines.append(f"  {name:{width}} " + " ".join(f"{value:6.1%}" for value in each.same_class))
+    lines.append("accuracy")
+    for name, each in curves.items():
+        lines.append(f"  {name:{width}} " + " ".join(f"{value:6.1%}" for value in each.accuracy))
     return "\n".join(lines) + "\n"
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import csv
-import json
 import logging
 import math
 import os
@@ -23,7 +22,7 @@ from cifar_cnn.analysis.explain import SPLIT_NAMES, Theory, example_pictures, ex
 from cifar_cnn.analysis.layers import Layer, layers_of
 from cifar_cnn.analysis.maps import grad_cam, last_maps, map_layers, outputs_of
 from cifar_cnn.analysis.predictions import Predictions, load_predictions
-from cifar_cnn.analysis.run_data import RunData, Split, load_run
+from cifar_cnn.analysis.run_data import RunData, Split, load_run, read_json
 from cifar_cnn.callbacks.predictions import FILE_NAME as TEST_PREDICTIONS
 from cifar_cnn.data import CIFAR10DataModule, ImageSet
 from cifar_cnn.data.augment import normalize
@@ -120,7 +119,7 @@ def content(run: RunData) -> dict[str, Any]:
 
     network = run.trained.classifier.backbone
     metrics = part("Learning curves", lambda: read_metrics(run.folder / "metrics.csv")) or {}
-    fit = read_json(run.folder / "fit.json")
+    fit = run.record
     test = read_json(run.folder / "test.json")
     predictions = load_predictions(run.folder / TEST_PREDICTIONS, len(run.trained.class_names))
     split: Split = "test" if "accuracy" in test and predictions is not None else "val"
@@ -140,11 +139,13 @@ def content(run: RunData) -> dict[str, Any]:
     channels = next((p.shape[1] for p in network.parameters() if p.ndim == 4), 3)
     layers = part("Layers", lambda: layers_of(network, (channels, side, side)))
     macs = sum(layer.macs for layer in layers) if layers else 0
-    theory_images = min(500, max(16, int(THEORY_MACS / (20 * macs)))) if macs else 100
+    theory_images = min(500, max(24, int(THEORY_MACS / (20 * macs)))) if macs else 100
     theory = part("Theory", lambda: explain(run.trained, images, theory_images)) if images is not None else None
     names = run.trained.class_names
     return {
         "title": run.title,
+        "config_name": run.config_name,
+        "basis": basis(run, fit),
         "run": run.folder.name,
         "split": SPLIT_NAMES[split],
         "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
@@ -167,15 +168,6 @@ def content(run: RunData) -> dict[str, Any]:
         "missing": missing,
         "count": count,
     }
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A file that a run has written; empty if it has not, or was stopped while it did."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def read_metrics(path: Path) -> Metrics:
@@ -306,6 +298,16 @@ def tiles(
     return found
 
 
+def basis(run: RunData, fit: dict[str, Any]) -> str:
+    """What the headline figures rest on, in a line: source of the images, seed, hardware, version."""
+    source = type(run.datamodule.source).__name__
+    found = [f"Images of {source}, {run.trained.image_size} pixels a side"]
+    found += [f"seed {fit['seed']}"] if fit.get("seed") is not None else []
+    found += [str(fit[name]) for name in ("hardware", "precision") if fit.get(name)]
+    found += [f"torch {fit['versions']['torch']}"] if fit.get("versions", {}).get("torch") else []
+    return "; ".join(found) + "."
+
+
 def facts(run: RunData, fit: dict[str, Any], predictions: Predictions | None, split: Split) -> dict[str, str]:
     """What has to be known to judge the figures."""
 
@@ -346,7 +348,7 @@ def curves(metrics: Metrics) -> list[str] | None:
         if series:
             few = len(next(iter(series.values()))[0]) <= 15
             found.append(charts.svg(charts.lines(title, "epoch", series, percent, few), f"{title} over the epochs"))
-    if "lr" in metrics:
+    if len(metrics.get("lr", ([], []))[0]) > 1:
         chart = charts.lines("Learning rate", "epoch", {"": metrics["lr"]}, bottom=0)
         found.append(charts.svg(chart, "Learning rate over the epochs"))
     return found or None

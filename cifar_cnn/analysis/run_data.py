@@ -1,5 +1,7 @@
 """A finished run as its folder holds it: the network of its best checkpoint and the images to look at it with."""
 
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +44,19 @@ class RunData:
         name = type(self.trained.classifier.backbone).__name__
         return f"{name}, head {arguments['head']}" if "head" in arguments else name
 
+    @property
+    def record(self) -> dict[str, Any]:
+        """What the fit has noted in fit.json: command, seed, time, hardware, versions."""
+        return read_json(self.folder / "fit.json")
+
+    @property
+    def config_name(self) -> str:
+        """Of the config that the run was trained with, such as ``simple_cnn_a``, or ``a+b`` of several; empty where
+        there was none, or it was one that another run has saved."""
+        paths = re.findall(r"(?:-c|--config)[ =](?:'([^']+)'|([^' ]+))", str(self.record.get("command", "")))
+        names = [Path(quoted or plain).stem for quoted, plain in paths]
+        return "" if "config" in names else "+".join(names)
+
     def images(self, split: Split) -> ImageSet:
         """The test or the validation images.
 
@@ -57,6 +72,15 @@ class RunData:
         if images.class_names != self.trained.class_names or images.images.shape[-1] != self.trained.image_size:
             raise InputError(f"the images of {self.folder} are no longer those that it was trained on")
         return images
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A file that a run has written; empty if it has not, or was stopped while it did."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def load_run(name: str | None = None, datamodule: CIFAR10DataModule | None = None) -> RunData:

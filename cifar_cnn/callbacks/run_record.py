@@ -72,7 +72,7 @@ class RunRecord(Callback):
             return
         seed = os.environ.get("PL_GLOBAL_SEED")
         record = {
-            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "command": command(),
             "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "seed": int(seed) if seed is not None else None,
             "epochs": trainer.current_epoch,
@@ -90,6 +90,13 @@ class RunRecord(Callback):
                 file.write(json.dumps(record, indent=1) + "\n")
         except OSError as error:
             log.warning("%s could not be written: %s", path, error.strerror)
+
+
+def command() -> str:
+    """The command line of this process, as it can be typed again."""
+    path = Path(sys.argv[0])
+    program = ["python", "-m", path.parent.name] if path.name == "__main__.py" else [path.name]
+    return shlex.join([*program, *sys.argv[1:]])
 
 
 def hardware(trainer: Trainer) -> str:
