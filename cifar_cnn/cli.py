@@ -1,5 +1,6 @@
 """The command line: LightningCLI with the defaults, links and error messages of this project."""
 
+import argparse
 import importlib
 import logging
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from jsonargparse import set_parsing_settings
+from jsonargparse import DefaultHelpFormatter, set_parsing_settings
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar, WeightAveraging
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
@@ -45,10 +46,27 @@ from cifar_cnn.runs import RUNS, find_checkpoint, new_run_folder, run_of
 from cifar_cnn.trainer import Trainer
 
 _DESCRIPTIONS = {
-    "fit": {"description": "Train what a config and the options describe, into a new folder lightning_logs/version_N."},
-    "validate": {"description": "Accuracy on the validation images, of the newest run's best checkpoint or another."},
-    "test": {"description": "Accuracy on the test images, of the newest run's best checkpoint or another."},
+    "fit": "Train what a config and the options describe, into a new folder lightning_logs/version_N.",
+    "validate": "Accuracy on the validation images, of the newest run's best checkpoint or another.",
+    "test": "Accuracy on the test images, of the newest run's best checkpoint or another.",
 }
+# argparse's own usage would be a page of options in square brackets.
+_PARSERS = {
+    command: {"description": f"{text} All options:", "usage": f"cifar-cnn {command} [options]"}
+    for command, text in _DESCRIPTIONS.items()
+}
+
+
+class HelpFormatter(DefaultHelpFormatter):
+    """Leaves out the list of known subclasses where they are too many to read, as those of torch.nn.Module are."""
+
+    MOST = 30
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        def short(match: re.Match[str]) -> str:
+            return match[0] if match[0].count(",") <= self.MOST else ""
+
+        return re.sub(r", known subclasses: [^()]*", short, super()._get_help_string(action))
 
 
 class Parser(LightningArgumentParser):
@@ -56,7 +74,7 @@ class Parser(LightningArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # An abbreviation is more often a misspelling: --trainer.max_epoch would pass for max_epochs.
-        super().__init__(*args, allow_abbrev=False, **kwargs)
+        super().__init__(*args, allow_abbrev=False, formatter_class=HelpFormatter, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         """Raise the message; CLI.parse_arguments puts it in plain words."""
@@ -96,6 +114,12 @@ class CLI(LightningCLI):
             "verbose",
         }
         return {command: set(skip) for command in commands.TRAINING}
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        (ckpt_path,) = (action for action in parser._actions if action.dest == "ckpt_path")
+        ckpt_path.help = "best or last, of the newest run; a checkpoint; or the folder of a run, whose best is meant."
+        return parser
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, with what the checkpoint in question was trained with as the defaults of model and data."""
@@ -359,7 +383,7 @@ def run(args: list[str], cli: type[CLI] = CLI) -> int:
                 CIFAR10DataModule,
                 trainer_class=Trainer,
                 parser_class=Parser,
-                parser_kwargs={"prog": "cifar-cnn", **_DESCRIPTIONS},
+                parser_kwargs={"prog": "cifar-cnn", **_PARSERS},
                 save_config_kwargs={"overwrite": True},
                 seed_everything_default=0,
                 trainer_defaults={"num_sanity_val_steps": 0, "max_epochs": 10, "enable_model_summary": False},

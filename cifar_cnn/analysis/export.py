@@ -1,6 +1,5 @@
 """``cifar-cnn export``: a trained network as one file for other programs, verified against PyTorch."""
 
-import argparse
 import importlib.util
 import json
 import logging
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from cifar_cnn import __version__
-from cifar_cnn.analysis.arguments import ArgumentParser
+from cifar_cnn.analysis import arguments
 from cifar_cnn.analysis.predict import image_files
 from cifar_cnn.analysis.trained import Trained, load_trained, read_checkpoint
 from cifar_cnn.data.augment import normalize
@@ -32,28 +31,6 @@ SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2"}
 TOLERANCE = 1e-4  # of a probability: float32 sums in another order differ by some 1e-6
 
 
-def parser() -> argparse.ArgumentParser:
-    """The options of ``cifar-cnn export``."""
-    parser = ArgumentParser(
-        "export",
-        "Write a trained network as one file: uint8 RGB images (N, 3, size, size), any N, in; probabilities "
-        "(N, classes) out.\nNormalisation is inside, the class names are in the metadata. The file is verified against "
-        "PyTorch on the\nrun's own test images (or on --images), and deleted if it differs.",
-        ["", "lightning_logs/version_3 --output net.onnx", "--format torch_export --ckpt_path last --images photos/"],
-    )
-    parser.add_argument("run", nargs="?", help="run folder or checkpoint; by default the newest run's best")
-    parser.add_argument("--ckpt_path", help="the same, as the other commands name it")
-    parser.add_argument(
-        "--format", choices=SUFFIXES, default="onnx", help="onnx (default) or torch_export, PyTorch's own (.pt2)"
-    )
-    parser.add_argument(
-        "--output", type=Path, help="file to write (default: model.onnx or model.pt2 in the run's folder)"
-    )
-    parser.add_argument("--images", nargs="+", metavar="IMAGE_OR_FOLDER", help="verify on these images")
-    parser.add_argument("--verify", type=int, default=256, metavar="N", help="on how many images (default: 256)")
-    return parser
-
-
 def main(args: list[str]) -> int:
     """Run the command; returns the exit status.
 
@@ -61,7 +38,7 @@ def main(args: list[str]) -> int:
         InputError: no checkpoint, a package is missing, there are no images to verify on, the network cannot be
             exported, or what was written does not do the same.
     """
-    options = parser().parse_args(args)
+    options = arguments.export().parse_args(args)
     if options.run and options.ckpt_path:
         raise InputError("give the run or --ckpt_path, not both")
     if options.verify < 2:

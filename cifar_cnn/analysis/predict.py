@@ -1,6 +1,5 @@
 """``cifar-cnn predict``: the classes of any images, by the newest run's best checkpoint or another."""
 
-import argparse
 import csv
 import json
 import os
@@ -16,33 +15,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from cifar_cnn.analysis.arguments import ArgumentParser
+from cifar_cnn.analysis import arguments
 from cifar_cnn.analysis.trained import Trained, load_trained
 from cifar_cnn.data.sources import UNREADABLE, decode_image, is_image_name
 from cifar_cnn.errors import InputError
 from cifar_cnn.hardware import available_cores
 from cifar_cnn.runs import find_checkpoint
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options of ``cifar-cnn predict``."""
-    parser = ArgumentParser(
-        "predict",
-        "Classify images of any size and format, with the size, normalisation and class names of a checkpoint.",
-        ["photo.jpg", "holiday/ --top 1 --output classes.csv", "a.png b.png --ckpt_path lightning_logs/version_3"],
-    )
-    parser.add_argument("paths", nargs="+", metavar="IMAGE_OR_FOLDER", help="images, or folders to search for them")
-    parser.add_argument(
-        "--ckpt_path", default="best", help="checkpoint or run folder; by default the newest run's best"
-    )
-    parser.add_argument("--top", type=int, default=3, help="classes shown of each image (default: 3)")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        help="file for the class and all probabilities of each image: JSON where its name ends with .json, else CSV",
-    )
-    parser.add_argument("--batch_size", type=int, default=256, help="images at a time (default: 256)")
-    return parser
 
 
 def main(args: list[str]) -> int:
@@ -51,7 +29,7 @@ def main(args: list[str]) -> int:
     Raises:
         InputError: no image, no checkpoint, or an output that cannot be written.
     """
-    options = parser().parse_args(args)
+    options = arguments.predict().parse_args(args)
     if options.top < 1 or options.batch_size < 1:
         raise InputError("--top and --batch_size are 1 or more")
     if options.output and (options.output.is_dir() or not options.output.name):

@@ -1,6 +1,5 @@
 """``cifar-cnn report``: a run as one page, report.html in its folder, that needs no network and no other file."""
 
-import argparse
 import csv
 import json
 import logging
@@ -18,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from cifar_cnn.analysis import charts
+from cifar_cnn.analysis import arguments, charts
 from cifar_cnn.analysis.explain import SPLIT_NAMES, Theory, example_pictures, explain, feature_chart, prediction_chart
 from cifar_cnn.analysis.layers import Layer, layers_of
 from cifar_cnn.analysis.maps import grad_cam, last_maps, map_layers, outputs_of
@@ -41,24 +40,13 @@ THEORY_MACS = 60e9  # multiply-adds to spend on equivariance and invariance: a s
 Metrics = dict[str, tuple[list[float], list[float]]]
 
 
-def parser() -> argparse.ArgumentParser:
-    """The options of ``cifar-cnn report``."""
-    parser = argparse.ArgumentParser(
-        prog="cifar-cnn report",
-        description="Write a run's report.html: figures, curves, mistakes, filters, feature maps, layers, and how to "
-        "repeat it. Of a run that has been tested it shows the test, else the validation images.",
-    )
-    parser.add_argument("run", nargs="?", metavar="RUN", help="folder of a run (default: the newest)")
-    return parser
-
-
 def main(args: list[str]) -> int:
     """Run the command.
 
     Raises:
         InputError: no such run, or its folder cannot be written.
     """
-    run = load_run(parser().parse_args(args).run)
+    run = load_run(arguments.report().parse_args(args).run)
     try:
         path = write_report(run)
     except OSError as error:
