@@ -149,7 +149,7 @@ def content(run: RunData) -> dict[str, Any]:
         "totals": {"parameters": sum(p.numel() for p in network.parameters()), "macs": macs},
         "image_size": side,
         "theory": part("Theory", lambda: theory_content(theory)) if theory else None,
-        "command": fit.get("command"),
+        "command": "\n".join(part["command"] for part in [*fit.get("earlier", []), fit] if "command" in part),
         "config_path": os.path.relpath(run.folder / "config.yaml"),
         "config": (run.folder / "config.yaml").read_text(encoding="utf-8"),
         "missing": missing,
@@ -317,9 +317,19 @@ def facts(run: RunData, fit: dict[str, Any], predictions: Predictions | None, sp
         "Hardware": fit.get("hardware", "not recorded"),
         "Precision": fit.get("precision", "not recorded"),
         "Versions": ", ".join(f"{k} {v}" for k, v in fit.get("versions", {}).items()) or "not recorded",
-        "Trained": fit.get("finished", "").replace("T", " ") or "not recorded",
+        "Commit": fit.get("git_commit") or "not recorded",
+        "Trained": trained_when(fit),
     }
     return found
+
+
+def trained_when(fit: dict[str, Any]) -> str:
+    """When a fit ended, or that it has not."""
+    if fit.get("finished"):
+        return fit["finished"].replace("T", " ")
+    if fit.get("started"):
+        return f"unfinished: started {fit['started'].replace('T', ' ')}, and still running or interrupted"
+    return "not recorded"
 
 
 def curves(metrics: Metrics) -> list[str] | None:
