@@ -18,6 +18,7 @@ import lightning.pytorch as pl
 from jsonargparse import DefaultHelpFormatter, set_parsing_settings
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar, WeightAveraging
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -193,7 +194,7 @@ class CLI(LightningCLI):
             raise cause from error
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """The trainer, with TensorBoard and CSV loggers on one run folder unless the config names others."""
+        """The trainer, with this project's callbacks and loggers beside those of the config."""
         config = self._get(self.config_init, "trainer")
         self.summary = RunSummary()
         if self.checkpoint and self.subcommand == "fit":
@@ -215,9 +216,8 @@ class CLI(LightningCLI):
         if self.subcommand != "fit":
             self.save_config_callback = None
             config["logger"] = config["logger"] or False
-        elif config["logger"] in (None, True) and not config["fast_dev_run"]:
-            folder = self._run_folder(Path(config["default_root_dir"] or ".", RUNS))
-            config["logger"] = [kind(folder, self.first_step) for kind in (RunTensorBoardLogger, RunCSVLogger)]
+        elif config["logger"] is not False and not config["fast_dev_run"]:
+            config["logger"] = self._loggers(config)
         try:
             return super().instantiate_trainer(**kwargs)
         except (ValueError, MisconfigurationException) as error:  # Lightning's, for options that it cannot meet
@@ -232,6 +232,16 @@ class CLI(LightningCLI):
             if not config["logger"]:
                 self.save_config_callback = None
         return super()._instantiate_trainer(config, callbacks)
+
+    def _loggers(self, config: dict[str, Any]) -> list[Logger]:
+        """TensorBoard and CSV on one run folder, unless the config names others."""
+        given = [] if config["logger"] in (None, True) else config["logger"]
+        given = list(given) if isinstance(given, (list, tuple)) else [given]
+        if given and isinstance(given[0], (TensorBoardLogger, CSVLogger)):
+            return given  # the first has a folder a run, which the run then takes
+        folder = self._run_folder(Path(config["default_root_dir"] or ".", RUNS))
+        kinds = (RunCSVLogger,) if given else (RunTensorBoardLogger, RunCSVLogger)
+        return [*(kind(folder, self.first_step) for kind in kinds), *given]
 
     def _run_folder(self, root: Path) -> Path:
         run = run_of(self.checkpoint) if self.checkpoint else None
