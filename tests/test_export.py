@@ -1,6 +1,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnxruntime
@@ -9,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from cifar_cnn.analysis import export
+from cifar_cnn.analysis.arguments import PARSERS
 from cifar_cnn.analysis.trained import Trained, load_trained
 from cifar_cnn.backbones import SpeedrunNet
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.errors import InputError
+from cifar_cnn.tta import TTA
 
 Capture = pytest.CaptureFixture[str]
 
@@ -55,6 +58,28 @@ def test_torch_export_with_test_time_augmentation(images: Tensor) -> None:
     assert tuple(json.loads(extra["class_names.txt"])) == names
     for n in (1, 7):
         torch.testing.assert_close(program.module()(images[:n]), trained.probabilities(images[:n]))
+
+
+def test_test_time_augmentation_is_the_runs_own_unless_another_is_named(
+    trained_run: Path, trained: Trained, images: Tensor, capsys: Capture
+) -> None:
+    assert set(next(a for a in PARSERS["export"]()._actions if a.dest == "tta").choices or ()) == set(get_args(TTA))
+    content = torch.load(trained_run / "checkpoints/best.ckpt", weights_only=True)
+    content["hyper_parameters"]["tta"] = "flip"
+    torch.save(content, "net.ckpt")
+    cases: list[tuple[list[str], TTA, int]] = [
+        ([], "flip", 2),
+        (["--tta", "none"], "none", 1),
+        (["--tta", "flip_shift"], "flip_shift", 6),
+    ]
+    for options, tta, passes in cases:
+        assert export.main(["net.ckpt", "--format", "torch_export", *options]) == 0
+        assert f"Passes    {passes} an image; test-time augmentation: {tta}\n" in capsys.readouterr().out
+        trained.classifier.tta = tta
+        extra = {"test_time_augmentation.txt": ""}
+        program = torch.export.load("net.pt2", extra_files=extra)
+        torch.testing.assert_close(program.module()(images), trained.probabilities(images))
+        assert extra["test_time_augmentation.txt"] == tta
 
 
 def test_by_default_the_file_is_in_the_runs_folder(trained_run: Path) -> None:

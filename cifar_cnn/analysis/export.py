@@ -26,8 +26,8 @@ from cifar_cnn.data.datamodule import CIFAR10DataModule
 from cifar_cnn.data.sources import UNREADABLE, decode_image
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs import find_checkpoint, run_of
+from cifar_cnn.tta import views
 
-SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2"}
 TOLERANCE = 1e-4  # of a probability: float32 sums in another order differ by some 1e-6
 
 
@@ -48,12 +48,12 @@ def main(args: list[str]) -> int:
         if missing:
             raise InputError(f"--format onnx needs {', '.join(missing)}: pip install 'cifar-cnn[export]'")
     checkpoint = find_checkpoint(options.run or options.ckpt_path or "best")
-    output = options.output or _default_output(checkpoint, SUFFIXES[options.format])
-    if output.suffix != SUFFIXES[options.format]:
-        raise InputError(
-            f"--output of format {options.format} must end with {SUFFIXES[options.format]}; it is {output}"
-        )
+    suffix = arguments.EXPORT_SUFFIXES[options.format]
+    output = options.output or _default_output(checkpoint, suffix)
+    if output.suffix != suffix:
+        raise InputError(f"--output of format {options.format} must end with {suffix}; it is {output}")
     trained = load_trained(checkpoint)
+    tta = trained.classifier.tta = options.tta or trained.classifier.tta
     images, origin = _verification_images(checkpoint, trained, options.images, options.verify)
     difference = export(trained, output, options.format, images)
 
@@ -63,6 +63,7 @@ def main(args: list[str]) -> int:
         "File": f"{output}, {output.stat().st_size / 2**20:.1f} MiB",
         "Input": f"images: uint8 RGB, (N, 3, {trained.image_size}, {trained.image_size})",
         "Output": f"probabilities: float32, (N, {len(trained.class_names)}), of {', '.join(trained.class_names)}",
+        "Passes": f"{len(views(images[:1].float(), tta))} an image; test-time augmentation: {tta}",
         "Verified": f"on {len(images)} {origin}: largest difference to PyTorch {difference:.1e}",
     }
     for name, text in rows.items():
@@ -73,7 +74,7 @@ def main(args: list[str]) -> int:
 class DeployedClassifier(nn.Module):
     """All that lies between an image's bytes and its classes: normalisation, network, softmax.
 
-    Test-time augmentation is part of it, if the run was configured with it.
+    Test-time augmentation is part of it, if the classifier has it on.
 
     Args:
         trained: of which it shares the weights.
@@ -118,6 +119,7 @@ def export(trained: Trained, output: Path, format: str, images: Tensor) -> float
         "image_size": str(trained.image_size),
         "input": f"images: uint8 RGB (N, 3, {trained.image_size}, {trained.image_size}), values 0 to 255",
         "output": "probabilities: float32 (N, classes), in the order of class_names",
+        "test_time_augmentation": trained.classifier.tta,
         "producer": f"cifar-cnn {__version__}, torch {torch.__version__}",
     }
     part = output.with_name(f"{output.stem}.part{output.suffix}")
