@@ -103,6 +103,15 @@ def test_a_file_that_differs_is_deleted(trained: Trained, images: Tensor, monkey
     assert Path("net.pt2").read_text() == "verified before"
 
 
+def test_a_file_that_gives_nan_is_not_kept(trained: Trained, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    single = trained.probabilities(images[:1])
+    nan = torch.full((6, 10), float("nan"))
+    monkeypatch.setattr(export, "_load_torch_export", lambda path: lambda x: single if len(x) == 1 else nan)
+    with pytest.raises(InputError, match=r"differs from PyTorch's by up to nan"):
+        export.export(trained, Path("net.pt2"), "torch_export", images)
+    assert not list(Path().iterdir())
+
+
 class Branching(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return images.mean((2, 3)) if images.sum() > 0 else images.amax((2, 3))

@@ -183,7 +183,8 @@ def _load_torch_export(path: Path) -> Callable[[Tensor], Tensor]:
 @torch.no_grad()
 def _largest_difference(module: nn.Module, exported: Callable[[Tensor], Tensor], images: Tensor) -> float:
     # A single image first, then others at once: a batch size that was fixed by mistake would show here.
-    return max((exported(part) - module(part)).abs().max().item() for part in (images[:1], images[1:]))
+    differences = [exported(part) - module(part) for part in (images[:1], images[1:])]
+    return torch.cat(differences).abs().max().item()  # NaN where any is; Python's max would lose it
 
 
 def _verification_images(checkpoint: Path, trained: Trained, paths: list[str] | None, n: int) -> tuple[Tensor, str]:
