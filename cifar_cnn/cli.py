@@ -125,6 +125,7 @@ class CLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, with what the checkpoint in question was trained with as the defaults of model and data."""
         assert isinstance(args, list)
+        self.command = ["cifar-cnn", *args]
         self.checkpoint: Path | None = None
         self.new_folder: Path | None = None
         self.first_step = 0  # of the optimizer, as the checkpoint counts them
@@ -205,7 +206,7 @@ class CLI(LightningCLI):
             *given,
             self.summary,
             StorePredictions(),
-            RunRecord(),
+            RunRecord(self.command),
             StopOnSignal(),
             RNGState(),
             TensorBoardPages(),

@@ -9,6 +9,7 @@ from tensorboard.plugins.hparams import metadata, plugin_data_pb2
 
 from cifar_cnn.callbacks.run_record import git_commit
 from cifar_cnn.callbacks.tensorboard import draw_confusion
+from tests.conftest import CONFIGS
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,7 @@ def test_hyper_parameters_stand_beside_the_best_validation_accuracy(
 
 def test_the_run_says_what_it_was_made_with(trained_run: Path) -> None:
     fit = json.loads((trained_run / "fit.json").read_text())
+    assert fit["command"].startswith(f"cifar-cnn fit --config {CONFIGS / 'quickstart.yaml'} ")
     assert fit["seed"] == 0
     assert fit["versions"]["torch"]
     assert "git_commit" in fit

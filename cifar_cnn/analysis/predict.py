@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -76,7 +77,7 @@ def main(args: list[str]) -> int:
         if part:
             part.unlink(missing_ok=True)
     for path in unreadable:
-        print(f"cifar-cnn: not an image that can be read: {_text(path)}", file=sys.stderr)
+        print(f"cifar-cnn: not an image that can be read: {_line(_text(path))}", file=sys.stderr)
     return 1 if unreadable else 0
 
 
@@ -126,6 +127,11 @@ def _text(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def _line(text: str) -> str:
+    """A path as a part of one line: control characters, which a file's name may hold, would rule the terminal."""
+    return "".join(repr(char)[1:-1] if unicodedata.category(char) == "Cc" else char for char in text)
+
+
 def _best(probabilities: list[float]) -> list[int]:
     return sorted(range(len(probabilities)), key=lambda label: -probabilities[label])
 
@@ -151,7 +157,7 @@ class TerminalTable:
     def row(self, path: str, probabilities: list[float]) -> None:
         """Print one line."""
         columns = [f"{self.class_names[i]:<{self.width}} {probabilities[i]:6.1%}" for i in _best(probabilities)]
-        print(*columns[: self.top], path, sep="   ")
+        print(*columns[: self.top], _line(path), sep="   ")
 
     def close(self) -> None:
         """Nothing stands after the last row."""

@@ -31,10 +31,14 @@ class RunRecord(Callback):
     commit; ``finished`` is null until the end adds that time, the epochs, the steps, the seconds and the training
     images a second (median over the epochs, validation left out). So a fit that was killed can be told and repeated. A
     run that goes on writes it anew, and keeps what it finds there under ``earlier``, the oldest first.
+
+    Args:
+        command: the command line; by default the process's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, command: list[str] | None = None) -> None:
         super().__init__()
+        self._command = command or [Path(sys.argv[0]).name, *sys.argv[1:]]
         self._path: Path | None = None  # none without a run's folder, and on other processes than the first
         self._record: dict[str, Any] = {}
         self._start = 0.0
@@ -53,7 +57,7 @@ class RunRecord(Callback):
             return
         seed = os.environ.get("PL_GLOBAL_SEED")
         self._record = {
-            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "command": shlex.join(self._command),
             "started": _now(),
             "finished": None,
             "seed": int(seed) if seed is not None else None,
