@@ -149,3 +149,16 @@ def test_no_help_where_none_is_asked_for() -> None:
         ["fti", "-h"],
     ):
         assert help_texts.wanted(args) is None
+
+
+@pytest.mark.parametrize("command", PARSERS)
+def test_a_mistake_is_one_line_that_names_the_nearest_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    option = next(name for name in reversed(PARSERS[command]()._option_string_actions) if name.startswith("--"))
+    assert cifar_cnn.cli.run([command, "x", option[:-1]]) == 2
+    assert capsys.readouterr().err == f"cifar-cnn: error: unknown option {option[:-1]}; nearest: {option}\n"
+
+
+def test_one_run_too_many_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cifar_cnn.cli.run(["report", "a", "b"]) == 2
+    said = "unexpected argument 'b'; `cifar-cnn report --help` says what it takes"
+    assert capsys.readouterr().err == f"cifar-cnn: error: {said}\n"

@@ -41,7 +41,10 @@ class ArgumentParser(argparse.ArgumentParser):
         Raises:
             InputError: always.
         """
-        if match := re.match(r"unrecognized arguments: (\S+)", message):
+        match = re.match(r"unrecognized arguments: (\S+)", message)
+        if match and not match[1].startswith("-"):
+            message = f"unexpected argument {match[1]!r}; `{self.prog} --help` says what it takes"
+        elif match:
             options = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
             nearest = difflib.get_close_matches(match[1], options, n=1)
             hint = f"nearest: {nearest[0]}" if nearest else f"`{self.prog} --help` lists all"
