@@ -1,5 +1,6 @@
 """The command line: LightningCLI with the defaults, links and error messages of this project."""
 
+import argparse
 import importlib
 import logging
 import os
@@ -14,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from jsonargparse import set_parsing_settings
+from jsonargparse import DefaultHelpFormatter, set_parsing_settings
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar, WeightAveraging
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -45,10 +47,27 @@ from cifar_cnn.runs import RUNS, find_checkpoint, new_run_folder, run_of
 from cifar_cnn.trainer import Trainer
 
 _DESCRIPTIONS = {
-    "fit": {"description": "Train what a config and the options describe, into a new folder lightning_logs/version_N."},
-    "validate": {"description": "Accuracy on the validation images, of the newest run's best checkpoint or another."},
-    "test": {"description": "Accuracy on the test images, of the newest run's best checkpoint or another."},
+    "fit": "Train what a config and the options describe, into a new folder lightning_logs/version_N.",
+    "validate": "Accuracy on the validation images, of the newest run's best checkpoint or another.",
+    "test": "Accuracy on the test images, of the newest run's best checkpoint or another.",
 }
+# argparse's own usage would be a page of options in square brackets.
+_PARSERS = {
+    command: {"description": f"{text} All options:", "usage": f"cifar-cnn {command} [options]"}
+    for command, text in _DESCRIPTIONS.items()
+}
+
+
+class HelpFormatter(DefaultHelpFormatter):
+    """Leaves out the list of known subclasses where they are too many to read, as those of torch.nn.Module are."""
+
+    MOST = 30
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        def short(match: re.Match[str]) -> str:
+            return match[0] if match[0].count(",") <= self.MOST else ""
+
+        return re.sub(r", known subclasses: [^()]*", short, super()._get_help_string(action))
 
 
 class Parser(LightningArgumentParser):
@@ -56,7 +75,7 @@ class Parser(LightningArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # An abbreviation is more often a misspelling: --trainer.max_epoch would pass for max_epochs.
-        super().__init__(*args, allow_abbrev=False, **kwargs)
+        super().__init__(*args, allow_abbrev=False, formatter_class=HelpFormatter, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         """Raise the message; CLI.parse_arguments puts it in plain words."""
@@ -97,9 +116,16 @@ class CLI(LightningCLI):
         }
         return {command: set(skip) for command in commands.TRAINING}
 
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        (ckpt_path,) = (action for action in parser._actions if action.dest == "ckpt_path")
+        ckpt_path.help = "best or last, of the newest run; a checkpoint; or the folder of a run, whose best is meant."
+        return parser
+
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, with what the checkpoint in question was trained with as the defaults of model and data."""
         assert isinstance(args, list)
+        self.command = ["cifar-cnn", *args]
         self.checkpoint: Path | None = None
         self.new_folder: Path | None = None
         self.first_step = 0  # of the optimizer, as the checkpoint counts them
@@ -169,7 +195,7 @@ class CLI(LightningCLI):
             raise cause from error
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """The trainer, with TensorBoard and CSV loggers on one run folder unless the config names others."""
+        """The trainer, with this project's callbacks and loggers beside those of the config."""
         config = self._get(self.config_init, "trainer")
         self.summary = RunSummary()
         if self.checkpoint and self.subcommand == "fit":
@@ -180,7 +206,7 @@ class CLI(LightningCLI):
             *given,
             self.summary,
             StorePredictions(),
-            RunRecord(),
+            RunRecord(self.command),
             StopOnSignal(),
             RNGState(),
             TensorBoardPages(),
@@ -191,9 +217,8 @@ class CLI(LightningCLI):
         if self.subcommand != "fit":
             self.save_config_callback = None
             config["logger"] = config["logger"] or False
-        elif config["logger"] in (None, True) and not config["fast_dev_run"]:
-            folder = self._run_folder(Path(config["default_root_dir"] or ".", RUNS))
-            config["logger"] = [kind(folder, self.first_step) for kind in (RunTensorBoardLogger, RunCSVLogger)]
+        elif config["logger"] is not False and not config["fast_dev_run"]:
+            config["logger"] = self._loggers(config)
         try:
             return super().instantiate_trainer(**kwargs)
         except (ValueError, MisconfigurationException) as error:  # Lightning's, for options that it cannot meet
@@ -208,6 +233,16 @@ class CLI(LightningCLI):
             if not config["logger"]:
                 self.save_config_callback = None
         return super()._instantiate_trainer(config, callbacks)
+
+    def _loggers(self, config: dict[str, Any]) -> list[Logger]:
+        """TensorBoard and CSV on one run folder, unless the config names others."""
+        given = [] if config["logger"] in (None, True) else config["logger"]
+        given = list(given) if isinstance(given, (list, tuple)) else [given]
+        if given and isinstance(given[0], (TensorBoardLogger, CSVLogger)):
+            return given  # the first has a folder a run, which the run then takes
+        folder = self._run_folder(Path(config["default_root_dir"] or ".", RUNS))
+        kinds = (RunCSVLogger,) if given else (RunTensorBoardLogger, RunCSVLogger)
+        return [*(kind(folder, self.first_step) for kind in kinds), *given]
 
     def _run_folder(self, root: Path) -> Path:
         run = run_of(self.checkpoint) if self.checkpoint else None
@@ -359,7 +394,7 @@ def run(args: list[str], cli: type[CLI] = CLI) -> int:
                 CIFAR10DataModule,
                 trainer_class=Trainer,
                 parser_class=Parser,
-                parser_kwargs={"prog": "cifar-cnn", **_DESCRIPTIONS},
+                parser_kwargs={"prog": "cifar-cnn", **_PARSERS},
                 save_config_kwargs={"overwrite": True},
                 seed_everything_default=0,
                 trainer_defaults={"num_sanity_val_steps": 0, "max_epochs": 10, "enable_model_summary": False},

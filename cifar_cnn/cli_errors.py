@@ -123,7 +123,7 @@ def _keys(config: dict, prefix: str = "") -> list[str]:
 def _nearest(name: str, choices: Iterable[str]) -> str:
     choices = sorted(set(choices))
     found = difflib.get_close_matches(name, choices, n=3, cutoff=0.6) or (choices if len(choices) <= 12 else [])
-    return f"nearest: {', '.join(found)}" if found else "`cifar-cnn fit --help` lists all"
+    return f"nearest: {', '.join(found)}" if found else "`cifar-cnn fit --help all` lists all"
 
 
 def _nearest_class(path: str, key: str) -> str:

@@ -34,6 +34,18 @@ class Trainer(pl.Trainer):
 
     The limits are ``int | float``, in that order: Lightning's own order makes ``--trainer.limit_val_batches 1`` the
     fraction 1.0, which is all batches.
+
+    Args:
+        limit_train_batches: how many training batches an epoch has, or (float) which fraction of them; by default all.
+        limit_val_batches: likewise of the validation batches.
+        limit_test_batches: likewise of the test batches.
+        limit_predict_batches: likewise of the batches of Lightning's predict.
+        overfit_batches: train and validate on so many batches of the training images, or such a fraction, alone.
+        val_check_interval: steps from one validation to the next, or (float) which fraction of an epoch; by default an
+            epoch.
+        precision: of the computation; by default see above.
+        profiler: times the parts of a step: ``simple``, ``advanced``, or a Profiler.
+        kwargs: see Lightning.
     """
 
     def __init__(

@@ -167,7 +167,13 @@ def go_on(whole: dict[str, Any], name: str, where: Path) -> dict[str, Any]:
     expected = whole[name]["outcome"]
     result = outcome(where / RUN) if status == 0 else {}
     different = [part for part in expected if result.get(part) != expected[part]]
-    return {"status": status, "different": different, "output": (where / "output.txt").read_text()}
+    output = (where / "output.txt").read_text()
+    return {"status": status, "different": different, "output": output, "record": record(where)}
+
+
+def record(where: Path) -> dict[str, Any]:
+    """What a fit says of itself."""
+    return json.loads((where / RUN / "fit.json").read_text())
 
 
 def kills(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
@@ -177,9 +183,11 @@ def kills(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
         name = list(VARIANTS)[index % len(VARIANTS)]
         where = folder / f"kill {index}"
         killed = [interrupt(whole, name, where, rng.random(), signal.SIGKILL)]
+        records = [record(where)]
         if rng.random() < 0.3:
             killed.append(interrupt(whole, name, where, rng.random() / 4, signal.SIGKILL, go_on=True))
-        yield {"variant": name, "killed": killed, **go_on(whole, name, where)}
+            records.append(record(where))
+        yield {"variant": name, "killed": killed, "records": records, **go_on(whole, name, where)}
 
 
 def signals(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:

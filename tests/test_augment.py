@@ -46,6 +46,13 @@ def test_crop_reaches_every_place_equally_often() -> None:
     assert counts.max() < 1150
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_draws_of_less_precision_crop_within_the_image(images: Tensor, dtype: torch.dtype) -> None:
+    offset = torch.full((N, 2), 1 - 2**-24)
+    assert (offset.to(dtype) == 1).all()
+    assert torch.equal(crop(images, offset.to(dtype), 4), crop(images, offset, 4))
+
+
 def test_reflection_needs_images_wider_than_the_padding() -> None:
     with pytest.raises(InputError, match="reflect padding of 4 needs images of over 4 pixels; they have 4"):
         crop(torch.zeros(1, 3, 4, 4), torch.zeros(1, 2), 4)

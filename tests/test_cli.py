@@ -5,12 +5,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from lightning.pytorch.loggers import Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import cifar_cnn.cli
@@ -383,6 +384,31 @@ def test_parts_of_a_run_can_be_switched_off(options: list[Any], cifar_cnn_comman
 def test_a_run_without_loggers_leaves_nothing(cifar_cnn_command: Command) -> None:
     assert cifar_cnn_command("fit", *QUICK, "--trainer.max_epochs", 1, "--trainer.logger", "false") == 0
     assert list(Path().iterdir()) == []
+
+
+class PlainLogger(Logger):
+    """A logger of another kind, which has no folder of its own, as that of an online service."""
+
+    logged: ClassVar[list[dict[str, float]]] = []
+    name = "plain"
+    version = 0
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        self.logged.append(metrics)
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
+def test_a_logger_without_a_folder_goes_beside_the_runs_own(cifar_cnn_command: Command) -> None:
+    options = ["--trainer.max_epochs", 1, "--trainer.logger", "tests.test_cli.PlainLogger"]
+    for run in (RUN, RUN.with_name("version_1")):
+        PlainLogger.logged.clear()
+        assert cifar_cnn_command("fit", *QUICK, *options) == 0
+        (accuracy,) = (metrics["val/accuracy"] for metrics in PlainLogger.logged if "val/accuracy" in metrics)
+        assert [float(row["val/accuracy"]) for row in rows_of(run) if row["val/accuracy"]] == [pytest.approx(accuracy)]
+        assert {path.name for path in run.iterdir()} > {"checkpoints", "config.yaml", "filters", "fit.json"}
+    assert [path.name for path in Path().iterdir()] == ["lightning_logs"]
 
 
 def test_fit_needs_no_test_images(cifar_cnn_command: Command, image_folder: Path) -> None:

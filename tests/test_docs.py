@@ -1,3 +1,4 @@
+import json
 import re
 import runpy
 import shlex
@@ -6,10 +7,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import optuna
 import pytest
+import yaml
 
 import cifar_cnn.cli
 from cifar_cnn.analysis.plan import Task
+from cifar_cnn.analysis.report import read_metrics
 from tests.conftest import CONFIGS, SMALL
 
 Run = Callable[..., None]
@@ -86,9 +90,33 @@ def test_every_recipe_works(run: Run, image_folder: Path, monkeypatch: pytest.Mo
             run(*words)
     assert Path("classes.json").is_file()
     assert list(Path("elsewhere").rglob("metrics.csv"))
-    (example,) = blocks("recipes.md", "python")
+    _, example = blocks("recipes.md", "python")
     Path("use.py").write_text(example)
     runpy.run_path("use.py")
+
+
+def test_the_sweep_judges_by_validation_accuracy_and_prunes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, _ = blocks("recipes.md", "python")
+    assert len([line for line in script.splitlines() if line.strip() and not line.startswith("#")]) <= 15
+    config = yaml.safe_load(Path("configs/quickstart.yaml").read_text())
+    source = {"class_path": "Shapes", "init_args": {"train_size": 600, "test_size": 10}}
+    config["data"] |= {"source": source, "val_size": 300}
+    config |= {"trainer": {"max_epochs": 2, "enable_progress_bar": False}, "report": False}
+    Path("configs/quickstart.yaml").write_text(yaml.safe_dump(config))
+    Path("sweep.py").write_text(script.replace("n_trials=8", "n_trials=2"))
+    monkeypatch.setattr(optuna.pruners.MedianPruner, "prune", lambda self, study, trial: trial.number in (1, 3))
+    runpy.run_path("sweep.py")
+    trials = runpy.run_path("sweep.py")["study"].trials  # goes on
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "PRUNED"] * 2
+    for trial in trials:
+        folder = Path("lightning_logs", f"version_{trial.number}")
+        fit = json.loads((folder / "fit.json").read_text())
+        assert f"--model.optimizer.lr={trial.params['lr']}" in fit["command"]
+        assert (fit["finished"] is None) is (trial.state.name == "PRUNED")
+        if fit["finished"]:
+            accuracies = read_metrics(folder / "metrics.csv")["val/accuracy"][1]
+            assert len(accuracies) == 2
+            assert trial.value == pytest.approx(max(accuracies))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnxruntime
@@ -9,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from cifar_cnn.analysis import export
+from cifar_cnn.analysis.arguments import PARSERS
 from cifar_cnn.analysis.trained import Trained, load_trained
 from cifar_cnn.backbones import SpeedrunNet
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.errors import InputError
+from cifar_cnn.tta import TTA
 
 Capture = pytest.CaptureFixture[str]
 
@@ -57,6 +60,28 @@ def test_torch_export_with_test_time_augmentation(images: Tensor) -> None:
         torch.testing.assert_close(program.module()(images[:n]), trained.probabilities(images[:n]))
 
 
+def test_test_time_augmentation_is_the_runs_own_unless_another_is_named(
+    trained_run: Path, trained: Trained, images: Tensor, capsys: Capture
+) -> None:
+    assert set(next(a for a in PARSERS["export"]()._actions if a.dest == "tta").choices or ()) == set(get_args(TTA))
+    content = torch.load(trained_run / "checkpoints/best.ckpt", weights_only=True)
+    content["hyper_parameters"]["tta"] = "flip"
+    torch.save(content, "net.ckpt")
+    cases: list[tuple[list[str], TTA, int]] = [
+        ([], "flip", 2),
+        (["--tta", "none"], "none", 1),
+        (["--tta", "flip_shift"], "flip_shift", 6),
+    ]
+    for options, tta, passes in cases:
+        assert export.main(["net.ckpt", "--format", "torch_export", *options]) == 0
+        assert f"Passes    {passes} an image; test-time augmentation: {tta}\n" in capsys.readouterr().out
+        trained.classifier.tta = tta
+        extra = {"test_time_augmentation.txt": ""}
+        program = torch.export.load("net.pt2", extra_files=extra)
+        torch.testing.assert_close(program.module()(images), trained.probabilities(images))
+        assert extra["test_time_augmentation.txt"] == tta
+
+
 def test_by_default_the_file_is_in_the_runs_folder(trained_run: Path) -> None:
     path = trained_run / "model.pt2"
     assert export.main(["--format", "torch_export", "--ckpt_path", str(trained_run), "--verify", "5"]) == 0
@@ -76,6 +101,15 @@ def test_a_file_that_differs_is_deleted(trained: Trained, images: Tensor, monkey
         export.export(trained, Path("net.pt2"), "torch_export", images)
     assert [path.name for path in Path().iterdir()] == ["net.pt2"]
     assert Path("net.pt2").read_text() == "verified before"
+
+
+def test_a_file_that_gives_nan_is_not_kept(trained: Trained, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    single = trained.probabilities(images[:1])
+    nan = torch.full((6, 10), float("nan"))
+    monkeypatch.setattr(export, "_load_torch_export", lambda path: lambda x: single if len(x) == 1 else nan)
+    with pytest.raises(InputError, match=r"differs from PyTorch's by up to nan"):
+        export.export(trained, Path("net.pt2"), "torch_export", images)
+    assert not list(Path().iterdir())
 
 
 class Branching(nn.Module):

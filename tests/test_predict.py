@@ -87,6 +87,25 @@ def test_what_cannot_be_read_is_listed_and_the_rest_is_done(trained_run: Path, c
     assert json.loads(Path("none.json").read_text()) == []
 
 
+def test_names_cannot_rule_the_terminal_and_are_whole_in_a_table(trained_run: Path, capsys: Capture) -> None:
+    names = ["ä ö 日本.webp", "b\nc\x1b[2J.png"]
+    Path("images").mkdir()
+    for name in names:
+        Image.new("RGB", (9, 9)).save(Path("images", name))
+    Path("images", "d\x07.png").touch()
+    arguments = ["images", "--ckpt_path", str(trained_run)]
+    assert predict.main([*arguments, "--top", "1"]) == 1
+    output, errors = capsys.readouterr()
+    assert [line.split("   ")[-1] for line in output.splitlines()] == [
+        "images/b\\nc\\x1b[2J.png",
+        "images/ä ö 日本.webp",
+    ]
+    assert errors == "cifar-cnn: not an image that can be read: images/d\\x07.png\n"
+    assert predict.main([*arguments, "--output", "classes.csv"]) == 1
+    with Path("classes.csv").open(encoding="utf-8", newline="") as file:
+        assert {Path(row["path"]).name for row in csv.DictReader(file)} == set(names)
+
+
 def test_memory_does_not_grow_with_the_number_of_images(
     trained_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:

@@ -281,3 +281,16 @@ def test_the_page_in_print(tested_run: Path, tmp_path: Path, browser: list[str])
     subprocess.run([*browser, "--blink-settings=preferredColorScheme=0", *options], capture_output=True, timeout=240)
     content = pdf.read_bytes()
     assert 4 <= len(re.findall(rb"/Type\s*/Page\b", content)) <= 8
+
+
+def test_an_unfinished_run_is_said_to_be_so(run: Path) -> None:
+    fit = json.loads((run / "fit.json").read_text())
+    assert fit["finished"] >= fit["started"]
+    assert fit["images"]["train"] == 260
+    begun = {**fit, "finished": None, "git_commit": None, "command": "cifar-cnn fit --ckpt_path last", "earlier": [fit]}
+    (run / "fit.json").write_text(json.dumps(begun))
+    found = content(load_run(str(run)))
+    started = fit["started"].replace("T", " ")
+    assert found["facts"]["Trained"] == f"unfinished: started {started}, and still running or interrupted"
+    assert found["facts"]["Commit"] == "not recorded"
+    assert found["command"] == f"{fit['command']}\ncifar-cnn fit --ckpt_path last"

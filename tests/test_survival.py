@@ -38,6 +38,26 @@ def test_a_fit_killed_at_any_moment_goes_on_to_the_same_end(fits: dict[str, Any]
     assert {fit["variant"] for fit in fits["kills"] if fit["killed"][0] == -9} == set(forked_fits.VARIANTS)
 
 
+def test_a_killed_fit_says_how_it_was_begun_and_the_one_that_goes_on_keeps_that(fits: dict[str, Any]) -> None:
+    for fit in fits["kills"]:
+        first, *others = fit["records"]
+        ended = fit["record"]
+        assert "--trainer.max_epochs 3" in first["command"]
+        assert first["seed"] == 0
+        assert first["versions"]["torch"]
+        source = "cifar_cnn.data.sources.Shapes"
+        assert first["images"] == {"source": source, "train": 96, "validation": 24, "classes": 10, "size": 16}
+        assert ended["command"].endswith("--ckpt_path last")
+        assert ended["finished"] >= ended["started"]
+        assert ended["steps"] > 0
+        # The second of two may have been killed before it had written a record of its own.
+        killed = [first, *(other for other in others if other != first)]
+        assert [record["started"] for record in ended["earlier"]] == [record["started"] for record in killed]
+        assert not any("earlier" in record for record in ended["earlier"])
+    # A fit may end before its moment comes, but few do.
+    assert sum(fit["records"][0]["finished"] is None for fit in fits["kills"]) >= 15
+
+
 def test_a_fit_that_is_told_to_end_saves_and_says_how_to_go_on(fits: dict[str, Any]) -> None:
     for fit in fits["signals"]:
         assert fit["ended"] == 128 + fit["signal"], fit["output"]

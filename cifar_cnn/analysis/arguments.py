@@ -1,11 +1,17 @@
-"""The options of the commands that read finished runs."""
+"""The options of the commands that read finished runs. Imports no torch, so that their help is there at once."""
 
 import argparse
 import difflib
 import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any, NoReturn
 
 from cifar_cnn.errors import InputError
+from cifar_cnn.runs import RUNS
+
+EXPORT_SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2"}
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -23,10 +29,11 @@ class ArgumentParser(argparse.ArgumentParser):
             prog=f"cifar-cnn {command}",
             description=description,
             epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=27),
             allow_abbrev=False,
             **kwargs,
         )
+        self._positionals.title = "arguments"
 
     def error(self, message: str) -> NoReturn:
         """Raise the message.
@@ -34,9 +41,165 @@ class ArgumentParser(argparse.ArgumentParser):
         Raises:
             InputError: always.
         """
-        if match := re.match(r"unrecognized arguments: (\S+)", message):
+        match = re.match(r"unrecognized arguments: (\S+)", message)
+        if match and not match[1].startswith("-"):
+            message = f"unexpected argument {match[1]!r}; `{self.prog} --help` says what it takes"
+        elif match:
             options = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
             nearest = difflib.get_close_matches(match[1], options, n=1)
             hint = f"nearest: {nearest[0]}" if nearest else f"`{self.prog} --help` lists all"
             message = f"unknown option {match[1]}; {hint}"
         raise InputError(message)
+
+
+def predict() -> ArgumentParser:
+    """The options of ``cifar-cnn predict``."""
+    parser = ArgumentParser(
+        "predict",
+        "Classify images of any size and format, with the size, normalisation and class names of a checkpoint.\n"
+        "Files that are no images are listed at the end, and the exit status is then 1; the rest is done.",
+        [
+            "photo.jpg",
+            "holiday/ --top 1",
+            "holiday/ --output classes.csv",
+            "a.png b.png --ckpt_path lightning_logs/version_3",
+        ],
+    )
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        metavar="IMAGE_OR_FOLDER",
+        help="images, or folders to search for them, at any depth",
+    )
+    parser.add_argument(
+        "--ckpt_path",
+        default="best",
+        metavar="PATH",
+        help="a checkpoint, or the folder of a run, whose best is meant (default: the newest run's best)",
+    )
+    parser.add_argument("--top", type=int, default=3, metavar="N", help="classes shown of each image (default: 3)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write class and all probabilities of each image into FILE instead: JSON if it ends with .json, else CSV",
+    )
+    parser.add_argument("--batch_size", type=int, default=256, metavar="N", help="images at a time (default: 256)")
+    return parser
+
+
+def report() -> ArgumentParser:
+    """The options of ``cifar-cnn report``."""
+    parser = ArgumentParser(
+        "report",
+        "Write report.html into a run's folder: figures, curves, confusions, mistakes, filters, feature maps, layers,\n"
+        "and how to repeat it. It is one page that needs no network. Of a run that was tested it shows the test, of\n"
+        "another the validation images. fit and test write it, too.",
+        ["", "lightning_logs/version_3"],
+    )
+    parser.add_argument("run", nargs="?", metavar="RUN", help="folder of a run (default: the newest)")
+    return parser
+
+
+def explain() -> ArgumentParser:
+    """The options of ``cifar-cnn explain``."""
+    parser = ArgumentParser(
+        "explain",
+        "Measure on trained networks what the theory says: equivariance of the feature maps to translation,\n"
+        "invariance of pooled features and of predictions to shifts, parameter sharing and local connectivity.\n"
+        "Several runs are drawn side by side.",
+        [
+            "",
+            "lightning_logs/version_0 lightning_logs/version_1",
+            "lightning_logs/version_0 --images 200 --output theory",
+        ],
+    )
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="folders of runs (default: the newest)")
+    parser.add_argument(
+        "--images", type=int, default=1000, metavar="N", help="test or validation images to measure on (default: 1000)"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="folder for pictures and numbers (default: RUN/explain)",
+    )
+    return parser
+
+
+def compare() -> ArgumentParser:
+    """The options of ``cifar-cnn compare``."""
+    parser = ArgumentParser(
+        "compare",
+        "Compare runs, or configs that are trained first, each with several seeds: mean and standard deviation of the\n"
+        "test accuracy, and the difference of each pair with its confidence intervals.\n\n"
+        "Tables (terminal, Markdown, CSV, JSON) and plots go into a folder lightning_logs/compare_N. Interrupted, the\n"
+        "same command goes on where it was. Options with a dot, as --trainer.max_epochs 5, are handed to each fit.",
+        [
+            "lightning_logs/version_0 lightning_logs/version_1",
+            "configs/simple_cnn_a.yaml configs/simple_cnn_batchnorm.yaml --seeds 3",
+            "configs/simple_cnn_*.yaml --trainer.max_epochs 5 --data.source ImageFolder --data.source.root DIR",
+        ],
+    )
+    parser.add_argument(
+        "items", nargs="+", metavar="RUN_OR_CONFIG", help="folders of runs (tested if they are not yet), or configs"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=3, metavar="N", help="train each config with the seeds 0 to N-1 (default: 3)"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help=f"folder for the results and runs (default: {RUNS}/compare_N)"
+    )
+    return parser
+
+
+def export() -> ArgumentParser:
+    """The options of ``cifar-cnn export``."""
+    parser = ArgumentParser(
+        "export",
+        "Write a trained network as one file: uint8 RGB images (N, 3, size, size), any N, in; probabilities\n"
+        "(N, classes) out. Normalisation is inside, the class names are in the metadata. The file is verified against\n"
+        "PyTorch on the run's own test images (or on --images), and deleted if it differs.",
+        [
+            "",
+            "lightning_logs/version_3 --output net.onnx",
+            "--format torch_export --ckpt_path last --images photos/",
+            "--tta none",
+        ],
+    )
+    parser.add_argument(
+        "run", nargs="?", metavar="RUN", help="folder of a run, or a checkpoint (default: the newest run's best)"
+    )
+    parser.add_argument("--ckpt_path", metavar="PATH", help="the same, as the other commands name it")
+    parser.add_argument(
+        "--format",
+        choices=EXPORT_SUFFIXES,
+        default="onnx",
+        help="onnx, or torch_export: PyTorch's own (default: onnx)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="file to write (default: RUN/model.onnx or RUN/model.pt2)",
+    )
+    parser.add_argument(
+        "--tta",
+        choices=("none", "flip", "flip_shift"),
+        help="test-time augmentation in the file: none is one pass an image, flip two, flip_shift six (default: the "
+        "run's own model.tta, as test and predict have it)",
+    )
+    parser.add_argument(
+        "--images", nargs="+", metavar="IMAGE_OR_FOLDER", help="verify on these images (default: the run's test images)"
+    )
+    parser.add_argument("--verify", type=int, default=256, metavar="N", help="on how many images (default: 256)")
+    return parser
+
+
+PARSERS: dict[str, Callable[[], ArgumentParser]] = {
+    "predict": predict,
+    "report": report,
+    "explain": explain,
+    "compare": compare,
+    "export": export,
+}

@@ -1,6 +1,5 @@
 """``cifar-cnn compare``: runs, or configs that are trained first, with the uncertainty of each difference."""
 
-import argparse
 import csv
 import hashlib
 import itertools
@@ -20,34 +19,12 @@ import yaml
 from filelock import FileLock, Timeout
 from torch.utils.flop_counter import FlopCounterMode
 
-from cifar_cnn.analysis import plan
-from cifar_cnn.analysis.arguments import ArgumentParser
+from cifar_cnn.analysis import arguments, plan
 from cifar_cnn.analysis.statistics import LEVEL, Difference, Interval, difference
 from cifar_cnn.analysis.trained import load_trained
 from cifar_cnn.callbacks.predictions import FILE_NAME
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs import RUNS, run_of
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options of ``cifar-cnn compare``."""
-    parser = ArgumentParser(
-        "compare",
-        "Compare runs, or configs that are trained first, each with several seeds.\n\n"
-        "Tables (terminal, Markdown, CSV, JSON) and plots go into a folder lightning_logs/compare_N. Interrupted, the\n"
-        "same command goes on where it was. Options with a dot, as --trainer.max_epochs 5, are handed to each fit.",
-        [
-            "lightning_logs/version_0 lightning_logs/version_1",
-            "configs/simple_cnn_a.yaml configs/simple_cnn_batchnorm.yaml --seeds 3",
-            "configs/simple_cnn_*.yaml --trainer.max_epochs 5 --data.source ImageFolder --data.source.root DIR",
-        ],
-    )
-    parser.add_argument(
-        "items", nargs="+", metavar="RUN_OR_CONFIG", help="run folders (tested if they are not yet), or configs"
-    )
-    parser.add_argument("--seeds", type=int, default=3, help="train each config with the seeds 0 to N-1 (default: 3)")
-    parser.add_argument("--output", type=Path, help=f"folder for the results and runs (default: {RUNS}/compare_N)")
-    return parser
 
 
 def main(args: list[str]) -> int:
@@ -57,7 +34,7 @@ def main(args: list[str]) -> int:
         InputError: an argument is neither a run nor a config, or no run has a result.
     """
     own, fit_options = split_options(args)
-    options = parser().parse_args(own)
+    options = arguments.compare().parse_args(own)
     if options.seeds < 1:
         raise InputError("--seeds is 1 or more")
     items = [_item(name) for name in options.items]

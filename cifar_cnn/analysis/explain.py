@@ -1,12 +1,10 @@
 """``cifar-cnn explain``: equivariance, invariance, parameter sharing and local connectivity of a trained network."""
 
-import argparse
 import json
 import math
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cifar_cnn.analysis import charts
+from cifar_cnn.analysis import arguments, charts
 from cifar_cnn.analysis.layers import Layer, Sharing, layers_of, sharing_of
 from cifar_cnn.analysis.maps import map_layers, outputs_of
 from cifar_cnn.analysis.run_data import RunData, Split, load_run
@@ -326,27 +324,13 @@ def example_pictures(expected: Tensor, actual: Tensor) -> list[np.ndarray]:
     return [np.concatenate(each, 2) for each in zip(pictures, (partly, opaque, partly), strict=True)]
 
 
-def parser() -> argparse.ArgumentParser:
-    """The options of ``cifar-cnn explain``."""
-    parser = argparse.ArgumentParser(
-        prog="cifar-cnn explain",
-        description="Measure on trained networks what the theory says: equivariance of the feature maps to "
-        "translation, invariance of pooled features and predictions to shifts, parameter sharing and local "
-        "connectivity. Several runs are drawn side by side.",
-    )
-    parser.add_argument("runs", nargs="*", metavar="RUN", help="folders of runs (default: the newest)")
-    parser.add_argument("--images", type=int, default=1000, help="images to measure on (default: 1000)")
-    parser.add_argument("--output", type=Path, help="folder for the pictures and numbers (default: RUN/explain)")
-    return parser
-
-
 def main(args: list[str]) -> int:
     """Run the command.
 
     Raises:
         InputError: no run, no images, or a folder that cannot be written.
     """
-    options = parser().parse_args(args)
+    options = arguments.explain().parse_args(args)
     if options.images < 2:
         raise InputError("--images is 2 or more")
     runs = [load_run(name) for name in options.runs or [None]]

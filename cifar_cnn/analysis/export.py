@@ -1,6 +1,5 @@
 """``cifar-cnn export``: a trained network as one file for other programs, verified against PyTorch."""
 
-import argparse
 import importlib.util
 import json
 import logging
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from cifar_cnn import __version__
-from cifar_cnn.analysis.arguments import ArgumentParser
+from cifar_cnn.analysis import arguments
 from cifar_cnn.analysis.predict import image_files
 from cifar_cnn.analysis.trained import Trained, load_trained, read_checkpoint
 from cifar_cnn.data.augment import normalize
@@ -27,31 +26,9 @@ from cifar_cnn.data.datamodule import CIFAR10DataModule
 from cifar_cnn.data.sources import UNREADABLE, decode_image
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs import find_checkpoint, run_of
+from cifar_cnn.tta import views
 
-SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2"}
 TOLERANCE = 1e-4  # of a probability: float32 sums in another order differ by some 1e-6
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options of ``cifar-cnn export``."""
-    parser = ArgumentParser(
-        "export",
-        "Write a trained network as one file: uint8 RGB images (N, 3, size, size), any N, in; probabilities "
-        "(N, classes) out.\nNormalisation is inside, the class names are in the metadata. The file is verified against "
-        "PyTorch on the\nrun's own test images (or on --images), and deleted if it differs.",
-        ["", "lightning_logs/version_3 --output net.onnx", "--format torch_export --ckpt_path last --images photos/"],
-    )
-    parser.add_argument("run", nargs="?", help="run folder or checkpoint; by default the newest run's best")
-    parser.add_argument("--ckpt_path", help="the same, as the other commands name it")
-    parser.add_argument(
-        "--format", choices=SUFFIXES, default="onnx", help="onnx (default) or torch_export, PyTorch's own (.pt2)"
-    )
-    parser.add_argument(
-        "--output", type=Path, help="file to write (default: model.onnx or model.pt2 in the run's folder)"
-    )
-    parser.add_argument("--images", nargs="+", metavar="IMAGE_OR_FOLDER", help="verify on these images")
-    parser.add_argument("--verify", type=int, default=256, metavar="N", help="on how many images (default: 256)")
-    return parser
 
 
 def main(args: list[str]) -> int:
@@ -61,7 +38,7 @@ def main(args: list[str]) -> int:
         InputError: no checkpoint, a package is missing, there are no images to verify on, the network cannot be
             exported, or what was written does not do the same.
     """
-    options = parser().parse_args(args)
+    options = arguments.export().parse_args(args)
     if options.run and options.ckpt_path:
         raise InputError("give the run or --ckpt_path, not both")
     if options.verify < 2:
@@ -71,12 +48,12 @@ def main(args: list[str]) -> int:
         if missing:
             raise InputError(f"--format onnx needs {', '.join(missing)}: pip install 'cifar-cnn[export]'")
     checkpoint = find_checkpoint(options.run or options.ckpt_path or "best")
-    output = options.output or _default_output(checkpoint, SUFFIXES[options.format])
-    if output.suffix != SUFFIXES[options.format]:
-        raise InputError(
-            f"--output of format {options.format} must end with {SUFFIXES[options.format]}; it is {output}"
-        )
+    suffix = arguments.EXPORT_SUFFIXES[options.format]
+    output = options.output or _default_output(checkpoint, suffix)
+    if output.suffix != suffix:
+        raise InputError(f"--output of format {options.format} must end with {suffix}; it is {output}")
     trained = load_trained(checkpoint)
+    tta = trained.classifier.tta = options.tta or trained.classifier.tta
     images, origin = _verification_images(checkpoint, trained, options.images, options.verify)
     difference = export(trained, output, options.format, images)
 
@@ -86,6 +63,7 @@ def main(args: list[str]) -> int:
         "File": f"{output}, {output.stat().st_size / 2**20:.1f} MiB",
         "Input": f"images: uint8 RGB, (N, 3, {trained.image_size}, {trained.image_size})",
         "Output": f"probabilities: float32, (N, {len(trained.class_names)}), of {', '.join(trained.class_names)}",
+        "Passes": f"{len(views(images[:1].float(), tta))} an image; test-time augmentation: {tta}",
         "Verified": f"on {len(images)} {origin}: largest difference to PyTorch {difference:.1e}",
     }
     for name, text in rows.items():
@@ -96,7 +74,7 @@ def main(args: list[str]) -> int:
 class DeployedClassifier(nn.Module):
     """All that lies between an image's bytes and its classes: normalisation, network, softmax.
 
-    Test-time augmentation is part of it, if the run was configured with it.
+    Test-time augmentation is part of it, if the classifier has it on.
 
     Args:
         trained: of which it shares the weights.
@@ -141,6 +119,7 @@ def export(trained: Trained, output: Path, format: str, images: Tensor) -> float
         "image_size": str(trained.image_size),
         "input": f"images: uint8 RGB (N, 3, {trained.image_size}, {trained.image_size}), values 0 to 255",
         "output": "probabilities: float32 (N, classes), in the order of class_names",
+        "test_time_augmentation": trained.classifier.tta,
         "producer": f"cifar-cnn {__version__}, torch {torch.__version__}",
     }
     part = output.with_name(f"{output.stem}.part{output.suffix}")
@@ -204,7 +183,8 @@ def _load_torch_export(path: Path) -> Callable[[Tensor], Tensor]:
 @torch.no_grad()
 def _largest_difference(module: nn.Module, exported: Callable[[Tensor], Tensor], images: Tensor) -> float:
     # A single image first, then others at once: a batch size that was fixed by mistake would show here.
-    return max((exported(part) - module(part)).abs().max().item() for part in (images[:1], images[1:]))
+    differences = [exported(part) - module(part) for part in (images[:1], images[1:])]
+    return torch.cat(differences).abs().max().item()  # NaN where any is; Python's max would lose it
 
 
 def _verification_images(checkpoint: Path, trained: Trained, paths: list[str] | None, n: int) -> tuple[Tensor, str]:

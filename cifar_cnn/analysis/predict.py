@@ -1,10 +1,10 @@
 """``cifar-cnn predict``: the classes of any images, by the newest run's best checkpoint or another."""
 
-import argparse
 import csv
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -16,33 +16,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from cifar_cnn.analysis.arguments import ArgumentParser
+from cifar_cnn.analysis import arguments
 from cifar_cnn.analysis.trained import Trained, load_trained
 from cifar_cnn.data.sources import UNREADABLE, decode_image, is_image_name
 from cifar_cnn.errors import InputError
 from cifar_cnn.hardware import available_cores
 from cifar_cnn.runs import find_checkpoint
-
-
-def parser() -> argparse.ArgumentParser:
-    """The options of ``cifar-cnn predict``."""
-    parser = ArgumentParser(
-        "predict",
-        "Classify images of any size and format, with the size, normalisation and class names of a checkpoint.",
-        ["photo.jpg", "holiday/ --top 1 --output classes.csv", "a.png b.png --ckpt_path lightning_logs/version_3"],
-    )
-    parser.add_argument("paths", nargs="+", metavar="IMAGE_OR_FOLDER", help="images, or folders to search for them")
-    parser.add_argument(
-        "--ckpt_path", default="best", help="checkpoint or run folder; by default the newest run's best"
-    )
-    parser.add_argument("--top", type=int, default=3, help="classes shown of each image (default: 3)")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        help="file for the class and all probabilities of each image: JSON where its name ends with .json, else CSV",
-    )
-    parser.add_argument("--batch_size", type=int, default=256, help="images at a time (default: 256)")
-    return parser
 
 
 def main(args: list[str]) -> int:
@@ -51,7 +30,7 @@ def main(args: list[str]) -> int:
     Raises:
         InputError: no image, no checkpoint, or an output that cannot be written.
     """
-    options = parser().parse_args(args)
+    options = arguments.predict().parse_args(args)
     if options.top < 1 or options.batch_size < 1:
         raise InputError("--top and --batch_size are 1 or more")
     if options.output and (options.output.is_dir() or not options.output.name):
@@ -98,7 +77,7 @@ def main(args: list[str]) -> int:
         if part:
             part.unlink(missing_ok=True)
     for path in unreadable:
-        print(f"cifar-cnn: not an image that can be read: {_text(path)}", file=sys.stderr)
+        print(f"cifar-cnn: not an image that can be read: {_line(_text(path))}", file=sys.stderr)
     return 1 if unreadable else 0
 
 
@@ -148,6 +127,11 @@ def _text(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
+def _line(text: str) -> str:
+    """A path as a part of one line: control characters, which a file's name may hold, would rule the terminal."""
+    return "".join(repr(char)[1:-1] if unicodedata.category(char) == "Cc" else char for char in text)
+
+
 def _best(probabilities: list[float]) -> list[int]:
     return sorted(range(len(probabilities)), key=lambda label: -probabilities[label])
 
@@ -173,7 +157,7 @@ class TerminalTable:
     def row(self, path: str, probabilities: list[float]) -> None:
         """Print one line."""
         columns = [f"{self.class_names[i]:<{self.width}} {probabilities[i]:6.1%}" for i in _best(probabilities)]
-        print(*columns[: self.top], path, sep="   ")
+        print(*columns[: self.top], _line(path), sep="   ")
 
     def close(self) -> None:
         """Nothing stands after the last row."""

@@ -1,6 +1,5 @@
 """``cifar-cnn report``: a run as one page, report.html in its folder, that needs no network and no other file."""
 
-import argparse
 import csv
 import logging
 import math
@@ -17,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from cifar_cnn.analysis import charts
+from cifar_cnn.analysis import arguments, charts
 from cifar_cnn.analysis.explain import SPLIT_NAMES, Theory, example_pictures, explain, feature_chart, prediction_chart
 from cifar_cnn.analysis.layers import Layer, layers_of
 from cifar_cnn.analysis.maps import grad_cam, last_maps, map_layers, outputs_of
@@ -40,24 +39,13 @@ THEORY_MACS = 60e9  # multiply-adds to spend on equivariance and invariance: a s
 Metrics = dict[str, tuple[list[float], list[float]]]
 
 
-def parser() -> argparse.ArgumentParser:
-    """The options of ``cifar-cnn report``."""
-    parser = argparse.ArgumentParser(
-        prog="cifar-cnn report",
-        description="Write a run's report.html: figures, curves, mistakes, filters, feature maps, layers, and how to "
-        "repeat it. Of a run that has been tested it shows the test, else the validation images.",
-    )
-    parser.add_argument("run", nargs="?", metavar="RUN", help="folder of a run (default: the newest)")
-    return parser
-
-
 def main(args: list[str]) -> int:
     """Run the command.
 
     Raises:
         InputError: no such run, or its folder cannot be written.
     """
-    run = load_run(parser().parse_args(args).run)
+    run = load_run(arguments.report().parse_args(args).run)
     try:
         path = write_report(run)
     except OSError as error:
@@ -162,7 +150,7 @@ def content(run: RunData) -> dict[str, Any]:
         "totals": {"parameters": sum(p.numel() for p in network.parameters()), "macs": macs},
         "image_size": side,
         "theory": part("Theory", lambda: theory_content(theory)) if theory else None,
-        "command": fit.get("command"),
+        "command": "\n".join(part["command"] for part in [*fit.get("earlier", []), fit] if "command" in part),
         "config_path": os.path.relpath(run.folder / "config.yaml"),
         "config": (run.folder / "config.yaml").read_text(encoding="utf-8"),
         "missing": missing,
@@ -331,9 +319,19 @@ def facts(run: RunData, fit: dict[str, Any], predictions: Predictions | None, sp
         "Hardware": fit.get("hardware", "not recorded"),
         "Precision": fit.get("precision", "not recorded"),
         "Versions": ", ".join(f"{k} {v}" for k, v in fit.get("versions", {}).items()) or "not recorded",
-        "Trained": fit.get("finished", "").replace("T", " ") or "not recorded",
+        "Commit": fit.get("git_commit") or "not recorded",
+        "Trained": trained_when(fit),
     }
     return found
+
+
+def trained_when(fit: dict[str, Any]) -> str:
+    """When a fit ended, or that it has not."""
+    if fit.get("finished"):
+        return fit["finished"].replace("T", " ")
+    if fit.get("started"):
+        return f"unfinished: started {fit['started'].replace('T', ' ')}, and still running or interrupted"
+    return "not recorded"
 
 
 def curves(metrics: Metrics) -> list[str] | None:

@@ -12,31 +12,64 @@ import sys
 import time
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cifar_cnn.data.batches import TrainBatches
+from cifar_cnn.data.datamodule import CIFAR10DataModule
 from cifar_cnn.files import replacing
 
 log = logging.getLogger("cifar_cnn")
 
 
 class RunRecord(Callback):
-    """Writes ``fit.json`` into the run's folder at the end of a fit.
+    """Writes ``fit.json`` into the run's folder, at the start of a fit and again at its end.
 
-    It holds the command, the seed, the epochs, the time, the training images a second (median over the epochs,
-    validation left out), the hardware, the precision, the versions and the git commit. A run that goes on writes it
-    anew.
+    From the start it holds the command, the seed, the images, the hardware, the precision, the versions and the git
+    commit; ``finished`` is null until the end adds that time, the epochs, the steps, the seconds and the training
+    images a second (median over the epochs, validation left out). So a fit that was killed can be told and repeated. A
+    run that goes on writes it anew, and keeps what it finds there under ``earlier``, the oldest first.
+
+    Args:
+        command: the command line; by default the process's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, command: list[str] | None = None) -> None:
         super().__init__()
+        self._command = command or [Path(sys.argv[0]).name, *sys.argv[1:]]
+        self._path: Path | None = None  # none without a run's folder, and on other processes than the first
+        self._record: dict[str, Any] = {}
         self._start = 0.0
         self._epoch_start = 0.0
         self._validation_start = 0.0
         self._validation_seconds = 0.0
         self._paces: list[float] = []  # training images a second, of each epoch
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write what is known before the first step, if the run has a folder."""
+        if stage != "fit":
+            return
+        folder = trainer.log_dir if trainer.loggers else None  # a broadcast: every process must ask
+        self._path = Path(folder, "fit.json") if folder and trainer.is_global_zero else None
+        if self._path is None:
+            return
+        seed = os.environ.get("PL_GLOBAL_SEED")
+        self._record = {
+            "command": shlex.join(self._command),
+            "started": _now(),
+            "finished": None,
+            "seed": int(seed) if seed is not None else None,
+            "images": images(trainer),
+            "hardware": hardware(trainer),
+            "precision": trainer.precision,
+            "versions": versions(),
+            "git_commit": git_commit(Path(__file__).parent),
+        }
+        if before := _read(self._path):
+            self._record["earlier"] = [*before.pop("earlier", []), before]
+        self._write()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -66,37 +99,52 @@ class RunRecord(Callback):
             self._paces.append(images / seconds)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write ``fit.json``, if the run has a folder."""
-        folder = trainer.log_dir if trainer.loggers else None  # a broadcast: every process must ask
-        if not trainer.is_global_zero or not folder or not Path(folder).is_dir():
-            return
-        seed = os.environ.get("PL_GLOBAL_SEED")
-        record = {
-            "command": command(),
-            "finished": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "seed": int(seed) if seed is not None else None,
+        """Complete ``fit.json``."""
+        self._record |= {
+            "finished": _now(),
             "epochs": trainer.current_epoch,
             "steps": trainer.global_step,
             "seconds": round(time.perf_counter() - self._start, 2),
             "images_per_second": round(statistics.median(self._paces), 1) if self._paces else None,
-            "hardware": hardware(trainer),
-            "precision": trainer.precision,
-            "versions": versions(),
-            "git_commit": git_commit(Path(__file__).parent),
         }
-        path = Path(folder, "fit.json")
+        self._write()
+
+    def _write(self) -> None:
+        if self._path is None:
+            return
         try:
-            with replacing(path, "w", encoding="utf-8") as file:
-                file.write(json.dumps(record, indent=1) + "\n")
+            self._path.parent.mkdir(parents=True, exist_ok=True)  # a logger may leave it to the first row
+            with replacing(self._path, "w", encoding="utf-8") as file:
+                file.write(json.dumps(self._record, indent=1) + "\n")
         except OSError as error:
-            log.warning("%s could not be written: %s", path, error.strerror)
+            log.warning("%s could not be written: %s", self._path, error.strerror)
 
 
-def command() -> str:
-    """The command line of this process, as it can be typed again."""
-    path = Path(sys.argv[0])
-    program = ["python", "-m", path.parent.name] if path.name == "__main__.py" else [path.name]
-    return shlex.join([*program, *sys.argv[1:]])
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # there is none, or not one of ours
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def images(trainer: Trainer) -> dict[str, Any] | None:
+    """What a trainer's data module has loaded: the source's class, how many images, classes, and pixels a side."""
+    datamodule = getattr(trainer, "datamodule", None)
+    if not isinstance(datamodule, CIFAR10DataModule):
+        return None
+    source = type(datamodule.source)
+    return {
+        "source": f"{source.__module__}.{source.__qualname__}",
+        "train": len(datamodule.train_images),
+        "validation": len(datamodule.image_set("val")),
+        "classes": datamodule.num_classes,
+        "size": datamodule.train_images.shape[-1],
+    }
 
 
 def hardware(trainer: Trainer) -> str:

@@ -55,7 +55,8 @@ def crop(
     n, _, height, width = images.shape
     # All indices are made on the images' device: a GPU would wait for each copy.
     rows, columns = (_padded_index(side, padding, mode, images.device) for side in (height, width))
-    top, left = (offset * (2 * padding + 1)).long().unbind(1)
+    # Where training is all in bfloat16 or float16 so are the draws, and those just below 1 have become 1.
+    top, left = (offset * (2 * padding + 1)).long().clamp(max=2 * padding).unbind(1)
     across = torch.arange(width, device=images.device).expand(n, width)
     if mirrored is not None:  # in the same gather
         across = torch.where(mirrored[:, None], width - 1 - across, across)
