@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from jsonargparse import set_parsing_settings
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar, WeightAveraging
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities import rank_zero_only
@@ -23,11 +22,12 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 import cifar_cnn.backbones
 import cifar_cnn.losses
 import cifar_cnn.optim  # noqa: F401  (imported so that the command line knows the classes by their short names)
-from cifar_cnn import commands
+from cifar_cnn import commands, trust
 from cifar_cnn.analysis.trained import read_checkpoint, read_to_go_on
 from cifar_cnn.callbacks.checkpoint import BestCheckpoint, LastCheckpoint, best_checkpoint
 from cifar_cnn.callbacks.filter_images import FilterImages
 from cifar_cnn.callbacks.not_finite import NotFinite
+from cifar_cnn.callbacks.own_code import OwnCode
 from cifar_cnn.callbacks.predictions import StorePredictions
 from cifar_cnn.callbacks.progress import TimedProgressBar
 from cifar_cnn.callbacks.rng_state import RNGState
@@ -114,10 +114,11 @@ class CLI(LightningCLI):
                 self.checkpoint, self.content = read_to_go_on(self.checkpoint)
             else:
                 self.content = read_checkpoint(self.checkpoint)
+            trust.restrict_to(self.content)
             try:
                 self._subcommand_parsers[command].set_defaults(_trained_with(self.content))
             except Exception as error:  # jsonargparse's, for what is not allowed, not there, or no option
-                reason = " ".join(str(error).split())[:300]
+                reason = trust.refusal(str(error)) or " ".join(str(error).split())[:300]
                 raise InputError(f"{self.checkpoint} was trained with what cannot be used here: {reason}") from error
             self.first_step = self.content["global_step"]
             run = run_of(self.checkpoint)
@@ -146,6 +147,7 @@ class CLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Instantiate, and refuse before anything is written a checkpoint that this run cannot go on from."""
+        trust.check_functions(self.config[self.subcommand])
         if self.checkpoint and self.subcommand == "fit":
             self._dump_config()
             given = self.config_dump["model"]
@@ -183,6 +185,7 @@ class CLI(LightningCLI):
             RunRecord(),
             StopOnSignal(),
             RNGState(),
+            OwnCode(self.config[self.subcommand].as_dict()),
             TensorBoardPages(),
         ]
         if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
@@ -347,11 +350,8 @@ def run(args: list[str], cli: type[CLI] = CLI) -> int:
         cli: another class runs the commands of Lightning's Trainer in a way of its own.
     """
     use_all_of_the_hardware()
-    # Refuse what jsonargparse lists as ways to run a command (os, subprocess, eval, ...) before it is imported; until
-    # its version 5 it only warns.
-    set_parsing_settings(import_path_denylist=[])
     try:
-        with _plain_output():
+        with _plain_output(), trust.import_policy(trust.packages_of_options(args)):
             if args and args[0] in commands.ANALYSES:
                 return importlib.import_module(f"cifar_cnn.analysis.{args[0]}").main(args[1:])
             cli(
