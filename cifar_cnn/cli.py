@@ -116,6 +116,8 @@ class CLI(LightningCLI):
                 self.content = read_checkpoint(self.checkpoint)
             trust.restrict_to(self.content)
             try:
+                trust.check(ImageClassifier, self.content["hyper_parameters"])
+                trust.check(CIFAR10DataModule, self.content["datamodule_hyper_parameters"])
                 self._subcommand_parsers[command].set_defaults(_trained_with(self.content))
             except Exception as error:  # jsonargparse's, for what is not allowed, not there, or no option
                 reason = trust.refusal(str(error)) or " ".join(str(error).split())[:300]
@@ -162,13 +164,16 @@ class CLI(LightningCLI):
                 )
         try:
             super().instantiate_classes()
-        except ValueError as error:  # jsonargparse wraps what a class says of its arguments
+        except Exception as error:  # jsonargparse wraps what a class says of its arguments
             cause: BaseException | None = error
             while cause is not None and not isinstance(cause, InputError):
                 cause = cause.__cause__ or cause.__context__
-            if cause is None:
-                raise
-            raise cause from error
+            if cause is not None:
+                raise cause from error
+            if self.checkpoint is None:
+                raise  # the traceback of the user's own class
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise InputError(f"{self.checkpoint} was trained with what cannot be made here: {reason}") from error
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer, with TensorBoard and CSV loggers on one run folder unless the config names others."""

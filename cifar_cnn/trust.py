@@ -92,16 +92,30 @@ def instantiate(cls: type[T], config: dict[str, Any], checkpoint: Mapping[str, A
     """
     with import_policy():
         restrict_to(checkpoint)
-        parser = ArgumentParser(exit_on_error=False)
-        parser.add_class_arguments(cls, "part", fail_untyped=False)
-        try:
-            parsed = parser.parse_object({"part": config})
-        except Exception as error:
-            if reason := refusal(str(error)):
-                raise InputError(reason) from error
-            raise
+        parser, parsed = _parse(cls, config)
         check_functions(parsed)
         return parser.instantiate(parsed).part
+
+
+def check(cls: type, config: dict[str, Any]) -> None:
+    """Check, once names are restricted, that some of the arguments of a ``cls`` are what they may be.
+
+    Raises:
+        InputError: they name what a checkpoint may not name.
+        Exception: jsonargparse's, for what does not fit.
+    """
+    _parse(cls, config, skip=set(inspect.signature(cls).parameters) - set(config))
+
+
+def _parse(cls: type, config: dict[str, Any], skip: set[str] | None = None) -> tuple[ArgumentParser, Any]:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls, "part", fail_untyped=False, skip=skip)
+    try:
+        return parser, parser.parse_object({"part": config})
+    except Exception as error:
+        if reason := refusal(str(error)):
+            raise InputError(reason) from error
+        raise
 
 
 def refusal(message: str) -> str | None:

@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import shutil
 import struct
 import sys
 import tarfile
@@ -344,26 +345,27 @@ def test_the_config_that_lies_with_a_checkpoint_of_others_imports_nothing(
     assert "CIFAR_CNN_TRUST=evil" in error
 
 
+HUB_SPEC = "{class_path: torch.hub.load, init_args: {repo_or_dir: ., model: net, source: local}}"
+LOAD_SPEC = "{class_path: torch.load, init_args: {f: payload.pt, weights_only: false}}"
 UNCALLED = {
-    "backbone": "model: {backbone: {class_path: torch.hub.load, init_args: {repo_or_dir: ., model: net, source: local}}}",
-    "optimizer": "model: {optimizer: {class_path: torch.hub.load, init_args: {repo_or_dir: ., model: net, source: local}}}",
-    "schedule": "model: {schedule: {class_path: torch.load, init_args: {f: payload.pt, weights_only: false}}}",
-    "anything": "model: {backbone: {class_path: torch.nn.Linear, init_args: {in_features: 1, out_features: 1, device: "
-    "{class_path: torch.hub.load, init_args: {repo_or_dir: ., model: net, source: local}}}}}",
+    "backbone": f"model: {{backbone: {HUB_SPEC}}}",
+    "optimizer": f"model: {{optimizer: {HUB_SPEC}}}",
+    "schedule": f"model: {{schedule: {LOAD_SPEC}}}",
+    "anything": "model: {backbone: {class_path: torch.nn.Linear, "
+    f"init_args: {{in_features: 1, out_features: 1, device: {HUB_SPEC}}}}}}}",
     "method": "model: {backbone: {class_path: lightning.pytorch.LightningModule.load_from_checkpoint, "
     "init_args: {checkpoint_path: payload.pt, weights_only: false}}}",
-    "callback": "trainer: {callbacks: [{class_path: torch.load, init_args: {f: payload.pt, weights_only: false}}]}",
+    "callback": f"trainer: {{callbacks: [{LOAD_SPEC}]}}",
     "logger": "trainer: {logger: {class_path: shutil.rmtree, init_args: {path: lightning_logs}}}",
     "profiler": "trainer: {profiler: {class_path: subprocess.run, init_args: {args: [mkdir, executed]}}}",
     "plugin": "trainer: {plugins: [{class_path: os.system, init_args: {command: mkdir executed}}]}",
     "strategy": "trainer: {strategy: {class_path: builtins.exec, init_args: {source: 1}}}",
     "accelerator": "trainer: {accelerator: {class_path: idlelib.idle.Net}}",
-    "a callback's function": (
-        "trainer: {callbacks: [{class_path: lightning.pytorch.callbacks.LambdaCallback, "
-        "init_args: {setup: {class_path: torch.load, init_args: {f: payload.pt, weights_only: false}}}}]}"
-    ),
-    "keywords": "model: {backbone: {class_path: torchvision.models.resnet18, dict_kwargs: {norm_layer: shutil.rmtree}}}",
-    "source": "data: {source: {class_path: torch.load, init_args: {f: payload.pt, weights_only: false}}}",
+    "a callback's function": "trainer: {callbacks: [{class_path: lightning.pytorch.callbacks.LambdaCallback, "
+    f"init_args: {{setup: {LOAD_SPEC}}}}}]}}",
+    "a module's function": "model: {backbone: {class_path: torchvision.ops.MLP, "
+    "init_args: {in_channels: 1, hidden_channels: [1], norm_layer: shutil.rmtree}}}",
+    "source": f"data: {{source: {LOAD_SPEC}}}",
 }
 
 
@@ -397,7 +399,7 @@ def test_a_users_own_code_is_run_from_his_own_checkpoints_alone(
 
     options = ["--model.backbone", "own_net.net", "--trainer.callbacks", "own_net.Nothing", "--trainer.max_epochs"]
     assert command("fit", "--config", CONFIGS / "quickstart.yaml", *SMALL, *options, 1) == 0
-    Path("lightning_logs/version_0/checkpoints/best.ckpt").rename("copy.ckpt")
+    shutil.copy("lightning_logs/version_0/checkpoints/best.ckpt", "copy.ckpt")
     ours = [
         ["predict", "image.png", "--ckpt_path", "copy.ckpt"],
         ["test", "--ckpt_path", "copy.ckpt"],
