@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ import cifar_cnn.losses
 import cifar_cnn.optim  # noqa: F401  (imported so that the command line knows the classes by their short names)
 from cifar_cnn import commands, trust
 from cifar_cnn.analysis.trained import read_checkpoint, read_to_go_on
-from cifar_cnn.callbacks.checkpoint import BestCheckpoint, LastCheckpoint, best_checkpoint
+from cifar_cnn.callbacks.checkpoint import BestCheckpoint, LastCheckpoint, best_checkpoint, last_checkpoint
 from cifar_cnn.callbacks.filter_images import FilterImages
 from cifar_cnn.callbacks.not_finite import NotFinite
 from cifar_cnn.callbacks.own_code import OwnCode
@@ -32,6 +33,7 @@ from cifar_cnn.callbacks.predictions import StorePredictions
 from cifar_cnn.callbacks.progress import TimedProgressBar
 from cifar_cnn.callbacks.rng_state import RNGState
 from cifar_cnn.callbacks.run_record import RunRecord
+from cifar_cnn.callbacks.save_config import SaveConfig
 from cifar_cnn.callbacks.signals import StopOnSignal
 from cifar_cnn.callbacks.summary import RunSummary
 from cifar_cnn.callbacks.tensorboard import TensorBoardPages
@@ -43,6 +45,8 @@ from cifar_cnn.hardware import best_precision, use_all_of_the_hardware
 from cifar_cnn.loggers import RunCSVLogger, RunTensorBoardLogger
 from cifar_cnn.runs import RUNS, find_checkpoint, new_run_folder, run_of
 from cifar_cnn.trainer import Trainer
+
+log = logging.getLogger("cifar_cnn")
 
 _DESCRIPTIONS = {
     "fit": {"description": "Train what a config and the options describe, into a new folder lightning_logs/version_N."},
@@ -233,6 +237,15 @@ class CLI(LightningCLI):
         except (InputError, MisconfigurationException):
             self._drop_new_folder()
             raise
+        except OSError as error:  # a full disk, a folder that is gone or cannot be written
+            where = error.filename or self.new_folder or (self.checkpoint and self.checkpoint.parent)
+            reason = f"{where}: {error.strerror or error}" if where else str(error)
+            last = last_checkpoint(self.trainer)
+            if subcommand == "fit" and last is not None and last.path is not None and self.trainer.global_step:
+                how = f"go on with  cifar-cnn fit --ckpt_path {os.path.relpath(last.path)}"
+                raise Stopped(f"ended at step {self.trainer.global_step}: {reason}; {how}") from error
+            self._drop_new_folder()
+            raise InputError(f"{subcommand} cannot go on: {reason}") from error
 
     def _drop_new_folder(self) -> None:
         # A start that failed by the user's mistake leaves nothing; what has trained stays.
@@ -247,16 +260,25 @@ class CLI(LightningCLI):
     def after_fit(self) -> None:
         """Test if that was asked for, and print the summary."""
         best = best_checkpoint(self.trainer)
-        if self._get(self.config, "test_after_fit") and best and best.best_model_path:
-            path = best.best_model_path
+        path = best.best_model_path if best else ""
+        if path and not self.trainer.strategy.broadcast(os.path.isfile(path)):
+            log.warning("%s is gone: it is neither tested nor reported on.", os.path.relpath(path))
+            path = ""
+        failure: Exception | None = None
+        if self._get(self.config, "test_after_fit") and path:
             # Of a checkpoint it would load the weights that training goes on from, not the averages that are tested.
             callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
             callbacks[:] = [each for each in callbacks if not isinstance(each, WeightAveraging)]
-            self.trainer.test(self.model, self.datamodule, ckpt_path=path, weights_only=True, verbose=False)
-            self.summary.print_test(self.trainer, self.model)
+            try:
+                self.trainer.test(self.model, self.datamodule, ckpt_path=path, weights_only=True, verbose=False)
+                self.summary.print_test(self.trainer, self.model)
+            except (InputError, OSError) as error:  # the test images are loaded only now
+                failure = error
         self.summary.print_fit(self.trainer, self.model)
-        if best and best.best_model_path:
-            self._report(best.best_model_path)
+        if path:
+            self._report(path)
+        if failure is not None:
+            raise InputError(f"all is trained and saved, but the test failed: {failure}") from failure
 
     def validate(self, **kwargs: Any) -> None:
         """Validate a checkpoint."""
@@ -336,12 +358,21 @@ def _plain_output() -> Iterator[None]:
     ours.addHandler(handler)
     for logger in loggers:
         logger.addFilter(wanted)
+    excepthook = threading.excepthook
+
+    def in_thread(args: threading.ExceptHookArgs) -> None:
+        # TensorBoard's writer raises this anew in the main thread, where it becomes one warning.
+        if not (type(args.thread).__module__.startswith("tensorboard.") and isinstance(args.exc_value, OSError)):
+            excepthook(args)
+
+    threading.excepthook = in_thread
     with warnings.catch_warnings():
         for message in _UNWANTED_WARNINGS:
             warnings.filterwarnings("ignore", message)
         try:
             yield
         finally:
+            threading.excepthook = excepthook
             ours.removeHandler(handler)
             for logger in loggers:
                 logger.removeFilter(wanted)
@@ -365,7 +396,7 @@ def run(args: list[str], cli: type[CLI] = CLI) -> int:
                 trainer_class=Trainer,
                 parser_class=Parser,
                 parser_kwargs={"prog": "cifar-cnn", **_DESCRIPTIONS},
-                save_config_kwargs={"overwrite": True},
+                save_config_callback=SaveConfig,
                 seed_everything_default=0,
                 trainer_defaults={"num_sanity_val_steps": 0, "max_epochs": 10, "enable_model_summary": False},
                 auto_configure_optimizers=False,

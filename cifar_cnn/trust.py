@@ -32,7 +32,7 @@ from jsonargparse._common import parsing_settings  # what has been set can be ta
 from torch import nn
 
 from cifar_cnn.errors import InputError
-from cifar_cnn.files import locked
+from cifar_cnn.files import locked, replacing
 
 KNOWN = (
     "cifar_cnn",
@@ -241,7 +241,7 @@ def _key(make: bool) -> bytes | None:
         if make and not path.exists():
             with locked(folder):
                 if not path.exists():
-                    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                    with replacing(path, opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
                         file.write(secrets.token_bytes(32))
         return path.read_bytes() or None
     except (OSError, RuntimeError):  # RuntimeError: a user without a home
