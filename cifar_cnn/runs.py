@@ -12,23 +12,25 @@ log = logging.getLogger("cifar_cnn")
 RUNS = "lightning_logs"
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"  # the last before the last
-_NUMBERED = re.compile(r"version_(\d+)", re.ASCII)
 
 
 def run_folders(root: str | os.PathLike = RUNS) -> list[Path]:
     """The folders of all runs under ``root``, oldest first."""
-    numbered = [(_NUMBERED.fullmatch(path.name), path) for path in Path(root).glob("version_*")]
+    numbered = [(re.fullmatch(r"version_(\d+)", path.name), path) for path in Path(root).glob("version_*")]
     return [path for _, path in sorted((int(match[1]), path) for match, path in numbered if match and path.is_dir())]
 
 
 def new_run_folder(root: str | os.PathLike = RUNS) -> Path:
     """Make the next version_N. Runs that start at the same moment get one each: mkdir succeeds in one alone."""
+    number = 0
     while True:
-        taken = [int(name[1]) for path in Path(root).glob("version_*") if (name := _NUMBERED.fullmatch(path.name))]
-        path = Path(root) / f"version_{max(taken, default=-1) + 1}"
+        existing = run_folders(root)
+        number = max(number, int(existing[-1].name.split("_")[1]) + 1 if existing else 0)
+        path = Path(root) / f"version_{number}"
         try:
             path.mkdir(parents=True)
         except FileExistsError:
+            number += 1  # a run's, or a file
             continue
         except OSError as error:
             raise InputError(

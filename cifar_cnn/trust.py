@@ -151,7 +151,8 @@ def check_functions(config: Any) -> None:
 
 def _imported(path: str) -> Any:
     """What an import path names whose module has been imported."""
-    module, names = path, []
+    module = path
+    names: list[str] = []
     while module not in sys.modules and "." in module:
         module, _, name = module.rpartition(".")
         names.insert(0, name)

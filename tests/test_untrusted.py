@@ -400,7 +400,7 @@ def test_a_users_own_code_is_run_from_his_own_checkpoints_alone(
     options = ["--model.backbone", "own_net.net", "--trainer.callbacks", "own_net.Nothing", "--trainer.max_epochs"]
     assert command("fit", "--config", CONFIGS / "quickstart.yaml", *SMALL, *options, 1) == 0
     shutil.copy("lightning_logs/version_0/checkpoints/best.ckpt", "copy.ckpt")
-    ours = [
+    ours: list[list[Any]] = [
         ["predict", "image.png", "--ckpt_path", "copy.ckpt"],
         ["test", "--ckpt_path", "copy.ckpt"],
         ["fit", "--ckpt_path", "last", "--trainer.max_epochs", 2],

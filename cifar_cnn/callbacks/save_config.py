@@ -17,7 +17,8 @@ class SaveConfig(SaveConfigCallback):
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs, save_to_log_dir=False)  # which Lightning's own does in place
+        kwargs["save_to_log_dir"] = False  # which Lightning does in place
+        super().__init__(*args, **kwargs)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the run's folder: a broadcast, so every process must ask."""
