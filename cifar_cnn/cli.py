@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from jsonargparse import DefaultHelpFormatter, set_parsing_settings
+from jsonargparse import DefaultHelpFormatter
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar, WeightAveraging
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
@@ -25,15 +26,17 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 import cifar_cnn.backbones
 import cifar_cnn.losses
 import cifar_cnn.optim  # noqa: F401  (imported so that the command line knows the classes by their short names)
-from cifar_cnn import commands
+from cifar_cnn import commands, trust
 from cifar_cnn.analysis.trained import read_checkpoint, read_to_go_on
-from cifar_cnn.callbacks.checkpoint import BestCheckpoint, LastCheckpoint, best_checkpoint
+from cifar_cnn.callbacks.checkpoint import BestCheckpoint, LastCheckpoint, best_checkpoint, last_checkpoint
 from cifar_cnn.callbacks.filter_images import FilterImages
 from cifar_cnn.callbacks.not_finite import NotFinite
+from cifar_cnn.callbacks.own_code import OwnCode
 from cifar_cnn.callbacks.predictions import StorePredictions
 from cifar_cnn.callbacks.progress import TimedProgressBar
 from cifar_cnn.callbacks.rng_state import RNGState
 from cifar_cnn.callbacks.run_record import RunRecord
+from cifar_cnn.callbacks.save_config import SaveConfig
 from cifar_cnn.callbacks.signals import StopOnSignal
 from cifar_cnn.callbacks.summary import RunSummary
 from cifar_cnn.callbacks.tensorboard import TensorBoardPages
@@ -45,6 +48,8 @@ from cifar_cnn.hardware import best_precision, use_all_of_the_hardware
 from cifar_cnn.loggers import RunCSVLogger, RunTensorBoardLogger
 from cifar_cnn.runs import RUNS, find_checkpoint, new_run_folder, run_of
 from cifar_cnn.trainer import Trainer
+
+log = logging.getLogger("cifar_cnn")
 
 _DESCRIPTIONS = {
     "fit": "Train what a config and the options describe, into a new folder lightning_logs/version_N.",
@@ -140,10 +145,13 @@ class CLI(LightningCLI):
                 self.checkpoint, self.content = read_to_go_on(self.checkpoint)
             else:
                 self.content = read_checkpoint(self.checkpoint)
+            trust.restrict_to(self.content)
             try:
+                trust.check(ImageClassifier, self.content["hyper_parameters"])
+                trust.check(CIFAR10DataModule, self.content["datamodule_hyper_parameters"])
                 self._subcommand_parsers[command].set_defaults(_trained_with(self.content))
             except Exception as error:  # jsonargparse's, for what is not allowed, not there, or no option
-                reason = " ".join(str(error).split())[:300]
+                reason = trust.refusal(str(error)) or " ".join(str(error).split())[:300]
                 raise InputError(f"{self.checkpoint} was trained with what cannot be used here: {reason}") from error
             self.first_step = self.content["global_step"]
             run = run_of(self.checkpoint)
@@ -172,6 +180,7 @@ class CLI(LightningCLI):
 
     def instantiate_classes(self) -> None:
         """Instantiate, and refuse before anything is written a checkpoint that this run cannot go on from."""
+        trust.check_functions(self.config[self.subcommand])
         if self.checkpoint and self.subcommand == "fit":
             self._dump_config()
             given = self.config_dump["model"]
@@ -186,13 +195,16 @@ class CLI(LightningCLI):
                 )
         try:
             super().instantiate_classes()
-        except ValueError as error:  # jsonargparse wraps what a class says of its arguments
+        except Exception as error:  # jsonargparse wraps what a class says of its arguments
             cause: BaseException | None = error
             while cause is not None and not isinstance(cause, InputError):
                 cause = cause.__cause__ or cause.__context__
-            if cause is None:
-                raise
-            raise cause from error
+            if cause is not None:
+                raise cause from error
+            if self.checkpoint is None:
+                raise  # the traceback of the user's own class
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise InputError(f"{self.checkpoint} was trained with what cannot be made here: {reason}") from error
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer, with this project's callbacks and loggers beside those of the config."""
@@ -209,6 +221,7 @@ class CLI(LightningCLI):
             RunRecord(self.command),
             StopOnSignal(),
             RNGState(),
+            OwnCode(self.config[self.subcommand].as_dict()),
             TensorBoardPages(),
         ]
         if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
@@ -260,6 +273,15 @@ class CLI(LightningCLI):
         except (InputError, MisconfigurationException):
             self._drop_new_folder()
             raise
+        except OSError as error:  # a full disk, a folder that is gone or cannot be written
+            where = error.filename or self.new_folder or (self.checkpoint and self.checkpoint.parent)
+            reason = f"{where}: {error.strerror or error}" if where else str(error)
+            last = last_checkpoint(self.trainer)
+            if subcommand == "fit" and last is not None and last.path is not None and self.trainer.global_step:
+                how = f"go on with  cifar-cnn fit --ckpt_path {os.path.relpath(last.path)}"
+                raise Stopped(f"ended at step {self.trainer.global_step}: {reason}; {how}") from error
+            self._drop_new_folder()
+            raise InputError(f"{subcommand} cannot go on: {reason}") from error
 
     def _drop_new_folder(self) -> None:
         # A start that failed by the user's mistake leaves nothing; what has trained stays.
@@ -274,16 +296,25 @@ class CLI(LightningCLI):
     def after_fit(self) -> None:
         """Test if that was asked for, and print the summary."""
         best = best_checkpoint(self.trainer)
-        if self._get(self.config, "test_after_fit") and best and best.best_model_path:
-            path = best.best_model_path
+        path = best.best_model_path if best else ""
+        if path and not self.trainer.strategy.broadcast(os.path.isfile(path)):
+            log.warning("%s is gone: it is neither tested nor reported on.", os.path.relpath(path))
+            path = ""
+        failure: Exception | None = None
+        if self._get(self.config, "test_after_fit") and path:
             # Of a checkpoint it would load the weights that training goes on from, not the averages that are tested.
             callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
             callbacks[:] = [each for each in callbacks if not isinstance(each, WeightAveraging)]
-            self.trainer.test(self.model, self.datamodule, ckpt_path=path, weights_only=True, verbose=False)
-            self.summary.print_test(self.trainer, self.model)
+            try:
+                self.trainer.test(self.model, self.datamodule, ckpt_path=path, weights_only=True, verbose=False)
+                self.summary.print_test(self.trainer, self.model)
+            except (InputError, OSError) as error:  # the test images are loaded only now
+                failure = error
         self.summary.print_fit(self.trainer, self.model)
-        if best and best.best_model_path:
-            self._report(best.best_model_path)
+        if path:
+            self._report(path)
+        if failure is not None:
+            raise InputError(f"all is trained and saved, but the test failed: {failure}") from failure
 
     def validate(self, **kwargs: Any) -> None:
         """Validate a checkpoint."""
@@ -363,12 +394,21 @@ def _plain_output() -> Iterator[None]:
     ours.addHandler(handler)
     for logger in loggers:
         logger.addFilter(wanted)
+    excepthook = threading.excepthook
+
+    def in_thread(args: threading.ExceptHookArgs) -> None:
+        # TensorBoard's writer raises this anew in the main thread, where it becomes one warning.
+        if not (type(args.thread).__module__.startswith("tensorboard.") and isinstance(args.exc_value, OSError)):
+            excepthook(args)
+
+    threading.excepthook = in_thread
     with warnings.catch_warnings():
         for message in _UNWANTED_WARNINGS:
             warnings.filterwarnings("ignore", message)
         try:
             yield
         finally:
+            threading.excepthook = excepthook
             ours.removeHandler(handler)
             for logger in loggers:
                 logger.removeFilter(wanted)
@@ -382,11 +422,8 @@ def run(args: list[str], cli: type[CLI] = CLI) -> int:
         cli: another class runs the commands of Lightning's Trainer in a way of its own.
     """
     use_all_of_the_hardware()
-    # Refuse what jsonargparse lists as ways to run a command (os, subprocess, eval, ...) before it is imported; until
-    # its version 5 it only warns.
-    set_parsing_settings(import_path_denylist=[])
     try:
-        with _plain_output():
+        with _plain_output(), trust.import_policy(trust.packages_of_options(args)):
             if args and args[0] in commands.ANALYSES:
                 return importlib.import_module(f"cifar_cnn.analysis.{args[0]}").main(args[1:])
             cli(
@@ -395,7 +432,7 @@ def run(args: list[str], cli: type[CLI] = CLI) -> int:
                 trainer_class=Trainer,
                 parser_class=Parser,
                 parser_kwargs={"prog": "cifar-cnn", **_PARSERS},
-                save_config_kwargs={"overwrite": True},
+                save_config_callback=SaveConfig,
                 seed_everything_default=0,
                 trainer_defaults={"num_sanity_val_steps": 0, "max_epochs": 10, "enable_model_summary": False},
                 auto_configure_optimizers=False,

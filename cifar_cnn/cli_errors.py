@@ -14,7 +14,7 @@ import torch
 import yaml
 from torch import nn
 
-from cifar_cnn import backbones, commands, data, losses, optim
+from cifar_cnn import backbones, commands, data, losses, optim, trust
 
 # What a class_path is likely to have meant, by the option that takes it.
 _CLASSES: dict[str, list[type]] = {
@@ -72,8 +72,8 @@ def explain(message: str, options: Iterable[str], args: list[str]) -> str:
     if match := re.search(r"Option '([^']+)' is not accepted", message):
         known = [f"{key}.{name}" for cls in _CLASSES.get(key, []) for name in inspect.signature(cls).parameters]
         return f"unknown option {key}.{match[1]}; {_nearest(f'{key}.{match[1]}', known)}"
-    if match := re.search(r"Importing '(\S+)' is not allowed", message):
-        return f"{key}: {match[1]} is not allowed: it is a way to run commands, not a part of a training"
+    if reason := trust.refusal(message):
+        return f"{key}: {reason}"
     if match := re.search(r"following arguments are required: (\S+)", message):
         return _required(match[1], key, options, args)
     if match := re.search(r"(?:dot import path string: |given class_path ')([\w.]+)", message):

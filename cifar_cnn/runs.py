@@ -22,12 +22,15 @@ def run_folders(root: str | os.PathLike = RUNS) -> list[Path]:
 
 def new_run_folder(root: str | os.PathLike = RUNS) -> Path:
     """Make the next version_N. Runs that start at the same moment get one each: mkdir succeeds in one alone."""
+    number = 0
     while True:
         existing = run_folders(root)
-        path = Path(root) / f"version_{int(existing[-1].name.split('_')[1]) + 1 if existing else 0}"
+        number = max(number, int(existing[-1].name.split("_")[1]) + 1 if existing else 0)
+        path = Path(root) / f"version_{number}"
         try:
             path.mkdir(parents=True)
         except FileExistsError:
+            number += 1  # a run's, or a file
             continue
         except OSError as error:
             raise InputError(

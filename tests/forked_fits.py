@@ -217,6 +217,8 @@ def damages(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
         where = folder / f"damage {damage}"
         interrupt(whole, name, where, 0.6, signal.SIGKILL)
         last = where / LAST
+        if not last.exists():  # killed when the one before had been renamed, and the new one not yet
+            last.with_name("last.pending").rename(last)
         if change is None:
             last.unlink(missing_ok=True)
         else:

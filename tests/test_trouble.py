@@ -4,7 +4,8 @@ import errno
 import logging
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 import cifar_cnn.cli
 from cifar_cnn.files import replacing
 from cifar_cnn.loggers import RunCSVLogger
+from cifar_cnn.runs import new_run_folder
 from tests.conftest import CONFIGS, SMALL
 
 Capture = pytest.CaptureFixture[str]
@@ -53,12 +55,16 @@ class AtStep(Callback):
             return
         if self.what == "remove the run":
             shutil.rmtree(RUN)
+        elif self.what.startswith("remove "):
+            path = Path(self.what.removeprefix("remove "))
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         else:  # what is written to /dev/full meets a full disk
             (RUN / "checkpoints" / self.what).symlink_to("/dev/full")
 
 
-def at_step(what: str) -> list[str]:
-    return ["--trainer.callbacks", "tests.test_trouble.AtStep", "--trainer.callbacks.what", what]
+def at_step(what: str, step: int = 5) -> list[str]:
+    callback = ["--trainer.callbacks", "tests.test_trouble.AtStep", "--trainer.callbacks.what", what]
+    return [*callback, "--trainer.callbacks.step", str(step)]
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
@@ -121,6 +127,87 @@ def test_a_run_folder_that_is_removed_does_not_end_the_fit(fit: Fit, capsys: Cap
     error = capsys.readouterr().err
     assert "Traceback" not in error
     assert torch.load(LAST, weights_only=True)["global_step"] == 16
+
+
+def test_images_that_are_removed_fail_the_test_alone(fit: Fit, image_folder: Path, capsys: Capture) -> None:
+    data = ["--data.source", "ImageFolder", "--data.source.root", image_folder, "--data.val_size", 8]
+    options = ["--data.batch_size", 8, "--model.backbone.num_classes", 2, "--test_after_fit", "true"]
+    assert fit(*data, *options, *at_step(f"remove {image_folder}", 2)) == 2
+    output = capsys.readouterr()
+    assert "Trained     SimpleCNN, 858 parameters, 2 epochs" in output.out
+    (line,) = [line for line in output.err.splitlines() if line.startswith("cifar-cnn: error: ")]
+    assert "all is trained and saved, but the test failed: " in line
+    assert "test: No such file or directory" in line
+    assert torch.load(LAST, weights_only=True)["global_step"] == 8
+
+
+def test_a_best_that_is_removed_is_not_tested(fit: Fit, capsys: Capture) -> None:
+    frozen = ["--model.optimizer.lr", 0, "--model.schedule", "null", "--test_after_fit", "true"]
+    assert fit(*frozen, *at_step(f"remove {RUN / 'checkpoints/best.ckpt'}", 12)) == 0
+    output = capsys.readouterr()
+    assert f"{RUN}/checkpoints/best.ckpt is gone: it is neither tested nor reported on." in output.err
+    assert "Validation" in output.out
+    assert "Checkpoint" not in output.out
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """A disk that takes no file beyond ``size`` bytes."""
+    resource = pytest.importorskip("resource", reason="the limits are those of Unix")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(logging, "raiseExceptions", False)  # the file that pytest keeps of what is printed is full, too
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def only_line(error: str) -> str:
+    assert "Traceback" not in error
+    (line,) = [line for line in error.splitlines() if line.startswith("cifar-cnn: ")]
+    return line
+
+
+def test_a_fit_that_cannot_write_does_not_start(fit: Fit, capsys: Capture) -> None:
+    with largest_file(0):
+        assert fit() == 2
+    assert f"cifar-cnn: error: fit cannot go on: {RUN}: File too large" in only_line(capsys.readouterr().err)
+    assert list(Path("lightning_logs").iterdir()) == []
+    Path("lightning_logs").rmdir()
+    Path("lightning_logs").touch()
+    assert fit() == 2
+    assert "name a folder that can be written with --trainer.default_root_dir" in only_line(capsys.readouterr().err)
+    assert Path("lightning_logs").read_bytes() == b""
+
+
+def test_a_fit_that_cannot_write_does_not_spoil_the_run_that_it_goes_on_with(fit: Fit, capsys: Capture) -> None:
+    assert fit("--trainer.max_epochs", 1) == 0
+    before = {path: path.read_bytes() for path in RUN.rglob("*") if path.is_file()}
+    with largest_file(0):
+        assert fit("--ckpt_path", "last") == 2
+    assert "fit cannot go on: " in only_line(capsys.readouterr().err)
+    assert {path: path.read_bytes() for path in before} == before
+    assert fit("--ckpt_path", "last") == 0
+    assert torch.load(LAST, weights_only=True)["global_step"] == 16
+
+
+def test_a_disk_that_fills_up_does_not_end_the_fit(fit: Fit, capsys: Capture) -> None:
+    with largest_file(6_000):  # enough for the config, not for a checkpoint or the pictures of the filters
+        assert fit("--filters.enabled", "true", "--trainer.log_every_n_steps", 1) == 0
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    assert "A CHECKPOINT COULD NOT BE WRITTEN" in error
+    assert error.count("TensorBoard's events could not be written") == 1
+    assert not list(RUN.rglob("*.part"))
+    assert len((RUN / "metrics.csv").read_text().splitlines()) == 1 + 16 + 2 + 2
+
+
+def test_a_file_in_the_place_of_a_run_is_left_alone() -> None:
+    Path("lightning_logs").mkdir()
+    Path("lightning_logs", "version_0").touch()
+    assert new_run_folder() == Path("lightning_logs", "version_1")
 
 
 @needs_dev_full

@@ -3,12 +3,13 @@
 import io
 import os
 import pickle
+import shutil
 import struct
 import sys
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,242 @@ def test_a_config_names_only_what_is_declared(text: str, command: Command, capsy
     Path("bad.yaml").write_text(text)
     assert command("fit", "--config", CONFIGS / "quickstart.yaml", "--config", "bad.yaml", *SMALL[4:]) == 2
     assert is_one_line(capsys.readouterr().err)
+
+
+EVIL = f"""
+import os
+os.makedirs({MARK!r}, exist_ok=True)
+from torch import nn
+class Net(nn.Linear):
+    def __init__(self): super().__init__(3072, 10)
+def net(*args, **kwargs) -> nn.Module: return Net()
+"""
+
+
+@pytest.fixture
+def evil(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A module in the current folder, and beside a run, that leaves a mark when it is imported."""
+    for folder in (Path(), Path("lightning_logs")):
+        folder.mkdir(exist_ok=True)
+        (folder / "evil.py").write_text(EVIL)
+        (folder / "hubconf.py").write_text(EVIL)
+    torch.save({"x": Payload()}, "payload.pt")
+    Image.new("RGB", (32, 32)).save("image.png")
+    monkeypatch.syspath_prepend(Path.cwd())
+    loaded = set(sys.modules)
+    yield
+    for name in set(sys.modules) - loaded:
+        if "evil" in name or name.startswith("lightning_logs"):
+            del sys.modules[name]
+
+
+def naming(part: str, class_path: Any, **init_args: Any) -> dict[str, Any]:
+    """Options of the model, with ``part`` (of the backbone, if it begins with a dot) something of another's."""
+    value = {"class_path": class_path, "init_args": init_args} if init_args else class_path
+    if not part.startswith("."):
+        return {**good()["hyper_parameters"], part: value}
+    owner, _, name = part[1:].rpartition(".")
+    return {"backbone": {"class_path": owner, **_arguments(owner, name, value)}}
+
+
+def _arguments(owner: str, name: str, value: Any) -> dict[str, Any]:
+    layer = {"class_path": "torch.nn.TransformerEncoderLayer", "init_args": {"d_model": 8, "nhead": 2}}
+    if owner == "torch.nn.TransformerEncoder":
+        return {"init_args": {"encoder_layer": layer, "num_layers": 1, name: value}}
+    if owner == "torch.nn.TransformerEncoderLayer":
+        return {"init_args": {**layer["init_args"], name: value}}  # type: ignore[dict-item]
+    if owner == "torch.nn.Linear":
+        return {"init_args": {"in_features": 1, "out_features": 1, name: value}}
+    return {"dict_kwargs" if owner == "torchvision.models.resnet18" else "init_args": {name: value}}
+
+
+SPEC = {"class_path": "evil.Net"}
+HUB = {"repo_or_dir": ".", "model": "net", "source": "local", "trust_repo": True}
+PARTS: dict[str, dict[str, Any]] = {
+    "backbone": naming("backbone", SPEC),
+    "backbone by its name": naming("backbone", "evil.Net"),
+    "backbone, a function": naming("backbone", {"class_path": "evil.net"}),
+    "backbone beside the run": naming("backbone", "lightning_logs.evil.Net"),
+    "backbone of a package that is installed": naming("backbone", "idlelib.idle.Net"),
+    "backbone __main__": naming("backbone", "pytest.__main__.Net"),
+    "backbone by torch.hub": naming("backbone", "torch.hub.load", **HUB),
+    "backbone by torch.load": naming("backbone", "torch.load", f="payload.pt", weights_only=False),
+    "backbone by a class's method": naming(
+        "backbone", "cifar_cnn.classifier.ImageClassifier.load_from_checkpoint", checkpoint_path="payload.pt"
+    ),
+    "backbone that loads": naming("backbone", "timm.create_model", model_name="resnet18", checkpoint_path="payload.pt"),
+    "class of the model": {**good()["hyper_parameters"], "_class_path": "evil.Net"},
+    "loss": naming("loss", SPEC),
+    "loss by its name": naming("loss", "evil.Net"),
+    "optimizer": naming("optimizer", SPEC),
+    "optimizer by its name": naming("optimizer", "evil.Net"),
+    "optimizer, a function": naming("optimizer", "evil.net"),
+    "optimizer by torch.hub": naming("optimizer", "torch.hub.load", **HUB),
+    "optimizer by a function of ours": naming("optimizer", "cifar_cnn.files.move", source="evil.py", target=MARK),
+    "optimizer by a function without types": naming("optimizer", "torch.nn.init.zeros_", tensor=[0.0]),
+    "schedule": naming("schedule", SPEC),
+    "schedule by its name": naming("schedule", "evil.net"),
+    "schedule of the standard library": naming("schedule", "shutil.rmtree", path="lightning_logs"),
+    "schedule by a function of ours": naming("schedule", "cifar_cnn.files.move", source="evil.py", target=MARK),
+    "a module's module": naming(".torch.nn.TransformerEncoder.norm", SPEC),
+    "a module's module by its name": naming(".torch.nn.TransformerEncoder.norm", "evil.Net"),
+    "a module's module's module": naming(
+        ".torch.nn.TransformerEncoder.norm",
+        "torch.nn.TransformerDecoder",
+        decoder_layer={"class_path": "torch.nn.TransformerDecoderLayer", "init_args": {"d_model": 8, "nhead": 2}},
+        num_layers=1,
+        norm=SPEC,
+    ),
+    "a module's function": naming(".torch.nn.TransformerEncoderLayer.activation", "evil.net"),
+    "a module's function as a class": naming(".torch.nn.TransformerEncoderLayer.activation", SPEC),
+    "where anything is allowed": naming(".torch.nn.Linear.device", SPEC),
+    "deep where anything is allowed": naming(".torch.nn.Linear.device", [{"x": [SPEC]}]),
+    "torch.hub where anything is allowed": naming(".torch.nn.Linear.device", "torch.hub.load", **HUB),
+    "a module's keywords": naming(".torchvision.models.resnet18.norm_layer", "evil.Net"),
+    "a module's keywords as a class": naming(".torchvision.models.resnet18.norm_layer", SPEC),
+}
+SOURCES = {
+    "source": {"source": SPEC},
+    "source by its name": {"source": "evil.Net"},
+    "source by torch.hub": {"source": {"class_path": "torch.hub.load", "init_args": HUB}},
+    "augment": {"augment": {"class_path": "evil.Net"}},
+}
+
+
+@pytest.mark.usefixtures("evil")
+@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
+def test_a_checkpoint_of_others_imports_and_calls_nothing(
+    parts: dict[str, Any], command: Command, capsys: Capture
+) -> None:
+    Path("bad.ckpt").write_bytes(saved(hyper_parameters=parts))
+    for words in (["predict", "image.png"], ["test", *SMALL]):
+        assert command(*words, "--ckpt_path", "bad.ckpt") == 2, words
+        assert is_one_line(capsys.readouterr().err)
+    assert Path("evil.py").is_file()
+
+
+@pytest.mark.usefixtures("evil")
+@pytest.mark.parametrize("parts", SOURCES.values(), ids=SOURCES)
+def test_a_checkpoint_of_others_brings_no_source(parts: dict[str, Any], command: Command, capsys: Capture) -> None:
+    run = Path("lightning_logs/version_0")
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.yaml").touch()
+    (run / "checkpoints" / "best.ckpt").write_bytes(saved(datamodule_hyper_parameters=parts))
+    for words in (["test"], ["report", run], ["explain", run], ["export", run, "--format", "torch_export"]):
+        assert command(*words) == 2, words
+        assert is_one_line(capsys.readouterr().err)
+
+
+EVIL_CONFIGS = {
+    "callback": "trainer: {callbacks: [{class_path: evil.Net}]}",
+    "callback by its name": "trainer: {callbacks: evil.Net}",
+    "logger": "trainer: {logger: {class_path: evil.Net}}",
+    "profiler": "trainer: {profiler: {class_path: evil.Net}}",
+    "plugin": "trainer: {plugins: [{class_path: evil.Net}]}",
+    "strategy": "trainer: {strategy: {class_path: evil.Net}}",
+    "accelerator": "trainer: {accelerator: {class_path: evil.Net}}",
+    "a callback's function": (
+        "trainer: {callbacks: [{class_path: lightning.pytorch.callbacks.LambdaCallback, init_args: {setup: evil.net}}]}"
+    ),
+    "backbone": "model: {backbone: evil.Net}",
+    "source": "data: {source: evil.Net}",
+}
+
+
+@pytest.mark.usefixtures("evil")
+@pytest.mark.parametrize("text", EVIL_CONFIGS.values(), ids=EVIL_CONFIGS)
+def test_the_config_that_lies_with_a_checkpoint_of_others_imports_nothing(
+    text: str, command: Command, capsys: Capture
+) -> None:
+    run = Path("lightning_logs/version_0")
+    (run / "checkpoints").mkdir(parents=True)
+    (run / "config.yaml").write_text(text)
+    (run / "checkpoints" / "last.ckpt").write_bytes(saved())
+    assert command("fit", "--ckpt_path", "last", *SMALL) == 2
+    error = capsys.readouterr().err
+    assert is_one_line(error)
+    assert "evil.net is code that" in error or "evil.Net is code that" in error
+    assert "CIFAR_CNN_TRUST=evil" in error
+
+
+HUB_SPEC = "{class_path: torch.hub.load, init_args: {repo_or_dir: ., model: net, source: local}}"
+LOAD_SPEC = "{class_path: torch.load, init_args: {f: payload.pt, weights_only: false}}"
+UNCALLED = {
+    "backbone": f"model: {{backbone: {HUB_SPEC}}}",
+    "optimizer": f"model: {{optimizer: {HUB_SPEC}}}",
+    "schedule": f"model: {{schedule: {LOAD_SPEC}}}",
+    "anything": "model: {backbone: {class_path: torch.nn.Linear, "
+    f"init_args: {{in_features: 1, out_features: 1, device: {HUB_SPEC}}}}}}}",
+    "method": "model: {backbone: {class_path: lightning.pytorch.LightningModule.load_from_checkpoint, "
+    "init_args: {checkpoint_path: payload.pt, weights_only: false}}}",
+    "callback": f"trainer: {{callbacks: [{LOAD_SPEC}]}}",
+    "logger": "trainer: {logger: {class_path: shutil.rmtree, init_args: {path: lightning_logs}}}",
+    "profiler": "trainer: {profiler: {class_path: subprocess.run, init_args: {args: [mkdir, executed]}}}",
+    "plugin": "trainer: {plugins: [{class_path: os.system, init_args: {command: mkdir executed}}]}",
+    "strategy": "trainer: {strategy: {class_path: builtins.exec, init_args: {source: 1}}}",
+    "accelerator": "trainer: {accelerator: {class_path: idlelib.idle.Net}}",
+    "a callback's function": "trainer: {callbacks: [{class_path: lightning.pytorch.callbacks.LambdaCallback, "
+    f"init_args: {{setup: {LOAD_SPEC}}}}}]}}",
+    "a module's function": "model: {backbone: {class_path: torchvision.ops.MLP, "
+    "init_args: {in_channels: 1, hidden_channels: [1], norm_layer: shutil.rmtree}}}",
+    "source": f"data: {{source: {LOAD_SPEC}}}",
+}
+
+
+@pytest.mark.usefixtures("evil")
+@pytest.mark.parametrize("text", UNCALLED.values(), ids=UNCALLED)
+def test_what_a_config_names_is_not_called_unless_it_is_a_part(text: str, command: Command, capsys: Capture) -> None:
+    Path("bad.yaml").write_text(text)
+    assert command("fit", "--config", CONFIGS / "quickstart.yaml", "--config", "bad.yaml", *SMALL) == 2
+    assert is_one_line(capsys.readouterr().err)
+    assert Path("lightning_logs", "evil.py").is_file()
+
+
+OWN = """
+from lightning.pytorch import Callback
+from torch import nn
+def net(classes: int = 10) -> nn.Module:
+    return nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(48, classes))
+class Nothing(Callback): pass
+"""
+
+
+def test_a_users_own_code_is_run_from_his_own_checkpoints_alone(
+    command: Command, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("own_net.py").write_text(OWN)
+    monkeypatch.syspath_prepend(Path.cwd())
+    Image.new("RGB", (32, 32)).save("image.png")
+
+    def forget() -> None:  # as another process would not have imported it
+        sys.modules.pop("own_net", None)
+
+    options = ["--model.backbone", "own_net.net", "--trainer.callbacks", "own_net.Nothing", "--trainer.max_epochs"]
+    assert command("fit", "--config", CONFIGS / "quickstart.yaml", *SMALL, *options, 1) == 0
+    shutil.copy("lightning_logs/version_0/checkpoints/best.ckpt", "copy.ckpt")
+    ours: list[list[Any]] = [
+        ["predict", "image.png", "--ckpt_path", "copy.ckpt"],
+        ["test", "--ckpt_path", "copy.ckpt"],
+        ["fit", "--ckpt_path", "last", "--trainer.max_epochs", 2],
+    ]
+    for words in ours:
+        forget()
+        assert command(*words) == 0, capsys.readouterr().err
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(Path("another user").absolute()))
+    capsys.readouterr()
+    for words in ours:
+        forget()
+        assert command(*words) == 2
+        error = capsys.readouterr().err
+        assert is_one_line(error)
+        assert "set the environment variable CIFAR_CNN_TRUST=own_net\n" in error
+        assert "own_net" not in sys.modules
+    assert command("test", "--ckpt_path", "copy.ckpt", "--model.backbone", "own_net.net") == 0
+    monkeypatch.setenv("CIFAR_CNN_TRUST", "other, own_net")
+    for words in ours:
+        forget()
+        assert command(*words) == 0, capsys.readouterr().err
 
 
 class Served:

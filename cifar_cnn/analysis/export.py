@@ -9,15 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch.cli import instantiate_module
 from torch import Tensor, nn
 from torch.export import Dim
 
-from cifar_cnn import __version__
+from cifar_cnn import __version__, trust
 from cifar_cnn.analysis import arguments
 from cifar_cnn.analysis.predict import image_files
 from cifar_cnn.analysis.trained import Trained, load_trained, read_checkpoint
@@ -199,9 +197,9 @@ def _verification_images(checkpoint: Path, trained: Trained, paths: list[str] | 
         if len(decoded) < 2:
             raise InputError(f"verifying takes two images or more; {', '.join(paths)} gave {len(decoded)}")
         return torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2).contiguous(), "given images"
-    hyper_parameters: dict[str, Any] = read_checkpoint(checkpoint)["datamodule_hyper_parameters"]
+    content = read_checkpoint(checkpoint)
     try:
-        source = instantiate_module(CIFAR10DataModule, hyper_parameters).source
+        source = trust.instantiate(CIFAR10DataModule, content["datamodule_hyper_parameters"], content).source
         images = source.load("test").images
     except Exception as error:  # each source fails in its own way where its images are missing
         reason = " ".join(str(error).split())[:200]

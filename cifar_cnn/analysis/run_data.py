@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning.pytorch.cli import instantiate_module
-
+from cifar_cnn import trust
 from cifar_cnn.analysis.trained import Trained, load_trained, read_checkpoint
 from cifar_cnn.data import CIFAR10DataModule, ImageSet
 from cifar_cnn.errors import InputError
@@ -100,5 +99,5 @@ def load_run(name: str | None = None, datamodule: CIFAR10DataModule | None = Non
     content = read_checkpoint(checkpoint)
     model_config, data_config = content["hyper_parameters"], content["datamodule_hyper_parameters"]
     if datamodule is None:
-        datamodule = instantiate_module(CIFAR10DataModule, data_config)
+        datamodule = trust.instantiate(CIFAR10DataModule, data_config, content)
     return RunData(folder, checkpoint, load_trained(checkpoint), datamodule, model_config, data_config)

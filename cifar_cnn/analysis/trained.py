@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch.cli import instantiate_module
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
+from cifar_cnn import trust
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.data.datamodule import CIFAR10DataModule
@@ -120,7 +120,7 @@ def load_trained(path: Path) -> Trained:
     # Compiling takes longer than what is done with the network here, and hides its layers.
     hyper_parameters = {**content["hyper_parameters"], "compile": False}
     try:
-        classifier: ImageClassifier = instantiate_module(ImageClassifier, hyper_parameters)
+        classifier = trust.instantiate(ImageClassifier, hyper_parameters, content)
     except (Exception, SystemExit) as error:  # jsonargparse's, for what is no network or has other arguments
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{path} names a network that cannot be made here: {reason}") from error

@@ -91,12 +91,12 @@ class FilterImages(Callback):
             title = f"{place.capitalize()} convolution, {shape}: {name}\n{when}, step {trainer.global_step}"
             pixels = render(draw_filters(weight, title, self.max_filters))
             try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
                 for logger in trainer.loggers:
                     if isinstance(logger, TensorBoardLogger):
                         tag = f"filters/{place}"
                         logger.experiment.add_image(tag, pixels, trainer.global_step, dataformats="HWC")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels).save(path)
             except OSError as error:
                 if not self._warned:
                     log.warning("Could not write a picture of the filters, training goes on: %s", error)

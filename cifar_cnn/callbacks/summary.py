@@ -87,7 +87,7 @@ class RunSummary(Callback):
             f"epoch{'s' * (epochs != 1)} in {self._fit_seconds:.0f} s{pace}, on {where}, precision {trainer.precision}"
         }
         checkpoint = best_checkpoint(trainer)
-        best = checkpoint.best_model_path if checkpoint else ""
+        best = checkpoint.best_model_path if checkpoint and os.path.isfile(checkpoint.best_model_path) else ""
         if checkpoint and checkpoint.monitor == "val/accuracy" and checkpoint.best_model_score is not None:
             lines["Validation"] = f"{checkpoint.best_model_score.item():.2%} accuracy, of the best epoch"
         elif "val/accuracy" in self._fit_metrics:

@@ -9,6 +9,7 @@ import unicodedata
 import zlib
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from http.client import HTTPException
 from pathlib import Path
 from typing import Literal
@@ -196,9 +197,9 @@ class ImageFolder(Source):
         if image_size < 1:
             raise InputError(f"image_size is in pixels, 1 or more; not {image_size}")
 
-    @property
+    @cached_property
     def class_names(self) -> tuple[str, ...]:
-        """The names of the folders in ``train``, sorted.
+        """The names of the folders in ``train``, sorted; looked up once, for the folders may go while a run needs them.
 
         Raises:
             InputError: there is no such folder, fewer than two classes in it, or one whose name cannot be printed.

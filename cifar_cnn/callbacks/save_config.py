@@ -1,0 +1,34 @@
+"""config.yaml of a run."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import SaveConfigCallback
+
+from cifar_cnn.files import replacing
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes ``config.yaml`` as a whole or not at all: a run that goes on on a full disk must not lose the one it has.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["save_to_log_dir"] = False  # which Lightning does in place
+        super().__init__(*args, **kwargs)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find the run's folder: a broadcast, so every process must ask."""
+        self._folder = trainer.log_dir
+        super().setup(trainer, pl_module, stage)
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write, in process 0."""
+        assert self._folder is not None
+        folder = Path(self._folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / self.config_filename, "w", encoding="utf-8") as file:
+            file.write(self.parser.dump(self.config, skip_none=False))

@@ -1,0 +1,257 @@
+"""Which code a config or a checkpoint may name.
+
+A ``class_path`` is imported, and an import runs code, before it can be seen what it names. So it goes by names:
+
+- Nothing of Python's standard library (``os``, ``subprocess``, ...) is part of a training: no option, config
+  or checkpoint may name it.
+- What the user gives himself, as an option or with ``--config``, may name all other modules, his own in the current
+  folder among them. What it names must fit the option's type: a subclass of nn.Module, Optimizer, Callback, ..., or a
+  function annotated to return an nn.Module. Anything else is not called.
+- A checkpoint, and the config.yaml that lies with it, may have come from somebody else. It may name the parts in
+  :data:`KNOWN`; beyond these, only packages that the user has named in the same command or in the environment variable
+  ``CIFAR_CNN_TRUST`` (names with commas between them), or that the checkpoint was trained with by the same user. Such
+  a checkpoint holds the packages' names with a signature, whose key never leaves the user's account. Jupyter tells
+  the notebooks that may run their code in the same way.
+"""
+
+import hashlib
+import hmac
+import inspect
+import os
+import re
+import secrets
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from jsonargparse import ArgumentParser, set_parsing_settings
+from jsonargparse._common import parsing_settings  # what has been set can be taken back nowhere else
+from torch import nn
+
+from cifar_cnn.errors import InputError
+from cifar_cnn.files import locked, replacing
+
+KNOWN = (
+    "cifar_cnn",
+    "lightning.fabric",
+    "lightning.pytorch",
+    "torch.nn",
+    "torch._C._nn",  # where some of torch.nn.functional is defined
+    "torch.optim",
+    "torchvision.models",
+    "torchvision.ops",
+)
+VARIABLE = "CIFAR_CNN_TRUST"
+KEY = "own_code"  # in a checkpoint
+
+T = TypeVar("T")
+_named: set[str] = set()  # by this command's user
+
+
+@contextmanager
+def import_policy(named: Iterable[str] = ()) -> Iterator[None]:
+    """Hold to the rules for what a user gives, for the time of a command.
+
+    Args:
+        named: packages that the user has named, which checkpoints may name as well.
+    """
+    settings = dict(parsing_settings)
+    set_parsing_settings(
+        import_path_denylist=[*sys.stdlib_module_names, "__main__"],
+        # A class_path where any value is allowed could name any function, and it would be called.
+        instantiate_subclass_spec_in_any=False,
+        validate_subclass_spec_in_any=True,
+    )
+    before = set(_named)
+    _named.update(named)
+    try:
+        yield
+    finally:
+        parsing_settings.update(settings)
+        _named.clear()
+        _named.update(before)
+
+
+def restrict_to(checkpoint: Mapping[str, Any]) -> None:
+    """From here to the end of :func:`import_policy`, hold to the rules for what a checkpoint names."""
+    environment = [name.strip() for name in os.environ.get(VARIABLE, "").split(",")]
+    allowed = {*KNOWN, *filter(_is_path, environment), *_named, *signed_packages(checkpoint)}
+    allowed -= {*sys.stdlib_module_names, "__main__", "jsonargparse"}
+    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=sorted(allowed))
+
+
+def instantiate(cls: type[T], config: dict[str, Any], checkpoint: Mapping[str, Any]) -> T:
+    """Make a ``cls`` of the arguments that a checkpoint holds.
+
+    Raises:
+        InputError: they name what a checkpoint may not name.
+        Exception: jsonargparse's, for what cannot be made.
+    """
+    with import_policy():
+        restrict_to(checkpoint)
+        parser, parsed = _parse(cls, config)
+        check_functions(parsed)
+        return parser.instantiate(parsed).part
+
+
+def check(cls: type, config: dict[str, Any]) -> None:
+    """Check, once names are restricted, that some of the arguments of a ``cls`` are what they may be.
+
+    Raises:
+        InputError: they name what a checkpoint may not name.
+        Exception: jsonargparse's, for what does not fit.
+    """
+    _parse(cls, config, skip=set(inspect.signature(cls).parameters) - set(config))
+
+
+def _parse(cls: type, config: dict[str, Any], skip: set[str] | None = None) -> tuple[ArgumentParser, Any]:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(cls, "part", fail_untyped=False, skip=skip)
+    try:
+        return parser, parser.parse_object({"part": config})
+    except Exception as error:
+        if reason := refusal(str(error)):
+            raise InputError(reason) from error
+        raise
+
+
+def refusal(message: str) -> str | None:
+    """What jsonargparse's message for a name that is not allowed means, in plain words; None for other messages."""
+    match = re.search(r"Importing '(\S+)' is not allowed, denied by the '(\S+)'", message)
+    if match is None:
+        return None
+    if match[2] != "*":
+        return f"{match[1]} is not allowed: it is no part of a training"
+    return (
+        f"{match[1]} is code that this checkpoint was not trained with here; it was not run. If you trust it, set the "
+        f"environment variable {VARIABLE}={package(match[1])}"
+    )
+
+
+def check_functions(config: Any) -> None:
+    """Check that what a parsed config would call are classes, or functions annotated to return an nn.Module.
+
+    Raises:
+        InputError: they are not.
+    """
+    for path in _class_paths(config):
+        part = _imported(path)
+        if isinstance(part, type):  # whose type jsonargparse has checked
+            continue
+        try:
+            returned = inspect.signature(part, eval_str=True).return_annotation
+        except (NameError, TypeError, ValueError):  # it has none, or one that cannot be looked up
+            returned = None
+        if not (isinstance(returned, type) and issubclass(returned, nn.Module)):
+            raise InputError(f"{path} is not allowed as a class_path: it is not annotated to return an nn.Module")
+
+
+def _imported(path: str) -> Any:
+    """What an import path names whose module has been imported."""
+    module = path
+    names: list[str] = []
+    while module not in sys.modules and "." in module:
+        module, _, name = module.rpartition(".")
+        names.insert(0, name)
+    part = sys.modules.get(module)
+    for name in names:
+        part = getattr(part, name, None)
+    return part
+
+
+def _class_paths(config: Any) -> Iterator[str]:
+    if isinstance(config, (list, tuple)):
+        for value in config:
+            yield from _class_paths(value)
+    elif isinstance(config, Mapping) or hasattr(config, "as_dict"):  # a Namespace of jsonargparse
+        values = config if isinstance(config, Mapping) else vars(config)
+        if isinstance(path := values.get("class_path"), str):
+            yield path
+        for value in values.values():
+            yield from _class_paths(value)
+
+
+def packages(config: Any) -> set[str]:
+    """The packages of all import paths, and of the functions, in a config."""
+    if inspect.isroutine(config):
+        config = f"{config.__module__}.{config.__qualname__}"
+    if isinstance(config, Mapping):
+        return packages(list(config.values()))
+    if isinstance(config, (list, tuple, set)):
+        return set().union(*map(packages, config))
+    return {package(config)} if isinstance(config, str) and "." in config and _is_path(config) else set()
+
+
+def packages_of_options(args: list[str]) -> set[str]:
+    """The packages that a command line names, in its options and in the configs that it gives."""
+    content: list[Any] = []
+    for arg in args:
+        value = arg.split("=", 1)[-1]
+        try:  # the name of a file, such as best.ckpt, is no import path
+            is_file = Path(value).exists()
+            text = Path(value).read_text(encoding="utf-8") if value.endswith((".yaml", ".yml", ".json")) else value
+            content += [yaml.safe_load(text)] if text is not value or not is_file else []
+        except (OSError, ValueError, yaml.YAMLError):  # the parser will complain of it, or it is none of a config
+            continue
+    return packages(content)
+
+
+def package(path: str) -> str:
+    """The package that is trusted along with ``path``: all of it, but of the large libraries only the part."""
+    first, *rest = path.split(".")
+    large = {known.split(".")[0] for known in KNOWN if "." in known}
+    return ".".join([first, *rest[:1]]) if first in large else first
+
+
+def signature(config: Any) -> dict[str, Any] | None:
+    """What a checkpoint keeps of the packages beyond :data:`KNOWN` that its run has imported by name.
+
+    Returns:
+        Plain data, or None where there are none, or the user has no folder for the key.
+    """
+    own = {name for name in packages(config) if not _is_known(name) and name.split(".")[0] in sys.modules}
+    own -= sys.stdlib_module_names
+    if not own:
+        return None
+    key = _key(make=True)
+    return {"packages": sorted(own), "signature": _sign(sorted(own), key)} if key else None
+
+
+def signed_packages(checkpoint: Mapping[str, Any]) -> list[str]:
+    """The packages that this user has trained a checkpoint with."""
+    try:
+        names, said = checkpoint[KEY]["packages"], checkpoint[KEY]["signature"]
+        key = _key(make=False)
+        valid = key is not None and all(map(_is_path, names)) and hmac.compare_digest(_sign(names, key), said)
+    except (KeyError, TypeError):  # it has none, or something else
+        return []
+    return names if valid else []
+
+
+def _sign(names: list[str], key: bytes) -> str:
+    return hmac.new(key, ",".join(names).encode(), hashlib.sha256).hexdigest()
+
+
+def _key(make: bool) -> bytes | None:
+    try:
+        folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state", "cifar_cnn")
+        path = folder / "key"
+        if make and not path.exists():
+            with locked(folder):
+                if not path.exists():
+                    with replacing(path, opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+                        file.write(secrets.token_bytes(32))
+        return path.read_bytes() or None
+    except (OSError, RuntimeError):  # RuntimeError: a user without a home
+        return None
+
+
+def _is_known(name: str) -> bool:
+    return any(f"{name}.".startswith(f"{known}.") for known in KNOWN)
+
+
+def _is_path(name: Any) -> bool:
+    return isinstance(name, str) and all(part.isidentifier() for part in name.split("."))
