@@ -23,9 +23,9 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 import cifar_cnn.backbones
 import cifar_cnn.losses
 import cifar_cnn.optim  # noqa: F401  (imported so that the command line knows the classes by their short names)
-from cifar_cnn import commands
+from cifar_cnn import commands, processes
 from cifar_cnn.analysis.trained import read_checkpoint, read_to_go_on
-from cifar_cnn.callbacks.checkpoint import BestCheckpoint, LastCheckpoint, best_checkpoint
+from cifar_cnn.callbacks.checkpoint import BestCheckpoint, LastCheckpoint, best_checkpoint, how_to_go_on
 from cifar_cnn.callbacks.filter_images import FilterImages
 from cifar_cnn.callbacks.not_finite import NotFinite
 from cifar_cnn.callbacks.predictions import StorePredictions
@@ -109,11 +109,12 @@ class CLI(LightningCLI):
         given = {arg.split("=")[0] for arg in args}
         if command and names and not given & {"-h", "--help", "--print_config"}:
             root = Path([".", *option_values(args, "--trainer.default_root_dir")][-1], RUNS)
-            self.checkpoint = find_checkpoint(names[-1], root)
+            self.checkpoint = processes.checkpoint_of_the_starter() or find_checkpoint(names[-1], root)
             if command == "fit":
                 self.checkpoint, self.content = read_to_go_on(self.checkpoint)
             else:
                 self.content = read_checkpoint(self.checkpoint)
+            processes.pass_on(self.checkpoint)
             try:
                 self._subcommand_parsers[command].set_defaults(_trained_with(self.content))
             except Exception as error:  # jsonargparse's, for what is not allowed, not there, or no option
@@ -194,8 +195,11 @@ class CLI(LightningCLI):
         elif config["logger"] in (None, True) and not config["fast_dev_run"]:
             folder = self._run_folder(Path(config["default_root_dir"] or ".", RUNS))
             config["logger"] = [kind(folder, self.first_step) for kind in (RunTensorBoardLogger, RunCSVLogger)]
+        processes.watch_the_starter()
         try:
-            return super().instantiate_trainer(**kwargs)
+            trainer = super().instantiate_trainer(**kwargs)
+            processes.check_number(trainer)
+            return trainer
         except (ValueError, MisconfigurationException) as error:  # Lightning's, for options that it cannot meet
             self._drop_new_folder()
             raise InputError(f"trainer: {error}") from error
@@ -225,6 +229,11 @@ class CLI(LightningCLI):
         except (InputError, MisconfigurationException):
             self._drop_new_folder()
             raise
+        except RuntimeError as error:
+            if not processes.is_loss_of_a_process(error):
+                raise
+            then = how_to_go_on(self.trainer) if subcommand == "fit" else f"run  cifar-cnn {subcommand}  again"
+            raise processes.loss_of_a_process(self.trainer, error, then) from error
 
     def _drop_new_folder(self) -> None:
         # A start that failed by the user's mistake leaves nothing; what has trained stays.
@@ -309,6 +318,7 @@ _UNWANTED_WARNINGS = (
     r".*is already saved during checkpointing.*",
     r".*callbacks used to create the checkpoint need to be provided.*",
     r".*args parameter is intended to run from within Python.*",
+    r".*It is recommended to use `self.log\(.*sync_dist=True\)`.*",  # what is logged is of all processes already
 )
 _UNWANTED_LOGS = re.compile(
     r"Tip:|tensorboardX|litlogger|litmodels|limit_\w+_batches=1.0|TPU|to estimate number of|Seed set|"
@@ -323,11 +333,13 @@ def _plain_output() -> Iterator[None]:
 
     names = ("pytorch", "pytorch.utilities.rank_zero", "fabric.utilities.rank_zero", "fabric.utilities.seed")
     loggers = [logging.getLogger(f"lightning.{name}") for name in names]
+    launcher = logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script")
     ours, handler = logging.getLogger("cifar_cnn"), logging.StreamHandler()
     ours.setLevel(logging.INFO)
     ours.addHandler(handler)
     for logger in loggers:
         logger.addFilter(wanted)
+    launcher.addFilter(processes.tell_plainly)
     with warnings.catch_warnings():
         for message in _UNWANTED_WARNINGS:
             warnings.filterwarnings("ignore", message)
@@ -337,6 +349,7 @@ def _plain_output() -> Iterator[None]:
             ours.removeHandler(handler)
             for logger in loggers:
                 logger.removeFilter(wanted)
+            launcher.removeFilter(processes.tell_plainly)
 
 
 def run(args: list[str], cli: type[CLI] = CLI) -> int:
@@ -367,11 +380,14 @@ def run(args: list[str], cli: type[CLI] = CLI) -> int:
                 args=args,
             )
     except (InputError, MisconfigurationException) as error:
-        print(f"cifar-cnn: error: {' '.join(str(error).split())}", file=sys.stderr)
+        if processes.speaks():  # the others on this machine meet with the same
+            processes.tell(f"cifar-cnn: error: {' '.join(str(error).split())}")
         return 2
     except Stopped as stopped:
-        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-            print(f"\ncifar-cnn: {stopped}", file=sys.stderr)
+        if processes.speaks():
+            processes.tell(f"\ncifar-cnn: {stopped}")
+        elif not isinstance(stopped, processes.LostProcess):
+            return 0  # in order; at another status Lightning would kill process 0, which may have to write yet
         return stopped.status
     except KeyboardInterrupt:
         print("\ncifar-cnn: interrupted", file=sys.stderr)
