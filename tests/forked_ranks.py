@@ -155,7 +155,7 @@ def losses(folder: Path) -> list[dict[str, Any]]:
     results = []
     for signum, rank in ((signal.SIGKILL, 0), (signal.SIGKILL, 1), (signal.SIGTERM, 1), (signal.SIGTERM, 0)):
         where = folder / f"{signum.name} to {rank}"
-        pids = [start([*DROPOUT, "--trainer.max_epochs", "1000"], where)]
+        pids = [start(DROPOUT, where)]
         watch(pids[0], where / LAST, 8.0)
         pids.append(int((where / OF_TWO).read_text()))
         begin = time.monotonic()
@@ -165,7 +165,7 @@ def losses(folder: Path) -> list[dict[str, Any]]:
             time.sleep(0.02)
         seconds = time.monotonic() - begin
         said = output(where)
-        again = wait(start(["fit", "--ckpt_path", "last", "--trainer.max_epochs", "3"], where))
+        again = wait(start(["fit", "--ckpt_path", "last"], where))
         result = outcome(where / RUN) if again == 0 else {}
         results.append(
             {
@@ -185,7 +185,7 @@ def losses(folder: Path) -> list[dict[str, Any]]:
 def refusals(folder: Path) -> dict[str, dict[str, Any]]:
     """What ends two processes in order."""
     cases = {
-        "NaN in one": ["--model.loss", "tests.forked_ranks.NaNInProcess1"],
+        "NaN in one": ["--model.loss", "tests.forked_ranks.NaNInProcess1", "--data.batch_size", "16"],
         "classes": ["--model.backbone.num_classes", "9"],
     }
     result = {}
@@ -213,9 +213,10 @@ def side_by_side(folder: Path) -> dict[str, Any]:
     server = Server()
     options = {
         "archive": ["CIFAR10", "--data.source.url", server.url("/archive"), "--data.source.root", str(folder / "data")],
-        "images": ["ImageFolder", "--data.source.root", str(folder / "images"), "--data.source.image_size", "16"],
+        "images": ["ImageFolder", "--data.source.root", str(folder / "images"), "--model.backbone.num_classes", "2"],
     }
     few = ["--trainer.max_epochs", "1", "--test_after_fit", "false", "--report", "false", "--data.val_size", "10"]
+    few += ["--trainer.accelerator", "cpu", "--trainer.precision", "32", "--trainer.enable_progress_bar", "false"]
     with pytest.MonkeyPatch.context() as patch:
         server.content["/archive"] = make_archive(patch)
         for name in ("_fetch", "_decode_all"):
@@ -224,7 +225,7 @@ def side_by_side(folder: Path) -> dict[str, Any]:
         for name, source in options.items():
             where = folder / f"same {name}"
             where.mkdir()
-            fit = [*forked_fits.FIT[:3], "--data.source", *source, "--model.backbone", "tests.forked_ranks.Plain"]
+            fit = [*forked_fits.FIT[:3], "--model.backbone", "tests.forked_ranks.Plain", "--data.source", *source]
             fits = [[*fit, *few, "--trainer.default_root_dir", f"{where}/{each}"] for each in range(2)]
             begun[name] = [start(args, where / str(each)) for each, args in enumerate(fits)]
         result: dict[str, Any] = {}
