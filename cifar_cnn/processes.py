@@ -104,8 +104,10 @@ def loss_of_a_process(trainer: Trainer, error: BaseException, how_to_go_on: str)
     elif _starter_is_gone():
         what = "process 0 is gone"
     else:
-        reason = re.sub(r"^\[[^\]]*\]\s*|\s*This is typically.*", "", " ".join(str(error).split()))[:200]
+        reason = re.sub(r"^\[[^\]]*\]\s*|\s*This is typically.*", "", " ".join(str(error).split()))[:200].rstrip(".")
         what = f"another process is gone or cannot be reached ({reason})"
+        if "connectFullMesh" in reason and trainer.num_nodes > 1:
+            return LostProcess(f"{what}: name each machine's network interface in GLOO_SOCKET_IFNAME, such as eth0")
     return LostProcess(f"{what}: the others end too; {how_to_go_on}")
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,10 @@ from typing import Any
 import pytest
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 
+import cifar_cnn.cli
+from tests import forked_ranks
 from tests.conftest import CONFIGS
+from tests.forked_fits import RUN
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks, and looks into /proc")
 
@@ -120,29 +124,75 @@ def test_fits_that_need_the_same_data_prepare_it_once(ranks: dict[str, Any]) -> 
 
 
 @contextmanager
-def two_machines() -> Iterator[tuple[list[list[str]], str, dict[str, str]]]:
-    """Two network namespaces with a cable between them: what to put before their commands, the first's address.
+def two_machines() -> Iterator[tuple[list[list[str]], str]]:
+    """What to put before the commands of two machines, and the address of the first.
 
-    Where making them is not permitted, twice this machine.
+    They are network namespaces with a cable between them; where making these is not permitted, twice this machine.
     """
-    names = [f"cifar{os.getpid()}{end}" for end in "ab"]
+    names = [f"fit{os.getpid()}{end}" for end in "ab"]  # of the namespaces and of the ends of the cable
 
     def ip(*args: str) -> None:
         subprocess.run(["ip", *args], check=True, capture_output=True)
 
     try:
-        try:
-            for name in names:
-                ip("netns", "add", name)
-            ip("link", "add", names[0][-14:], "netns", names[0], "type", "veth", "peer", names[1][-14:], "netns", names[1])
-            for number, name in enumerate(names, 1):
-                ip("-n", name, "addr", "add", f"10.77.0.{number}/24", "dev", name[-14:])
-                ip("-n", name, "link", "set", name[-14:], "up")
-                ip("-n", name, "link", "set", "lo", "up")
-            place = [["ip", "netns", "exec", name] for name in names], "10.77.0.1", {}
-        except (OSError, subprocess.CalledProcessError):
-            place = [[], []], "127.0.0.1", {}
-        yield place
-    finally:
         for name in names:
-            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+            ip("netns", "add", name)
+        ip(*("link", "add", names[0], "netns", names[0], "type", "veth", "peer", names[1], "netns", names[1]))
+        for number, name in enumerate(names, 1):
+            ip("-n", name, "addr", "add", f"10.77.0.{number}/24", "dev", name)
+            for interface in (name, "lo"):
+                ip("-n", name, "link", "set", interface, "up")
+        places = [["ip", "netns", "exec", name, "env", f"GLOO_SOCKET_IFNAME={name}"] for name in names]
+        address = "10.77.0.1"
+    except (OSError, subprocess.CalledProcessError):
+        places, address = [[], []], "127.0.0.1"
+    try:
+        yield places, address
+    finally:
+        if shutil.which("ip"):
+            for name in names:
+                subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
+
+
+def test_two_machines_by_torchrun_come_to_what_one_process_does(ranks: dict[str, Any]) -> None:
+    run = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
+    fit = [*forked_ranks.FIT, *forked_ranks.DDP, "1", "--trainer.num_nodes", "2", "--data.batch_size", "16"]
+    with two_machines() as (places, address):
+        run += ["--master-addr", address, "--master-port", str(find_free_network_port())]
+        processes = [
+            subprocess.Popen(
+                [*place, *run, "--node-rank", str(rank), "-m", "cifar_cnn", *fit, "--report", "false"],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(CONFIGS.parent)},
+            )
+            for rank, place in enumerate(places)
+        ]
+        try:
+            outputs = [process.communicate(timeout=120)[0] for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert [output.count("Trained     Plain") for output in outputs] == [1, 0]
+    assert [path.name for path in RUN.parent.iterdir()] == [RUN.name]
+    alone = ranks["shares"]["fit by 1"]
+    assert forked_ranks.files(Path()) == [name for name in alone["files"] if not name.endswith("report.html")]
+    result = forked_ranks.tested(Path())
+    for metric in ("accuracy", "loss", "accuracy_top5"):
+        assert result[metric] == pytest.approx(alone["test"][metric], abs=1e-5)
+    assert result["confusion_matrix"] == alone["test"]["confusion_matrix"]
+
+
+def test_more_processes_by_torchrun_than_the_options_say_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started = {"TORCHELASTIC_RUN_ID": "any", "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0"}
+    for name, value in started.items():
+        monkeypatch.setenv(name, value)
+    assert cifar_cnn.cli.run(forked_ranks.FIT) == 2
+    assert (
+        "torchrun has started 2 processes and the options are for 1: give --trainer.devices" in capsys.readouterr().err
+    )
+    assert not list(RUN.parent.iterdir())

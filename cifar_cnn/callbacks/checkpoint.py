@@ -220,8 +220,10 @@ def last_checkpoint(trainer: Trainer) -> LastCheckpoint | None:
 def how_to_go_on(trainer: Trainer) -> str:
     """The end of the line that says why a fit ended: what is saved, and the command that goes on from it."""
     last = last_checkpoint(trainer)
-    if last is None or last.path is None:
+    if last is None:
         return "nothing is saved, since this run keeps no checkpoints"
+    if last.path is None:
+        return "nothing is saved"
     saved = "all is saved" if last.step == trainer.global_step else f"saved is step {last.step}"
     return f"{saved}; go on with  cifar-cnn fit --ckpt_path {os.path.relpath(last.path)}"
 
