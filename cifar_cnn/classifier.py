@@ -15,6 +15,7 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
+from torchmetrics.utilities.distributed import gather_all_tensors
 
 from cifar_cnn.data.batches import Batch
 from cifar_cnn.errors import InputError
@@ -235,25 +236,29 @@ class ImageClassifier(LightningModule):
             raise InputError(f"the checkpoint's weights do not fit this {backbone}: {detail}") from error
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the epoch's averages so far, of all processes.
+        """Keep the epoch's averages so far, of each process.
 
         Hyper-parameters given in Python as objects are left out: they could not be loaded with weights_only.
         """
         checkpoint["precision"] = str(self.trainer.precision)  # which test and predict then use too
-        with self.train_means.sync_context():
-            checkpoint["train_means"] = {
-                name: getattr(self.train_means, name).clone() for name in self.train_means.metric_state
-            }
+        means = {name: getattr(self.train_means, name).clone() for name in self.train_means.metric_state}
+        if self.trainer.world_size > 1:
+            means = {name: torch.stack(gather_all_tensors(value)) for name, value in means.items()}
+        checkpoint["train_means"] = means
         for key in (self.CHECKPOINT_HYPER_PARAMS_KEY, LightningDataModule.CHECKPOINT_HYPER_PARAMS_KEY):
             if key in checkpoint:
                 checkpoint[key] = {name: value for name, value in checkpoint[key].items() if _is_plain(value)}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the epoch's averages, in one process: their sum over all is what counts."""
+        """Go on with the epoch's averages; with another number of processes, the first takes those of all."""
         self.train_means.reset()
-        if self.global_rank == 0:
-            for name, value in checkpoint.get("train_means", {}).items():
-                setattr(self.train_means, name, value)
+        world_size = self._trainer.world_size if self._trainer else 1
+        for name, values in checkpoint.get("train_means", {}).items():
+            values = values.reshape(-1)  # one, or one of each process
+            if len(values) == world_size:
+                setattr(self.train_means, name, values[self.global_rank])
+            elif self.global_rank == 0:
+                setattr(self.train_means, name, values.sum())
 
 
 class MeanLoss(Metric):

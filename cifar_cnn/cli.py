@@ -26,9 +26,15 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 import cifar_cnn.backbones
 import cifar_cnn.losses
 import cifar_cnn.optim  # noqa: F401  (imported so that the command line knows the classes by their short names)
-from cifar_cnn import commands, trust
+from cifar_cnn import commands, processes, trust
 from cifar_cnn.analysis.trained import read_checkpoint, read_to_go_on
-from cifar_cnn.callbacks.checkpoint import BestCheckpoint, LastCheckpoint, best_checkpoint, last_checkpoint
+from cifar_cnn.callbacks.checkpoint import (
+    BestCheckpoint,
+    LastCheckpoint,
+    best_checkpoint,
+    how_to_go_on,
+    last_checkpoint,
+)
 from cifar_cnn.callbacks.filter_images import FilterImages
 from cifar_cnn.callbacks.not_finite import NotFinite
 from cifar_cnn.callbacks.own_code import OwnCode
@@ -140,12 +146,13 @@ class CLI(LightningCLI):
         given = {arg.split("=")[0] for arg in args}
         if command and names and not given & {"-h", "--help", "--print_config"}:
             root = Path([".", *option_values(args, "--trainer.default_root_dir")][-1], RUNS)
-            self.checkpoint = find_checkpoint(names[-1], root)
+            self.checkpoint = processes.checkpoint_of_the_starter() or find_checkpoint(names[-1], root)
             if command == "fit":
                 self.checkpoint, self.content = read_to_go_on(self.checkpoint)
             else:
                 self.content = read_checkpoint(self.checkpoint)
             trust.restrict_to(self.content)
+            processes.pass_on(self.checkpoint)
             try:
                 trust.check(ImageClassifier, self.content["hyper_parameters"])
                 trust.check(CIFAR10DataModule, self.content["datamodule_hyper_parameters"])
@@ -232,8 +239,11 @@ class CLI(LightningCLI):
             config["logger"] = config["logger"] or False
         elif config["logger"] is not False and not config["fast_dev_run"]:
             config["logger"] = self._loggers(config)
+        processes.watch_the_starter()
         try:
-            return super().instantiate_trainer(**kwargs)
+            trainer = super().instantiate_trainer(**kwargs)
+            processes.check_number(trainer)
+            return trainer
         except (ValueError, MisconfigurationException) as error:  # Lightning's, for options that it cannot meet
             self._drop_new_folder()
             raise InputError(f"trainer: {error}") from error
@@ -278,10 +288,15 @@ class CLI(LightningCLI):
             reason = f"{where}: {error.strerror or error}" if where else str(error)
             last = last_checkpoint(self.trainer)
             if subcommand == "fit" and last is not None and last.path is not None and self.trainer.global_step:
-                how = f"go on with  cifar-cnn fit --ckpt_path {os.path.relpath(last.path)}"
-                raise Stopped(f"ended at step {self.trainer.global_step}: {reason}; {how}") from error
+                ended = f"ended at step {self.trainer.global_step}: {reason}"
+                raise Stopped(f"{ended}; {how_to_go_on(self.trainer)}") from error
             self._drop_new_folder()
             raise InputError(f"{subcommand} cannot go on: {reason}") from error
+        except RuntimeError as error:
+            if not processes.is_loss_of_a_process(error):
+                raise
+            then = how_to_go_on(self.trainer) if subcommand == "fit" else f"run  cifar-cnn {subcommand}  again"
+            raise processes.loss_of_a_process(self.trainer, error, then) from error
 
     def _drop_new_folder(self) -> None:
         # A start that failed by the user's mistake leaves nothing; what has trained stays.
@@ -375,6 +390,7 @@ _UNWANTED_WARNINGS = (
     r".*is already saved during checkpointing.*",
     r".*callbacks used to create the checkpoint need to be provided.*",
     r".*args parameter is intended to run from within Python.*",
+    r".*It is recommended to use `self.log\(.*sync_dist=True\)`.*",  # what is logged is of all processes already
 )
 _UNWANTED_LOGS = re.compile(
     r"Tip:|tensorboardX|litlogger|litmodels|limit_\w+_batches=1.0|TPU|to estimate number of|Seed set|"
@@ -389,6 +405,7 @@ def _plain_output() -> Iterator[None]:
 
     names = ("pytorch", "pytorch.utilities.rank_zero", "fabric.utilities.rank_zero", "fabric.utilities.seed")
     loggers = [logging.getLogger(f"lightning.{name}") for name in names]
+    launcher = logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script")
     ours, handler = logging.getLogger("cifar_cnn"), logging.StreamHandler()
     ours.setLevel(logging.INFO)
     ours.addHandler(handler)
@@ -402,6 +419,7 @@ def _plain_output() -> Iterator[None]:
             excepthook(args)
 
     threading.excepthook = in_thread
+    launcher.addFilter(processes.tell_plainly)
     with warnings.catch_warnings():
         for message in _UNWANTED_WARNINGS:
             warnings.filterwarnings("ignore", message)
@@ -412,6 +430,7 @@ def _plain_output() -> Iterator[None]:
             ours.removeHandler(handler)
             for logger in loggers:
                 logger.removeFilter(wanted)
+            launcher.removeFilter(processes.tell_plainly)
 
 
 def run(args: list[str], cli: type[CLI] = CLI) -> int:
@@ -439,11 +458,14 @@ def run(args: list[str], cli: type[CLI] = CLI) -> int:
                 args=args,
             )
     except (InputError, MisconfigurationException) as error:
-        print(f"cifar-cnn: error: {' '.join(str(error).split())}", file=sys.stderr)
+        if processes.speaks():  # the others on this machine meet with the same
+            processes.tell(f"cifar-cnn: error: {' '.join(str(error).split())}")
         return 2
     except Stopped as stopped:
-        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-            print(f"\ncifar-cnn: {stopped}", file=sys.stderr)
+        if processes.speaks():
+            processes.tell(f"\ncifar-cnn: {stopped}")
+        elif not isinstance(stopped, processes.LostProcess):
+            return 0  # in order; at another status Lightning would kill process 0, which may have to write yet
         return stopped.status
     except KeyboardInterrupt:
         print("\ncifar-cnn: interrupted", file=sys.stderr)

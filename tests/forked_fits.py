@@ -234,7 +234,8 @@ def side_by_side(folder: Path) -> dict[str, Any]:
     runs = sorted((where / "lightning_logs").iterdir())
     seeds = [yaml.safe_load((run / "config.yaml").read_text())["seed_everything"] for run in runs]
     rows = [len(outcome(run)["metrics.csv"]) for run in runs]
-    return {"status": status, "runs": [run.name for run in runs], "seeds": seeds, "rows": rows}
+    records = [json.loads((run / "fit.json").read_text())["seed"] for run in runs]
+    return {"status": status, "runs": [run.name for run in runs], "seeds": seeds, "records": records, "rows": rows}
 
 
 def main(folder: Path) -> None:

@@ -26,8 +26,7 @@ def md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-@pytest.fixture
-def archive(monkeypatch: pytest.MonkeyPatch) -> bytes:
+def make_archive(monkeypatch: pytest.MonkeyPatch) -> bytes:
     """A small archive in the official format, made the one whose md5s are expected."""
     rng = np.random.default_rng(0)
     files = {"batches.meta": pickle.dumps({"label_names": NAMES})}
@@ -46,6 +45,11 @@ def archive(monkeypatch: pytest.MonkeyPatch) -> bytes:
     monkeypatch.setattr(cls, "test_list", [[name, md5(files[name])] for name, _ in cls.test_list])
     monkeypatch.setattr(cls, "meta", {**cls.meta, "md5": md5(files["batches.meta"])})
     return stream.getvalue()
+
+
+@pytest.fixture
+def archive(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    return make_archive(monkeypatch)
 
 
 class Server:

@@ -84,4 +84,5 @@ def test_fits_started_at_once_have_a_folder_each_and_lose_nothing(fits: dict[str
     assert result["status"] == [0] * 8
     assert result["runs"] == [f"version_{i}" for i in range(8)]
     assert sorted(result["seeds"]) == list(range(8))
+    assert result["records"] == result["seeds"]
     assert result["rows"] == [9] * 8  # a header, six steps, the epoch's validation and its averages

@@ -217,6 +217,17 @@ def last_checkpoint(trainer: Trainer) -> LastCheckpoint | None:
     return next((each for each in trainer.checkpoint_callbacks if isinstance(each, LastCheckpoint)), None)
 
 
+def how_to_go_on(trainer: Trainer) -> str:
+    """The end of the line that says why a fit ended: what is saved, and the command that goes on from it."""
+    last = last_checkpoint(trainer)
+    if last is None:
+        return "nothing is saved, since this run keeps no checkpoints"
+    if last.path is None:
+        return "nothing is saved"
+    saved = "all is saved" if last.step == trainer.global_step else f"saved is step {last.step}"
+    return f"{saved}; go on with  cifar-cnn fit --ckpt_path {os.path.relpath(last.path)}"
+
+
 def _folder(trainer: Trainer) -> str:
     return os.path.abspath(os.path.join(trainer.log_dir or ".", "checkpoints"))
 

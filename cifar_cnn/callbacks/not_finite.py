@@ -64,7 +64,10 @@ class NotFinite(Callback):
         """Look at the losses, and at the weights: the step after a good loss may have ruined them."""
         self._check(trainer)
         weights = [value for value in checkpoint["state_dict"].values() if value.is_floating_point()]
-        if not self._warned and weights and not torch.stack([value.isfinite().all() for value in weights]).all():
+        bad = bool(weights) and not torch.stack([value.isfinite().all() for value in weights]).all()
+        if trainer.world_size > 1:  # BatchNorm's statistics are each process's own until the next step
+            bad = trainer.strategy.reduce_boolean_decision(bad, all=False)
+        if bad and not self._warned:
             self._act(trainer, "the weights became NaN or infinite", trainer.global_step, self._learning_rate)
 
     def _check(self, trainer: Trainer) -> None:

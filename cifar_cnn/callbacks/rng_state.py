@@ -13,8 +13,8 @@ class RNGState(Callback):
     """Keeps where each process's generators (torch's, the GPU's, numpy's, Python's) are, for a run that goes on.
 
     What draws from them, such as dropout, then draws what it would have drawn without the interruption. They are set
-    when training starts, after all that may draw before. With another number of processes than before they are left
-    as they are.
+    when training starts, after all that may draw before. With another number of processes than before, each starts
+    anew, as at a run's beginning: with a seed of its own, so that not all drop out the same units.
     """
 
     def __init__(self) -> None:
@@ -38,6 +38,8 @@ class RNGState(Callback):
         states, self._to_restore = self._to_restore, None
         if states and len(states["ranks"]) == trainer.world_size:
             _set(states["ranks"][trainer.global_rank])
+        elif trainer.global_rank > 0:
+            torch.manual_seed(torch.initial_seed() + trainer.global_rank)
 
 
 def _get() -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """A fit that is told to end saves first."""
 
 import logging
-import os
 import signal
 import threading
 from types import FrameType
@@ -9,8 +8,9 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from cifar_cnn.callbacks.checkpoint import last_checkpoint
+from cifar_cnn.callbacks.checkpoint import how_to_go_on, last_checkpoint
 from cifar_cnn.errors import Stopped
+from cifar_cnn.processes import speaks
 
 log = logging.getLogger("cifar_cnn")
 
@@ -50,10 +50,7 @@ class StopOnSignal(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Ask for a checkpoint; all processes agree on the step."""
-        asked = self._received is not None
-        if trainer.world_size > 1 and trainer.strategy.reduce_boolean_decision(asked, all=False) and not asked:
-            self._received = signal.SIGTERM  # came to another process
+        """Ask for a checkpoint; it is taken when one process asks."""
         if self._received is not None and (last := last_checkpoint(trainer)):
             last.request()
 
@@ -70,28 +67,29 @@ class StopOnSignal(Callback):
         self._stop_if_saved(trainer)
 
     def _stop_if_saved(self, trainer: Trainer) -> None:
-        if self._received is None:
-            return
         last = last_checkpoint(trainer)
+        saved = last is None or last.tried == trainer.global_step  # the same in all processes
+        asked = self._received is not None
+        if saved and trainer.world_size > 1:
+            asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
+        if not asked:
+            return
         if last is not None:
             last.commit(trainer)
-            if last.tried != trainer.global_step:  # came after the step's end, or within one that cannot be saved
+            if not saved:  # came after the step's end, or within one that cannot be saved
                 last.request()
                 return
-        name = "Ctrl-C" if self._received == signal.SIGINT else signal.Signals(self._received).name
-        how = "nothing is saved, since this run keeps no checkpoints"
-        if last is not None and last.path is not None:
-            path = os.path.relpath(last.path)
-            saved = "all is saved" if last.step == trainer.global_step else f"saved is step {last.step}"
-            how = f"{saved}; go on with  cifar-cnn fit --ckpt_path {path}"
-        raise Stopped(f"stopped by {name} at step {trainer.global_step}: {how}", 128 + self._received)
+        signum = self._received or signal.SIGTERM  # where it came to another process
+        name = "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
+        raise Stopped(f"stopped by {name} at step {trainer.global_step}: {how_to_go_on(trainer)}", 128 + signum)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self._received is not None:
             self._unlisten()
             raise KeyboardInterrupt
         self._received = signum
-        log.info("\nEnding after this step, with a checkpoint; once more ends at once.")
+        if speaks():
+            log.info("\nEnding after this step, with a checkpoint; once more ends at once.")
 
     def _unlisten(self) -> None:
         for each, handler in self._handlers.items():

@@ -1,0 +1,148 @@
+"""The processes of one training: which of them speaks, and what becomes of the rest when one ends before its time."""
+
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightning.pytorch import Trainer
+from torch import distributed
+
+from cifar_cnn.errors import InputError, Stopped
+
+# What a process tells those that Lightning lets it start: its id, and the checkpoint that it has found.
+_STARTER = "CIFAR_CNN_STARTED_BY"
+_CHECKPOINT = "CIFAR_CNN_CHECKPOINT"
+_SECONDS_TO_END = 5.0  # for a process in good order, once the one that started it has ended
+
+_has_told = threading.Event()  # why the training ended
+
+
+class LostProcess(Stopped):
+    """Another process of this training ended, or cannot be reached."""
+
+
+def speaks() -> bool:
+    """Whether this process says what concerns all on its machine: the first, or the second when the first is gone."""
+    rank = _local_rank()
+    return rank == 0 or (rank == 1 and _starter_is_gone())
+
+
+def tell(message: str) -> None:
+    """Print why the training ended, on standard error."""
+    _has_told.set()
+    print(message, file=sys.stderr, flush=True)
+
+
+def watch_the_starter() -> None:
+    """Let a process that Lightning starts end with the one that started it, also when it waits for a GPU for good.
+
+    Lightning ends the first when one that it started has ended; for the other way round it has nothing.
+    """
+    if _local_rank() == 0:
+        os.environ[_STARTER] = str(os.getpid())
+    elif _STARTER in os.environ:
+        threading.Thread(target=_end_with_the_starter, name="starter-watch", daemon=True).start()
+
+
+def pass_on(checkpoint: Path) -> None:
+    """Let the processes that are started use this checkpoint: what is ``last`` can be another one when they look."""
+    if _local_rank() == 0:
+        os.environ[_CHECKPOINT] = str(checkpoint)
+
+
+def checkpoint_of_the_starter() -> Path | None:
+    """The checkpoint that the process which started this one has found."""
+    return Path(os.environ[_CHECKPOINT]) if _local_rank() > 0 and _CHECKPOINT in os.environ else None
+
+
+def check_number(trainer: Trainer) -> None:
+    """Refuse what torchrun has started and the options do not know of: each process would train alone.
+
+    Raises:
+        InputError: the numbers of processes differ.
+    """
+    if not distributed.is_available() or not distributed.is_torchelastic_launched():
+        return
+    started = int(os.environ["WORLD_SIZE"])
+    if trainer.world_size != started:
+        raise InputError(
+            f"torchrun has started {started} processes and the options are for {trainer.world_size}: give "
+            "--trainer.devices as many as --nproc-per-node, --trainer.num_nodes as --nnodes, and "
+            "--trainer.strategy ddp"
+        )
+
+
+def is_loss_of_a_process(error: RuntimeError) -> bool:
+    """Whether an exception is what torch.distributed raises when another process does not answer."""
+    return distributed.is_available() and (isinstance(error, distributed.DistError) or "gloo" in str(error))
+
+
+def loss_of_a_process(trainer: Trainer, error: BaseException, how_to_go_on: str) -> LostProcess:
+    """What to raise in its place.
+
+    Args:
+        trainer: of this process.
+        error: what torch.distributed has raised.
+        how_to_go_on: the end of the line.
+    """
+    deadline = time.monotonic() + 2  # the connections of a process close a little before it is known to have ended
+    children: Sequence[subprocess.Popen] = getattr(trainer.strategy.launcher, "procs", ())
+    while True:
+        ended = [(rank, child.poll()) for rank, child in enumerate(children, 1) if child.poll()]
+        if ended or _starter_is_gone() or time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
+    if ended:
+        what = "; ".join(f"process {rank} {_ended(status)}" for rank, status in ended if status)
+    elif _starter_is_gone():
+        what = "process 0 is gone"
+    else:
+        reason = re.sub(r"^\[[^\]]*\]\s*|\s*This is typically.*", "", " ".join(str(error).split()))[:200].rstrip(".")
+        what = f"another process is gone or cannot be reached ({reason})"
+        if "connectFullMesh" in reason and trainer.num_nodes > 1:
+            return LostProcess(f"{what}: name each machine's network interface in GLOO_SOCKET_IFNAME, such as eth0")
+    return LostProcess(f"{what}: the others end too; {how_to_go_on}")
+
+
+def tell_plainly(record: logging.LogRecord) -> bool:
+    """A filter for what Lightning logs before it kills this process because one that it started has ended."""
+    match = re.search(r"rank: (\d+)\] Child process with PID \d+ terminated with code (-?\d+)", record.getMessage())
+    if match is None:
+        return True
+    if not _has_told.is_set():
+        what = f"process {match[1]} {_ended(int(match[2]))}"
+        tell(f"\ncifar-cnn: {what}: the others end too; a fit goes on with  cifar-cnn fit --ckpt_path last")
+    return False
+
+
+def _ended(status: int) -> str:
+    if status >= 0:
+        return f"ended with status {status}"
+    try:
+        return f"was killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was killed by signal {-status}"
+
+
+def _local_rank() -> int:
+    return int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or 0)
+
+
+def _starter_is_gone() -> bool:
+    return _local_rank() > 0 and os.environ.get(_STARTER, str(os.getppid())) != str(os.getppid())
+
+
+def _end_with_the_starter() -> None:
+    while not _starter_is_gone():
+        time.sleep(1)
+    time.sleep(_SECONDS_TO_END)
+    if speaks() and not _has_told.is_set():
+        tell("\ncifar-cnn: process 0 is gone: the others end too; a fit goes on with  cifar-cnn fit --ckpt_path last")
+    os._exit(1)
