@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from filelock import FileLock
 
 import cifar_cnn.cli
-from cifar_cnn.analysis import compare, plan
+from cifar_cnn.analysis import compare, compare_plots, plan
+from cifar_cnn.analysis.compare import Network
 from cifar_cnn.errors import InputError
 from tests.conftest import SMALL
 
@@ -66,6 +68,11 @@ def test_configs_are_trained_with_each_seed_and_compared(
         folder = Path(run["folder"])
         tested = json.loads((folder / "test.json").read_text())
         assert run["test_accuracy"] == tested["accuracy"]
+        best = torch.load(folder / "checkpoints/best.ckpt", weights_only=True)["callbacks"]
+        (score,) = [
+            float(state["best_model_score"]) for name, state in best.items() if name.startswith("BestCheckpoint")
+        ]
+        assert run["val_accuracy"] == pytest.approx(score)
         accuracies[run["name"]].append(tested["accuracy"])
         assert yaml.safe_load((folder / "config.yaml").read_text())["seed_everything"] == run["seed"]
         with np.load(folder / "test_predictions.npz") as predictions:
@@ -74,6 +81,9 @@ def test_configs_are_trained_with_each_seed_and_compared(
             np.add.at(confusion, (predictions["labels"], predictions["logits"].argmax(1)), 1)
         assert right.mean() == pytest.approx(tested["accuracy"])
         np.testing.assert_array_equal(confusion, tested["confusion_matrix"])
+    (axes,) = compare_plots.curves([Network("plain", "", {0: compare.read_run(folder)}, 1, 1)]).axes
+    assert len(np.asarray(axes.lines[0].get_ydata())) == 2
+    assert np.isfinite(np.asarray(axes.lines[0].get_ydata())).all()
     plain, norm = content["networks"]
     assert plain["test_accuracy_mean"] == pytest.approx(np.mean(accuracies["plain"]))
     assert plain["test_accuracy_sd"] == pytest.approx(np.std(accuracies["plain"], ddof=1))

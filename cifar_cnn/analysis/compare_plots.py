@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import LogFormatter, PercentFormatter
 
 if TYPE_CHECKING:
     from cifar_cnn.analysis.compare import Network
@@ -25,17 +25,16 @@ def accuracy(networks: "list[Network]") -> Figure:
         left.plot(np.mean(values), row, "|", color="black", markersize=16, markeredgewidth=2)
         deviation = np.std(values, ddof=1) if len(values) > 1 else 0
         right.errorbar(network.macs / 1e6, np.mean(values), deviation, fmt="o", color=colour, capsize=3)
-        right.annotate(
-            network.name, (network.macs / 1e6, np.mean(values)), (5, 4), textcoords="offset points", fontsize=7
-        )
     left.set_yticks(range(len(networks)), [network.name for network in networks])
     left.set_ylim(len(networks) - 0.5, -0.5)
     left.set_xlabel("test accuracy; a dot a run, a bar the mean")
     left.xaxis.set_major_formatter(PercentFormatter(1))
     left.grid(axis="x", alpha=0.3)
     right.set_xscale("log")
-    right.margins(x=0.3, y=0.15)
-    right.set_xlabel("multiply-adds of one image, millions")
+    for axis in ("major", "minor"):  # 3, not 3x10^0
+        getattr(right.xaxis, f"set_{axis}_formatter")(LogFormatter(minor_thresholds=(1.5, 0.5)))
+    right.margins(x=0.1, y=0.1)
+    right.set_xlabel("multiply-adds of one image, millions; colours as on the left")
     right.set_ylabel("test accuracy, mean and standard deviation")
     right.yaxis.set_major_formatter(PercentFormatter(1))
     right.grid(alpha=0.3)

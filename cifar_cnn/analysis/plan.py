@@ -36,12 +36,15 @@ def is_tested(run: Path) -> bool:
 
 
 def finished_epochs(run: Path) -> list[dict[str, str]]:
-    """The rows of the run's metrics.csv that end an epoch."""
+    """For each epoch that is finished, the last value of each column in the rows that metrics.csv has of it."""
+    epochs: dict[str | None, dict[str, str]] = {}
     try:
         with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            return [row for row in csv.DictReader(file) if row.get("epoch_seconds")]
+            for row in csv.DictReader(file):
+                epochs.setdefault(row.get("epoch"), {}).update((name, value) for name, value in row.items() if value)
     except FileNotFoundError:
-        return []
+        pass
+    return [epoch for epoch in epochs.values() if "epoch_seconds" in epoch]
 
 
 @dataclass
