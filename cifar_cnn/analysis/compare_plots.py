@@ -34,7 +34,7 @@ def accuracy(networks: "list[Network]") -> Figure:
     for axis in ("major", "minor"):  # 3, not 3x10^0
         getattr(right.xaxis, f"set_{axis}_formatter")(LogFormatter(minor_thresholds=(1.5, 0.5)))
     right.margins(x=0.1, y=0.1)
-    right.set_xlabel("multiply-adds of one image, millions; colours as on the left")
+    right.set_xlabel("multiply-adds of one image, millions\n(colours as on the left)")
     right.set_ylabel("test accuracy, mean and standard deviation")
     right.yaxis.set_major_formatter(PercentFormatter(1))
     right.grid(alpha=0.3)
