@@ -24,10 +24,6 @@ def test_every_command_of_the_readme_works(
     image_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(CONFIGS, "configs")
-    (example,) = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
-    Path("mine.py").write_text(example)
-    monkeypatch.delitem(sys.modules, "mine", raising=False)
-    monkeypatch.syspath_prepend(Path.cwd())
     few = ["--trainer.limit_train_batches", "1", "--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false"]
     folder = [*few, "--model.backbone.num_classes", "2", "--data.val_size", "10"]
     ran = commands("cifar-cnn")
