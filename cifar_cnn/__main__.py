@@ -1,5 +1,6 @@
 """The command ``cifar-cnn``, also ``python -m cifar_cnn``."""
 
+import os
 import sys
 
 from cifar_cnn import commands, help_texts
@@ -26,7 +27,15 @@ def main() -> None:
 
     from cifar_cnn.cli import run  # only now: it imports torch and Lightning, which takes seconds
 
-    sys.exit(run(args))
+    try:
+        try:
+            status = run(args)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # what reads our output (head, a closed pager) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status)
 
 
 if __name__ == "__main__":

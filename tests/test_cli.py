@@ -431,11 +431,12 @@ def test_predict_into_a_folder_is_refused_and_a_closed_pipe_is_no_error(
     for output in (".", ""):
         assert cifar_cnn_command("predict", image_folder, "--output", output) == 2
         assert "--output names a CSV or JSON file" in capsys.readouterr().err
-    command = f"{Path(sys.executable).with_name('cifar-cnn')} predict {image_folder} | head -1"
-    result = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
-    assert result.returncode == 0
-    assert result.stderr == ""
-    assert result.stdout.count("\n") == 1
+    program = Path(sys.executable).with_name("cifar-cnn")
+    for command in (f"{program} predict {image_folder} | head -1", f"{program} fit --help all | head -1"):
+        result = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+        assert result.returncode == 0
+        assert result.stderr == ""
+        assert result.stdout.count("\n") == 1
 
 
 def test_what_is_tested_has_the_precision_it_was_trained_in(

@@ -68,9 +68,8 @@ def main(args: list[str]) -> int:
         if output and part:
             part.replace(output)
             print(f"{classified:,} images classified: {output}")
-    except BrokenPipeError:  # what reads our output (head, a closed pager) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:  # no error, see __main__.py
+        raise
     except OSError as error:
         raise InputError(f"cannot write {output or 'the table'}: {error.strerror}") from error
     finally:
