@@ -1,6 +1,10 @@
+import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,3 +85,16 @@ def image_folder(tmp_path: Path) -> Path:
                     pixels[..., 0] = abs(red - pixels[..., 0].astype(int))
                     Image.fromarray(pixels).save(folder / f"{copy}.{suffix}")
     return root
+
+
+def run_forked(module: str, folder: Path) -> dict[str, Any]:
+    """Run a module that forks fits; what it prints as JSON."""
+    result = subprocess.run(
+        [sys.executable, "-m", module, folder],
+        capture_output=True,
+        text=True,
+        cwd=CONFIGS.parent,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # more threads would not survive the fork
+    )
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])

@@ -1,7 +1,6 @@
 """Fits of several processes, and fits that need the same data at once: see tests/forked_ranks.py."""
 
 import csv
-import json
 import os
 import shutil
 import subprocess
@@ -16,7 +15,7 @@ from lightning.fabric.plugins.environments.lightning import find_free_network_po
 
 import cifar_cnn.cli
 from tests import forked_ranks
-from tests.conftest import CONFIGS
+from tests.conftest import CONFIGS, run_forked
 from tests.forked_fits import RUN
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="forks, and looks into /proc")
@@ -24,15 +23,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="fo
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    result = subprocess.run(
-        [sys.executable, "-m", "tests.forked_ranks", tmp_path_factory.mktemp("ranks")],
-        capture_output=True,
-        text=True,
-        cwd=CONFIGS.parent,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},  # more threads would not survive the fork
-    )
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout.splitlines()[-1])
+    return run_forked("tests.forked_ranks", tmp_path_factory.mktemp("ranks"))
 
 
 def rows(metrics: str) -> list[dict[str, float]]:

@@ -1,31 +1,20 @@
 """What becomes of fits that are killed, told to end, damaged, or started side by side: see tests/forked_fits.py."""
 
-import json
 import os
 import re
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 
 from tests import forked_fits
-from tests.conftest import CONFIGS
+from tests.conftest import run_forked
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the fits are forked")
 
 
 @pytest.fixture(scope="module")
 def fits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    result = subprocess.run(
-        [sys.executable, "-m", "tests.forked_fits", tmp_path_factory.mktemp("fits")],
-        capture_output=True,
-        text=True,
-        cwd=CONFIGS.parent,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},  # more threads would not survive the fork
-    )
-    assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout.splitlines()[-1])
+    return run_forked("tests.forked_fits", tmp_path_factory.mktemp("fits"))
 
 
 def test_a_fit_killed_at_any_moment_goes_on_to_the_same_end(fits: dict[str, Any]) -> None:
