@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -232,8 +233,14 @@ class ImageClassifier(LightningModule):
             return super().load_state_dict(state_dict, strict, assign)
         except RuntimeError as error:
             backbone = type(self.backbone).__name__
-            detail = " ".join(str(error).split())[:300]
-            raise InputError(f"the checkpoint's weights do not fit this {backbone}: {detail}") from error
+            sizes = re.search(
+                r"size mismatch for (\S+): .*?torch.Size\((.*?)\).*?torch.Size\((.*?)\)", str(error), re.DOTALL
+            )
+            detail = f"{sizes[1]} is {sizes[2]} there, {sizes[3]} here" if sizes else " ".join(str(error).split())[:300]
+            raise InputError(
+                f"the checkpoint's weights do not fit this {backbone} ({detail.replace('backbone.', '')}); without "
+                "--config and --model options, the network is the one that was trained"
+            ) from error
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the epoch's averages so far, of each process.

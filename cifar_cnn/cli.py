@@ -158,8 +158,9 @@ class CLI(LightningCLI):
                 trust.check(CIFAR10DataModule, self.content["datamodule_hyper_parameters"])
                 self._subcommand_parsers[command].set_defaults(_trained_with(self.content))
             except Exception as error:  # jsonargparse's, for what is not allowed, not there, or no option
-                reason = trust.refusal(str(error)) or " ".join(str(error).split())[:300]
-                raise InputError(f"{self.checkpoint} was trained with what cannot be used here: {reason}") from error
+                raise InputError(
+                    f"{self.checkpoint} was trained with what cannot be used here: {trust.reason(error)}"
+                ) from error
             self.first_step = self.content["global_step"]
             run = run_of(self.checkpoint)
             if command != "fit" and (precision := self.content.get("precision")):

@@ -76,18 +76,23 @@ def explain(message: str, options: Iterable[str], args: list[str]) -> str:
         return f"{key}: {reason}"
     if match := re.search(r"following arguments are required: (\S+)", message):
         return _required(match[1], key, options, args)
+    types = dict.fromkeys(re.findall(r"Expected an? <class '(\w+)'>", message))
+    kinds = [name for name in types if name != "NoneType" and hasattr(builtins, name)]
+    given = re.search(r"Given value: (.*?)(?: - |$)", message)
+    full_key = ".".join(dict.fromkeys(re.findall(r'Parser key "([^"]+)"', message)))
+    if given and kinds:
+        return f"{full_key}: {given[1]!r} is not of type {' or '.join(kinds)}"
     if match := re.search(r"(?:dot import path string: |given class_path ')([\w.]+)", message):
         return f"{key}: there is no {match[1]!r}; {_nearest_class(match[1], key)}"
     if match := re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", message):
         return f"{key}: {match[1]} is not a {match[2]}; {_nearest_class(match[1], key)}"
     if match := re.search(r"Expected a typing.Literal\[(.*?)\]. Got value: (.*)", message):
-        inner = re.findall(r'Parser key "([^"]+)"', message)
         choices = match[1].replace("'", "")
-        return f"{'.'.join(dict.fromkeys(inner))}: {match[2]!r} is not one of {choices}"
-    if match := re.search(r"Given value: (.*?)(?: - |$)", message):
-        types = dict.fromkeys(re.findall(r"Expected an? <class '(\w+)'>", message))
-        kinds = [name for name in types if name != "NoneType" and hasattr(builtins, name)]
-        return f"{key}: {match[1]!r} is not " + (f"of type {' or '.join(kinds)}" if kinds else "valid here")
+        return f"{full_key}: {match[2]!r} is not one of {choices}"
+    if given:
+        literals = re.findall(r"Expected a typing.Literal\[(.*?)\]", message)
+        choices = ", ".join(dict.fromkeys(re.findall(r"[\w-]+", " ".join(literals))))
+        return f"{full_key}: {given[1]!r} is not " + (f"one of {choices}" if choices else "valid here")
     if "Problems parsing config" in message:
         return f"a config is not valid YAML: {message.split(':', 1)[1].strip()}"
     if match := re.search(r"Unexpected config: (.*)", message):

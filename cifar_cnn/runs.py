@@ -69,12 +69,14 @@ def find_checkpoint(name: str, root: str | os.PathLike = RUNS) -> Path:
                 return path
         raise InputError(f"no run in {root} has a checkpoint {name}.ckpt yet: train one with `cifar-cnn fit` first")
     path = Path(name).expanduser()
-    if path.is_dir():
-        path = path / "checkpoints" / "best.ckpt"
-    path = _or_previous(path)
+    is_run = path.is_dir() or not path.suffix
+    path = _or_previous(path / "checkpoints" / "best.ckpt" if path.is_dir() else path)
     if not path.is_file():
-        known = [os.path.relpath(file) for run in run_folders(root) for file in sorted(run.glob("checkpoints/*.ckpt"))]
-        hint = f"the newest here: {', '.join(known[-2:])}" if known else f"there are none in {root} either"
+        runs = [run for run in run_folders(root) if list(run.glob("checkpoints/*.ckpt"))][-3:]
+        here = runs if is_run or not runs else sorted(runs[-1].glob("checkpoints/*.ckpt"))
+        hint = (
+            f"the newest here: {', '.join(map(os.path.relpath, here))}" if here else f"there are none in {root} either"
+        )
         raise InputError(f"no checkpoint {path}; {hint}")
     return path
 

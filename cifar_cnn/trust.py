@@ -131,6 +131,14 @@ def refusal(message: str) -> str | None:
     )
 
 
+def reason(error: BaseException) -> str:
+    """Why what a checkpoint names cannot be made, in one line."""
+    message = " ".join(str(error).split())
+    if match := re.search(r"No module named '([\w.]+)'", message):
+        return f"there is no module {match[1]!r}; one of your own is looked for in the current folder"
+    return refusal(message) or message[:300]
+
+
 def check_functions(config: Any) -> None:
     """Check that what a parsed config would call are classes, or functions annotated to return an nn.Module.
 

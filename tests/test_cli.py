@@ -301,6 +301,8 @@ COMMAND_ERRORS: dict[str, tuple[list[str], str]] = {
         ["fit", *QUICK, "--model.loss", "torch.nn.CrossEntropyLoss", "--model.loss.reduction", "none"],
         "model.loss must give one number a batch",
     ),
+    "no number": (["fit", *QUICK, "--model.optimizer.lr", "fast"], "model.optimizer.lr: 'fast' is not of type float"),
+    "no precision": (["fit", *QUICK, "--trainer.precision", "8"], "trainer.precision: '8' is not one of 64, 32, 16, "),
     "larger images": (["fit", *QUICK, "--data.source.image_size", "40"], "the images have 40x40"),
     "accelerator": (["fit", *QUICK, "--trainer.accelerator", "gpuu"], "invalid accelerator name"),
     "no GPU": (["fit", *QUICK, "--trainer.accelerator", "cuda"], "trainer: "),
@@ -355,7 +357,7 @@ def test_a_run_is_not_continued_with_another_network_or_optimizer(cifar_cnn_comm
     assert cifar_cnn_command("fit", *QUICK, "--trainer.max_epochs", 1) == 0
     before = {path: path.read_bytes() for path in RUN.rglob("*") if path.is_file()}
     for change, message in (
-        (["--model.backbone", "ResNet18"], "weights do not fit this ResNet18"),
+        (["--model.backbone", "ResNet18"], "do not fit this ResNet18 ("),
         (
             ["--model.optimizer", "torch.optim.AdamW", "--model.optimizer.lr", "1e-3"],
             "was trained with another model.optimizer",

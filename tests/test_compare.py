@@ -165,6 +165,22 @@ def test_runs_are_read_and_tested_if_they_are_not(
     assert difference["b_minus_a"] == pytest.approx(0)
     assert difference["over_images"] == [0, 0]
     assert difference["over_seeds"] is None
+    output = capsys.readouterr().out
+    assert "\nTested with" not in output
+    assert "\nNot all were tested" not in output
+    options = output[output.index("| option ") :].partition("\n\n")[0].splitlines()
+    assert [re.split(r" *\| *", line)[1:-1] for line in options[2:]] == [["model.optimizer.lr", "0.1", "1.0"]]
+
+    with np.load(runs[2] / "test_predictions.npz") as arrays:
+        changed = {**arrays, "images_sha256": np.array("others")}
+    np.savez(runs[2] / "test_predictions.npz", **changed)
+    test = json.loads((runs[2] / "test.json").read_text())
+    (runs[2] / "test.json").write_text(json.dumps({**test, "tta": "flip"}))
+    assert compare.main([*map(str, runs), "--output", "out"]) == 0
+    output = capsys.readouterr().out
+    assert "Tested with test-time augmentation: run_2 (flip).\n" in output
+    assert "Not all were tested on the same images" in output
+    assert re.search(r"^\| run_0 +\| run_2 .* other images \|", output, re.MULTILINE)
 
 
 def test_a_sub_process_is_followed_to_its_end(configs: list[str]) -> None:

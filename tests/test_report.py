@@ -139,6 +139,16 @@ def test_a_test_of_other_weights_is_not_shown(run: Path) -> None:
     assert "The test: it kept no predictions; run `cifar-cnn test` again" in content(load_run(str(run)))["missing"]
 
 
+def test_a_test_with_another_augmentation_than_the_runs_own_is_shown_as_such(run: Path) -> None:
+    arguments = ["test", "--ckpt_path", str(run), "--model.tta", "flip"]
+    assert cifar_cnn.cli.run(arguments) == 0
+    test = json.loads((run / "test.json").read_text())
+    assert test["tta"] == "flip"
+    tile = content(load_run(str(run)))["tiles"][0]
+    assert (tile["name"], tile["value"]) == ("Test accuracy", f"{test['accuracy']:.2%}")
+    assert tile["note"].endswith("; test-time augmentation: flip")
+
+
 def test_a_damaged_run_is_reported_as_far_as_it_goes(run: Path) -> None:
     for name in ("metrics.csv", "fit.json", "test.json"):
         (run / name).write_text("{")

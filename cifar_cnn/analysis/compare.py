@@ -144,6 +144,7 @@ class RunResult:
         seconds: of training, validation included.
         correct: whether it was right on each test image: bool, (N,).
         images: fingerprint of the test images and their labels.
+        tta: the test-time augmentation of the test.
     """
 
     folder: Path
@@ -154,6 +155,7 @@ class RunResult:
     seconds: float
     correct: np.ndarray
     images: str
+    tta: str
 
 
 def read_run(run: Path) -> RunResult:
@@ -183,6 +185,7 @@ def read_run(run: Path) -> RunResult:
             sum(float(row["epoch_seconds"]) for row in epochs),
             correct,
             images,
+            test.get("tta") or config["model"].get("tta") or "none",
         )
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise InputError(f"{run} cannot be read ({type(error).__name__}: {error})") from error
@@ -241,10 +244,13 @@ def _finite(values: list[float]) -> list[float]:
     return [value for value in values if np.isfinite(value)]
 
 
+def _same_images(*networks: Network) -> bool:
+    return len({run.images for network in networks for run in network.runs.values()}) == 1
+
+
 def _difference(a: Network, b: Network) -> Difference:
-    same_images = len({run.images for network in (a, b) for run in network.runs.values()}) == 1
     a_accuracy, b_accuracy = ({seed: run.test_accuracy for seed, run in each.runs.items()} for each in (a, b))
-    if not same_images:
+    if not _same_images(a, b):
         return difference(a_accuracy, b_accuracy)
     a_correct, b_correct = ({seed: run.correct for seed, run in each.runs.items()} for each in (a, b))
     return difference(a_accuracy, b_accuracy, a_correct, b_correct)
@@ -281,11 +287,12 @@ def _write(folder: Path, command: str, networks: list[Network], pairs: list[Pair
         }
         for a, b, result in pairs
     ]
-    table, pair_table = _network_table(rows), _pair_table(pairs)
+    table, pair_table, options = _network_table(rows), _pair_table(pairs), _option_table(networks)
+    notes = _notes(networks)
     images = {len(run.correct) for network in networks for run in network.runs.values()}
-    print(f"\n{table}")
-    if pairs:
-        print(f"\n{pair_table}")
+    for text in [table, options, pair_table if pairs else "", *notes]:
+        if text:
+            print(f"\n{text}")
     markdown = [
         "# Comparison",
         f"`{command}`",
@@ -293,6 +300,8 @@ def _write(folder: Path, command: str, networks: list[Network], pairs: list[Pair
         f"Accuracy on {' or '.join(f'{n:,}' for n in sorted(images))} test images, of each run's epoch with the "
         "best validation accuracy: mean and standard deviation over n runs that differ in their seed. MACs: "
         "multiply-adds of one image. Training time: mean a run, validation included.",
+        *notes,
+        *(["Where their options differ:", options] if options else []),
         "![test accuracy of each run](accuracy.png)",
         "![validation accuracy by epoch](curves.png)",
     ]
@@ -365,6 +374,39 @@ def _network_table(rows: list[dict[str, Any]]) -> str:
     return _markdown_table(header, cells, left=1)
 
 
+def _option_table(networks: list[Network]) -> str:
+    """The options in which runs that were given differ; configs are known by their names."""
+    if not any(network.key for network in networks):
+        return ""
+    given = [_options(json.loads(next(iter(network.runs.values())).key)) for network in networks]
+    names = sorted({name for options in given for name in options})
+    rows = [[name, *(options.get(name, "-") for options in given)] for name in names]
+    rows = [row for row in rows if len(set(row[1:])) > 1]
+    return _markdown_table(["option", *(network.name for network in networks)], rows, left=1) if rows else ""
+
+
+def _options(content: Any, name: str = "") -> dict[str, str]:
+    """A config as the options of the command line that it stands for, such as ``model.optimizer.lr``."""
+    if not isinstance(content, dict) or not content:
+        text = json.dumps(content)
+        return {name: text if len(text) <= 30 else f"{text[:27]}..."}
+    found: dict[str, str] = {}
+    for key, value in content.items():
+        part = [] if key in ("class_path", "init_args") else [key]
+        found |= _options(value, ".".join([*([name] if name else []), *part]))
+    return found
+
+
+def _notes(networks: list[Network]) -> list[str]:
+    """What must be known to read the accuracies."""
+    runs = [(network.name, run.tta) for network in networks for run in network.runs.values()]
+    augmented = sorted({f"{name} ({tta})" for name, tta in runs if tta != "none"})
+    notes = [f"Tested with test-time augmentation: {', '.join(augmented)}."] if augmented else []
+    if not _same_images(*networks):
+        notes.append("Not all were tested on the same images; between other images, a difference says little.")
+    return notes
+
+
 def _pair_table(pairs: list[Pair]) -> str:
     header = ["A", "B", "B - A", f"{LEVEL:.0%} over seeds", f"{LEVEL:.0%} over images", "McNemar p"]
     cells = [
@@ -373,7 +415,7 @@ def _pair_table(pairs: list[Pair]) -> str:
             b.name,
             f"{100 * result.mean:+.2f}",
             _optional(result.seeds_interval, _interval) + ("" if result.paired or not result.seeds_interval else " *"),
-            _optional(result.images_interval, _interval),
+            _optional(result.images_interval, _interval) if _same_images(a, b) else "other images",
             _optional(result.mcnemar_p, "{:.2g}".format),
         ]
         for a, b, result in pairs

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, PercentFormatter
+from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
 
 if TYPE_CHECKING:
     from cifar_cnn.analysis.compare import Network
@@ -35,7 +35,7 @@ def accuracy(networks: "list[Network]") -> Figure:
         getattr(right.xaxis, f"set_{axis}_formatter")(LogFormatter(minor_thresholds=(1.5, 0.5)))
     right.margins(x=0.1, y=0.1)
     right.set_xlabel("multiply-adds of one image, millions\n(colours as on the left)")
-    right.set_ylabel("test accuracy, mean and standard deviation")
+    right.set_ylabel("test accuracy,\nmean and standard deviation")
     right.yaxis.set_major_formatter(PercentFormatter(1))
     right.grid(alpha=0.3)
     return figure
@@ -54,6 +54,8 @@ def curves(networks: "list[Network]") -> Figure:
         epochs = np.arange(1, length + 1)
         axes.plot(epochs, values.mean(0), "-o", color=colour, markersize=3, label=network.name)
         axes.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
+        axes.vlines(epochs, values.min(0), values.max(0), color=colour, alpha=0.3)  # of a single epoch all there is
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel("validation accuracy; mean of the runs, lowest to highest")
     axes.yaxis.set_major_formatter(PercentFormatter(1))

@@ -57,6 +57,7 @@ class Task:
         log: the file for the sub-process's output.
         command: the arguments of ``cifar-cnn``, of what is still to be done.
         run: the run's folder, or None while there is none.
+        trains: whether it is more than a test.
         failure: why there is no result, in one line.
     """
 
@@ -65,6 +66,7 @@ class Task:
     log: Path
     command: Callable[[], list[str]]
     run: Callable[[], Path | None]
+    trains: bool = True
     failure: str = ""
 
     def is_done(self) -> bool:
@@ -92,7 +94,7 @@ def training(config: Path, seed: int, options: list[str], folder: Path) -> Task:
 def testing(run: Path, folder: Path) -> Task:
     """Test the best checkpoint of a run that has been trained already."""
     command = ["test", "--ckpt_path", str(run), *_QUIET]
-    return Task(f"test of {run.name}", 1, folder / f"test_{run.name}.txt", lambda: command, lambda: run)
+    return Task(f"test of {run.name}", 1, folder / f"test_{run.name}.txt", lambda: command, lambda: run, False)
 
 
 _QUIET = ["--trainer.enable_progress_bar", "false"]
@@ -150,7 +152,8 @@ def _identity(folder: Path) -> Any:
 
 def carry_out(tasks: list[Task]) -> None:
     """Run what is not done yet, one task after the other; a task that fails says so and stops no other."""
-    with tqdm(total=sum(task.epochs for task in tasks), unit=" epochs", mininterval=1) as bar:
+    unit = " epochs" if any(task.trains for task in tasks) else " tests"
+    with tqdm(total=sum(task.epochs for task in tasks), unit=unit, mininterval=1) as bar:
         before = 0  # epochs of the tasks before this one
 
         def at(epochs: int) -> None:

@@ -27,6 +27,7 @@ from cifar_cnn.data import CIFAR10DataModule, ImageSet
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import replacing
+from cifar_cnn.tta import TTA, logits_with_tta
 
 log = logging.getLogger("cifar_cnn")
 
@@ -112,7 +113,8 @@ def content(run: RunData) -> dict[str, Any]:
     predictions = load_predictions(run.folder / TEST_PREDICTIONS, len(run.trained.class_names))
     split: Split = "test" if "accuracy" in test and predictions is not None else "val"
     images = part(f"Pictures of {SPLIT_NAMES[split]} images", lambda: run.images(split))
-    if split == "test" and images is not None and not fits(run, predictions, images, tta=True):
+    tta: TTA = test.get("tta", run.trained.classifier.tta)
+    if split == "test" and images is not None and not fits(run, predictions, images, tta):
         missing.append("The test: it was made before the training went on, or of other images; run `cifar-cnn test`")
         split = "val"
         images = part("Pictures of validation images", lambda: run.images(split))
@@ -183,21 +185,20 @@ def read_metrics(path: Path) -> Metrics:
 
 
 @torch.inference_mode()
-def fits(run: RunData, predictions: Predictions | None, images: ImageSet, tta: bool) -> bool:
+def fits(run: RunData, predictions: Predictions | None, images: ImageSet, tta: TTA) -> bool:
     """Whether predictions are this network's of these images, by the labels and a sample of the logits.
 
     Args:
         run: whose network is meant.
         predictions: None fits nothing.
         images: in the order of the predictions.
-        tta: whether they were made with the network's test-time augmentation.
+        tta: the test-time augmentation that they were made with.
     """
     if predictions is None or not torch.equal(predictions.labels, images.labels):
         return False
     sample = torch.linspace(0, len(images) - 1, min(32, len(images))).long()
-    classifier = run.trained.classifier
-    network = classifier.logits_with_tta if tta else classifier
-    logits = network(_pixels(run, images.images[sample])).float().cpu()
+    pixels = _pixels(run, images.images[sample])
+    logits = logits_with_tta(run.trained.classifier, pixels, tta)[0].float().cpu()
     kept = predictions.logits[sample]
     return bool((logits - kept).norm() <= 0.05 * kept.norm())  # bfloat16 leaves a hundredth
 
@@ -208,7 +209,7 @@ def validated(run: RunData, images: ImageSet, precision: str | None) -> Predicti
     path = run.folder / "val_predictions.npz"
     classifier = run.trained.classifier
     found = load_predictions(path, len(run.trained.class_names))
-    if found is not None and fits(run, found, images, tta=False):
+    if found is not None and fits(run, found, images, "none"):
         return found
     dtypes = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
     enabled = precision in dtypes
@@ -260,8 +261,8 @@ def tiles(
         n, accuracy = test["images"], test["accuracy"]
         margin = 1.96 * math.sqrt(accuracy * (1 - accuracy) / n)
         note = f"{n:,} test images, which chose nothing; ± {100 * margin:.1f} points (95 %) from the choice of images"
-        if run.trained.classifier.tta != "none":
-            note += f"; test-time augmentation: {run.trained.classifier.tta}"
+        if (tta := test.get("tta", run.trained.classifier.tta)) != "none":
+            note += f"; test-time augmentation: {tta}"
         found.append({"name": "Test accuracy", "value": f"{accuracy:.2%}", "note": note})
     epochs, values = metrics.get("val/accuracy", ([], []))
     if values:

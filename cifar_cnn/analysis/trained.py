@@ -122,8 +122,7 @@ def load_trained(path: Path) -> Trained:
     try:
         classifier = trust.instantiate(ImageClassifier, hyper_parameters, content)
     except (Exception, SystemExit) as error:  # jsonargparse's, for what is no network or has other arguments
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{path} names a network that cannot be made here: {reason}") from error
+        raise InputError(f"{path} names a network that cannot be made here: {trust.reason(error)}") from error
     classifier.load_state_dict(content["state_dict"])
     classifier.setup("predict")
     classifier.eval().to("cuda" if torch.cuda.is_available() else "cpu")

@@ -63,7 +63,11 @@ class RunSummary(Callback):
         result: dict[str, Any] = {
             name.removeprefix("test/"): value.tolist() for name, value in pl_module.test_results.items()
         }
-        result |= {"class_names": list(names), "images": sum(map(sum, result["confusion_matrix"]))}
+        result |= {
+            "class_names": list(names),
+            "images": sum(map(sum, result["confusion_matrix"])),
+            "tta": pl_module.tta,
+        }
         width = max(map(len, names))
         print("\nAccuracy on the test images")
         for name, accuracy, row in zip(names, result["accuracy_per_class"], result["confusion_matrix"], strict=True):
