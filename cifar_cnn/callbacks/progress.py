@@ -1,5 +1,6 @@
 """The progress bar of fit, validate and test."""
 
+import sys
 import time
 from typing import Any
 
@@ -11,12 +12,13 @@ class TimedProgressBar(TQDMProgressBar):
     """Lightning's bar, drawn anew a few times a second instead of at every step, which small networks would wait for.
 
     Args:
-        interval: seconds from one drawing to the next.
+        interval: seconds from one drawing to the next; by default 0.2 in a terminal, and 10 where each is one more
+            line, as in a file.
     """
 
-    def __init__(self, interval: float = 0.2) -> None:
+    def __init__(self, interval: float | None = None) -> None:
         super().__init__()
-        self.interval = interval
+        self.interval = interval if interval is not None else 0.2 if sys.stdout.isatty() else 10.0
         self._drawn = 0.0
 
     def _should_update(self, current: int, total: int) -> bool:
