@@ -162,6 +162,14 @@ def test_explain_sets_runs_side_by_side(capsys: pytest.CaptureFixture[str]) -> N
         assert each["same_class"][0] == 1
         assert each["layers"]["features.0"]["connections"] == 30 * 30 * 32 * 27
 
+    assert "same images" not in output
+    best = Path(runs[1], "checkpoints", "best.ckpt")
+    content = torch.load(best, weights_only=True)
+    content["datamodule_hyper_parameters"]["source"]["init_args"]["train_size"] = 200
+    torch.save(content, best)
+    assert cifar_cnn.cli.run(["explain", *runs, "--images", "30"]) == 0
+    assert "Not all were measured on the same images" in capsys.readouterr().out
+
     for arguments, message in (
         (["nowhere"], "no checkpoint nowhere"),
         ([runs[0], "--images", "1"], "--images is 2 or more"),

@@ -122,7 +122,7 @@ def explain() -> ArgumentParser:
         "--output",
         type=Path,
         metavar="DIR",
-        help="folder for pictures and numbers (default: RUN/explain)",
+        help="folder for pictures and numbers (default: explain, in the folder of the first run)",
     )
     return parser
 

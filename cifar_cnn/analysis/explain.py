@@ -1,5 +1,6 @@
 """``cifar-cnn explain``: equivariance, invariance, parameter sharing and local connectivity of a trained network."""
 
+import hashlib
 import json
 import math
 import os
@@ -335,15 +336,19 @@ def main(args: list[str]) -> int:
         raise InputError("--images is 2 or more")
     runs = [load_run(name) for name in options.runs or [None]]
     theories: dict[str, Theory] = {}
+    digests = set()
     for label, run in zip(labels_of(runs), runs, strict=True):
         split = split_to_look_at(run)
         images = run.images(split)
+        digests.add(hashlib.sha256(images.images.numpy().tobytes()).digest())
         chosen = f"{min(options.images, len(images)):,} {SPLIT_NAMES[split]} images"
         print(f"{label}: {run.title}, on {chosen}\n" if label != run.title else f"{label}, on {chosen}\n")
         theories[label] = explain(run.trained, images, options.images)
         print(as_text(theories[label]))
     if len(runs) > 1:
         print(side_by_side({label: theory.invariance for label, theory in theories.items()}))
+        if len(digests) > 1:
+            print("Not all were measured on the same images; between other images, a difference says little.\n")
     output = options.output or runs[0].folder / "explain"
     try:
         output.mkdir(parents=True, exist_ok=True)
