@@ -9,8 +9,9 @@ STAMP := .venv/.installed
 fit: $(STAMP)
 	.venv/bin/cifar-cnn fit --config $(CONFIG) $(ARGS)
 
+# A process a core, with a thread each: two processes of two threads on two cores wait for one another.
 test: $(STAMP)
-	.venv/bin/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadscope $(ARGS)
 
 lint: $(STAMP)
 	.venv/bin/ruff check .
