@@ -248,6 +248,8 @@ class ImageClassifier(LightningModule):
         Hyper-parameters given in Python as objects are left out: they could not be loaded with weights_only.
         """
         checkpoint["precision"] = str(self.trainer.precision)  # which test and predict then use too
+        checkpoint["first_step"] = self._steps_taken()
+        checkpoint["model"] = type(self).__qualname__  # whose training step a run that goes on must have
         means = {name: getattr(self.train_means, name).clone() for name in self.train_means.metric_state}
         if self.trainer.world_size > 1:
             means = {name: torch.stack(gather_all_tensors(value)) for name, value in means.items()}
@@ -255,6 +257,12 @@ class ImageClassifier(LightningModule):
         for key in (self.CHECKPOINT_HYPER_PARAMS_KEY, LightningDataModule.CHECKPOINT_HYPER_PARAMS_KEY):
             if key in checkpoint:
                 checkpoint[key] = {name: value for name, value in checkpoint[key].items() if _is_plain(value)}
+
+    def _steps_taken(self) -> int:
+        """How many steps loggers have counted: a batch once, however many optimizers have stepped in it."""
+        if self.automatic_optimization:
+            return self.trainer.global_step
+        return self.trainer.fit_loop.epoch_loop.batch_progress.total.ready  # gradients are not accumulated then
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the epoch's averages; with another number of processes, the first takes those of all."""

@@ -100,6 +100,8 @@ class ArgumentMessage(ValueError):
 class CLI(LightningCLI):
     """``cifar-cnn fit | validate | test``."""
 
+    model_class: type[ImageClassifier]
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Defaults, links and the callbacks of every run."""
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
@@ -136,10 +138,10 @@ class CLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, with what the checkpoint in question was trained with as the defaults of model and data."""
         assert isinstance(args, list)
-        self.command = ["cifar-cnn", *args]
+        self.command = [*commands.program(self.model_class).split(), *args]
         self.checkpoint: Path | None = None
         self.new_folder: Path | None = None
-        self.first_step = 0  # of the optimizer, as the checkpoint counts them
+        self.first_step = 0  # that this fit logs
         command = next((arg for arg in args if arg in self.subcommands()), None)
         default = ["best"] if command in ("test", "validate") else []
         names = [*default, *option_values(args, "--ckpt_path")]
@@ -149,19 +151,25 @@ class CLI(LightningCLI):
             self.checkpoint = processes.checkpoint_of_the_starter() or find_checkpoint(names[-1], root)
             if command == "fit":
                 self.checkpoint, self.content = read_to_go_on(self.checkpoint)
+                trained, here = self.content.get("model", "ImageClassifier"), self.model_class.__qualname__
+                if trained != here:
+                    raise InputError(
+                        f"{self.checkpoint} was trained as {trained!r:.60} and cannot go on as {here!r}: give the "
+                        "same command to the program that trained it"
+                    )
             else:
                 self.content = read_checkpoint(self.checkpoint)
             trust.restrict_to(self.content)
             processes.pass_on(self.checkpoint)
             try:
-                trust.check(ImageClassifier, self.content["hyper_parameters"])
+                trust.check(self.model_class, self.content["hyper_parameters"])
                 trust.check(CIFAR10DataModule, self.content["datamodule_hyper_parameters"])
                 self._subcommand_parsers[command].set_defaults(_trained_with(self.content))
             except Exception as error:  # jsonargparse's, for what is not allowed, not there, or no option
                 raise InputError(
                     f"{self.checkpoint} was trained with what cannot be used here: {trust.reason(error)}"
                 ) from error
-            self.first_step = self.content["global_step"]
+            self.first_step = self.content["first_step"]
             run = run_of(self.checkpoint)
             if command != "fit" and (precision := self.content.get("precision")):
                 self._subcommand_parsers[command].set_defaults({"trainer.precision": precision})  # as it was trained
@@ -434,12 +442,14 @@ def _plain_output() -> Iterator[None]:
             launcher.removeFilter(processes.tell_plainly)
 
 
-def run(args: list[str], cli: type[CLI] = CLI) -> int:
+def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = ImageClassifier) -> int:
     """Run a command line; returns the exit status, 2 for what the user has to mend.
 
     Args:
         args: the command and its options.
         cli: another class runs the commands of Lightning's Trainer in a way of its own.
+        model: another class has a training step or optimizers of its own. Its arguments must be those of
+            ImageClassifier, which is what predict, export and the reports make of its checkpoints.
     """
     use_all_of_the_hardware()
     try:
@@ -447,7 +457,7 @@ def run(args: list[str], cli: type[CLI] = CLI) -> int:
             if args and args[0] in commands.ANALYSES:
                 return importlib.import_module(f"cifar_cnn.analysis.{args[0]}").main(args[1:])
             cli(
-                ImageClassifier,
+                model,
                 CIFAR10DataModule,
                 trainer_class=Trainer,
                 parser_class=Parser,

@@ -1,6 +1,8 @@
-"""The names of the commands. Imports nothing, so that a misspelt one is answered at once."""
+"""The names of the commands. Imports nothing large, so that a misspelt one is answered at once."""
 
 import difflib
+import os
+import sys
 
 TRAINING = ("fit", "validate", "test")  # methods of the Trainer
 ANALYSES = ("predict", "report", "explain", "compare", "export")  # modules of cifar_cnn.analysis
@@ -15,3 +17,9 @@ def mistake(name: str | None) -> str | None:
         return None
     nearest = difflib.get_close_matches(name, ALL, n=3, cutoff=0.6) or ALL
     return f"unknown command {name!r}; nearest: {', '.join(nearest)}"
+
+
+def program(model: type) -> str:
+    """What starts a command that trains a ``model``: ``cifar-cnn``, or the script that has a class of its own."""
+    own = model.__module__.partition(".")[0] != "cifar_cnn"
+    return f"python {os.path.relpath(sys.argv[0])}" if own else "cifar-cnn"

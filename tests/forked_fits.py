@@ -13,14 +13,19 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.utils.tensorboard  # so that no child has to
 import yaml
-from torch import nn
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 import cifar_cnn.cli
+from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.data.batches import Batch
+from cifar_cnn.optim import WarmupCosine
 from tests.conftest import CONFIGS
 
 SEED = 4
@@ -45,6 +50,7 @@ MUON = [
 ]
 VARIANTS = {
     "SGD and dropout": [],
+    "two optimizers": [],
     "moving average of the weights": ["--trainer.callbacks", "lightning.pytorch.callbacks.EMAWeightAveraging"],
     "Muon and SGD, as in speedrun": MUON,
     "accumulated gradients": [*ADAMW, "--trainer.accumulate_grad_batches", "2", "--trainer.val_check_interval", "0.5"],
@@ -67,7 +73,29 @@ class TinyNet(nn.Sequential):
         )
 
 
-def start(args: list[str], folder: Path) -> int:
+class TwoOptimizers(ImageClassifier):
+    """SGD for the filters and AdamW for the rest, each with a schedule of its own."""
+
+    automatic_optimization = False
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx)
+        optimizers, schedules = cast(list, self.optimizers()), cast(list, self.lr_schedulers())
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        self.manual_backward(loss)
+        for each in (*optimizers, *schedules):
+            each.step()
+        return loss
+
+    def configure_optimizers(self) -> Any:
+        filters = [p for p in self.backbone.parameters() if p.ndim == 4]
+        others = [p for p in self.backbone.parameters() if p.ndim != 4]
+        optimizers = [SGD(filters, lr=0.1, momentum=0.9), AdamW(others, lr=1e-2)]
+        return optimizers, [CosineAnnealingLR(optimizers[0], 18), WarmupCosine(optimizers[1], 18)]
+
+
+def start(args: list[str], folder: Path, model: type[ImageClassifier] = ImageClassifier) -> int:
     """Run a command line in a child, in ``folder``; returns its process id."""
     pid = os.fork()
     if pid:
@@ -80,7 +108,7 @@ def start(args: list[str], folder: Path) -> int:
         os.dup2(output, 1)
         os.dup2(output, 2)
         sys.argv = ["cifar-cnn", *args]
-        status = cifar_cnn.cli.run(args)
+        status = cifar_cnn.cli.run(args, model=model)
         sys.stdout.flush()
     except BaseException:
         traceback.print_exc()
@@ -138,13 +166,18 @@ def outcome(run: Path) -> dict[str, Any]:
     return result
 
 
+def model_of(name: str) -> type[ImageClassifier]:
+    """The LightningModule of a variant."""
+    return TwoOptimizers if name == "two optimizers" else ImageClassifier
+
+
 def whole_fits(folder: Path) -> dict[str, dict[str, Any]]:
     """For each variant, what the fit that is never interrupted leaves, and when it wrote its checkpoints."""
     result = {}
     for name, options in VARIANTS.items():
         where = folder / name
         begin = time.monotonic()
-        pid = start([*FIT, *options], where)
+        pid = start([*FIT, *options], where, model_of(name))
         checkpoints = watch(pid, where / LAST)
         if status := wait(pid):
             sys.exit(f"{name}: status {status}\n{(where / 'output.txt').read_text()}")
@@ -156,14 +189,14 @@ def whole_fits(folder: Path) -> dict[str, dict[str, Any]]:
 def interrupt(whole: dict[str, Any], name: str, where: Path, moment: float, signum: int, go_on: bool = False) -> int:
     """Start or go on with a fit and send it a signal at ``moment``, a fraction of its checkpoints; its status."""
     args = ["fit", "--ckpt_path", "last"] if go_on else [*FIT, *VARIANTS[name]]
-    pid = start(args, where)
+    pid = start(args, where, model_of(name))
     watch(pid, where / LAST, moment * (whole[name]["checkpoints"] - 1), whole[name]["seconds"], signum)
     return wait(pid)
 
 
 def go_on(whole: dict[str, Any], name: str, where: Path) -> dict[str, Any]:
     """Go on with a fit to its end; in what it differs from the one that was never interrupted."""
-    status = wait(start(["fit", "--ckpt_path", "last"], where))
+    status = wait(start(["fit", "--ckpt_path", "last"], where, model_of(name)))
     expected = whole[name]["outcome"]
     result = outcome(where / RUN) if status == 0 else {}
     different = [part for part in expected if result.get(part) != expected[part]]
@@ -197,7 +230,8 @@ def signals(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
         where = folder / f"signal {name}"
         status = interrupt(whole, name, where, rng.uniform(0.1, 0.8), signum)
         step = torch.load(where / LAST, weights_only=True)["global_step"]
-        yield {"signal": signum, "ended": status, "step": step, **go_on(whole, name, where)}
+        program = "cifar-cnn" if model_of(name) is ImageClassifier else "python cifar-cnn"  # the name in sys.argv
+        yield {"signal": signum, "program": program, "ended": status, "step": step, **go_on(whole, name, where)}
 
 
 def damages(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:

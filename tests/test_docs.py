@@ -18,6 +18,7 @@ from tests.conftest import CONFIGS, SMALL
 
 Run = Callable[..., None]
 DOCS = CONFIGS.parent / "docs"
+FIT = ["--config", "configs/quickstart.yaml"]
 PAGES = sorted(DOCS.glob("*.md"))
 FEW = [
     *("--trainer.limit_train_batches", "1", "--trainer.max_epochs", "1"),
@@ -51,10 +52,12 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return run
 
 
-def test_every_example_of_extending_is_short_and_works(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    examples = blocks("extending.md", "python")
+def test_every_example_of_extending_is_short_and_works(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    *examples, script = blocks("extending.md", "python")
     assert len(examples) == len(commands("extending.md")) == 4
-    for example in examples:
+    for example in (*examples, script):
         assert len([line for line in example.splitlines() if line.strip()]) < 20
     Path("mine.py").write_text("\n".join(examples))
     monkeypatch.delitem(sys.modules, "mine", raising=False)
@@ -64,6 +67,18 @@ def test_every_example_of_extending_is_short_and_works(run: Run, monkeypatch: py
         run(*words[:3], *small, *FEW, *words[3:])
     metrics = (Path("lightning_logs") / "version_3" / "metrics.csv").read_text()
     assert "weight_norm" in metrics.splitlines()[0]
+    Path("train.py").write_text(script)
+    monkeypatch.setattr(sys, "argv", ["train.py", "fit", *FIT, *SMALL, *FEW])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path("train.py", run_name="__main__")
+    assert end.value.code == 0
+    (epoch,) = read_metrics(Path("lightning_logs/version_4/metrics.csv"))["train/loss"][1]
+    assert 1 < epoch < 5
+    record = json.loads(Path("lightning_logs/version_4/fit.json").read_text())
+    assert record["command"].startswith("python train.py fit")
+    run("test", *FEW[-4:])
+    assert cifar_cnn.cli.run(["fit", "--ckpt_path", "last"]) == 2
+    assert "was trained as 'Mixup' and cannot go on as 'ImageClassifier': give" in capsys.readouterr().err
 
 
 def test_every_recipe_works(run: Run, image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,6 +153,7 @@ def content(run: RunData) -> dict[str, Any]:
         "image_size": side,
         "theory": part("Theory", lambda: theory_content(theory)) if theory else None,
         "command": "\n".join(part["command"] for part in [*fit.get("earlier", []), fit] if "command" in part),
+        "program": str(fit.get("command", "")).partition(" fit")[0] or "cifar-cnn",
         "config_path": os.path.relpath(run.folder / "config.yaml"),
         "config": (run.folder / "config.yaml").read_text(encoding="utf-8"),
         "missing": missing,

@@ -76,7 +76,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         groups = [content[group] for group in ("hyper_parameters", "datamodule_hyper_parameters")]
         for group in groups:
             group.pop("_instantiator", None)  # a function's name, which Lightning would import and call
-        int(content["global_step"])
+        content.setdefault("first_step", content["global_step"])  # of version 0.1.0
+        int(content["global_step"]), int(content["first_step"])
     except Exception as error:  # a damaged file can fail in a hundred ways
         reason = f"it lacks {error}" if isinstance(error, KeyError) else type(error).__name__
         raise InputError(

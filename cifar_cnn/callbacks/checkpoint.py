@@ -10,6 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from torch import Tensor
 
+from cifar_cnn import commands
 from cifar_cnn.errors import Stopped
 from cifar_cnn.files import move
 from cifar_cnn.runs import LAST, PREVIOUS
@@ -225,7 +226,8 @@ def how_to_go_on(trainer: Trainer) -> str:
     if last.path is None:
         return "nothing is saved"
     saved = "all is saved" if last.step == trainer.global_step else f"saved is step {last.step}"
-    return f"{saved}; go on with  cifar-cnn fit --ckpt_path {os.path.relpath(last.path)}"
+    program = commands.program(type(trainer.lightning_module))
+    return f"{saved}; go on with  {program} fit --ckpt_path {os.path.relpath(last.path)}"
 
 
 def _folder(trainer: Trainer) -> str:
