@@ -20,6 +20,7 @@ from cifar_cnn.analysis import arguments
 from cifar_cnn.analysis.trained import Trained, load_trained
 from cifar_cnn.data.sources import UNREADABLE, decode_image, is_image_name
 from cifar_cnn.errors import InputError
+from cifar_cnn.files import replacing
 from cifar_cnn.hardware import available_cores
 from cifar_cnn.runs import find_checkpoint
 
@@ -44,14 +45,12 @@ def main(args: list[str]) -> int:
     files = image_files(options.paths, unreadable)
 
     output: Path | None = options.output
-    # Written under another name and then renamed: an interrupted run leaves no half of a table.
-    part = output.with_name(output.name + ".part") if output else None
     classified = 0
     try:
         with ExitStack() as stack:
             table: Table
-            if output and part:
-                stream = stack.enter_context(part.open("w", newline="", encoding="utf-8"))
+            if output:
+                stream = stack.enter_context(replacing(output, "w", newline="", encoding="utf-8"))
                 table = (JSONTable if output.suffix.lower() == ".json" else CSVTable)(stream, trained.class_names)
             else:
                 table = TerminalTable(trained.class_names, options.top)
@@ -65,16 +64,12 @@ def main(args: list[str]) -> int:
                     classified += 1
                 bar.update(len(batch))
             table.close()
-        if output and part:
-            part.replace(output)
+        if output:
             print(f"{classified:,} images classified: {output}")
     except BrokenPipeError:  # no error, see __main__.py
         raise
     except OSError as error:
         raise InputError(f"cannot write {output or 'the table'}: {error.strerror}") from error
-    finally:
-        if part:
-            part.unlink(missing_ok=True)
     for path in unreadable:
         print(f"cifar-cnn: not an image that can be read: {_line(_text(path))}", file=sys.stderr)
     return 1 if unreadable else 0
