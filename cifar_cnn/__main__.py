@@ -23,7 +23,7 @@ def main() -> None:
         sys.exit(2)
 
     # A class_path may name a module in the current folder, as `python -m` allows and a console script does not.
-    sys.path.append("")
+    sys.path.append(os.getcwd())  # not "", which would be the folder of a config while that is read
 
     from cifar_cnn.cli import run  # only now: it imports torch and Lightning, which takes seconds
 

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
@@ -11,6 +11,22 @@ from lightning.fabric.utilities.types import _PATH
 from cifar_cnn.files import replacing
 
 log = logging.getLogger("cifar_cnn")
+
+
+class _Stream:
+    """A file to write to that keeps the system's reason why it could not be."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.flush = file.flush
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -36,8 +52,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with replacing(target) as file:
-                torch.save(checkpoint, file)
-        except (OSError, RuntimeError) as error:  # RuntimeError: what torch.save makes of a write that fails
+                stream = _Stream(file)
+                try:
+                    torch.save(checkpoint, stream)  # type: ignore[arg-type]  # it needs write and flush alone
+                except RuntimeError as error:  # what torch.save makes of a write that fails
+                    raise stream.error or error from error
+        except (OSError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
             self.failure = reason
             log.error("A CHECKPOINT COULD NOT BE WRITTEN: %s: %s", target, reason)

@@ -13,19 +13,20 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from cifar_cnn.data.batches import Batch
 from cifar_cnn.errors import InputError
-from cifar_cnn.optim import learning_rate, parameter_groups
+from cifar_cnn.optim import learning_rate, make_schedule, parameter_groups
 from cifar_cnn.tta import TTA, logits_with_tta
 
 log = logging.getLogger("cifar_cnn")
 
-ScheduleCallable = Callable[[Optimizer, int], LRScheduler]
+# Told the run's length as the second argument; the other form is for those whose second argument is something else.
+ScheduleCallable = Callable[[Optimizer, int], LRScheduler] | Callable[[Optimizer], LRScheduler]
 
 
 class ImageClassifier(LightningModule):
@@ -35,8 +36,8 @@ class ImageClassifier(LightningModule):
         backbone: any module from (N, C, H, W) images to (N, num_classes) logits, by class_path.
         loss: any module of (logits, target) that gives a scalar, by class_path; torch's cross-entropy by default.
         optimizer: made for the backbone's parameters; by default SGD with Nesterov momentum.
-        schedule: made for the optimizer and the run's number of steps, stepped with each batch; none keeps the
-            learning rate.
+        schedule: made for the optimizer and the run's number of steps, stepped with each batch
+            (ReduceLROnPlateau: with each epoch); none keeps the learning rate.
         decay_bias_and_norm: whether the optimizer's weight decay holds for biases and normalisation too.
         parameter_groups: options of the optimizer for parameters of the backbone by a pattern of their names, such as
             ``{"head.*": {"lr": 0.01}}``; ``until`` is the fraction of the run after which their schedule has ended.
@@ -211,7 +212,10 @@ class ImageClassifier(LightningModule):
         total_steps = self.trainer.estimated_stepping_batches
         if total_steps == float("inf"):
             raise InputError("a schedule needs the run's length: set --trainer.max_epochs or --trainer.max_steps")
-        schedule = self.make_schedule(optimizer, int(total_steps))
+        schedule = make_schedule(self.make_schedule, optimizer, int(total_steps))
+        if isinstance(schedule, ReduceLROnPlateau):
+            plateau = {"interval": "epoch", "monitor": getattr(schedule, "monitor", "val/loss")}
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, **plateau}}
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _fused_if_possible(self) -> Callable[..., Optimizer]:

@@ -16,7 +16,8 @@ log = logging.getLogger("cifar_cnn")
 def replacing(path: Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
     """Open a file that takes the place of ``path`` once it is written and on the disk.
 
-    Whatever interrupts it, a power cut included, leaves the file that was there before.
+    Whatever interrupts it, a power cut included, leaves the file that was there before. What is no file (a device, a
+    pipe) is written to as it is, and a link leads to what is replaced.
 
     Args:
         path: what is replaced, or made.
@@ -26,6 +27,11 @@ def replacing(path: Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]
     Raises:
         OSError: it cannot be written; nothing is left of it.
     """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        with open(path, mode, **options) as file:
+            yield file
+        return
     part = path.with_name(path.name + ".part")
     try:
         with open(part, mode, **options) as file:

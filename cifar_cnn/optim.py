@@ -1,5 +1,6 @@
 """What torch.optim lacks: Muon for filters, schedules by fractions of the run, parameter groups by name."""
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
@@ -118,6 +119,36 @@ def orthogonalize(matrix: Tensor, steps: int, dtype: torch.dtype | None = None) 
         gram = x @ x.T
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x.T if tall else x).to(matrix.dtype)
+
+
+def make_schedule(make: Callable[..., LRScheduler], optimizer: Optimizer, total_steps: int) -> LRScheduler:
+    """A schedule that is told the run's length.
+
+    Args:
+        make: a schedule's class, a partial of it, or a function, of (optimizer, total_steps). Of torch's own, whose
+            second argument is often something else, ``T_max`` and ``total_steps`` are the length, if left open.
+        optimizer: what is scheduled.
+        total_steps: the run's length.
+
+    Raises:
+        InputError: an argument is missing or has an impossible value.
+    """
+    given = getattr(make, "keywords", {})
+    parts = (getattr(make, "func", None), *getattr(make, "args", ()))  # of a partial, jsonargparse's among them
+    made = next((each for each in parts if isinstance(each, type)), make)
+    names = list(inspect.signature(made).parameters)
+    by_name: dict[str, int] = {}
+    by_position: tuple[Any, ...] = (optimizer,)
+    if made.__module__.startswith(("torch.", "lightning.")):
+        if not given.get("epochs"):  # from which OneCycleLR makes a length of its own
+            by_name = {name: total_steps for name in names if name in ("T_max", "total_steps") and not given.get(name)}
+    elif names[1:2] and names[1] not in given:
+        by_position = (optimizer, total_steps)
+    try:
+        inspect.signature(made).bind(*by_position, **{**given, **by_name})
+        return make(*by_position, **by_name)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"model.schedule: {made.__name__}: {error}") from error
 
 
 class FractionSchedule(LRScheduler):

@@ -189,6 +189,21 @@ def test_other_backbones_losses_and_optimizers_by_class_path(cifar_cnn_command: 
     assert cifar_cnn_command("test", "--trainer.enable_progress_bar", "false") == 0
 
 
+def test_schedules_of_torch_by_class_path(cifar_cnn_command: Command, capsys: Capture) -> None:
+    steps = ["--model.schedule", "torch.optim.lr_scheduler.StepLR", "--model.schedule.step_size", 8]
+    more = ["--trainer.max_epochs", 2, "--trainer.log_every_n_steps", 1, "--model.optimizer.lr", 0.5]
+    assert cifar_cnn_command("fit", *QUICK, *steps, *more) == 0
+    with (RUN / "metrics.csv").open() as file:
+        found = [float(row["lr"]) for row in csv.DictReader(file) if row["lr"]]
+    assert found == pytest.approx([0.5] * 8 + [0.05] * 8)
+    plateau = ["--model.schedule", "torch.optim.lr_scheduler.ReduceLROnPlateau", "--model.schedule.patience", 0]
+    assert cifar_cnn_command("fit", *QUICK, *plateau, "--trainer.max_epochs", 1) == 0
+    assert cifar_cnn_command("fit", "--ckpt_path", "last", "--trainer.max_epochs", 2) == 0
+    capsys.readouterr()
+    assert cifar_cnn_command("fit", *QUICK, "--model.schedule", "torch.optim.lr_scheduler.ExponentialLR") == 2
+    assert "model.schedule: ExponentialLR: missing a required argument: 'gamma'\n" in capsys.readouterr().err
+
+
 def test_a_limit_of_one_batch_is_one_batch(cifar_cnn_command: Command, capsys: Capture) -> None:
     limits = ["--trainer.limit_train_batches", 1, "--trainer.max_epochs", 1, "--trainer.log_every_n_steps", 1]
     assert cifar_cnn_command("fit", *QUICK, *limits) == 0

@@ -1,19 +1,29 @@
 import math
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torch.optim import SGD
+from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRScheduler, MultiStepLR, OneCycleLR, StepLR
 
 from cifar_cnn.errors import InputError
-from cifar_cnn.optim import FractionSchedule, Muon, PiecewiseLinear, WarmupCosine, orthogonalize, parameter_groups
+from cifar_cnn.optim import (
+    Muon,
+    PiecewiseLinear,
+    WarmupCosine,
+    make_schedule,
+    orthogonalize,
+    parameter_groups,
+)
 
 
 def optimizer(lr: float = 0.1) -> SGD:
     return SGD([nn.Parameter(torch.ones(1))], lr=lr)
 
 
-def rates(schedule: FractionSchedule, steps: int) -> list[float]:
+def rates(schedule: LRScheduler, steps: int) -> list[float]:
     values = []
     for _ in range(steps):
         values.append(schedule.optimizer.param_groups[0]["lr"])
@@ -169,3 +179,44 @@ def test_muon_takes_up_its_state() -> None:
 def test_impossible_muon_arguments_are_refused(arguments: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="learning rates and weight_decay are 0 or more"):
         Muon([nn.Parameter(torch.ones(1))], **arguments)  # type: ignore[arg-type]
+
+
+SCHEDULES: dict[str, tuple[Any, Any]] = {  # what is given, and what it means for a run of 6 steps
+    "own": (WarmupCosine, lambda sgd: WarmupCosine(sgd, 6)),
+    "own with options": (partial(WarmupCosine, final=0.5), lambda sgd: WarmupCosine(sgd, 6, final=0.5)),
+    "function": (lambda sgd, steps: StepLR(sgd, steps // 2), lambda sgd: StepLR(sgd, 3)),
+    "cosine": (CosineAnnealingLR, lambda sgd: CosineAnnealingLR(sgd, 6)),
+    "longer cosine": (partial(CosineAnnealingLR, T_max=9), lambda sgd: CosineAnnealingLR(sgd, 9)),
+    "steps": (partial(StepLR, step_size=2), lambda sgd: StepLR(sgd, 2)),
+    "milestones": (partial(MultiStepLR, milestones=[1, 3]), lambda sgd: MultiStepLR(sgd, [1, 3])),
+    "exponential": (partial(ExponentialLR, gamma=0.5), lambda sgd: ExponentialLR(sgd, 0.5)),
+    "one cycle": (partial(OneCycleLR, max_lr=1.0, total_steps=None), lambda sgd: OneCycleLR(sgd, 1.0, 6)),
+    "one cycle of epochs": (
+        partial(OneCycleLR, max_lr=1.0, epochs=2, steps_per_epoch=4),
+        lambda sgd: OneCycleLR(sgd, 1.0, 8),
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "meant"), SCHEDULES.values(), ids=SCHEDULES)
+def test_a_schedule_is_told_the_runs_length_where_that_is_what_it_takes(make: Any, meant: Any) -> None:
+    expected = rates(meant(momentum_sgd()), 6)
+    assert rates(make_schedule(make, momentum_sgd(), 6), 6) == expected
+    assert len(set(expected)) > 1
+
+
+def momentum_sgd() -> SGD:
+    return SGD([nn.Parameter(torch.ones(1))], lr=0.1, momentum=0.9)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (StepLR, "model.schedule: StepLR: missing a required argument: 'step_size'"),
+        (ExponentialLR, "model.schedule: ExponentialLR: missing a required argument: 'gamma'"),
+        (partial(OneCycleLR, max_lr=1.0, pct_start=2.0), "model.schedule: OneCycleLR: .*pct_start"),
+    ],
+)
+def test_a_schedule_that_lacks_an_argument_is_refused(make: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_schedule(make, optimizer(1.0), 3)

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -267,3 +268,22 @@ def test_the_same_seed_gives_the_same_weights_whatever_is_logged(fit: Fit) -> No
     (other,) = Path("other").rglob("last.ckpt")
     first, second = weights(LAST), weights(other)
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
+def test_what_is_no_file_is_written_to_and_a_link_followed(tmp_path: Path) -> None:
+    pipe, link, target = tmp_path / "pipe", tmp_path / "link", tmp_path / "folder" / "target"
+    os.mkfifo(pipe)
+    target.parent.mkdir()
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    for path in (pipe, link):
+        with replacing(path) as file:
+            file.write(b"new")
+    assert os.read(reader, 10) == b"new"
+    os.close(reader)
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    assert list(target.parent.iterdir()) == [target]

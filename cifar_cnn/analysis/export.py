@@ -1,6 +1,7 @@
 """``cifar-cnn export``: a trained network as one file for other programs, verified against PyTorch."""
 
 import importlib.util
+import io
 import json
 import logging
 import os
@@ -171,7 +172,9 @@ def _load_onnx(path: Path) -> Callable[[Tensor], Tensor]:
 def _write_torch_export(module: nn.Module, images: Tensor, metadata: dict[str, str], path: Path) -> None:
     with torch.no_grad():
         program = torch.export.export(module, (images,), dynamic_shapes={"images": {0: Dim("batch", min=1)}})
-    torch.export.save(program, path, extra_files={f"{name}.txt": text for name, text in metadata.items()})
+    stream = io.BytesIO()  # on a full disk torch's own writer ends the process
+    torch.export.save(program, stream, extra_files={f"{name}.txt": text for name, text in metadata.items()})
+    path.write_bytes(stream.getvalue())
 
 
 def _load_torch_export(path: Path) -> Callable[[Tensor], Tensor]:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import IO, Protocol
 
 import numpy as np
 import torch
@@ -160,7 +160,7 @@ class TerminalTable:
 class CSVTable:
     """Columns path, class, probability, and the probability of each class."""
 
-    def __init__(self, stream: TextIO, class_names: tuple[str, ...]) -> None:
+    def __init__(self, stream: IO[str], class_names: tuple[str, ...]) -> None:
         self.class_names = class_names
         self.writer = csv.writer(stream)
         self.writer.writerow(["path", "class", "probability", *class_names])
@@ -178,7 +178,7 @@ class CSVTable:
 class JSONTable:
     """An array of objects with path, class, probability, and probabilities by class name."""
 
-    def __init__(self, stream: TextIO, class_names: tuple[str, ...]) -> None:
+    def __init__(self, stream: IO[str], class_names: tuple[str, ...]) -> None:
         self.class_names = class_names
         self.stream = stream
         self.separator = "[\n"
