@@ -1,6 +1,7 @@
 """The command ``cifar-cnn``, also ``python -m cifar_cnn``."""
 
 import os
+import signal
 import sys
 
 from cifar_cnn import commands, help_texts
@@ -25,9 +26,9 @@ def main() -> None:
     # A class_path may name a module in the current folder, as `python -m` allows and a console script does not.
     sys.path.append(os.getcwd())  # not "", which would be the folder of a config while that is read
 
-    from cifar_cnn.cli import run  # only now: it imports torch and Lightning, which takes seconds
-
     try:
+        from cifar_cnn.cli import run  # only now: it imports torch and Lightning, which takes seconds
+
         try:
             status = run(args)
         finally:
@@ -35,6 +36,9 @@ def main() -> None:
     except BrokenPipeError:  # what reads our output (head, a closed pager) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
+    except KeyboardInterrupt:  # while it imports; all later ones are run's
+        print("\ncifar-cnn: interrupted", file=sys.stderr)
+        status = 128 + signal.SIGINT
     sys.exit(status)
 
 

@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from jsonargparse import DefaultHelpFormatter
-from lightning.pytorch.callbacks import Checkpoint, ProgressBar, WeightAveraging
+from jsonargparse.typing import register_type
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar, StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -47,7 +50,7 @@ from cifar_cnn.callbacks.signals import StopOnSignal
 from cifar_cnn.callbacks.summary import RunSummary
 from cifar_cnn.callbacks.tensorboard import TensorBoardPages
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.cli_errors import explain, option_values
+from cifar_cnn.cli_errors import check_configs, explain, option_values
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError, Stopped
 from cifar_cnn.hardware import best_precision, use_all_of_the_hardware
@@ -56,6 +59,8 @@ from cifar_cnn.runs import RUNS, find_checkpoint, new_run_folder, run_of
 from cifar_cnn.trainer import Trainer
 
 log = logging.getLogger("cifar_cnn")
+
+register_type(torch.device)  # an argument of some callbacks, which the saved config must hold as text
 
 _DESCRIPTIONS = {
     "fit": "Train what a config and the options describe, into a new folder lightning_logs/version_N.",
@@ -181,6 +186,9 @@ class CLI(LightningCLI):
             known = self._subcommand_parsers.get(command or "fit", parser)
             options = [action.dest for action in known._actions if action.dest != "help"]
             raise InputError(explain(str(error), options, args)) from error
+        seed = self.config.get(command or "", {}).get("seed_everything")
+        if seed is not None and seed is not False and not 0 <= int(seed) < 2**32:
+            raise InputError(f"seed_everything is from 0 to {2**32 - 1:,}, not {seed}")
 
     def _parse_ckpt_path(self) -> None:
         # Lightning's own would let the checkpoint's values beat the command line's; parse_arguments has used them.
@@ -226,10 +234,12 @@ class CLI(LightningCLI):
         """The trainer, with this project's callbacks and loggers beside those of the config."""
         config = self._get(self.config_init, "trainer")
         self.summary = RunSummary()
-        if self.checkpoint and self.subcommand == "fit":
-            self.model.load_state_dict(self.content["state_dict"])  # here already, while its failure loses nothing
         given = config["callbacks"] or []
         given = [given] if isinstance(given, pl.Callback) else given
+        if self.checkpoint and self.subcommand == "fit":
+            self.model.load_state_dict(self.content["state_dict"])  # here already, while its failure loses nothing
+            if processes.speaks() and any(isinstance(each, StochasticWeightAveraging) for each in given):
+                log.warning("A run with StochasticWeightAveraging does not go on exactly; EMAWeightAveraging does")
         callbacks = [
             *given,
             self.summary,
@@ -270,8 +280,9 @@ class CLI(LightningCLI):
         """TensorBoard and CSV on one run folder, unless the config names others."""
         given = [] if config["logger"] in (None, True) else config["logger"]
         given = list(given) if isinstance(given, (list, tuple)) else [given]
-        if given and isinstance(given[0], (TensorBoardLogger, CSVLogger)):
-            return given  # the first has a folder a run, which the run then takes
+        if given and isinstance(given[0], (TensorBoardLogger, CSVLogger)):  # it has a folder, which the run then takes
+            run = run_of(self.checkpoint) if self.checkpoint else None
+            return [_in_folder(each, run, self.first_step) for each in given] if run else given
         folder = self._run_folder(Path(config["default_root_dir"] or ".", RUNS))
         kinds = (RunCSVLogger,) if given else (RunTensorBoardLogger, RunCSVLogger)
         return [*(kind(folder, self.first_step) for kind in kinds), *given]
@@ -283,7 +294,8 @@ class CLI(LightningCLI):
         if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
             # It writes nothing; Lightning tells it the folder of process 0.
             return Path(root, "version_of_process_0")
-        self.new_folder = new_run_folder(root)
+        # As a run that goes on finds it: a ModelCheckpoint whose folder has another name forgets what it has kept.
+        self.new_folder = new_run_folder(root).resolve()
         return self.new_folder
 
     def _run_subcommand(self, subcommand: str) -> None:
@@ -292,6 +304,15 @@ class CLI(LightningCLI):
         except (InputError, MisconfigurationException):
             self._drop_new_folder()
             raise
+        except SystemExit as end:
+            # Lightning's end of a Ctrl-C that StopOnSignal does not take: before the first step, or the second one.
+            if not isinstance(end.__context__, KeyboardInterrupt):
+                raise
+            last = last_checkpoint(self.trainer)
+            if last is None or last.path is None:
+                self._drop_new_folder()
+            then = f": {how_to_go_on(self.trainer)}" if subcommand == "fit" else ""
+            raise Stopped(f"interrupted{then}", 128 + signal.SIGINT) from end
         except OSError as error:  # a full disk, a folder that is gone or cannot be written
             where = error.filename or self.new_folder or (self.checkpoint and self.checkpoint.parent)
             reason = f"{where}: {error.strerror or error}" if where else str(error)
@@ -301,9 +322,12 @@ class CLI(LightningCLI):
                 raise Stopped(f"{ended}; {how_to_go_on(self.trainer)}") from error
             self._drop_new_folder()
             raise InputError(f"{subcommand} cannot go on: {reason}") from error
-        except RuntimeError as error:
+        except (RuntimeError, ValueError, ZeroDivisionError) as error:
             if not processes.is_loss_of_a_process(error):
-                raise
+                if not _is_lightnings(error):
+                    raise  # the traceback of the user's own class
+                self._drop_new_folder()
+                raise InputError(f"trainer: {error}") from error
             then = how_to_go_on(self.trainer) if subcommand == "fit" else f"run  cifar-cnn {subcommand}  again"
             raise processes.loss_of_a_process(self.trainer, error, then) from error
 
@@ -369,6 +393,19 @@ class CLI(LightningCLI):
             print(line)
 
 
+def _is_lightnings(error: BaseException) -> bool:
+    """Whether Lightning has raised it, for options that it finds out about only when it is at work."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__", "")).startswith("lightning.")
+
+
+def _in_folder(logger: Logger, run: Path, first_step: int) -> Logger:
+    """A logger of the same kind on the folder of a run that goes on; its own would make a new one."""
+    if isinstance(logger, CSVLogger):
+        return RunCSVLogger(run, first_step)
+    return RunTensorBoardLogger(run, first_step) if isinstance(logger, TensorBoardLogger) else logger
+
+
 def _class_path(config: Mapping[str, Any], part: str) -> str | None:
     value = config.get(part)
     return value.get("class_path") if isinstance(value, Mapping) else value
@@ -403,7 +440,7 @@ _UNWANTED_WARNINGS = (
 )
 _UNWANTED_LOGS = re.compile(
     r"Tip:|tensorboardX|litlogger|litmodels|limit_\w+_batches=1.0|TPU|to estimate number of|Seed set|"
-    r"Restor(ing|ed) |Loaded model weights|stopped: `max_"
+    r"Restor(ing|ed) |Loaded model weights|stopped: `max_|Detected KeyboardInterrupt"
 )
 
 
@@ -453,6 +490,7 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
     """
     use_all_of_the_hardware()
     try:
+        check_configs(option_values(args, "-c", "--config"))
         with _plain_output(), trust.import_policy(trust.packages_of_options(args)):
             if args and args[0] in commands.ANALYSES:
                 return importlib.import_module(f"cifar_cnn.analysis.{args[0]}").main(args[1:])

@@ -15,6 +15,7 @@ import yaml
 from torch import nn
 
 from cifar_cnn import backbones, commands, data, losses, optim, trust
+from cifar_cnn.errors import InputError
 
 # What a class_path is likely to have meant, by the option that takes it.
 _CLASSES: dict[str, list[type]] = {
@@ -38,6 +39,40 @@ def option_values(args: list[str], *names: str) -> list[str]:
         if name in names and (equals or following is not None):
             values.append(value if equals else following)
     return values
+
+
+MOST_VALUES = 100_000  # in a config
+
+
+def check_configs(paths: Iterable[str]) -> None:
+    """Look at config files before they are parsed.
+
+    Raises:
+        InputError: one cannot be read, is empty, or holds itself or too much, by aliases that a few lines can multiply.
+    """
+    for path in filter(os.path.exists, paths):
+        try:
+            root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+            size = _size(root, {}) if root else 0
+        except OSError as error:
+            raise InputError(f"config {path} cannot be read: {error.strerror}") from error
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            raise InputError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from error
+        except RecursionError as error:
+            raise InputError(f"config {path} is nested too deeply, or holds itself") from error
+        if not size:
+            raise InputError(f"config {path} is empty")
+        if size > MOST_VALUES:
+            raise InputError(f"config {path} holds more than {MOST_VALUES:,} values")
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a config holds once its aliases are written out."""
+    if id(node) not in known:
+        pairs = node.value if isinstance(node, yaml.CollectionNode) else []
+        parts = [part for pair in pairs for part in (pair if isinstance(pair, tuple) else (pair,))]
+        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(node)]
 
 
 def explain(message: str, options: Iterable[str], args: list[str]) -> str:

@@ -79,7 +79,7 @@ def check_number(trainer: Trainer) -> None:
         )
 
 
-def is_loss_of_a_process(error: RuntimeError) -> bool:
+def is_loss_of_a_process(error: Exception) -> bool:
     """Whether an exception is what torch.distributed raises when another process does not answer."""
     return distributed.is_available() and (isinstance(error, distributed.DistError) or "gloo" in str(error))
 

@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 from lightning.fabric.connector import _PRECISION_INPUT
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.profilers import PassThroughProfiler, Profiler
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from cifar_cnn.checkpoint_io import AtomicCheckpointIO
 from cifar_cnn.hardware import best_precision
@@ -61,6 +62,9 @@ class Trainer(pl.Trainer):
         profiler: Profiler | str | None = None,
         **kwargs: Any,
     ) -> None:
+        for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "max_steps", "val_check_interval"):
+            if {**kwargs, "val_check_interval": val_check_interval}.get(name) == 0:  # Lightning would divide by it
+                raise MisconfigurationException(f"{name} must not be 0")
         if precision is None and not kwargs.get("plugins"):  # a plugin may bring a precision of its own
             precision = best_precision(str(kwargs.get("accelerator", "auto")))  # type: ignore[assignment]
         with warnings.catch_warnings():

@@ -18,6 +18,7 @@ from typing import Any, cast
 import torch
 import torch.utils.tensorboard  # so that no child has to
 import yaml
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR
@@ -234,6 +235,28 @@ def signals(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
         yield {"signal": signum, "program": program, "ended": status, "step": step, **go_on(whole, name, where)}
 
 
+class SlowStep(Callback):
+    """A step that takes as long as two signals do."""
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        if trainer.global_step == 7:
+            Path("slow").touch()
+            time.sleep(2)
+
+
+def signals_again(whole: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Tell a fit to end, and once more before it has."""
+    name = next(iter(VARIANTS))
+    where = folder / "signal again"
+    pid = start([*FIT, "--trainer.callbacks+", "tests.forked_fits.SlowStep"], where)
+    while not (where / "slow").exists() and not has_ended(pid):
+        time.sleep(0.01)
+    for _ in range(2):
+        os.kill(pid, signal.SIGINT)
+        time.sleep(0.3)
+    return {"ended": wait(pid), **go_on(whole, name, where)}
+
+
 def damages(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
     """Damage the last checkpoint of a killed fit."""
     name = next(iter(VARIANTS))
@@ -276,6 +299,7 @@ def main(folder: Path) -> None:
     """Run all of it."""
     whole = whole_fits(folder)
     results: dict[str, Any] = {name.__name__: list(name(whole, folder)) for name in (kills, signals, damages)}
+    results["signals_again"] = signals_again(whole, folder)
     print(json.dumps({**results, "side_by_side": side_by_side(folder)}))
 
 

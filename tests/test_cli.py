@@ -204,6 +204,55 @@ def test_schedules_of_torch_by_class_path(cifar_cnn_command: Command, capsys: Ca
     assert "model.schedule: ExponentialLR: missing a required argument: 'gamma'\n" in capsys.readouterr().err
 
 
+def callback(name: str, **options: Any) -> list[Any]:
+    words: list[Any] = ["--trainer.callbacks+", name]
+    for option, value in options.items():
+        words += [f"--trainer.callbacks.{option}", value]
+    return words
+
+
+def test_a_fit_that_was_stopped_early_does_not_go_on(cifar_cnn_command: Command, capsys: Capture) -> None:
+    stopping = callback("EarlyStopping", monitor="val/loss", patience=1)
+    frozen = ["--model.optimizer.lr", 0, "--model.schedule", "null", "--test_after_fit", "false"]
+    assert cifar_cnn_command("fit", *QUICK, *frozen, *stopping, "--trainer.max_epochs", 6) == 0
+    steps = torch.load(RUN / "checkpoints/last.ckpt", weights_only=True)["global_step"]
+    assert steps < 6 * 8
+    assert cifar_cnn_command("fit", "--ckpt_path", "last") == 0
+    assert torch.load(RUN / "checkpoints/last.ckpt", weights_only=True)["global_step"] == steps
+    capsys.readouterr()
+    nothing = callback("EarlyStopping", monitor="nosuch")
+    assert cifar_cnn_command("fit", *QUICK, *nothing) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cifar-cnn: error: ")]
+    assert len(errors) == 1
+    assert "conditioned on metric `nosuch` which is not available" in errors[0]
+
+
+def test_a_users_checkpoints_and_averages_go_on(cifar_cnn_command: Command, recwarn: pytest.WarningsRecorder) -> None:
+    kept = callback("ModelCheckpoint", monitor="val/accuracy", mode="max", filename="mine")
+    few = ["--trainer.max_epochs", 2, "--test_after_fit", "false"]
+    assert cifar_cnn_command("fit", *QUICK, *kept, *few) == 0
+    assert cifar_cnn_command("fit", "--ckpt_path", "last", "--trainer.max_epochs", 3) == 0
+    assert not [each for each in recwarn if "dirpath has changed" in str(each.message)]
+    files = sorted(path.name for path in (RUN / "checkpoints").iterdir())
+    assert files == ["best.ckpt", "last.ckpt", "mine.ckpt", "previous.ckpt"]
+    averages = callback("StochasticWeightAveraging", swa_lrs=0.05, swa_epoch_start=1)
+    assert cifar_cnn_command("fit", *QUICK, *averages, *few) == 0
+    assert cifar_cnn_command("fit", "--config", "lightning_logs/version_1/config.yaml") == 0
+
+
+@pytest.mark.parametrize("logger", ["CSVLogger", "TensorBoardLogger"])
+def test_a_run_in_a_loggers_folder_goes_on_there(logger: str, cifar_cnn_command: Command) -> None:
+    elsewhere = ["--trainer.logger", logger, "--trainer.logger.save_dir", "elsewhere", "--test_after_fit", "false"]
+    assert cifar_cnn_command("fit", *QUICK, *elsewhere, "--trainer.max_epochs", 1) == 0
+    (last,) = Path("elsewhere").rglob("last.ckpt")
+    assert cifar_cnn_command("fit", "--ckpt_path", last, "--trainer.max_epochs", 2) == 0
+    (run,) = last.parents[2].iterdir()
+    assert torch.load(last, weights_only=True)["global_step"] == 16
+    if logger == "CSVLogger":
+        with (run / "metrics.csv").open() as file:
+            assert [row["epoch"] for row in csv.DictReader(file) if row["epoch_seconds"]] == ["0", "1"]
+
+
 def test_a_limit_of_one_batch_is_one_batch(cifar_cnn_command: Command, capsys: Capture) -> None:
     limits = ["--trainer.limit_train_batches", 1, "--trainer.max_epochs", 1, "--trainer.log_every_n_steps", 1]
     assert cifar_cnn_command("fit", *QUICK, *limits) == 0
@@ -257,7 +306,14 @@ CONFIG_ERRORS = {
         "data: {source: {class_path: Shapes, init_args: {nois: 3}}}",
         "unknown option data.source.nois; nearest: data.source.noise",
     ),
-    "not YAML": ("a: [", "a config is not valid YAML"),
+    "not YAML": ("a: [", "config bad.yaml is not valid YAML"),
+    "nothing": ("# only a comment", "config bad.yaml is empty"),
+    "itself": ("a: &a {b: *a}", "config bad.yaml is nested too deeply, or holds itself"),
+    "deep": (f"a: {'[' * 3000}{']' * 3000}", "config bad.yaml is nested too deeply"),
+    "aliases of aliases": (
+        "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}' if i else '1'] * 10)}]\n" for i in range(9)),
+        "config bad.yaml holds more than 100,000 values",
+    ),
     "only text": ("just text", "a config must hold sections"),
 }
 
@@ -273,6 +329,15 @@ def test_a_bad_config_is_one_line(
     assert error.startswith("cifar-cnn: error: ")
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_config_that_is_no_text_is_one_line(cifar_cnn_command: Command, capsys: Capture) -> None:
+    Path("bad.yaml").write_bytes(bytes(range(256)))
+    for path, message in (("bad.yaml", "is not valid YAML"), (".", "cannot be read: Is a directory")):
+        assert cifar_cnn_command("fit", "--config", path) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"cifar-cnn: error: config {path} {message}")
+        assert error.count("\n") == 1
 
 
 COMMAND_ERRORS: dict[str, tuple[list[str], str]] = {
@@ -321,6 +386,17 @@ COMMAND_ERRORS: dict[str, tuple[list[str], str]] = {
     "larger images": (["fit", *QUICK, "--data.source.image_size", "40"], "the images have 40x40"),
     "accelerator": (["fit", *QUICK, "--trainer.accelerator", "gpuu"], "invalid accelerator name"),
     "no GPU": (["fit", *QUICK, "--trainer.accelerator", "cuda"], "trainer: "),
+    "no seed": (["fit", *QUICK, "--seed_everything", "-1"], "seed_everything is from 0 to 4,294,967,295, not -1"),
+    "no steps": (["fit", *QUICK, "--trainer.max_steps", "0"], "trainer: max_steps must not be 0"),
+    "no batches": (["fit", *QUICK, "--trainer.accumulate_grad_batches", "0"], "accumulate_grad_batches must not be 0"),
+    "rare validation": (
+        ["fit", *QUICK, "--trainer.val_check_interval", "99"],
+        "`val_check_interval` (99) must",
+    ),
+    "schedule's argument": (
+        ["fit", *QUICK, "--model.schedule", "torch.optim.lr_scheduler.StepLR"],
+        "model.schedule: StepLR: missing a required argument: 'step_size'",
+    ),
     "no run yet": (["test"], "no run in lightning_logs has a checkpoint best.ckpt yet"),
     "nothing to go on from": (["fit", *QUICK, "--ckpt_path", "last"], "has a checkpoint last.ckpt yet"),
     "missing checkpoint": (["test", "--ckpt_path", "nope.ckpt"], "no checkpoint nope.ckpt"),

@@ -60,6 +60,16 @@ def test_a_fit_that_is_told_to_end_saves_and_says_how_to_go_on(fits: dict[str, A
         assert fit["different"] == []
 
 
+def test_a_second_signal_ends_a_fit_at_once_and_says_what_is_saved(fits: dict[str, Any]) -> None:
+    fit = fits["signals_again"]
+    assert fit["ended"] == 128 + 2, fit["output"]
+    assert "Traceback" not in fit["output"]
+    (line,) = [line for line in fit["output"].splitlines() if line.startswith("cifar-cnn: ")]
+    assert re.match(r"cifar-cnn: interrupted: .*saved.*; go on with  cifar-cnn fit --ckpt_path lightning_logs/", line)
+    assert fit["status"] == 0
+    assert fit["different"] == []
+
+
 def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(fits: dict[str, Any]) -> None:
     for fit in fits["damages"]:
         assert fit["status"] == 0, fit["output"]

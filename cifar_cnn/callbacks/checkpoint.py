@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 from torch import Tensor
 
 from cifar_cnn import commands
@@ -121,6 +121,9 @@ class LastCheckpoint(Checkpoint):
         self.tried = self.step = trainer.global_step
         if trainer.ckpt_path:
             self.path = Path(trainer.ckpt_path)
+            # Lightning keeps what early stopping has counted, not that it has stopped: each time it would train on.
+            stopping = (each for each in trainer.callbacks if isinstance(each, EarlyStopping))  # type: ignore[attr-defined]
+            trainer.should_stop |= any(each.wait_count >= each.patience for each in stopping)
         elif trainer.max_steps != -1:
             self.requested = True  # from before the first step Lightning cannot go on either, when it counts by steps
         elif trainer.global_step == 0:
