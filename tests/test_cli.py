@@ -417,6 +417,16 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert not list(Path("lightning_logs").glob("*"))
 
 
+def test_a_module_beside_which_the_command_is_started_is_found_from_any_config() -> None:
+    Path("mine.py").write_text("from torch import nn\n\nclass Net(nn.Linear):\n    pass\n")
+    Path("folder").mkdir()
+    Path("folder/mine.yaml").write_text("model: {backbone: {class_path: mine.Net, init_args: {in_features: 1}}}")
+    command = Path(sys.executable).with_name("cifar-cnn")
+    arguments = ["fit", "--config", "folder/mine.yaml", "--model.backbone.out_features", "1", "--print_config"]
+    result = subprocess.run([command, *arguments], capture_output=True, text=True)
+    assert "class_path: mine.Net" in result.stdout, result.stderr
+
+
 def test_a_mistake_has_no_traceback_and_status_2() -> None:
     command = Path(sys.executable).with_name("cifar-cnn")
     result = subprocess.run([command, "fit", *QUICK, "--model.backbone", "ResNet81"], capture_output=True, text=True)

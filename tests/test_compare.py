@@ -160,7 +160,10 @@ def test_runs_are_read_and_tested_if_they_are_not(
     assert compare.main([*map(str, runs), "--output", "out"]) == 0
     assert [command[:3] for command in in_this_process] == [["test", "--ckpt_path", "run_0"]]
     content = json.loads(Path("out/compare.json").read_text())
-    assert [(row["name"], row["n"]) for row in content["networks"]] == [("run_0", 2), ("run_2", 1)]
+    assert [(row["name"], row["n"]) for row in content["networks"]] == [
+        ("quickstart, run_0", 2),
+        ("quickstart, run_2", 1),
+    ]
     (difference,) = content["differences"]
     assert difference["b_minus_a"] == pytest.approx(0)
     assert difference["over_images"] == [0, 0]
@@ -178,9 +181,9 @@ def test_runs_are_read_and_tested_if_they_are_not(
     (runs[2] / "test.json").write_text(json.dumps({**test, "tta": "flip"}))
     assert compare.main([*map(str, runs), "--output", "out"]) == 0
     output = capsys.readouterr().out
-    assert "Tested with test-time augmentation: run_2 (flip).\n" in output
+    assert "Tested with test-time augmentation: quickstart, run_2 (flip).\n" in output
     assert "Not all were tested on the same images" in output
-    assert re.search(r"^\| run_0 +\| run_2 .* other images \|", output, re.MULTILINE)
+    assert re.search(r"^\| quickstart, run_0 +\| quickstart, run_2 .* other images \|", output, re.MULTILINE)
 
 
 def test_a_sub_process_is_followed_to_its_end(configs: list[str]) -> None:

@@ -78,7 +78,7 @@ def test_what_cannot_be_read_is_listed_and_the_rest_is_done(trained_run: Path, c
     for name in ("classes.csv", "classes.json"):
         assert predict.main(["images", "--ckpt_path", str(trained_run), "--output", name, "--batch_size", "1"]) == 1
         captured = capsys.readouterr()
-        assert captured.out == f"1 images classified: {name}\n"
+        assert captured.out == f"1 image classified: {name}\n"
         complaints = [line for line in captured.err.splitlines() if line.startswith("cifar-cnn: ")]
         wanted = ("cut.png", "dangling.png", "text.jpg")
         assert complaints == [f"cifar-cnn: not an image that can be read: images/{name}" for name in wanted]

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 from torch.utils.flop_counter import FlopCounterMode
 
 from cifar_cnn.analysis import arguments, plan
+from cifar_cnn.analysis.run_data import config_name, read_json
 from cifar_cnn.analysis.statistics import LEVEL, Difference, Interval, difference
 from cifar_cnn.analysis.trained import load_trained
 from cifar_cnn.callbacks.predictions import FILE_NAME
@@ -117,7 +118,8 @@ def _compare(items: list[Path], seeds: int, fit_options: list[str], folder: Path
             name = item.stem
         else:
             same = (each for each in networks if each.key == result.key and result.seed not in each.runs)
-            network, name = next(same, None), item.name
+            config = config_name(read_json(run / "fit.json"))
+            network, name = next(same, None), f"{config}, {item.name}" if config else item.name
         if network is None:
             network = Network(name, result.key if item.is_dir() else "")
             networks.append(network)
@@ -196,7 +198,7 @@ class Network:
     """The runs of one experiment, which differ in their seed alone.
 
     Attributes:
-        name: of the config or of the first run.
+        name: of the config; of a run that was given, its config and its folder.
         key: see RunResult; empty for a config, whose runs are known by its name.
         runs: by seed.
         parameters: how many numbers it learns.
@@ -311,7 +313,8 @@ def _write(folder: Path, command: str, networks: list[Network], pairs: list[Pair
             pair_table,
             f"In points of test accuracy. {LEVEL:.0%} confidence intervals: over seeds by Student's t, of the seeds "
             "that both were trained with (*: not paired, Welch's t); over test images by bootstrap, for these very "
-            "runs. None of them is adjusted for the number of pairs.",
+            "runs. McNemar p, for one run each: how likely so unequal a split of the images that only one of both gets "
+            "right would be if they were equally good. None of these is adjusted for the number of pairs.",
         ]
     if failures:
         markdown += ["## Failed", "\n".join(f"- {name}: {reason}" for name, reason in failures.items())]

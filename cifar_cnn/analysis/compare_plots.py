@@ -22,12 +22,14 @@ def accuracy(networks: "list[Network]") -> Figure:
     for row, (network, colour) in enumerate(zip(networks, _colours(len(networks)), strict=True)):
         values = network.accuracies()
         left.plot(values, [row] * len(values), "o", color=colour, alpha=0.6, markeredgewidth=0)
-        left.plot(np.mean(values), row, "|", color="black", markersize=16, markeredgewidth=2)
+        if len(values) > 1:
+            left.plot(np.mean(values), row, "|", color="black", markersize=16, markeredgewidth=2)
         deviation = np.std(values, ddof=1) if len(values) > 1 else 0
         right.errorbar(network.macs / 1e6, np.mean(values), deviation, fmt="o", color=colour, capsize=3)
     left.set_yticks(range(len(networks)), [network.name for network in networks])
     left.set_ylim(len(networks) - 0.5, -0.5)
-    left.set_xlabel("test accuracy; a dot a run, a bar the mean")
+    several = any(len(network.runs) > 1 for network in networks)
+    left.set_xlabel("test accuracy; a dot a run, a bar the mean" if several else "test accuracy")
     left.xaxis.set_major_formatter(PercentFormatter(1))
     left.grid(axis="x", alpha=0.3)
     right.set_xscale("log")
@@ -35,7 +37,7 @@ def accuracy(networks: "list[Network]") -> Figure:
         getattr(right.xaxis, f"set_{axis}_formatter")(LogFormatter(minor_thresholds=(1.5, 0.5)))
     right.margins(x=0.1, y=0.1)
     right.set_xlabel("multiply-adds of one image, millions\n(colours as on the left)")
-    right.set_ylabel("test accuracy,\nmean and standard deviation")
+    right.set_ylabel("test accuracy,\nmean and standard deviation" if several else "test accuracy")
     right.yaxis.set_major_formatter(PercentFormatter(1))
     right.grid(alpha=0.3)
     return figure
@@ -56,8 +58,11 @@ def curves(networks: "list[Network]") -> Figure:
         axes.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
         axes.vlines(epochs, values.min(0), values.max(0), color=colour, alpha=0.3)  # of a single epoch all there is
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("validation accuracy; mean of the runs, lowest to highest")
+    several = any(len(network.runs) > 1 for network in networks)
+    axes.set_xlabel(
+        "epoch\n(line: mean of a network's runs; band: from the lowest to the highest)" if several else "epoch"
+    )
+    axes.set_ylabel("validation accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(alpha=0.3)
     if axes.lines:

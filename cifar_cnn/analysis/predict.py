@@ -36,6 +36,8 @@ def main(args: list[str]) -> int:
         raise InputError("--top and --batch_size are 1 or more")
     if options.output and (options.output.is_dir() or not options.output.name):
         raise InputError(f"--output names a CSV or JSON file to write, not the folder {options.output}")
+    if options.output and options.output.suffix.lower() not in ("", ".csv", ".json"):
+        raise InputError(f"--output is a .csv or .json file, not {options.output.name}")
     trained = load_trained(find_checkpoint(options.ckpt_path))
     unreadable: list[Path] = []
     # Walked twice, first to count: a million names are then never in memory at once.
@@ -65,7 +67,7 @@ def main(args: list[str]) -> int:
                 bar.update(len(batch))
             table.close()
         if output:
-            print(f"{classified:,} images classified: {output}")
+            print(f"{classified:,} image{'s' * (classified != 1)} classified: {output}")
     except BrokenPipeError:  # no error, see __main__.py
         raise
     except OSError as error:

@@ -261,7 +261,9 @@ def tiles(
     if test:
         n, accuracy = test["images"], test["accuracy"]
         margin = 1.96 * math.sqrt(accuracy * (1 - accuracy) / n)
-        note = f"{n:,} test images, which chose nothing; ± {100 * margin:.1f} points (95 %) from the choice of images"
+        note = (
+            f"{n:,} test images, which chose nothing; ±\u00a0{100 * margin:.1f} points (95 %) from the choice of images"
+        )
         if (tta := test.get("tta", run.trained.classifier.tta)) != "none":
             note += f"; test-time augmentation: {tta}"
         found.append({"name": "Test accuracy", "value": f"{accuracy:.2%}", "note": note})

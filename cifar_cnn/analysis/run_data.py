@@ -52,9 +52,7 @@ class RunData:
     def config_name(self) -> str:
         """Of the config that the run was trained with, such as ``simple_cnn_a``, or ``a+b`` of several; empty where
         there was none, or it was one that another run has saved."""
-        paths = re.findall(r"(?:-c|--config)[ =](?:'([^']+)'|([^' ]+))", str(self.record.get("command", "")))
-        names = [Path(quoted or plain).stem for quoted, plain in paths]
-        return "" if "config" in names else "+".join(names)
+        return config_name(self.record)
 
     def images(self, split: Split) -> ImageSet:
         """The test or the validation images.
@@ -71,6 +69,13 @@ class RunData:
         if images.class_names != self.trained.class_names or images.images.shape[-1] != self.trained.image_size:
             raise InputError(f"the images of {self.folder} are no longer those that it was trained on")
         return images
+
+
+def config_name(record: dict[str, Any]) -> str:
+    """See :attr:`RunData.config_name`, of what a fit has noted in fit.json."""
+    paths = re.findall(r"(?:-c|--config)[ =](?:'([^']+)'|([^' ]+))", str(record.get("command", "")))
+    names = [Path(quoted or plain).stem for quoted, plain in paths]
+    return "" if "config" in names else "+".join(names)
 
 
 def read_json(path: Path) -> dict[str, Any]:
