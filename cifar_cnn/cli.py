@@ -315,6 +315,7 @@ class CLI(LightningCLI):
             raise Stopped(f"interrupted{then}", 128 + signal.SIGINT) from end
         except OSError as error:  # a full disk, a folder that is gone or cannot be written
             where = error.filename or self.new_folder or (self.checkpoint and self.checkpoint.parent)
+            where = where and min(str(where), os.path.relpath(where), key=len)
             reason = f"{where}: {error.strerror or error}" if where else str(error)
             last = last_checkpoint(self.trainer)
             if subcommand == "fit" and last is not None and last.path is not None and self.trainer.global_step:

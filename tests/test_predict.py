@@ -1,4 +1,5 @@
 import csv
+import gc
 import json
 import os
 import shutil
@@ -116,10 +117,12 @@ def test_memory_does_not_grow_with_the_number_of_images(
 
     def peak(n: int) -> int:
         monkeypatch.setattr(os, "walk", lambda path, onerror: (("d", [], [f"{i}.png"]) for i in range(n)))
+        gc.freeze()  # garbage is collected the later, the more objects other tests have left
         tracemalloc.start()
         assert predict.main([".", "--ckpt_path", str(trained_run), "--output", "c.csv", "--batch_size", "100"]) == 0
         result = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
+        gc.unfreeze()
         return result
 
     peak(200)  # what is imported and cached on first use
