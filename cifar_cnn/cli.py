@@ -5,6 +5,7 @@ import importlib
 import logging
 import os
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -143,7 +144,7 @@ class CLI(LightningCLI):
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse, with what the checkpoint in question was trained with as the defaults of model and data."""
         assert isinstance(args, list)
-        self.command = [*commands.program(self.model_class).split(), *args]
+        self.command = [*shlex.split(commands.program(self.model_class)), *args]
         self.checkpoint: Path | None = None
         self.new_folder: Path | None = None
         self.first_step = 0  # that this fit logs

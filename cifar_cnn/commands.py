@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import shlex
 import sys
 
 TRAINING = ("fit", "validate", "test")  # methods of the Trainer
@@ -20,6 +21,6 @@ def mistake(name: str | None) -> str | None:
 
 
 def program(model: type) -> str:
-    """What starts a command that trains a ``model``: ``cifar-cnn``, or the script that has a class of its own."""
+    """What is typed to train a ``model``: ``cifar-cnn``, or Python and the script that has a class of its own."""
     own = model.__module__.partition(".")[0] != "cifar_cnn"
-    return f"python {os.path.relpath(sys.argv[0])}" if own else "cifar-cnn"
+    return f"python {shlex.quote(os.path.relpath(sys.argv[0]))}" if own else "cifar-cnn"

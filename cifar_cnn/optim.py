@@ -136,7 +136,8 @@ def make_schedule(make: Callable[..., LRScheduler], optimizer: Optimizer, total_
     given = getattr(make, "keywords", {})
     parts = (getattr(make, "func", None), *getattr(make, "args", ()))  # of a partial, jsonargparse's among them
     made = next((each for each in parts if isinstance(each, type)), make)
-    names = list(inspect.signature(made).parameters)
+    signature = inspect.signature(made)
+    names = list(signature.parameters)
     by_name: dict[str, int] = {}
     by_position: tuple[Any, ...] = (optimizer,)
     if made.__module__.startswith(("torch.", "lightning.")):
@@ -145,10 +146,10 @@ def make_schedule(make: Callable[..., LRScheduler], optimizer: Optimizer, total_
     elif names[1:2] and names[1] not in given:
         by_position = (optimizer, total_steps)
     try:
-        inspect.signature(made).bind(*by_position, **{**given, **by_name})
+        signature.bind(*by_position, **{**given, **by_name})
         return make(*by_position, **by_name)
     except (TypeError, ValueError) as error:
-        raise InputError(f"model.schedule: {made.__name__}: {error}") from error
+        raise InputError(f"model.schedule: {getattr(made, '__name__', 'a function')}: {error}") from error
 
 
 class FractionSchedule(LRScheduler):

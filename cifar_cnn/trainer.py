@@ -62,8 +62,9 @@ class Trainer(pl.Trainer):
         profiler: Profiler | str | None = None,
         **kwargs: Any,
     ) -> None:
+        options = {**kwargs, "val_check_interval": val_check_interval}
         for name in ("accumulate_grad_batches", "check_val_every_n_epoch", "max_steps", "val_check_interval"):
-            if {**kwargs, "val_check_interval": val_check_interval}.get(name) == 0:  # Lightning would divide by it
+            if options.get(name) == 0:  # Lightning would divide by it
                 raise MisconfigurationException(f"{name} must not be 0")
         if precision is None and not kwargs.get("plugins"):  # a plugin may bring a precision of its own
             precision = best_precision(str(kwargs.get("accelerator", "auto")))  # type: ignore[assignment]

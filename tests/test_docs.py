@@ -18,7 +18,6 @@ from tests.conftest import CONFIGS, SMALL
 
 Run = Callable[..., None]
 DOCS = CONFIGS.parent / "docs"
-FIT = ["--config", "configs/quickstart.yaml"]
 PAGES = sorted(DOCS.glob("*.md"))
 FEW = [
     *("--trainer.limit_train_batches", "1", "--trainer.max_epochs", "1"),
@@ -68,7 +67,7 @@ def test_every_example_of_extending_is_short_and_works(
     metrics = (Path("lightning_logs") / "version_3" / "metrics.csv").read_text()
     assert "weight_norm" in metrics.splitlines()[0]
     Path("train.py").write_text(script)
-    monkeypatch.setattr(sys, "argv", ["train.py", "fit", *FIT, *SMALL, *FEW])
+    monkeypatch.setattr(sys, "argv", ["train.py", "fit", "--config", "configs/quickstart.yaml", *SMALL, *FEW])
     with pytest.raises(SystemExit) as end:
         runpy.run_path("train.py", run_name="__main__")
     assert end.value.code == 0

@@ -19,8 +19,8 @@ from cifar_cnn.optim import (
 )
 
 
-def optimizer(lr: float = 0.1) -> SGD:
-    return SGD([nn.Parameter(torch.ones(1))], lr=lr)
+def optimizer(lr: float = 0.1, momentum: float = 0.0) -> SGD:
+    return SGD([nn.Parameter(torch.ones(1))], lr=lr, momentum=momentum)
 
 
 def rates(schedule: LRScheduler, steps: int) -> list[float]:
@@ -200,13 +200,9 @@ SCHEDULES: dict[str, tuple[Any, Any]] = {  # what is given, and what it means fo
 
 @pytest.mark.parametrize(("make", "meant"), SCHEDULES.values(), ids=SCHEDULES)
 def test_a_schedule_is_told_the_runs_length_where_that_is_what_it_takes(make: Any, meant: Any) -> None:
-    expected = rates(meant(momentum_sgd()), 6)
-    assert rates(make_schedule(make, momentum_sgd(), 6), 6) == expected
+    expected = rates(meant(optimizer(momentum=0.9)), 6)
+    assert rates(make_schedule(make, optimizer(momentum=0.9), 6), 6) == expected
     assert len(set(expected)) > 1
-
-
-def momentum_sgd() -> SGD:
-    return SGD([nn.Parameter(torch.ones(1))], lr=0.1, momentum=0.9)
 
 
 @pytest.mark.parametrize(

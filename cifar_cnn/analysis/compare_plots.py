@@ -15,6 +15,11 @@ def _colours(n: int) -> list:
     return [matplotlib.colormaps["tab10" if n <= 10 else "tab20"](i % 20) for i in range(n)]
 
 
+def _several(networks: "list[Network]") -> bool:
+    """Whether there is a mean to speak of."""
+    return any(len(network.runs) > 1 for network in networks)
+
+
 def accuracy(networks: "list[Network]") -> Figure:
     """Test accuracy of each run, the mean of each network, and the accuracy against its multiply-adds."""
     figure = Figure(figsize=(11, 1.6 + 0.4 * max(len(networks), 4)), dpi=120, layout="constrained")
@@ -28,7 +33,7 @@ def accuracy(networks: "list[Network]") -> Figure:
         right.errorbar(network.macs / 1e6, np.mean(values), deviation, fmt="o", color=colour, capsize=3)
     left.set_yticks(range(len(networks)), [network.name for network in networks])
     left.set_ylim(len(networks) - 0.5, -0.5)
-    several = any(len(network.runs) > 1 for network in networks)
+    several = _several(networks)
     left.set_xlabel("test accuracy; a dot a run, a bar the mean" if several else "test accuracy")
     left.xaxis.set_major_formatter(PercentFormatter(1))
     left.grid(axis="x", alpha=0.3)
@@ -58,7 +63,7 @@ def curves(networks: "list[Network]") -> Figure:
         axes.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
         axes.vlines(epochs, values.min(0), values.max(0), color=colour, alpha=0.3)  # of a single epoch all there is
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    several = any(len(network.runs) > 1 for network in networks)
+    several = _several(networks)
     axes.set_xlabel(
         "epoch\n(line: mean of a network's runs; band: from the lowest to the highest)" if several else "epoch"
     )
