@@ -37,7 +37,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except KeyboardInterrupt:  # while it imports; all later ones are run's
-        print("\ncifar-cnn: interrupted", file=sys.stderr)
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            print("\ncifar-cnn: interrupted", file=sys.stderr)
         status = 128 + signal.SIGINT
     sys.exit(status)
 

@@ -8,7 +8,6 @@ import re
 import shlex
 import shutil
 import signal
-import sys
 import threading
 import traceback
 import warnings
@@ -259,14 +258,14 @@ class CLI(LightningCLI):
             config["logger"] = config["logger"] or False
         elif config["logger"] is not False and not config["fast_dev_run"]:
             config["logger"] = self._loggers(config)
-        processes.watch_the_starter()
         try:
             trainer = super().instantiate_trainer(**kwargs)
             processes.check_number(trainer)
-            return trainer
         except (ValueError, MisconfigurationException) as error:  # Lightning's, for options that it cannot meet
             self._drop_new_folder()
             raise InputError(f"trainer: {error}") from error
+        processes.watch(trainer)
+        return trainer
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[pl.Callback]) -> pl.Trainer:
         if config["logger"] is False or config["enable_checkpointing"] is False:
@@ -509,16 +508,20 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
                 args=args,
             )
     except (InputError, MisconfigurationException) as error:
-        if processes.speaks():  # the others on this machine meet with the same
-            processes.tell(f"cifar-cnn: error: {' '.join(str(error).split())}")
+        if not processes.speaks():
+            processes.give_way()
+        processes.tell(f"cifar-cnn: error: {' '.join(str(error).split())}")
         return 2
     except Stopped as stopped:
         if processes.speaks():
             processes.tell(f"\ncifar-cnn: {stopped}")
-        elif not isinstance(stopped, processes.LostProcess):
+        elif isinstance(stopped, processes.LostProcess):
+            processes.give_way()
+        else:
             return 0  # in order; at another status Lightning would kill process 0, which may have to write yet
         return stopped.status
     except KeyboardInterrupt:
-        print("\ncifar-cnn: interrupted", file=sys.stderr)
+        if processes.speaks():
+            processes.tell("\ncifar-cnn: interrupted")
         return 128 + signal.SIGINT
     return 0

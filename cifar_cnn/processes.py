@@ -8,10 +8,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch import distributed
 
 from cifar_cnn.errors import InputError, Stopped
@@ -19,9 +19,11 @@ from cifar_cnn.errors import InputError, Stopped
 # What a process tells those that Lightning lets it start: its id, and the checkpoint that it has found.
 _STARTER = "CIFAR_CNN_STARTED_BY"
 _CHECKPOINT = "CIFAR_CNN_CHECKPOINT"
-_SECONDS_TO_END = 5.0  # for a process in good order, once the one that started it has ended
+_SECONDS_TO_END = 5.0  # for a process in good order, once another one has ended or told why all end
+_SECONDS_TO_TELL = 10.0  # for process 0, should another be the first to meet with what ends all
 
 _has_told = threading.Event()  # why the training ended
+_launcher: _SubprocessScriptLauncher | None = None  # which starts the others, and watches them
 
 
 class LostProcess(Stopped):
@@ -35,18 +37,42 @@ def speaks() -> bool:
 
 
 def tell(message: str) -> None:
-    """Print why the training ended, on standard error."""
+    """Print why the training ended, on standard error, and end the processes that this one has started.
+
+    So this one is the last to go: none of them finds it gone and speaks as well.
+    """
     _has_told.set()
     print(message, file=sys.stderr, flush=True)
+    children = _started()
+    if _launcher is not None:
+        _launcher.procs.clear()  # Lightning's watcher, which has the same list, would kill this process for their end
+    for child in children:
+        child.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + _SECONDS_TO_END
+    while any(child.poll() is None for child in children) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for child in children:  # one that waits for a GPU or another process does not hear of SIGTERM
+        child.send_signal(signal.SIGKILL)
 
 
-def watch_the_starter() -> None:
-    """Let a process that Lightning starts end with the one that started it, also when it waits for a GPU for good.
+def give_way() -> None:
+    """Let the first process, which meets with the same as a rule, tell of it and end this one; if not, return.
+
+    A process that ended before would have the first one killed, by Lightning or by torchrun, before it has told.
+    """
+    time.sleep(_SECONDS_TO_TELL)
+
+
+def watch(trainer: Trainer) -> None:
+    """Let the processes that Lightning starts end with the one that started them, also when they wait for a GPU.
 
     Lightning ends the first when one that it started has ended; for the other way round it has nothing.
     """
+    global _launcher
     if _local_rank() == 0:
         os.environ[_STARTER] = str(os.getpid())
+        launcher = trainer.strategy.launcher
+        _launcher = launcher if isinstance(launcher, _SubprocessScriptLauncher) else None
     elif _STARTER in os.environ:
         threading.Thread(target=_end_with_the_starter, name="starter-watch", daemon=True).start()
 
@@ -93,9 +119,8 @@ def loss_of_a_process(trainer: Trainer, error: BaseException, how_to_go_on: str)
         how_to_go_on: the end of the line.
     """
     deadline = time.monotonic() + 2  # the connections of a process close a little before it is known to have ended
-    children: Sequence[subprocess.Popen] = getattr(trainer.strategy.launcher, "procs", ())
     while True:
-        ended = [(rank, child.poll()) for rank, child in enumerate(children, 1) if child.poll()]
+        ended = [(rank, child.poll()) for rank, child in enumerate(_started(), 1) if child.poll()]
         if ended or _starter_is_gone() or time.monotonic() > deadline:
             break
         time.sleep(0.05)
@@ -120,6 +145,10 @@ def tell_plainly(record: logging.LogRecord) -> bool:
         what = f"process {match[1]} {_ended(int(match[2]))}"
         tell(f"\ncifar-cnn: {what}: the others end too; a fit goes on with  cifar-cnn fit --ckpt_path last")
     return False
+
+
+def _started() -> list[subprocess.Popen]:
+    return _launcher.procs[:] if _launcher is not None else []
 
 
 def _ended(status: int) -> str:

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +26,7 @@ from torch import Tensor, distributed, nn
 
 import cifar_cnn.analysis.report  # noqa: F401  (so that no child has to)
 from cifar_cnn.data import sources
+from cifar_cnn.errors import InputError
 from tests import forked_fits
 from tests.forked_fits import LAST, RUN, outcome, start, wait, watch
 from tests.test_sources import Server, make_archive
@@ -67,6 +69,22 @@ class NaNInProcess1(nn.CrossEntropyLoss):
         return super().forward(logits, target) * (float("nan") if bad else 1)
 
 
+class RefusesInProcess1(nn.CrossEntropyLoss):
+    """A loss that finds fault in one process."""
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        if distributed.get_rank() == 1:
+            raise InputError("only process 1 knows")
+        return super().forward(logits, target)
+
+
+class SlowInProcess1(Callback):
+    """Ends a process a second after the other one."""
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        time.sleep(trainer.global_rank)
+
+
 class Results(Callback):
     """Writes what each process has of a validation."""
 
@@ -80,16 +98,18 @@ class Forked:
 
     def __init__(self, command: list[str], env: dict[str, str], cwd: str | None) -> None:
         self.returncode: int | None = None
+        self.lock = threading.Lock()
         ours = logging.getLogger("cifar_cnn")
         with mock.patch.dict(os.environ, env, clear=True), mock.patch.object(ours, "handlers", []):
             self.pid = start(command[3:], Path.cwd())  # what comes after python -m tests.forked_ranks
         Path(OF_TWO).write_text(str(self.pid))
 
     def poll(self) -> int | None:
-        if self.returncode is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
-        return self.returncode
+        with self.lock:  # Lightning's watcher looks as well
+            if self.returncode is None:
+                pid, status = os.waitpid(self.pid, os.WNOHANG)
+                self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+            return self.returncode
 
     def send_signal(self, signum: int) -> None:
         if self.poll() is None:
@@ -146,6 +166,13 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def end_of_two(where: Path) -> None:
+    """Wait for the process that was started by the first; it may outlive that one, and speak."""
+    pid, deadline = int((where / OF_TWO).read_text()), time.monotonic() + 60
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
 def losses(folder: Path) -> list[dict[str, Any]]:
     """End one of two processes in mid-epoch, and go on."""
     whole = folder / "two processes"
@@ -161,8 +188,7 @@ def losses(folder: Path) -> list[dict[str, Any]]:
         begin = time.monotonic()
         os.kill(pids[rank], signum)
         status = wait(pids[0])
-        while is_alive(pids[1]) and time.monotonic() < begin + 60:
-            time.sleep(0.02)
+        end_of_two(where)
         seconds = time.monotonic() - begin
         said = output(where)
         again = wait(start(["fit", "--ckpt_path", "last"], where))
@@ -184,13 +210,16 @@ def losses(folder: Path) -> list[dict[str, Any]]:
 
 def refusals(folder: Path) -> dict[str, dict[str, Any]]:
     """What ends two processes in order."""
+    nan = ["--model.loss", "tests.forked_ranks.NaNInProcess1", "--data.batch_size", "16"]
     cases = {
-        "NaN in one": ["--model.loss", "tests.forked_ranks.NaNInProcess1", "--data.batch_size", "16"],
+        "NaN in one": [*nan, "--trainer.callbacks", "tests.forked_ranks.SlowInProcess1"],
         "classes": ["--model.backbone.num_classes", "9"],
+        "one only": ["--model.loss", "tests.forked_ranks.RefusesInProcess1", "--data.batch_size", "16"],
     }
     result = {}
     for name, options in cases.items():
         status = wait(start([*FIT, *DDP, "2", *options], folder / name))
+        end_of_two(folder / name)
         result[name] = {"status": status, "output": output(folder / name)}
     return result
 

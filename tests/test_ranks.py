@@ -102,6 +102,14 @@ def test_what_one_process_meets_with_ends_both_with_one_line(ranks: dict[str, An
         assert result["status"] == status, result["output"]
         assert [line in said for said in result["output"].splitlines() if said.startswith("cifar-cnn: ")] == [True]
         assert "Traceback" not in result["output"]
+    one = ranks["refusals"]["one only"]
+    assert one["status"] == 1, one["output"]
+    lines = [line for line in one["output"].splitlines() if line.startswith("cifar-cnn: ")]
+    assert lines[0] == "cifar-cnn: error: only process 1 knows"
+    assert [line.startswith("cifar-cnn: process 1 ended with status 2: the others end too") for line in lines[1:]] == [
+        True
+    ]
+    assert "Traceback" not in one["output"]
 
 
 def test_fits_that_need_the_same_data_prepare_it_once(ranks: dict[str, Any]) -> None:
