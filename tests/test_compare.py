@@ -186,6 +186,20 @@ def test_runs_are_read_and_tested_if_they_are_not(
     assert re.search(r"^\| quickstart, run_0 +\| quickstart, run_2 .* other images \|", output, re.MULTILINE)
 
 
+def test_networks_of_runs_are_called_by_what_tells_them_apart() -> None:
+    folders = [Path(name) for name in ("version_0", "version_1", "a/version_0", "a/version_1", "saved", "b/version_2")]
+    for folder, config in zip(folders, ("small", "large", "large", "other", "", "given"), strict=True):
+        folder.mkdir(parents=True)
+        command = f"cifar-cnn fit --config configs/{config}.yaml" if config else "cifar-cnn fit"
+        (folder / "fit.json").write_text(json.dumps({"command": command}))
+    assert compare.names_of(folders, {"given"}) == [
+        *("small", "large, version_1", "large, version_0", "other", "saved", "given, version_2")
+    ]
+    Path("b/version_0").mkdir(parents=True)
+    shutil.copy("a/version_0/fit.json", "b/version_0")
+    assert compare.names_of([Path("a/version_0"), Path("b/version_0")], set()) == ["a/version_0", "b/version_0"]
+
+
 def test_a_sub_process_is_followed_to_its_end(configs: list[str]) -> None:
     task = plan.training(Path("plain.yaml"), 0, SHORT, Path("out"))
     assert task.epochs == 2

@@ -115,22 +115,46 @@ def _compare(items: list[Path], seeds: int, fit_options: list[str], folder: Path
         result = read_run(run)
         if item.is_file():
             network = next((each for each in networks if each.name == item.stem), None)
-            name = item.stem
         else:
             same = (each for each in networks if each.key == result.key and result.seed not in each.runs)
-            config = config_name(read_json(run / "fit.json"))
-            network, name = next(same, None), f"{config}, {item.name}" if config else item.name
+            network = next(same, None)
         if network is None:
-            network = Network(name, result.key if item.is_dir() else "")
+            network = Network(item.stem, "") if item.is_file() else Network("", result.key)
             networks.append(network)
         network.runs[result.seed] = result
     if not networks:
         raise InputError(f"no run has a result: {'; '.join(failures.values())}")
+    of_runs = [network for network in networks if network.key]
+    names = names_of(
+        [next(iter(network.runs.values())).folder for network in of_runs],
+        {item.stem for item in items if item.is_file()},
+    )
+    for network, name in zip(of_runs, names, strict=True):
+        network.name = name
     for network in networks:
         network.measure()
     pairs = [(a, b, _difference(a, b)) for a, b in itertools.combinations(networks, 2)]
     _write(folder, command, networks, pairs, failures)
     return 1 if failures else 0
+
+
+def names_of(folders: list[Path], taken: set[str]) -> list[str]:
+    """What to call runs: by their config, with the folder's name or by its path where that does not tell them apart.
+
+    Args:
+        folders: of the runs.
+        taken: names of others.
+    """
+    configs = [config_name(read_json(folder / "fit.json")) for folder in folders]
+    longer = [
+        f"{config}, {folder.name}" if config else folder.name for config, folder in zip(configs, folders, strict=True)
+    ]
+    forms = (configs, longer)
+    names = []
+    for index, folder in enumerate(folders):
+        fits = (form[index] for form in forms if form[index] not in {"", *taken} and form.count(form[index]) == 1)
+        names.append(next(fits, str(folder)))
+    return names
 
 
 @dataclass(frozen=True)
@@ -198,7 +222,7 @@ class Network:
     """The runs of one experiment, which differ in their seed alone.
 
     Attributes:
-        name: of the config; of a run that was given, its config and its folder.
+        name: of the config; of runs that were given, what tells them apart.
         key: see RunResult; empty for a config, whose runs are known by its name.
         runs: by seed.
         parameters: how many numbers it learns.
