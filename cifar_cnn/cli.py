@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
@@ -52,7 +53,7 @@ from cifar_cnn.callbacks.tensorboard import TensorBoardPages
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli_errors import check_configs, explain, option_values
 from cifar_cnn.data import CIFAR10DataModule
-from cifar_cnn.errors import InputError, Stopped
+from cifar_cnn.errors import InputError, Stopped, Terminated
 from cifar_cnn.hardware import best_precision, use_all_of_the_hardware
 from cifar_cnn.loggers import RunCSVLogger, RunTensorBoardLogger
 from cifar_cnn.runs import RUNS, find_checkpoint, new_run_folder, run_of
@@ -312,7 +313,8 @@ class CLI(LightningCLI):
             if last is None or last.path is None:
                 self._drop_new_folder()
             then = f": {how_to_go_on(self.trainer)}" if subcommand == "fit" else ""
-            raise Stopped(f"interrupted{then}", 128 + signal.SIGINT) from end
+            what, status = _interruption(end.__context__)
+            raise Stopped(f"{what}{then}", status, in_all=False) from end
         except OSError as error:  # a full disk, a folder that is gone or cannot be written
             where = error.filename or self.new_folder or (self.checkpoint and self.checkpoint.parent)
             where = where and min(str(where), os.path.relpath(where), key=len)
@@ -320,7 +322,7 @@ class CLI(LightningCLI):
             last = last_checkpoint(self.trainer)
             if subcommand == "fit" and last is not None and last.path is not None and self.trainer.global_step:
                 ended = f"ended at step {self.trainer.global_step}: {reason}"
-                raise Stopped(f"{ended}; {how_to_go_on(self.trainer)}") from error
+                raise Stopped(f"{ended}; {how_to_go_on(self.trainer)}", in_all=False) from error
             self._drop_new_folder()
             raise InputError(f"{subcommand} cannot go on: {reason}") from error
         except (RuntimeError, ValueError, ZeroDivisionError) as error:
@@ -441,7 +443,7 @@ _UNWANTED_WARNINGS = (
 )
 _UNWANTED_LOGS = re.compile(
     r"Tip:|tensorboardX|litlogger|litmodels|limit_\w+_batches=1.0|TPU|to estimate number of|Seed set|"
-    r"Restor(ing|ed) |Loaded model weights|stopped: `max_|Detected KeyboardInterrupt"
+    r"Restor(ing|ed) |Loaded model weights|stopped: `max_|Detected KeyboardInterrupt|Received SIGTERM"
 )
 
 
@@ -450,7 +452,10 @@ def _plain_output() -> Iterator[None]:
     def wanted(record: logging.LogRecord) -> bool:
         return not _UNWANTED_LOGS.search(record.getMessage())
 
-    names = ("pytorch", "pytorch.utilities.rank_zero", "fabric.utilities.rank_zero", "fabric.utilities.seed")
+    names = (
+        *("pytorch", "pytorch.utilities.rank_zero", "pytorch.trainer.connectors.signal_connector"),
+        *("fabric.utilities.rank_zero", "fabric.utilities.seed"),
+    )
     loggers = [logging.getLogger(f"lightning.{name}") for name in names]
     launcher = logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script")
     ours, handler = logging.getLogger("cifar_cnn"), logging.StreamHandler()
@@ -492,7 +497,7 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
     use_all_of_the_hardware()
     try:
         check_configs(option_values(args, "-c", "--config"))
-        with _plain_output(), trust.import_policy(trust.packages_of_options(args)):
+        with _terminable(), _plain_output(), trust.import_policy(trust.packages_of_options(args)):
             if args and args[0] in commands.ANALYSES:
                 return importlib.import_module(f"cifar_cnn.analysis.{args[0]}").main(args[1:])
             cli(
@@ -508,20 +513,39 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
                 args=args,
             )
     except (InputError, MisconfigurationException) as error:
-        if not processes.speaks():
-            processes.give_way()
         processes.tell(f"cifar-cnn: error: {' '.join(str(error).split())}")
         return 2
     except Stopped as stopped:
-        if processes.speaks():
-            processes.tell(f"\ncifar-cnn: {stopped}")
-        elif isinstance(stopped, processes.LostProcess):
-            processes.give_way()
-        else:
-            return 0  # in order; at another status Lightning would kill process 0, which may have to write yet
+        if stopped.in_all and not processes.speaks():
+            return 0  # at another status Lightning would kill process 0, which may have to write yet
+        processes.tell(f"\ncifar-cnn: {stopped}")
         return stopped.status
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        what, status = _interruption(interrupt)
         if processes.speaks():
-            processes.tell("\ncifar-cnn: interrupted")
-        return 128 + signal.SIGINT
+            processes.tell(f"\ncifar-cnn: {what}")
+        return status
     return 0
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end a command in order, with a line; while it trains, StopOnSignal takes it."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def terminate(signum: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _interruption(interrupt: KeyboardInterrupt) -> tuple[str, int]:
+    if isinstance(interrupt, Terminated):
+        return "ended by SIGTERM", 128 + signal.SIGTERM
+    return "interrupted", 128 + signal.SIGINT

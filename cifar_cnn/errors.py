@@ -17,8 +17,14 @@ class Stopped(Exception):
     Args:
         message: the line.
         status: what the command exits with.
+        in_all: whether all processes of the training end with it at the same step.
     """
 
-    def __init__(self, message: str, status: int = 1) -> None:
+    def __init__(self, message: str, status: int = 1, in_all: bool = True) -> None:
         super().__init__(message)
         self.status = status
+        self.in_all = in_all
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does."""

@@ -26,10 +26,6 @@ _has_told = threading.Event()  # why the training ended
 _launcher: _SubprocessScriptLauncher | None = None  # which starts the others, and watches them
 
 
-class LostProcess(Stopped):
-    """Another process of this training ended, or cannot be reached."""
-
-
 def speaks() -> bool:
     """Whether this process says what concerns all on its machine: the first, or the second when the first is gone."""
     rank = _local_rank()
@@ -39,8 +35,12 @@ def speaks() -> bool:
 def tell(message: str) -> None:
     """Print why the training ended, on standard error, and end the processes that this one has started.
 
-    So this one is the last to go: none of them finds it gone and speaks as well.
+    So the first is the last to go, and none of the others finds it gone and speaks as well. Another one that speaks up
+    gives it time, since it meets with the same as a rule, tells of it, and ends this one. If this one ended before, the
+    first would be killed for it, by Lightning or by torchrun, and could not tell.
     """
+    if not speaks():
+        time.sleep(_SECONDS_TO_TELL)
     _has_told.set()
     print(message, file=sys.stderr, flush=True)
     children = _started()
@@ -53,14 +53,6 @@ def tell(message: str) -> None:
         time.sleep(0.02)
     for child in children:  # one that waits for a GPU or another process does not hear of SIGTERM
         child.send_signal(signal.SIGKILL)
-
-
-def give_way() -> None:
-    """Let the first process, which meets with the same as a rule, tell of it and end this one; if not, return.
-
-    A process that ended before would have the first one killed, by Lightning or by torchrun, before it has told.
-    """
-    time.sleep(_SECONDS_TO_TELL)
 
 
 def watch(trainer: Trainer) -> None:
@@ -110,7 +102,7 @@ def is_loss_of_a_process(error: Exception) -> bool:
     return distributed.is_available() and (isinstance(error, distributed.DistError) or "gloo" in str(error))
 
 
-def loss_of_a_process(trainer: Trainer, error: BaseException, how_to_go_on: str) -> LostProcess:
+def loss_of_a_process(trainer: Trainer, error: BaseException, how_to_go_on: str) -> Stopped:
     """What to raise in its place.
 
     Args:
@@ -132,8 +124,9 @@ def loss_of_a_process(trainer: Trainer, error: BaseException, how_to_go_on: str)
         reason = re.sub(r"^\[[^\]]*\]\s*|\s*This is typically.*", "", " ".join(str(error).split()))[:200].rstrip(".")
         what = f"another process is gone or cannot be reached ({reason})"
         if "connectFullMesh" in reason and trainer.num_nodes > 1:
-            return LostProcess(f"{what}: name each machine's network interface in GLOO_SOCKET_IFNAME, such as eth0")
-    return LostProcess(f"{what}: the others end too; {how_to_go_on}")
+            how_to_go_on = "name each machine's network interface in GLOO_SOCKET_IFNAME, such as eth0"
+            return Stopped(f"{what}: {how_to_go_on}", in_all=False)
+    return Stopped(f"{what}: the others end too; {how_to_go_on}", in_all=False)
 
 
 def tell_plainly(record: logging.LogRecord) -> bool:

@@ -103,6 +103,7 @@ def start(args: list[str], folder: Path, model: type[ImageClassifier] = ImageCla
         return pid
     status = 70
     try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as in a program that is started, in place of our parent's
         folder.mkdir(exist_ok=True)
         os.chdir(folder)
         output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -235,26 +236,45 @@ def signals(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
         yield {"signal": signum, "program": program, "ended": status, "step": step, **go_on(whole, name, where)}
 
 
-class SlowStep(Callback):
-    """A step that takes as long as two signals do."""
+class Slow(Callback):
+    """Takes as long as two signals do, before the first step and in one of the others."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        Path("slow to start").touch()
+        time.sleep(2)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         if trainer.global_step == 7:
-            Path("slow").touch()
+            Path("slow to step").touch()
             time.sleep(2)
 
 
-def signals_again(whole: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Tell a fit to end, and once more before it has."""
-    name = next(iter(VARIANTS))
-    where = folder / "signal again"
-    pid = start([*FIT, "--trainer.callbacks+", "tests.forked_fits.SlowStep"], where)
-    while not (where / "slow").exists() and not has_ended(pid):
+def signal_when_slow(name: str, signals: list[int], where: Path) -> int:
+    """Signal a fit when it begins to be slow; its status."""
+    pid = start([*FIT, "--trainer.callbacks+", "tests.forked_fits.Slow"], where)
+    while not (where / name).exists() and not has_ended(pid):
         time.sleep(0.01)
-    for _ in range(2):
-        os.kill(pid, signal.SIGINT)
+    for signum in signals:
+        os.kill(pid, signum)
         time.sleep(0.3)
-    return {"ended": wait(pid), **go_on(whole, name, where)}
+    return wait(pid)
+
+
+def signals_again(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
+    """Tell fits to end, and once more before they have."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        where = folder / f"signal {signum} again"
+        ended = signal_when_slow("slow to step", [signum, signum], where)
+        yield {"signal": signum, "ended": ended, **go_on(whole, next(iter(VARIANTS)), where)}
+
+
+def signals_before(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
+    """Tell fits to end that have not begun."""
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        where = folder / f"signal {signum} before"
+        ended = signal_when_slow("slow to start", [signum], where)
+        runs = [path.name for path in (where / RUN.parent).iterdir()]
+        yield {"signal": signum, "ended": ended, "runs": runs, "output": (where / "output.txt").read_text()}
 
 
 def damages(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
@@ -298,8 +318,8 @@ def side_by_side(folder: Path) -> dict[str, Any]:
 def main(folder: Path) -> None:
     """Run all of it."""
     whole = whole_fits(folder)
-    results: dict[str, Any] = {name.__name__: list(name(whole, folder)) for name in (kills, signals, damages)}
-    results["signals_again"] = signals_again(whole, folder)
+    parts = (kills, signals, signals_again, signals_before, damages)
+    results: dict[str, Any] = {part.__name__: list(part(whole, folder)) for part in parts}
     print(json.dumps({**results, "side_by_side": side_by_side(folder)}))
 
 

@@ -61,13 +61,25 @@ def test_a_fit_that_is_told_to_end_saves_and_says_how_to_go_on(fits: dict[str, A
 
 
 def test_a_second_signal_ends_a_fit_at_once_and_says_what_is_saved(fits: dict[str, Any]) -> None:
-    fit = fits["signals_again"]
-    assert fit["ended"] == 128 + 2, fit["output"]
-    assert "Traceback" not in fit["output"]
-    (line,) = [line for line in fit["output"].splitlines() if line.startswith("cifar-cnn: ")]
-    assert re.match(r"cifar-cnn: interrupted: .*saved.*; go on with  cifar-cnn fit --ckpt_path lightning_logs/", line)
-    assert fit["status"] == 0
-    assert fit["different"] == []
+    for fit in fits["signals_again"]:
+        assert fit["ended"] == 128 + fit["signal"], fit["output"]
+        assert "Traceback" not in fit["output"]
+        (line,) = [line for line in fit["output"].splitlines() if line.startswith("cifar-cnn: ")]
+        what = {2: "interrupted", 15: "ended by SIGTERM"}[fit["signal"]]
+        assert re.match(rf"cifar-cnn: {what}: .*saved.*; go on with  cifar-cnn fit --ckpt_path lightning_logs/", line)
+        assert fit["status"] == 0
+        assert fit["different"] == []
+
+
+def test_a_signal_before_the_first_step_leaves_nothing_and_says_so(fits: dict[str, Any]) -> None:
+    for fit in fits["signals_before"]:
+        assert fit["ended"] == 128 + fit["signal"], fit["output"]
+        what = {2: "interrupted", 15: "ended by SIGTERM"}[fit["signal"]]
+        *_, line = fit["output"].splitlines()
+        assert line == f"cifar-cnn: {what}: nothing is saved"
+        assert "SIGTERM: 15" not in fit["output"]
+        assert "Traceback" not in fit["output"]
+        assert fit["runs"] == []
 
 
 def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(fits: dict[str, Any]) -> None:

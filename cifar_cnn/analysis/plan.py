@@ -182,6 +182,8 @@ def _run_command(task: Task, at: Callable[[int], None], interval: float = 0.5) -
         # In a session of its own: a Ctrl-C goes to us alone, and a fit that gets one signal, not two, saves first.
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         ends = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]  # Windows has no SIGHUP
+        # One that is ignored, as SIGHUP under nohup, stays so.
+        ends = [each for each in ends if signal.getsignal(each) != signal.SIG_IGN]
         before = {each: signal.signal(each, _interrupt) for each in ends}
         try:
             while process.poll() is None:

@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cifar_cnn.callbacks.checkpoint import how_to_go_on, last_checkpoint
-from cifar_cnn.errors import Stopped
+from cifar_cnn.errors import Stopped, Terminated
 from cifar_cnn.processes import speaks
 
 log = logging.getLogger("cifar_cnn")
@@ -86,7 +86,7 @@ class StopOnSignal(Callback):
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         if self._received is not None:
             self._unlisten()
-            raise KeyboardInterrupt
+            raise Terminated if signum == signal.SIGTERM else KeyboardInterrupt
         self._received = signum
         if speaks():
             log.info("\nEnding after this step, with a checkpoint; once more ends at once.")
