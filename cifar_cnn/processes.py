@@ -47,12 +47,12 @@ def tell(message: str) -> None:
     if _launcher is not None:
         _launcher.procs.clear()  # Lightning's watcher, which has the same list, would kill this process for their end
     for child in children:
-        child.send_signal(signal.SIGTERM)
+        child.terminate()
     deadline = time.monotonic() + _SECONDS_TO_END
     while any(child.poll() is None for child in children) and time.monotonic() < deadline:
         time.sleep(0.02)
     for child in children:  # one that waits for a GPU or another process does not hear of SIGTERM
-        child.send_signal(signal.SIGKILL)
+        child.kill()
 
 
 def watch(trainer: Trainer) -> None:

@@ -200,11 +200,20 @@ def test_networks_of_runs_are_called_by_what_tells_them_apart() -> None:
     assert compare.names_of([Path("a/version_0"), Path("b/version_0")], set()) == ["a/version_0", "b/version_0"]
 
 
-def test_a_sub_process_is_followed_to_its_end(configs: list[str]) -> None:
+def test_a_sub_process_is_followed_to_its_end_and_under_nohup_outlives_the_terminal(configs: list[str]) -> None:
     task = plan.training(Path("plain.yaml"), 0, SHORT, Path("out"))
     assert task.epochs == 2
     seen: list[int] = []
-    assert plan._run_command(task, seen.append, interval=0.05) == 0
+
+    def at(epochs: int) -> None:
+        seen.append(epochs)
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert plan._run_command(task, at, interval=0.05) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
     assert task.is_done()
     assert seen == sorted(seen)
     assert "Trained     SimpleCNN" in task.log.read_text()
