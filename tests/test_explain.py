@@ -196,6 +196,9 @@ def test_runs_are_called_by_what_tells_them_apart(tmp_path: Path) -> None:
     assert labels_of([a, again]) == ["simple_cnn_a seed 0", "simple_cnn_a seed 1"]
     assert labels_of([saved]) == ["SimpleCNN"]
     assert [Path(label).name for label in labels_of([a, saved])] == ["a", "saved"]
+    went_on = {"command": "cifar-cnn fit --ckpt_path last", "earlier": [{"command": "cifar-cnn fit -c a.yaml"}]}
+    (tmp_path / "saved/fit.json").write_text(json.dumps(went_on))
+    assert saved.config_name == "a"
     (tmp_path / "saved/fit.json").write_text("{")
     assert saved.config_name == ""
 

@@ -73,7 +73,8 @@ class RunData:
 
 def config_name(record: dict[str, Any]) -> str:
     """See :attr:`RunData.config_name`, of what a fit has noted in fit.json."""
-    paths = re.findall(r"(?:-c|--config)[ =](?:'([^']+)'|([^' ]+))", str(record.get("command", "")))
+    begun = next(iter(record.get("earlier") or []), record)  # a run that went on was begun with the config
+    paths = re.findall(r"(?:-c|--config)[ =](?:'([^']+)'|([^' ]+))", str(begun.get("command", "")))
     names = [Path(quoted or plain).stem for quoted, plain in paths]
     return "" if "config" in names else "+".join(names)
 
