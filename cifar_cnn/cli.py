@@ -518,7 +518,7 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
     except Stopped as stopped:
         if stopped.in_all and not processes.speaks():
             return 0  # at another status Lightning would kill process 0, which may have to write yet
-        processes.tell(f"\ncifar-cnn: {stopped}")
+        processes.tell(f"\ncifar-cnn: {stopped}", processes.SECONDS_TO_END if stopped.in_all else 0)
         return stopped.status
     except KeyboardInterrupt as interrupt:
         what, status = _interruption(interrupt)
@@ -531,7 +531,8 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
 @contextmanager
 def _terminable() -> Iterator[None]:
     """Let SIGTERM end a command in order, with a line; while it trains, StopOnSignal takes it."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+    main = threading.current_thread() is threading.main_thread()
+    if not main or not processes.is_first() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
         yield
         return
 

@@ -19,7 +19,7 @@ from cifar_cnn.errors import InputError, Stopped
 # What a process tells those that Lightning lets it start: its id, and the checkpoint that it has found.
 _STARTER = "CIFAR_CNN_STARTED_BY"
 _CHECKPOINT = "CIFAR_CNN_CHECKPOINT"
-_SECONDS_TO_END = 5.0  # for a process in good order, once another one has ended or told why all end
+SECONDS_TO_END = 5.0  # for a process in good order, once another one has ended or told why all end
 _SECONDS_TO_TELL = 10.0  # for process 0, should another be the first to meet with what ends all
 
 _has_told = threading.Event()  # why the training ended
@@ -32,12 +32,16 @@ def speaks() -> bool:
     return rank == 0 or (rank == 1 and _starter_is_gone())
 
 
-def tell(message: str) -> None:
+def tell(message: str, seconds: float = 0) -> None:
     """Print why the training ended, on standard error, and end the processes that this one has started.
 
     So the first is the last to go, and none of the others finds it gone and speaks as well. Another one that speaks up
     gives it time, since it meets with the same as a rule, tells of it, and ends this one. If this one ended before, the
     first would be killed for it, by Lightning or by torchrun, and could not tell.
+
+    Args:
+        message: the line.
+        seconds: that those may take to end by themselves.
     """
     if not speaks():
         time.sleep(_SECONDS_TO_TELL)
@@ -46,13 +50,11 @@ def tell(message: str) -> None:
     children = _started()
     if _launcher is not None:
         _launcher.procs.clear()  # Lightning's watcher, which has the same list, would kill this process for their end
-    for child in children:
-        child.terminate()
-    deadline = time.monotonic() + _SECONDS_TO_END
+    deadline = time.monotonic() + seconds
     while any(child.poll() is None for child in children) and time.monotonic() < deadline:
         time.sleep(0.02)
-    for child in children:  # one that waits for a GPU or another process does not hear of SIGTERM
-        child.kill()
+    for child in children:
+        child.kill()  # it may wait for a GPU or another process, and hear of no other signal
 
 
 def watch(trainer: Trainer) -> None:
@@ -67,6 +69,11 @@ def watch(trainer: Trainer) -> None:
         _launcher = launcher if isinstance(launcher, _SubprocessScriptLauncher) else None
     elif _STARTER in os.environ:
         threading.Thread(target=_end_with_the_starter, name="starter-watch", daemon=True).start()
+
+
+def is_first() -> bool:
+    """Whether this process is the first on its machine."""
+    return _local_rank() == 0
 
 
 def pass_on(checkpoint: Path) -> None:
@@ -164,7 +171,7 @@ def _starter_is_gone() -> bool:
 def _end_with_the_starter() -> None:
     while not _starter_is_gone():
         time.sleep(1)
-    time.sleep(_SECONDS_TO_END)
+    time.sleep(SECONDS_TO_END)
     if speaks() and not _has_told.is_set():
         tell("\ncifar-cnn: process 0 is gone: the others end too; a fit goes on with  cifar-cnn fit --ckpt_path last")
     os._exit(1)
