@@ -23,6 +23,10 @@ def main() -> None:
         print(f"cifar-cnn: error: {mistake}", file=sys.stderr)
         sys.exit(2)
 
+    if os.environ.get("LOCAL_RANK", "0") != "0" and commands.STARTED_BY in os.environ:
+        # The first process gets a Ctrl-C too and ends this one, but only once this one has imported and connected.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
     # A class_path may name a module in the current folder, as `python -m` allows and a console script does not.
     sys.path.append(os.getcwd())  # not "", which would be the folder of a config while that is read
 

@@ -5,6 +5,9 @@ import os
 import shlex
 import sys
 
+# The variable by which a process knows, before it has imported anything, that Lightning has started it for another one.
+STARTED_BY = "CIFAR_CNN_STARTED_BY"
+
 TRAINING = ("fit", "validate", "test")  # methods of the Trainer
 ANALYSES = ("predict", "report", "explain", "compare", "export")  # modules of cifar_cnn.analysis
 ALL = (*TRAINING, *ANALYSES)

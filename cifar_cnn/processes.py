@@ -14,10 +14,10 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch import distributed
 
+from cifar_cnn.commands import STARTED_BY
 from cifar_cnn.errors import InputError, Stopped
 
-# What a process tells those that Lightning lets it start: its id, and the checkpoint that it has found.
-_STARTER = "CIFAR_CNN_STARTED_BY"
+# What a process tells those that Lightning lets it start, beside its id: the checkpoint that it has found.
 _CHECKPOINT = "CIFAR_CNN_CHECKPOINT"
 SECONDS_TO_END = 5.0  # for a process in good order, once another one has ended or told why all end
 _SECONDS_TO_TELL = 10.0  # for process 0, should another be the first to meet with what ends all
@@ -64,10 +64,10 @@ def watch(trainer: Trainer) -> None:
     """
     global _launcher
     if _local_rank() == 0:
-        os.environ[_STARTER] = str(os.getpid())
+        os.environ[STARTED_BY] = str(os.getpid())
         launcher = trainer.strategy.launcher
         _launcher = launcher if isinstance(launcher, _SubprocessScriptLauncher) else None
-    elif _STARTER in os.environ:
+    elif STARTED_BY in os.environ:
         threading.Thread(target=_end_with_the_starter, name="starter-watch", daemon=True).start()
 
 
@@ -165,7 +165,7 @@ def _local_rank() -> int:
 
 
 def _starter_is_gone() -> bool:
-    return _local_rank() > 0 and os.environ.get(_STARTER, str(os.getppid())) != str(os.getppid())
+    return _local_rank() > 0 and os.environ.get(STARTED_BY, str(os.getppid())) != str(os.getppid())
 
 
 def _end_with_the_starter() -> None:
