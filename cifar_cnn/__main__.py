@@ -23,7 +23,7 @@ def main() -> None:
         print(f"cifar-cnn: error: {mistake}", file=sys.stderr)
         sys.exit(2)
 
-    if os.environ.get("LOCAL_RANK", "0") != "0" and commands.STARTED_BY in os.environ:
+    if commands.local_rank() and commands.STARTED_BY in os.environ:
         # The first process gets a Ctrl-C too and ends this one, but only once this one has imported and connected.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -41,7 +41,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except KeyboardInterrupt:  # while it imports; all later ones are run's
-        if os.environ.get("LOCAL_RANK", "0") == "0":
+        if not commands.local_rank():
             print("\ncifar-cnn: interrupted", file=sys.stderr)
         status = 128 + signal.SIGINT
     sys.exit(status)

@@ -14,7 +14,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
@@ -53,7 +52,7 @@ from cifar_cnn.callbacks.tensorboard import TensorBoardPages
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli_errors import check_configs, explain, option_values
 from cifar_cnn.data import CIFAR10DataModule
-from cifar_cnn.errors import InputError, Stopped, Terminated
+from cifar_cnn.errors import InputError, Stopped, Terminated, terminable
 from cifar_cnn.hardware import best_precision, use_all_of_the_hardware
 from cifar_cnn.loggers import RunCSVLogger, RunTensorBoardLogger
 from cifar_cnn.runs import RUNS, find_checkpoint, new_run_folder, run_of
@@ -497,7 +496,9 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
     use_all_of_the_hardware()
     try:
         check_configs(option_values(args, "-c", "--config"))
-        with _terminable(), _plain_output(), trust.import_policy(trust.packages_of_options(args)):
+        # While it trains, StopOnSignal takes it; the other processes are ended by the first.
+        ends = [] if commands.local_rank() else [signal.SIGTERM]
+        with terminable(*ends), _plain_output(), trust.import_policy(trust.packages_of_options(args)):
             if args and args[0] in commands.ANALYSES:
                 return importlib.import_module(f"cifar_cnn.analysis.{args[0]}").main(args[1:])
             cli(
@@ -526,24 +527,6 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
             processes.tell(f"\ncifar-cnn: {what}")
         return status
     return 0
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end a command in order, with a line; while it trains, StopOnSignal takes it."""
-    main = threading.current_thread() is threading.main_thread()
-    if not main or not processes.is_first() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-
-    def terminate(signum: int, frame: FrameType | None) -> None:
-        raise Terminated
-
-    signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _interruption(interrupt: KeyboardInterrupt) -> tuple[str, int]:

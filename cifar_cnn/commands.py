@@ -1,4 +1,4 @@
-"""The names of the commands. Imports nothing large, so that a misspelt one is answered at once."""
+"""What is known before anything large is imported: the names of the commands, and which process this is."""
 
 import difflib
 import os
@@ -11,6 +11,11 @@ STARTED_BY = "CIFAR_CNN_STARTED_BY"
 TRAINING = ("fit", "validate", "test")  # methods of the Trainer
 ANALYSES = ("predict", "report", "explain", "compare", "export")  # modules of cifar_cnn.analysis
 ALL = (*TRAINING, *ANALYSES)
+
+
+def local_rank() -> int:
+    """Which of the processes of one training on this machine this is; the first is 0."""
+    return int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or 0)
 
 
 def mistake(name: str | None) -> str | None:

@@ -1,5 +1,11 @@
 """The exceptions that end a command with one line instead of a traceback."""
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
 
 class InputError(ValueError):
     """Something the user gave (a path, an option, an image, a checkpoint) cannot be used.
@@ -27,4 +33,22 @@ class Stopped(Exception):
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, which ends a command as Ctrl-C does."""
+    """A signal such as SIGTERM, which ends a command as Ctrl-C does."""
+
+
+@contextmanager
+def terminable(*signals: signal.Signals) -> Iterator[None]:
+    """Let signals raise Terminated, but for those that are taken already or, as SIGHUP under nohup, ignored."""
+
+    def terminate(signum: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    main = threading.current_thread() is threading.main_thread()  # only it may
+    free = [each for each in signals if main and signal.getsignal(each) == signal.SIG_DFL]
+    for each in free:
+        signal.signal(each, terminate)
+    try:
+        yield
+    finally:
+        for each in free:
+            signal.signal(each, signal.SIG_DFL)

@@ -14,7 +14,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch import distributed
 
-from cifar_cnn.commands import STARTED_BY
+from cifar_cnn.commands import STARTED_BY, local_rank
 from cifar_cnn.errors import InputError, Stopped
 
 # What a process tells those that Lightning lets it start, beside its id: the checkpoint that it has found.
@@ -28,7 +28,7 @@ _launcher: _SubprocessScriptLauncher | None = None  # which starts the others, a
 
 def speaks() -> bool:
     """Whether this process says what concerns all on its machine: the first, or the second when the first is gone."""
-    rank = _local_rank()
+    rank = local_rank()
     return rank == 0 or (rank == 1 and _starter_is_gone())
 
 
@@ -63,7 +63,7 @@ def watch(trainer: Trainer) -> None:
     Lightning ends the first when one that it started has ended; for the other way round it has nothing.
     """
     global _launcher
-    if _local_rank() == 0:
+    if local_rank() == 0:
         os.environ[STARTED_BY] = str(os.getpid())
         launcher = trainer.strategy.launcher
         _launcher = launcher if isinstance(launcher, _SubprocessScriptLauncher) else None
@@ -71,20 +71,15 @@ def watch(trainer: Trainer) -> None:
         threading.Thread(target=_end_with_the_starter, name="starter-watch", daemon=True).start()
 
 
-def is_first() -> bool:
-    """Whether this process is the first on its machine."""
-    return _local_rank() == 0
-
-
 def pass_on(checkpoint: Path) -> None:
     """Let the processes that are started use this checkpoint: what is ``last`` can be another one when they look."""
-    if _local_rank() == 0:
+    if local_rank() == 0:
         os.environ[_CHECKPOINT] = str(checkpoint)
 
 
 def checkpoint_of_the_starter() -> Path | None:
     """The checkpoint that the process which started this one has found."""
-    return Path(os.environ[_CHECKPOINT]) if _local_rank() > 0 and _CHECKPOINT in os.environ else None
+    return Path(os.environ[_CHECKPOINT]) if local_rank() > 0 and _CHECKPOINT in os.environ else None
 
 
 def check_number(trainer: Trainer) -> None:
@@ -160,12 +155,8 @@ def _ended(status: int) -> str:
         return f"was killed by signal {-status}"
 
 
-def _local_rank() -> int:
-    return int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or 0)
-
-
 def _starter_is_gone() -> bool:
-    return _local_rank() > 0 and os.environ.get(STARTED_BY, str(os.getppid())) != str(os.getppid())
+    return local_rank() > 0 and os.environ.get(STARTED_BY, str(os.getppid())) != str(os.getppid())
 
 
 def _end_with_the_starter() -> None:

@@ -237,22 +237,30 @@ def signals(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
 
 
 class Slow(Callback):
-    """Takes as long as two signals do, before the first step and in one of the others."""
+    """Takes as long as two signals do, before the first step or in another one."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        Path("slow to start").touch()
-        time.sleep(2)
+        if self.step == 0:
+            self.wait()
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        if trainer.global_step == 7:
-            Path("slow to step").touch()
-            time.sleep(2)
+        if trainer.global_step == self.step:
+            self.wait()
+
+    def wait(self) -> None:
+        Path("slow").touch()
+        time.sleep(2)
 
 
-def signal_when_slow(name: str, signals: list[int], where: Path) -> int:
+def signal_when_slow(step: int, signals: list[int], where: Path) -> int:
     """Signal a fit when it begins to be slow; its status."""
-    pid = start([*FIT, "--trainer.callbacks+", "tests.forked_fits.Slow"], where)
-    while not (where / name).exists() and not has_ended(pid):
+    slow = ["--trainer.callbacks+", "tests.forked_fits.Slow", "--trainer.callbacks.step", str(step)]
+    pid = start([*FIT, *slow], where)
+    while not (where / "slow").exists() and not has_ended(pid):
         time.sleep(0.01)
     for signum in signals:
         os.kill(pid, signum)
@@ -264,7 +272,7 @@ def signals_again(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any
     """Tell fits to end, and once more before they have."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         where = folder / f"signal {signum} again"
-        ended = signal_when_slow("slow to step", [signum, signum], where)
+        ended = signal_when_slow(7, [signum, signum], where)
         yield {"signal": signum, "ended": ended, **go_on(whole, next(iter(VARIANTS)), where)}
 
 
@@ -272,7 +280,7 @@ def signals_before(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, An
     """Tell fits to end that have not begun."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         where = folder / f"signal {signum} before"
-        ended = signal_when_slow("slow to start", [signum], where)
+        ended = signal_when_slow(0, [signum], where)
         runs = [path.name for path in (where / RUN.parent).iterdir()]
         yield {"signal": signum, "ended": ended, "runs": runs, "output": (where / "output.txt").read_text()}
 

@@ -116,8 +116,7 @@ def _compare(items: list[Path], seeds: int, fit_options: list[str], folder: Path
         if item.is_file():
             network = next((each for each in networks if each.name == item.stem), None)
         else:
-            same = (each for each in networks if each.key == result.key and result.seed not in each.runs)
-            network = next(same, None)
+            network = next((each for each in networks if each.key == result.key and result.seed not in each.runs), None)
         if network is None:
             network = Network(item.stem, "") if item.is_file() else Network("", result.key)
             networks.append(network)

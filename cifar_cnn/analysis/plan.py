@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import yaml
@@ -20,7 +19,7 @@ from tqdm import tqdm
 
 from cifar_cnn.callbacks.predictions import FILE_NAME
 from cifar_cnn.cli_errors import option_values
-from cifar_cnn.errors import InputError
+from cifar_cnn.errors import InputError, terminable
 from cifar_cnn.runs import RUNS, run_folders
 
 PLAN = "plan.json"
@@ -182,25 +181,17 @@ def _run_command(task: Task, at: Callable[[int], None], interval: float = 0.5) -
         # In a session of its own: a Ctrl-C goes to us alone, and a fit that gets one signal, not two, saves first.
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         ends = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]  # Windows has no SIGHUP
-        # One that is ignored, as SIGHUP under nohup, stays so.
-        ends = [each for each in ends if signal.getsignal(each) != signal.SIG_IGN]
-        before = {each: signal.signal(each, _interrupt) for each in ends}
-        try:
-            while process.poll() is None:
-                run = task.run()
-                at(len(finished_epochs(run)) if run else 0)
-                time.sleep(interval)
-        finally:
-            if process.poll() is None:  # we were interrupted
-                process.terminate()
-                process.wait()
-            for each, handler in before.items():
-                signal.signal(each, handler)
+        with terminable(*ends):
+            try:
+                while process.poll() is None:
+                    run = task.run()
+                    at(len(finished_epochs(run)) if run else 0)
+                    time.sleep(interval)
+            finally:
+                if process.poll() is None:  # we were interrupted
+                    process.terminate()
+                    process.wait()
     return process.returncode
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _last_words(log: Path) -> str:
