@@ -513,6 +513,9 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
                 auto_configure_optimizers=False,
                 args=args,
             )
+            if wrong := processes.end_together():
+                raise Stopped(wrong, in_all=False)
+            return 0
     except (InputError, MisconfigurationException) as error:
         processes.tell(f"cifar-cnn: error: {' '.join(str(error).split())}")
         return 2
@@ -526,7 +529,6 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
         if processes.speaks():
             processes.tell(f"\ncifar-cnn: {what}")
         return status
-    return 0
 
 
 def _interruption(interrupt: KeyboardInterrupt) -> tuple[str, int]:

@@ -20,6 +20,7 @@ from cifar_cnn.errors import InputError, Stopped
 # What a process tells those that Lightning lets it start, beside its id: the checkpoint that it has found.
 _CHECKPOINT = "CIFAR_CNN_CHECKPOINT"
 SECONDS_TO_END = 5.0  # for a process in good order, once another one has ended or told why all end
+_SECONDS_TO_FINISH = 60.0  # for a process that has nothing left to do, once process 0 has nothing either
 _SECONDS_TO_TELL = 10.0  # for process 0, should another be the first to meet with what ends all
 
 _has_told = threading.Event()  # why the training ended
@@ -47,14 +48,19 @@ def tell(message: str, seconds: float = 0) -> None:
         time.sleep(_SECONDS_TO_TELL)
     _has_told.set()
     print(message, file=sys.stderr, flush=True)
-    children = _started()
-    if _launcher is not None:
-        _launcher.procs.clear()  # Lightning's watcher, which has the same list, would kill this process for their end
-    deadline = time.monotonic() + seconds
-    while any(child.poll() is None for child in children) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    for child in children:
-        child.kill()  # it may wait for a GPU or another process, and hear of no other signal
+    _end_the_others(seconds)
+
+
+def end_together() -> str | None:
+    """At the end of a command that went well in this process, wait for those that it has started.
+
+    So that nothing runs, or is still to be written, once the command has ended.
+
+    Returns:
+        What went wrong in one of them, in one line; None when all went well.
+    """
+    wrong = [f"process {rank} {what}" for rank, what in _end_the_others(_SECONDS_TO_FINISH)]
+    return f"all is written, but {'; '.join(wrong)}" if wrong else None
 
 
 def watch(trainer: Trainer) -> None:
@@ -63,10 +69,10 @@ def watch(trainer: Trainer) -> None:
     Lightning ends the first when one that it started has ended; for the other way round it has nothing.
     """
     global _launcher
-    if local_rank() == 0:
+    first, launcher = local_rank() == 0, trainer.strategy.launcher
+    _launcher = launcher if first and isinstance(launcher, _SubprocessScriptLauncher) else None
+    if first:
         os.environ[STARTED_BY] = str(os.getpid())
-        launcher = trainer.strategy.launcher
-        _launcher = launcher if isinstance(launcher, _SubprocessScriptLauncher) else None
     elif STARTED_BY in os.environ:
         threading.Thread(target=_end_with_the_starter, name="starter-watch", daemon=True).start()
 
@@ -144,6 +150,27 @@ def tell_plainly(record: logging.LogRecord) -> bool:
 
 def _started() -> list[subprocess.Popen]:
     return _launcher.procs[:] if _launcher is not None else []
+
+
+def _end_the_others(seconds: float) -> list[tuple[int, str]]:
+    """Wait for the processes that this one has started, and kill those that take longer; which ended badly, and how."""
+    children = _started()
+    if _launcher is not None:
+        # Lightning's watcher would kill this process for the end of one in the list that it has.
+        watched, _launcher.procs = _launcher.procs, children
+        watched.clear()
+    deadline = time.monotonic() + seconds
+    while any(child.poll() is None for child in children) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    wrong = []
+    for rank, child in enumerate(children, 1):
+        status = child.poll()
+        if status is None:
+            child.kill()  # it may wait for a GPU or another process, and hear of no other signal
+            wrong.append((rank, f"did not end within {seconds:g} s and was killed"))
+        elif status:
+            wrong.append((rank, _ended(status)))
+    return wrong
 
 
 def _ended(status: int) -> str:

@@ -86,11 +86,21 @@ class SlowInProcess1(Callback):
 
 
 class Results(Callback):
-    """Writes what each process has of a validation."""
+    """Writes what each process has of a validation, one after the other."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        time.sleep(trainer.global_rank / 2)
         values = {name: value.item() for name, value in trainer.callback_metrics.items()}
         Path(f"validation_{trainer.global_rank}.json").write_text(json.dumps(values))
+
+
+class CrashesInProcess1(Callback):
+    """Ends a process when the other one is done."""
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if trainer.global_rank == 1:
+            time.sleep(1)
+            os._exit(3)
 
 
 class Forked:
@@ -156,9 +166,13 @@ def shares(folder: Path) -> dict[str, Any]:
         options = [*weights, *SHARED, *DDP, str(processes), "--data.eval_batch_size", str(batch_size)]
         statuses = [wait(start(["test", *options, "--report", "false"], where))]
         test = tested(folder / "fit by 1")
-        statuses.append(wait(start(["validate", *options, "--trainer.callbacks", "tests.forked_ranks.Results"], where)))
+        validate = ["validate", *options, "--trainer.callbacks"]
+        statuses.append(wait(start([*validate, "tests.forked_ranks.Results"], where)))
         validations = [json.loads(path.read_text()) for path in sorted(where.glob("validation_*.json"))]
         result[where.name] = {"status": statuses, "test": test, "validations": validations, "output": output(where)}
+    where = folder / "crash at the end"
+    options = [*weights, *SHARED, *DDP, "2", "--trainer.callbacks", "tests.forked_ranks.CrashesInProcess1"]
+    result[where.name] = {"status": wait(start(["validate", *options], where)), "output": output(where)}
     return result
 
 

@@ -73,6 +73,13 @@ def test_two_processes_with_half_the_batch_train_and_leave_what_one_does(ranks: 
     assert two["output"].count("Trained     Plain") == 1
 
 
+def test_what_ends_another_process_at_the_very_end_is_told(ranks: dict[str, Any]) -> None:
+    crash = ranks["shares"]["crash at the end"]
+    assert crash["status"] == 1
+    assert crash["output"].endswith("\ncifar-cnn: all is written, but process 1 ended with status 3\n"), crash["output"]
+    assert "Validation  " in crash["output"]
+
+
 @pytest.mark.parametrize("signal", ["SIGKILL", "SIGTERM"])
 @pytest.mark.parametrize("rank", [0, 1])
 def test_two_processes_end_with_one_and_go_on_to_the_same_end(ranks: dict[str, Any], signal: str, rank: int) -> None:
