@@ -24,6 +24,8 @@ from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 import cifar_cnn.cli
+from cifar_cnn import files
+from cifar_cnn.callbacks import checkpoint
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data.batches import Batch
 from cifar_cnn.optim import WarmupCosine
@@ -96,14 +98,29 @@ class TwoOptimizers(ImageClassifier):
         return optimizers, [CosineAnnealingLR(optimizers[0], 18), WarmupCosine(optimizers[1], 18)]
 
 
+_written: dict[int, int] = {}  # for each child, where it writes a byte when a last.ckpt has got its name
+
+
 def start(args: list[str], folder: Path, model: type[ImageClassifier] = ImageClassifier) -> int:
     """Run a command line in a child, in ``folder``; returns its process id."""
+    read, write = os.pipe()
     pid = os.fork()
     if pid:
+        os.close(write)
+        _written[pid] = read
         return pid
     status = 70
     try:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # as in a program that is started, in place of our parent's
+        # As in a program that is started from a terminal, in place of our parent's.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        def move(source: Path, target: Path) -> None:
+            files.move(source, target)
+            if target.name == LAST.name:
+                os.write(write, b".")
+
+        checkpoint.move = move
         folder.mkdir(exist_ok=True)
         os.chdir(folder)
         output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -120,24 +137,19 @@ def start(args: list[str], folder: Path, model: type[ImageClassifier] = ImageCla
 
 def wait(pid: int) -> int:
     """The exit status of a child; negative for a signal."""
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    os.close(_written.pop(pid))
+    return status
 
 
-def watch(pid: int, last: Path, moment: float = float("inf"), seconds: float = 0.0, signum: int = 0) -> int:
+def watch(pid: int, moment: float = float("inf"), seconds: float = 0.0, signum: int = 0) -> int:
     """Send ``signum`` at ``moment``, in checkpoints (``seconds`` apart) since the first; returns how many came."""
-    seen, inode = 0, 0
-    while not has_ended(pid):
-        try:
-            new = last.stat().st_ino
-        except FileNotFoundError:  # not yet, or just being renamed
-            new = inode
-        if new != inode:
-            seen, inode = seen + 1, new
-        if seen > moment:
-            time.sleep(moment % 1 * seconds)
-            os.kill(pid, signum)
-            break
-        time.sleep(0.0003)
+    seen = 0
+    while seen <= moment and os.read(_written[pid], 1):  # nothing once the child has ended
+        seen += 1
+    if seen > moment:
+        time.sleep(moment % 1 * seconds)
+        os.kill(pid, signum)
     return seen
 
 
@@ -180,7 +192,7 @@ def whole_fits(folder: Path) -> dict[str, dict[str, Any]]:
         where = folder / name
         begin = time.monotonic()
         pid = start([*FIT, *options], where, model_of(name))
-        checkpoints = watch(pid, where / LAST)
+        checkpoints = watch(pid)
         if status := wait(pid):
             sys.exit(f"{name}: status {status}\n{(where / 'output.txt').read_text()}")
         seconds = (time.monotonic() - begin) / 2 / checkpoints  # half of it is the start
@@ -192,7 +204,7 @@ def interrupt(whole: dict[str, Any], name: str, where: Path, moment: float, sign
     """Start or go on with a fit and send it a signal at ``moment``, a fraction of its checkpoints; its status."""
     args = ["fit", "--ckpt_path", "last"] if go_on else [*FIT, *VARIANTS[name]]
     pid = start(args, where, model_of(name))
-    watch(pid, where / LAST, moment * (whole[name]["checkpoints"] - 1), whole[name]["seconds"], signum)
+    watch(pid, moment * (whole[name]["checkpoints"] - 1), whole[name]["seconds"], signum)
     return wait(pid)
 
 

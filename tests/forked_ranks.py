@@ -28,7 +28,7 @@ import cifar_cnn.analysis.report  # noqa: F401  (so that no child has to)
 from cifar_cnn.data import sources
 from cifar_cnn.errors import InputError
 from tests import forked_fits
-from tests.forked_fits import LAST, RUN, outcome, start, wait, watch
+from tests.forked_fits import RUN, outcome, start, wait, watch
 from tests.test_sources import Server, make_archive
 
 DDP = ["--trainer.strategy", "ddp", "--trainer.devices"]
@@ -200,7 +200,7 @@ def losses(folder: Path) -> list[dict[str, Any]]:
     for signum, rank in ((signal.SIGKILL, 0), (signal.SIGKILL, 1), (signal.SIGTERM, 1), (signal.SIGTERM, 0)):
         where = folder / f"{signum.name} to {rank}"
         pids = [start(DROPOUT, where)]
-        watch(pids[0], where / LAST, 8.0)
+        watch(pids[0], 8.0)
         pids.append(int((where / OF_TWO).read_text()))
         begin = time.monotonic()
         os.kill(pids[rank], signum)

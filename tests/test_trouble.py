@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,7 +55,9 @@ class AtStep(Callback):
     ) -> None:
         if trainer.global_step != self.step:
             return
-        if self.what == "remove the run":
+        if self.what == "Ctrl-C":
+            signal.raise_signal(signal.SIGINT)
+        elif self.what == "remove the run":
             shutil.rmtree(RUN)
         elif self.what.startswith("remove "):
             path = Path(self.what.removeprefix("remove "))
@@ -88,6 +91,17 @@ def test_a_fit_may_go_on_with_a_loss_that_diverged(fit: Fit, capsys: Capture) ->
     assert fit("--model.optimizer.lr", "1e30", "--model.schedule", "null", "--not_finite.action", "warn") == 0
     warnings = [line for line in capsys.readouterr().err.splitlines() if "training goes on" in line]
     assert len(warnings) == 1
+
+
+def test_a_signal_that_is_to_be_ignored_ends_nothing(fit: Fit) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert fit(*at_step("Ctrl-C")) == 128 + signal.SIGINT
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        assert fit(*at_step("Ctrl-C")) == 0
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full stands for a full disk")

@@ -18,7 +18,8 @@ log = logging.getLogger("cifar_cnn")
 class StopOnSignal(Callback):
     """Ends a fit in order on SIGTERM and on Ctrl-C: after the step under way a checkpoint is written.
 
-    A second signal ends it at once.
+    A second signal ends it at once. One that the process was started to ignore, as a shell's script starts what it
+    lets run in the background (``cifar-cnn fit ... &``) to ignore Ctrl-C, stays ignored.
 
     Raises:
         Stopped: when all is saved; its line says how to go on.
@@ -36,7 +37,8 @@ class StopOnSignal(Callback):
         self._received = None
         if threading.current_thread() is threading.main_thread():
             # Lightning's own handler of SIGTERM is put aside: it ends the fit after the step, and saves nothing.
-            self._handlers = {each: signal.signal(each, self._handle) for each in self.SIGNALS}
+            heard = [each for each in self.SIGNALS if signal.getsignal(each) != signal.SIG_IGN]
+            self._handlers = {each: signal.signal(each, self._handle) for each in heard}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop if that was asked for in the last step, too: what would follow takes its time as well."""
