@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import OptimizerCallable
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
@@ -21,6 +23,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from cifar_cnn.data.batches import Batch
 from cifar_cnn.errors import InputError
 from cifar_cnn.optim import learning_rate, make_schedule, parameter_groups
+from cifar_cnn.trainer import validates
 from cifar_cnn.tta import TTA, logits_with_tta
 
 log = logging.getLogger("cifar_cnn")
@@ -37,7 +40,7 @@ class ImageClassifier(LightningModule):
         loss: any module of (logits, target) that gives a scalar, by class_path; torch's cross-entropy by default.
         optimizer: made for the backbone's parameters; by default SGD with Nesterov momentum.
         schedule: made for the optimizer and the run's number of steps, stepped with each batch
-            (ReduceLROnPlateau: with each epoch); none keeps the learning rate.
+            (ReduceLROnPlateau: with each validation, by its ``monitor``); null keeps the learning rate.
         decay_bias_and_norm: whether the optimizer's weight decay holds for biases and normalisation too.
         parameter_groups: options of the optimizer for parameters of the backbone by a pattern of their names, such as
             ``{"head.*": {"lr": 0.01}}``; ``until`` is the fraction of the run after which their schedule has ended.
@@ -74,6 +77,7 @@ class ImageClassifier(LightningModule):
         self.compile_backbone = compile
         self.num_classes = num_classes
         self.test_results: dict[str, Tensor] = {}  # of the newest test, by the metrics' names
+        self._plateau: tuple[ReduceLROnPlateau, str] | None = None  # and what it goes by
 
         def metrics(prefix: str, **more: Metric) -> MetricCollection:
             # validate_args reads the values of every batch, which makes a GPU wait. Compute groups would merge metrics
@@ -177,9 +181,13 @@ class ImageClassifier(LightningModule):
         self.val_metrics.reset()
 
     def on_validation_epoch_end(self) -> None:
-        """Log loss and accuracy over all validation images, of all processes."""
-        for name, value in self.val_metrics.compute().items():
+        """Log loss and accuracy over all validation images, of all processes; step a schedule that goes by them."""
+        values = self.val_metrics.compute()
+        for name, value in values.items():
             self.log(name, value, prog_bar=name != "val/accuracy_top5")
+        if self._plateau is not None and self.trainer.state.fn == TrainerFn.FITTING:
+            schedule, monitor = self._plateau
+            schedule.step(values[monitor].item())
 
     def on_test_epoch_start(self) -> None:
         """Start counting anew."""
@@ -198,7 +206,7 @@ class ImageClassifier(LightningModule):
         """The optimizer and, stepped with each batch, the schedule over the run's steps.
 
         Raises:
-            InputError: there is a schedule and the run has no known end.
+            InputError: there is a schedule, and the run has no known end or no validation that it goes by.
         """
         groups = parameter_groups(self.backbone.named_parameters(), self.decay_bias_and_norm, self.parameter_groups)
         if not groups:
@@ -213,16 +221,26 @@ class ImageClassifier(LightningModule):
         if total_steps == float("inf"):
             raise InputError("a schedule needs the run's length: set --trainer.max_epochs or --trainer.max_steps")
         schedule = make_schedule(self.make_schedule, optimizer, int(total_steps))
+        self._plateau = None
         if isinstance(schedule, ReduceLROnPlateau):
-            plateau = {"interval": "epoch", "monitor": getattr(schedule, "monitor", "val/loss")}
-            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, **plateau}}
+            monitor = getattr(schedule, "monitor", "val/loss")
+            if monitor not in (known := [str(name) for name in self.val_metrics.keys()]):  # noqa: SIM118  (no dict)
+                raise InputError(f"model.schedule.monitor is one of {', '.join(known)}, not {monitor!r}")
+            if not validates(self.trainer):
+                raise InputError("ReduceLROnPlateau goes by validation, and there are no images for it (data.val_size)")
+            self._plateau = schedule, monitor
+            # Lightning would step it after an epoch's checkpoint is written, and no more in a run that goes on. Told
+            # to do so in an epoch that never comes, it keeps its state all the same.
+            never = {"interval": "epoch", "frequency": sys.maxsize, "monitor": monitor}
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, **never}}
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _fused_if_possible(self) -> Callable[..., Optimizer]:
         """One kernel for the step of all parameters, where the optimizer has one and the config leaves it open."""
         options = getattr(self.make_optimizer, "keywords", {})  # a partial, when it comes from the command line
-        # 16-mixed clips gradients, and Lightning cannot when the optimizer unscales them itself.
-        wanted = self.device.type in ("cpu", "cuda") and self.trainer.precision != "16-mixed"
+        # Lightning takes a fused optimizer in mixed precision for one that unscales gradients itself: it clips none.
+        clips = self.trainer.precision == "bf16-mixed" and bool(self.trainer.gradient_clip_val)
+        wanted = self.device.type in ("cpu", "cuda") and self.trainer.precision != "16-mixed" and not clips
         if wanted and options.get("fused", False) is None and not options.get("foreach"):
             return partial(self.make_optimizer, fused=True)  # type: ignore[call-arg]
         return self.make_optimizer

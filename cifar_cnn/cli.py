@@ -39,6 +39,7 @@ from cifar_cnn.callbacks.checkpoint import (
     last_checkpoint,
 )
 from cifar_cnn.callbacks.filter_images import FilterImages
+from cifar_cnn.callbacks.mid_epoch import MidEpoch
 from cifar_cnn.callbacks.not_finite import NotFinite
 from cifar_cnn.callbacks.own_code import OwnCode
 from cifar_cnn.callbacks.predictions import StorePredictions
@@ -195,8 +196,14 @@ class CLI(LightningCLI):
         pass
 
     def before_instantiate_classes(self) -> None:
-        """Keep the checkpoint out of the saved config, which says how to train, not what from; put the precision in."""
+        """Keep the checkpoint out of the saved config, which says how to train, not what from; put the precision in.
+
+        Raises:
+            InputError: a config names a checkpoint.
+        """
         config = self.config[self.subcommand]
+        if config["ckpt_path"] is not None and not option_values(self.command, "--ckpt_path"):
+            raise InputError("a config's ckpt_path is not used: give the checkpoint as the option --ckpt_path")
         config["ckpt_path"] = None
         # Chosen here for this machine; on another one the config repeats the run all the same.
         if config["trainer"]["precision"] is None and not config["trainer"]["plugins"]:
@@ -220,11 +227,13 @@ class CLI(LightningCLI):
         try:
             super().instantiate_classes()
         except Exception as error:  # jsonargparse wraps what a class says of its arguments
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, InputError):
-                cause = cause.__cause__ or cause.__context__
-            if cause is not None:
-                raise cause from error
+            for cause in _causes(error):
+                if isinstance(cause, InputError):
+                    raise cause from error
+                if isinstance(cause, ModuleNotFoundError):
+                    raise InputError(f"a package is not installed: {cause}") from error
+                if isinstance(cause, TypeError) and _is_raised_in(cause, "jsonargparse"):  # by the call of the class
+                    raise InputError(str(cause)) from error
             if self.checkpoint is None:
                 raise  # the traceback of the user's own class
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
@@ -247,6 +256,7 @@ class CLI(LightningCLI):
             RunRecord(self.command),
             StopOnSignal(),
             RNGState(),
+            MidEpoch(),
             OwnCode(self.config[self.subcommand].as_dict()),
             TensorBoardPages(),
         ]
@@ -261,8 +271,10 @@ class CLI(LightningCLI):
         try:
             trainer = super().instantiate_trainer(**kwargs)
             processes.check_number(trainer)
-        except (ValueError, MisconfigurationException) as error:  # Lightning's, for options that it cannot meet
+        except (TypeError, ValueError, MisconfigurationException) as error:  # for options that Lightning cannot meet
             self._drop_new_folder()
+            if isinstance(error, TypeError) and not _is_raised_in(error, "lightning"):
+                raise  # the traceback of the user's own class
             raise InputError(f"trainer: {error}") from error
         processes.watch(trainer)
         return trainer
@@ -326,7 +338,7 @@ class CLI(LightningCLI):
             raise InputError(f"{subcommand} cannot go on: {reason}") from error
         except (RuntimeError, ValueError, ZeroDivisionError) as error:
             if not processes.is_loss_of_a_process(error):
-                if not _is_lightnings(error):
+                if not _is_raised_in(error, "lightning"):
                     raise  # the traceback of the user's own class
                 self._drop_new_folder()
                 raise InputError(f"trainer: {error}") from error
@@ -395,10 +407,16 @@ class CLI(LightningCLI):
             print(line)
 
 
-def _is_lightnings(error: BaseException) -> bool:
-    """Whether Lightning has raised it, for options that it finds out about only when it is at work."""
+def _is_raised_in(error: BaseException, package: str) -> bool:
+    """Whether the code of a package has raised it; Lightning does, for options that it finds out about at work."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return str(frame.f_globals.get("__name__", "")).startswith("lightning.")
+    return str(frame.f_globals.get("__name__", "")).startswith(f"{package}.")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _in_folder(logger: Logger, run: Path, first_step: int) -> Logger:

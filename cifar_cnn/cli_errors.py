@@ -42,6 +42,7 @@ def option_values(args: list[str], *names: str) -> list[str]:
 
 
 MOST_VALUES = 100_000  # in a config
+SECTIONS = ("model", "data", "trainer", "checkpoint", "last_checkpoint", "not_finite", "filters")  # of a config
 
 
 def check_configs(paths: Iterable[str]) -> None:
@@ -66,6 +67,16 @@ def check_configs(paths: Iterable[str]) -> None:
             raise InputError(f"config {path} is empty")
         if size > MOST_VALUES:
             raise InputError(f"config {path} holds more than {MOST_VALUES:,} values")
+        for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
+            named = str(value.value) if isinstance(value, yaml.ScalarNode) else ""
+            is_file = value.tag.endswith((":str", ":null"))  # another config, for this section
+            if key.value in SECTIONS and not (isinstance(value, yaml.MappingNode) or is_file):
+                raise InputError(
+                    f"config {path}: {key.value}: must be followed by indented lines of options, not by "
+                    f"{named or 'a list'}"
+                )
+            if not key.tag.endswith(":str") or key.value in ("config", "print_config"):
+                raise InputError(f"config {path}: {key.value} is no option of a config")
 
 
 def _size(node: yaml.Node, known: dict[int, int]) -> int:
@@ -122,6 +133,8 @@ def explain(message: str, options: Iterable[str], args: list[str]) -> str:
     if match := re.search(r"(?:dot import path string: |given class_path ')([\w.]+)", message):
         return f"{key}: there is no {match[1]!r}; {_nearest_class(match[1], key)}"
     if match := re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", message):
+        if inspect.isroutine(trust.imported(match[1])):
+            return f"{key}: {match[1]} is a function: annotate what it returns, as in def f() -> torch.nn.{match[2]}"
         return f"{key}: {match[1]} is not a {match[2]}; {_nearest_class(match[1], key)}"
     if match := re.search(r"Expected a typing.Literal\[(.*?)\]. Got value: (.*)", message):
         choices = match[1].replace("'", "")

@@ -17,6 +17,12 @@ from cifar_cnn.hardware import best_precision
 log = logging.getLogger("cifar_cnn")
 
 
+def validates(trainer: pl.Trainer) -> bool:
+    """Whether a fit of this trainer has validation images to look at."""
+    datamodule = getattr(trainer, "datamodule", None)
+    return trainer.limit_val_batches != 0 and (datamodule is None or bool(datamodule.val_dataloader()))
+
+
 class NoProfiler(PassThroughProfiler):
     """Lightning's profiler that profiles nothing, without making a context of its own for each of 100 calls a step."""
 

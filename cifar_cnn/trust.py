@@ -146,7 +146,7 @@ def check_functions(config: Any) -> None:
         InputError: they are not.
     """
     for path in _class_paths(config):
-        part = _imported(path)
+        part = imported(path)
         if isinstance(part, type):  # whose type jsonargparse has checked
             continue
         try:
@@ -157,7 +157,7 @@ def check_functions(config: Any) -> None:
             raise InputError(f"{path} is not allowed as a class_path: it is not annotated to return an nn.Module")
 
 
-def _imported(path: str) -> Any:
+def imported(path: str) -> Any:
     """What an import path names whose module has been imported."""
     module = path
     names: list[str] = []

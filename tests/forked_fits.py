@@ -51,6 +51,14 @@ MUON = [
     *("--data.augment.flip", "alternating", "--trainer.callbacks", "cifar_cnn.callbacks.whitening.WhitenFirstConv"),
     *("--trainer.callbacks.bias_epochs", "2"),
 ]
+PLATEAU = [
+    *("--model.schedule", "torch.optim.lr_scheduler.ReduceLROnPlateau", "--model.schedule.factor", "0.7"),
+    *("--model.schedule.patience", "0", "--model.schedule.threshold", "0.1"),  # lowers the rate again and again
+]
+SCHEDULED = [
+    *("--trainer.callbacks", "lightning.pytorch.callbacks.GradientAccumulationScheduler"),
+    *("--trainer.callbacks.scheduling", "{1: 2}"),
+]
 VARIANTS = {
     "SGD and dropout": [],
     "two optimizers": [],
@@ -58,6 +66,8 @@ VARIANTS = {
     "Muon and SGD, as in speedrun": MUON,
     "accumulated gradients": [*ADAMW, "--trainer.accumulate_grad_batches", "2", "--trainer.val_check_interval", "0.5"],
     "counted by steps": [*ADAMW, "--trainer.max_epochs", "-1", "--trainer.max_steps", "17"],
+    "a rate that goes by the validation": [*PLATEAU, "--trainer.val_check_interval", "2"],
+    "gradients accumulated by epoch": [*PLATEAU, *SCHEDULED],
 }
 
 

@@ -263,7 +263,8 @@ def test_a_limit_of_one_batch_is_one_batch(cifar_cnn_command: Command, capsys: C
 
 def test_16_mixed_on_a_cpu_is_one_clear_line(cifar_cnn_command: Command, capsys: Capture) -> None:
     few = ["--trainer.max_epochs", 1, "--trainer.accelerator", "cpu"]
-    assert cifar_cnn_command("fit", *QUICK, *few, "--trainer.precision", "16-mixed") == 0
+    clipped = ["--trainer.gradient_clip_val", 0.5]
+    assert cifar_cnn_command("fit", *QUICK, *few, *clipped, "--trainer.precision", "16-mixed") == 0
     captured = capsys.readouterr()
     lines = [line for line in (captured.out + captured.err).splitlines() if "16-mixed" in line]
     assert len([line for line in lines if "needs a GPU; on this CPU the run uses bf16-mixed" in line]) == 1
@@ -315,6 +316,19 @@ CONFIG_ERRORS = {
         "config bad.yaml holds more than 100,000 values",
     ),
     "only text": ("just text", "a config must hold sections"),
+    "a list as a section": ("trainer: [1, 2]", "trainer: must be followed by indented lines of options, not by a list"),
+    "a number as a section": ("data: 3", "data: must be followed by indented lines of options, not by 3"),
+    "a number as a key": ("1: 2", "config bad.yaml: 1 is no option of a config"),
+    "an option of the command line": ("print_config: true", "config bad.yaml: print_config is no option of a config"),
+    "a checkpoint": ("model: {backbone: SimpleCNN}\nckpt_path: last", "give the checkpoint as the option --ckpt_path"),
+    "a missing package": (
+        "model: {backbone: SimpleCNN}\ntrainer: {logger: {class_path: lightning.pytorch.loggers.WandbLogger}}",
+        "a package is not installed: ",
+    ),
+    "a class without its arguments": (
+        "model: {backbone: {class_path: torch.fx.GraphModule}}",
+        "GraphModule.__init__() missing 2 required positional arguments: 'root' and 'graph'",
+    ),
 }
 
 
@@ -396,6 +410,19 @@ COMMAND_ERRORS: dict[str, tuple[list[str], str]] = {
     "schedule's argument": (
         ["fit", *QUICK, "--model.schedule", "torch.optim.lr_scheduler.StepLR"],
         "model.schedule: StepLR: missing a required argument: 'step_size'",
+    ),
+    "a number of devices": (["fit", *QUICK, "--trainer.devices", "-3"], "should be an int > 0"),
+    "plateau without validation": (
+        [*("fit", *QUICK), *("--data.val_size", "0", "--model.schedule", "torch.optim.lr_scheduler.ReduceLROnPlateau")],
+        "ReduceLROnPlateau goes by validation, and there are no images for it (data.val_size)",
+    ),
+    "plateau by another value": (
+        ["fit", *QUICK, "--model.schedule", "lightning.pytorch.cli.ReduceLROnPlateau", "--model.schedule.monitor", "x"],
+        "model.schedule.monitor is one of val/accuracy, val/accuracy_top5, val/loss, not 'x'",
+    ),
+    "function without annotation": (
+        ["fit", *QUICK, "--model.backbone", "torch.nn.init.calculate_gain"],
+        "model.backbone: torch.nn.init.calculate_gain is a function: annotate what it returns",
     ),
     "no run yet": (["test"], "no run in lightning_logs has a checkpoint best.ckpt yet"),
     "nothing to go on from": (["fit", *QUICK, "--ckpt_path", "last"], "has a checkpoint last.ckpt yet"),

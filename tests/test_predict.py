@@ -76,12 +76,13 @@ def test_what_cannot_be_read_is_listed_and_the_rest_is_done(trained_run: Path, c
     (folder / "cut.png").write_bytes((folder / "cut.png").read_bytes()[:40])
     (folder / "text.jpg").write_text("no image")
     (folder / "dangling.png").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe.png")  # would be waited for
     for name in ("classes.csv", "classes.json"):
         assert predict.main(["images", "--ckpt_path", str(trained_run), "--output", name, "--batch_size", "1"]) == 1
         captured = capsys.readouterr()
         assert captured.out == f"1 image classified: {name}\n"
         complaints = [line for line in captured.err.splitlines() if line.startswith("cifar-cnn: ")]
-        wanted = ("cut.png", "dangling.png", "text.jpg")
+        wanted = ("cut.png", "dangling.png", "pipe.png", "text.jpg")
         assert complaints == [f"cifar-cnn: not an image that can be read: images/{name}" for name in wanted]
         assert "b\\xff.png" in Path(name).read_text(encoding="utf-8").replace("\\\\", "\\")
     good.unlink()
@@ -126,7 +127,8 @@ def test_memory_does_not_grow_with_the_number_of_images(
         return result
 
     peak(200)  # what is imported and cached on first use
-    few, many = peak(200), peak(4000)
+    # pathlib interns names: once in a long while Python's table of all interned strings grows, by megabytes.
+    few, many = peak(200), min(peak(4000), peak(4000))
     assert "4,000 images classified" in capsys.readouterr().out
     assert many < few + 500_000  # bytes; the names alone would take more
 

@@ -55,8 +55,8 @@ class AtStep(Callback):
     ) -> None:
         if trainer.global_step != self.step:
             return
-        if self.what == "Ctrl-C":
-            signal.raise_signal(signal.SIGINT)
+        if self.what.startswith("SIG"):
+            signal.raise_signal(signal.Signals[self.what])
         elif self.what == "remove the run":
             shutil.rmtree(RUN)
         elif self.what.startswith("remove "):
@@ -96,12 +96,25 @@ def test_a_fit_may_go_on_with_a_loss_that_diverged(fit: Fit, capsys: Capture) ->
 def test_a_signal_that_is_to_be_ignored_ends_nothing(fit: Fit) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        assert fit(*at_step("Ctrl-C")) == 128 + signal.SIGINT
+        assert fit(*at_step("SIGINT")) == 128 + signal.SIGINT
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        assert fit(*at_step("Ctrl-C")) == 0
+        assert fit(*at_step("SIGINT")) == 0
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_the_best_by_a_validation_before_the_interruption_is_kept(fit: Fit) -> None:
+    in_mid_epoch = ["--trainer.val_check_interval", 5, "--trainer.max_epochs", 1]
+    assert fit(*in_mid_epoch) == 0
+    assert fit(*in_mid_epoch, *at_step("SIGTERM", 6)) == 128 + signal.SIGTERM
+    assert not Path("lightning_logs/version_1/checkpoints/best.ckpt").exists()
+    assert fit("--ckpt_path", "last", *in_mid_epoch) == 0
+    whole, interrupted = (
+        torch.load(f"lightning_logs/version_{i}/checkpoints/best.ckpt", weights_only=True) for i in range(2)
+    )
+    assert whole["global_step"] == interrupted["global_step"] == 8
+    assert whole["callbacks"]["MidEpoch"]["values"].keys() == interrupted["callbacks"]["MidEpoch"]["values"].keys()
 
 
 needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full stands for a full disk")

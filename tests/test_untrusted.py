@@ -111,6 +111,7 @@ CHECKPOINTS: dict[str, Callable[[], bytes]] = {
     "empty": lambda: b"",
     "text": lambda: b"<html>404</html>",
     "cut": lambda: saved()[:-1000],
+    "one bit": lambda: flipped(),
     "a tensor": lambda: saved(state_dict=torch.zeros(2))[:0] or _torch(torch.zeros(3)),
     "a list": lambda: _torch([1, 2, 3]),
     "options as a list": lambda: saved(hyper_parameters=[1]),
@@ -131,6 +132,16 @@ CHECKPOINTS: dict[str, Callable[[], bytes]] = {
     "unknown options": lambda: saved(hyper_parameters={**good()["hyper_parameters"], "wings": 2}),
     "weights of another network": lambda: backbone("cifar_cnn.backbones.ResNet18"),
 }
+
+
+def flipped() -> bytes:
+    """One bit of the largest of the weights is another."""
+    content = bytearray(saved())
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        largest = max(archive.infolist(), key=lambda info: info.file_size)
+    name, extra = struct.unpack("<HH", content[largest.header_offset + 26 : largest.header_offset + 30])
+    content[largest.header_offset + 30 + name + extra + largest.file_size // 2] ^= 1
+    return bytes(content)
 
 
 def _torch(value: Any) -> bytes:

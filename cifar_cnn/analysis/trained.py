@@ -70,6 +70,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         CIFAR10DataModule.__qualname__,
     }
     try:
+        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
+            if damaged := archive.testzip():
+                raise zipfile.BadZipFile(damaged)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         if missing := keys - content.keys():
             raise KeyError(", ".join(sorted(missing)))
@@ -96,12 +99,8 @@ def read_to_go_on(path: Path) -> tuple[Path, dict[str, Any]]:
         InputError: see :func:`read_checkpoint`.
     """
     try:
-        content = read_checkpoint(path)
-        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
-            if damaged := archive.testzip():
-                raise InputError(f"{path} is damaged ({damaged})")
-        return path, content
-    except (InputError, zipfile.BadZipFile) as error:
+        return path, read_checkpoint(path)
+    except InputError as error:
         previous = path.with_name(PREVIOUS)
         if path.name != LAST or not previous.is_file():
             raise

@@ -14,6 +14,7 @@ from cifar_cnn import commands
 from cifar_cnn.errors import Stopped
 from cifar_cnn.files import move
 from cifar_cnn.runs import LAST, PREVIOUS
+from cifar_cnn.trainer import validates
 
 log = logging.getLogger("cifar_cnn")
 
@@ -41,8 +42,7 @@ class BestCheckpoint(ModelCheckpoint):
         """Find the run's folder, and whether there is anything to monitor."""
         if stage != "fit":
             return
-        datamodule = getattr(trainer, "datamodule", None)
-        if trainer.limit_val_batches == 0 or (datamodule is not None and not datamodule.val_dataloader()):
+        if not validates(trainer):
             self.monitor = None
         if trainer.loggers and self.dirpath is None:
             self.dirpath = _folder(trainer)

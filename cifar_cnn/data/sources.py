@@ -305,6 +305,8 @@ def decode_image(path: Path, size: int) -> np.ndarray:
     Raises:
         UNREADABLE: the file is no image that Pillow can read.
     """
+    if not path.is_file():  # to open a pipe would wait for somebody to write into it
+        raise OSError(f"{path} is no file")
     with Image.open(path) as image:
         if image.width * image.height > MAX_PIXELS:
             raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
