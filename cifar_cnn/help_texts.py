@@ -69,7 +69,7 @@ network and how it learns:
   --model.loss NAME         any module of (logits, target) by its import path (default: torch.nn.CrossEntropyLoss)
   --model.optimizer NAME    such as torch.optim.AdamW or cifar_cnn.optim.Muon (default: torch.optim.SGD)
   --model.optimizer.lr X    learning rate (default: 0.1)
-  --model.schedule NAME     such as WarmupCosine or PiecewiseLinear; null keeps the rate (default: null)
+  --model.schedule NAME     such as WarmupCosine or PiecewiseLinear; null keeps the learning rate (default: none)
   --trainer.max_epochs N    passes over the training images (default: 10)
 
 hardware:
