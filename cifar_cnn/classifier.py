@@ -156,8 +156,9 @@ class ImageClassifier(LightningModule):
         self.train_means.reset()
 
     def on_train_epoch_end(self) -> None:
-        """Log loss and accuracy over the epoch's batches, of all processes."""
+        """Log loss and accuracy over the epoch's batches, of all processes, and the learning rate at its end."""
         self.log_dict(self.train_means.compute())
+        self.log("lr", learning_rate(self.trainer.optimizers[0]))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one batch."""

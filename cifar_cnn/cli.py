@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import io
 import logging
 import os
 import re
@@ -12,7 +13,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError, Stopped, Terminated, terminable
 from cifar_cnn.hardware import best_precision, use_all_of_the_hardware
 from cifar_cnn.loggers import RunCSVLogger, RunTensorBoardLogger
-from cifar_cnn.runs import RUNS, find_checkpoint, new_run_folder, run_of
+from cifar_cnn.runs import RUNS, find_checkpoint, is_best, new_run_folder, run_of
 from cifar_cnn.trainer import Trainer
 
 log = logging.getLogger("cifar_cnn")
@@ -391,7 +392,8 @@ class CLI(LightningCLI):
         self._say(f"Testing {os.path.relpath(kwargs['ckpt_path'])}")
         self.trainer.test(verbose=False, **kwargs)
         self.summary.print_test(self.trainer, self.model)
-        self._report(kwargs["ckpt_path"])
+        if is_best(kwargs["ckpt_path"]):  # which alone a report is about
+            self._report(kwargs["ckpt_path"])
 
     def _report(self, checkpoint: str | Path) -> None:
         run = run_of(checkpoint)
@@ -502,6 +504,32 @@ def _plain_output() -> Iterator[None]:
             launcher.removeFilter(processes.tell_plainly)
 
 
+def _command(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = ImageClassifier) -> None:
+    cli(
+        model,
+        CIFAR10DataModule,
+        trainer_class=Trainer,
+        parser_class=Parser,
+        parser_kwargs={"prog": "cifar-cnn", **_PARSERS},
+        save_config_callback=SaveConfig,
+        seed_everything_default=0,
+        trainer_defaults={"num_sanity_val_steps": 0, "max_epochs": 10, "enable_model_summary": False},
+        auto_configure_optimizers=False,
+        args=args,
+    )
+
+
+def check_options(args: list[str]) -> None:
+    """Look through the options and configs of a command line, and run nothing.
+
+    Raises:
+        InputError: the command would refuse them.
+    """
+    check_configs(option_values(args, "-c", "--config"))
+    with suppress(SystemExit), redirect_stdout(io.StringIO()), trust.import_policy(trust.packages_of_options(args)):
+        _command([*args, "--print_config"])
+
+
 def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = ImageClassifier) -> int:
     """Run a command line; returns the exit status, 2 for what the user has to mend.
 
@@ -519,18 +547,7 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
         with terminable(*ends), _plain_output(), trust.import_policy(trust.packages_of_options(args)):
             if args and args[0] in commands.ANALYSES:
                 return importlib.import_module(f"cifar_cnn.analysis.{args[0]}").main(args[1:])
-            cli(
-                model,
-                CIFAR10DataModule,
-                trainer_class=Trainer,
-                parser_class=Parser,
-                parser_kwargs={"prog": "cifar-cnn", **_PARSERS},
-                save_config_callback=SaveConfig,
-                seed_everything_default=0,
-                trainer_defaults={"num_sanity_val_steps": 0, "max_epochs": 10, "enable_model_summary": False},
-                auto_configure_optimizers=False,
-                args=args,
-            )
+            _command(args, cli, model)
             if wrong := processes.end_together():
                 raise Stopped(wrong, in_all=False)
             return 0

@@ -110,7 +110,7 @@ _TEST = _EVALUATE.format(
     description="""\
 Accuracy on the test images, all and by class. Network, images and precision are those of the checkpoint's training: no
 config is needed. Into the checkpoint's run go test.json, with the confusion matrix, test_predictions.npz and
-report.html.""",
+report.html; of another checkpoint than the run's best, test_NAME.json and test_NAME_predictions.npz alone.""",
     examples="""\
   cifar-cnn test --data.source ImageFolder --data.source.root DIR
   cifar-cnn test --model.tta flip""",

@@ -10,6 +10,7 @@ from cifar_cnn.errors import InputError
 log = logging.getLogger("cifar_cnn")
 
 RUNS = "lightning_logs"
+BEST = "best.ckpt"
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"  # the last before the last
 
@@ -44,6 +45,28 @@ def run_of(checkpoint: str | os.PathLike) -> Path | None:
     """The run folder that a checkpoint lies in, or None for one that was copied elsewhere."""
     folder = Path(checkpoint).resolve().parent.parent
     return folder if (folder / "config.yaml").is_file() and (folder / "checkpoints").is_dir() else None
+
+
+def is_best(checkpoint: str | os.PathLike) -> bool:
+    """Whether a checkpoint is the best of its run, which the run's report and comparisons are about."""
+    return Path(checkpoint).name == BEST
+
+
+def test_result(checkpoint: str | os.PathLike, name: str) -> Path | None:
+    """Where a test of a checkpoint writes what it has found, in the checkpoint's run.
+
+    Args:
+        checkpoint: that is tested.
+        name: of the file, such as ``test.json``. That is of the run's best; of another checkpoint its name is put in,
+            as in ``test_last.json``.
+
+    Returns:
+        None for a checkpoint that lies in no run.
+    """
+    run = run_of(checkpoint)
+    if run is None or is_best(checkpoint):
+        return run and run / name
+    return run / name.replace("test", f"test_{Path(checkpoint).stem}", 1)
 
 
 def find_checkpoint(name: str, root: str | os.PathLike = RUNS) -> Path:

@@ -194,8 +194,9 @@ def test_schedules_of_torch_by_class_path(cifar_cnn_command: Command, capsys: Ca
     more = ["--trainer.max_epochs", 2, "--trainer.log_every_n_steps", 1, "--model.optimizer.lr", 0.5]
     assert cifar_cnn_command("fit", *QUICK, *steps, *more) == 0
     with (RUN / "metrics.csv").open() as file:
-        found = [float(row["lr"]) for row in csv.DictReader(file) if row["lr"]]
-    assert found == pytest.approx([0.5] * 8 + [0.05] * 8)
+        rows = [row for row in csv.DictReader(file) if row["lr"]]
+    found = [[float(row["lr"]) for row in rows if bool(row["epoch_seconds"]) is ends] for ends in (False, True)]
+    assert found == [pytest.approx([0.5] * 8 + [0.05] * 8), pytest.approx([0.05, 0.005])]
     plateau = ["--model.schedule", "torch.optim.lr_scheduler.ReduceLROnPlateau", "--model.schedule.patience", 0]
     assert cifar_cnn_command("fit", *QUICK, *plateau, "--trainer.max_epochs", 1) == 0
     assert cifar_cnn_command("fit", "--ckpt_path", "last", "--trainer.max_epochs", 2) == 0

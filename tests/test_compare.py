@@ -118,7 +118,9 @@ def test_configs_are_trained_with_each_seed_and_compared(
 def test_interrupted_it_goes_on_and_a_failed_run_stops_no_other(
     in_this_process: list[list[str]], configs: list[str], capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    Path("broken.yaml").write_text("model: {backbone: {class_path: SimpelCNN}}")
+    broken = yaml.safe_load(Path("norm.yaml").read_text())
+    broken["model"] |= {"optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": 1e30}}}
+    Path("broken.yaml").write_text(yaml.safe_dump(broken))
     command = ["broken.yaml", configs[0], "--seeds", "1", *SHORT]
     # As an interruption leaves it: the first of two epochs is finished, and not tested.
     begun = FOLDER / "plain" / "seed_0"
@@ -136,7 +138,7 @@ def test_interrupted_it_goes_on_and_a_failed_run_stops_no_other(
 
     assert compare.main(command) == 1
     captured = capsys.readouterr()
-    assert "broken, seed 0 failed: model.backbone: there is no 'SimpelCNN'; nearest: SimpleCNN" in captured.err
+    assert re.search("broken, seed 0 failed: the (loss|weights) became .*: stopped; ", captured.err)
     assert in_this_process[1][:3] == ["fit", "--ckpt_path", str(run / "checkpoints/last.ckpt")]
     assert len(plan.finished_epochs(run)) == 2
     content = json.loads((FOLDER / "compare.json").read_text())
@@ -184,6 +186,26 @@ def test_runs_are_read_and_tested_if_they_are_not(
     assert "Tested with test-time augmentation: quickstart, run_2 (flip).\n" in output
     assert "Not all were tested on the same images" in output
     assert re.search(r"^\| quickstart, run_0 +\| quickstart, run_2 .* other images \|", output, re.MULTILINE)
+
+
+def test_the_test_of_another_checkpoint_is_not_taken_for_that_of_the_best(
+    in_this_process: list[list[str]], trained_run: Path
+) -> None:
+    shutil.copytree(trained_run, "run")
+    best = Path("run/test.json").read_bytes()
+    command = ["test", "--ckpt_path", "run/checkpoints/last.ckpt", "--trainer.enable_progress_bar", "false"]
+    assert cifar_cnn.cli.run(command) == 0
+    assert Path("run/test.json").read_bytes() == best
+    assert json.loads(Path("run/test_last.json").read_text())["checkpoint"] == "checkpoints/last.ckpt"
+    assert Path("run/test_last_predictions.npz").is_file()
+    assert not Path("run/report.html").exists()
+    assert compare.main(["run", "--output", "out"]) == 0
+    assert in_this_process == []
+    # As version 0.1.0 left it.
+    shutil.copy("run/test_last.json", "run/test.json")
+    assert compare.main(["run", "--output", "out"]) == 0
+    assert [command[:3] for command in in_this_process] == [["test", "--ckpt_path", "run"]]
+    assert json.loads(Path("run/test.json").read_text())["checkpoint"] == "checkpoints/best.ckpt"
 
 
 def test_networks_of_runs_are_called_by_what_tells_them_apart() -> None:
@@ -252,6 +274,7 @@ def test_mistakes_are_one_line(trained_run: Path, configs: list[str]) -> None:
     run = str(trained_run)
     Path("full").mkdir()
     Path("full/file").touch()
+    Path("broken.yaml").write_text("model: {backbone: {class_path: SimpelCNN}}")
     for arguments, message in (
         ([], "the following arguments are required: RUN_OR_CONFIG"),
         (["nope.yaml"], "nope.yaml is neither a config"),
@@ -259,6 +282,8 @@ def test_mistakes_are_one_line(trained_run: Path, configs: list[str]) -> None:
         ([run, "--trainer.max_epochs", "3"], "--trainer.max_epochs is for configs that are trained"),
         ([configs[0], "--trainer.max_epochs"], "--trainer.max_epochs needs a value"),
         ([configs[0], "--seeds", "0"], "--seeds is 1 or more"),
+        ([configs[0], "broken.yaml"], "^broken.yaml: model.backbone: there is no 'SimpelCNN'; nearest: SimpleCNN"),
+        ([configs[0], "--trainer.max_epoch", "1"], "unknown option --trainer.max_epoch; nearest: --trainer.max_epochs"),
         ([run, "--output", "full"], "full exists and is no folder of a comparison"),
     ):
         with pytest.raises(InputError, match=message):

@@ -192,6 +192,8 @@ def test_mistakes_of_the_command_line_are_answered_in_a_line(run: Path, capsys: 
     shutil.copy(run / "checkpoints/best.ckpt", "copy.ckpt")
     assert cifar_cnn.cli.run(["report", "copy.ckpt"]) == 2
     assert "copy.ckpt lies in no run's folder" in capsys.readouterr().err
+    assert cifar_cnn.cli.run(["report", str(run / "checkpoints/last.ckpt")]) == 2
+    assert f"best checkpoint, not last.ckpt: give the folder {run}\n" in capsys.readouterr().err
     assert cifar_cnn.cli.run(["reprot"]) == 2
     assert "report" in capsys.readouterr().err
 
@@ -211,6 +213,25 @@ def test_classes_and_calibration_by_hand() -> None:
     images = ImageSet(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), predictions.labels, ("a", "b"))
     (only,) = mistakes(predictions, images, ("a", "b"))
     assert (only["true"], only["predicted"], only["confidence"]) == ("b", "a", pytest.approx(0.9))
+
+
+def test_the_learning_rate_is_drawn_from_the_first_step_on_however_short_the_run(run: Path) -> None:
+    (run / "metrics.csv").write_text("epoch,step,lr,epoch_seconds\n0,1,0.2,\n0,3,0.4,1.5\n")
+    metrics = read_metrics(run / "metrics.csv")
+    assert metrics["lr"] == ([0.25, 1.0], [0.2, 0.4])
+    first = json.loads((run / "fit.json").read_text())["learning_rate"]
+    assert first == pytest.approx(0.01)  # that of quickstart.yaml's warm-up
+    assert report.curves({"lr": ([1.0], [0.4])}) is None
+    (chart,) = report.curves({"lr": ([1.0], [0.4])}, first) or []
+    assert "Learning rate over the epochs" in chart
+
+
+def test_an_unfinished_run_says_so_at_the_top(run: Path) -> None:
+    record = json.loads((run / "fit.json").read_text())
+    (run / "fit.json").write_text(json.dumps({**record, "finished": None}))
+    header, _, rest = report.write_report(load_run(str(run))).read_text(encoding="utf-8").partition("</header>")
+    assert "The training has not finished: it goes on, or was interrupted." in header
+    assert "unfinished: started " in rest
 
 
 def test_numbers_are_short() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cifar_cnn.analysis.statistics import bootstrap_interval, difference, mcnemar, seeds_interval
+from cifar_cnn.analysis.statistics import bootstrap_interval, difference, mcnemar, seeds_interval, wilson_interval
 
 
 def test_paired_and_welch_intervals_equal_scipys() -> None:
@@ -46,6 +46,12 @@ def test_only_seeds_that_both_have_are_compared_if_there_are_two() -> None:
     apart = difference({0: 0.5, 1: 0.7}, {1: 0.7, 2: 0.9})
     assert not apart.paired
     assert apart.mean == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 5), (80, 80), (7703, 10_000), (1, 2)])
+def test_an_accuracy_has_wilsons_interval(right: int, n: int) -> None:
+    expected = stats.binomtest(right, n).proportion_ci(0.95, "wilson")
+    assert wilson_interval(right, n) == pytest.approx((expected.low, expected.high))
 
 
 def test_images_are_compared_over_the_mean_of_the_seeds() -> None:

@@ -54,6 +54,8 @@ def test_hyper_parameters_stand_beside_the_best_validation_accuracy(
     content = events.SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
     parameters = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
     assert parameters["seed"].number_value == 0
+    assert parameters["max_epochs"].number_value == 2
+    assert parameters["precision"].string_value == "32-true"
     assert parameters["batch_size"].number_value == 32
     assert parameters["optimizer/init_args/lr"].number_value == 0.1
 

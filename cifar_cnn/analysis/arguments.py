@@ -82,7 +82,7 @@ def predict() -> ArgumentParser:
         "--output",
         type=Path,
         metavar="FILE",
-        help="write class and all probabilities of each image into FILE instead: JSON if it ends with .json, else CSV",
+        help="write class and all probabilities of each image into FILE instead, as its ending says: .csv or .json",
     )
     parser.add_argument("--batch_size", type=int, default=256, metavar="N", help="images at a time (default: 256)")
     return parser

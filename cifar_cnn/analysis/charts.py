@@ -177,6 +177,9 @@ def draw_lines(
         axes.plot(x, y, label=name or None, marker=marker, markersize=3.5, linestyle=dash)
     axes.set_title(title)
     axes.set_xlabel(xlabel)
+    places = {place for x, _ in series.values() for place in x}
+    if len(places) == 1:
+        axes.set_xlim(min(places) - 1, max(places) + 1)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     if percent:
         axes.yaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10]))  # 2.5 would be shown as 2 or 3

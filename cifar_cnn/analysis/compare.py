@@ -46,6 +46,8 @@ def main(args: list[str]) -> int:
     if fit_options and not configs:
         raise InputError(f"{fit_options[0]} is for configs that are trained; only runs were given")
 
+    for config in configs:
+        plan.check(config, fit_options)
     identity = {
         "items": {
             str(item): hashlib.sha256(item.read_bytes()).hexdigest() if item.is_file() else "run" for item in items

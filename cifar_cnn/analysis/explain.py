@@ -6,6 +6,7 @@ import math
 import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,7 @@ from cifar_cnn.analysis.trained import Trained
 from cifar_cnn.data import ImageSet
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.errors import InputError
+from cifar_cnn.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -335,6 +337,11 @@ def main(args: list[str]) -> int:
     if options.images < 2:
         raise InputError("--images is 2 or more")
     runs = [load_run(name) for name in options.runs or [None]]
+    output = options.output or runs[0].folder / "explain"
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write into {output}: {error.strerror}; name a folder with --output") from error
     theories: dict[str, Theory] = {}
     digests = set()
     for label, run in zip(labels_of(runs), runs, strict=True):
@@ -349,24 +356,27 @@ def main(args: list[str]) -> int:
         print(side_by_side({label: theory.invariance for label, theory in theories.items()}))
         if len(digests) > 1:
             print("Not all were measured on the same images; between other images, a difference says little.\n")
-    output = options.output or runs[0].folder / "explain"
     try:
-        output.mkdir(parents=True, exist_ok=True)
         curves = {label: theory.invariance for label, theory in theories.items()}
         if len(runs) > 1:
-            (output / "side_by_side.png").write_bytes(charts.png(side_by_side_chart(curves)))
+            _write(output / "side_by_side.png", charts.png(side_by_side_chart(curves)))
         else:
-            (output / "features.png").write_bytes(charts.png(feature_chart(curves)))
-            (output / "predictions.png").write_bytes(charts.png(prediction_chart(curves)))
+            _write(output / "features.png", charts.png(feature_chart(curves)))
+            _write(output / "predictions.png", charts.png(prediction_chart(curves)))
         for label, theory in theories.items():
             name = "equivariance_" + re.sub(r"[^\w.-]+", "_", label) if len(runs) > 1 else "equivariance"
-            (output / f"{name}.png").write_bytes(charts.png(equivariance_chart(theory.equivariance)))
+            _write(output / f"{name}.png", charts.png(equivariance_chart(theory.equivariance)))
         numbers = {label: as_numbers(theory) for label, theory in theories.items()}
-        (output / "explain.json").write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+        _write(output / "explain.json", (json.dumps(numbers, indent=1) + "\n").encode())
     except OSError as error:
         raise InputError(f"cannot write into {output}: {error.strerror}; name a folder with --output") from error
     print(f"Pictures and numbers: {os.path.relpath(output)}")
     return 0
+
+
+def _write(path: Path, content: bytes) -> None:
+    with replacing(path) as file:
+        file.write(content)
 
 
 def labels_of(runs: list[RunData]) -> list[str]:

@@ -17,10 +17,12 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
+from cifar_cnn.analysis.run_data import read_json
 from cifar_cnn.callbacks.predictions import FILE_NAME
 from cifar_cnn.cli_errors import option_values
 from cifar_cnn.errors import InputError, terminable
-from cifar_cnn.runs import RUNS, run_folders
+from cifar_cnn.files import replacing
+from cifar_cnn.runs import BEST, RUNS, run_folders
 
 PLAN = "plan.json"
 DEFAULT_EPOCHS = 10  # of `cifar-cnn fit`
@@ -28,8 +30,10 @@ DEFAULT_EPOCHS = 10  # of `cifar-cnn fit`
 
 def is_tested(run: Path) -> bool:
     """Whether the run's folder has the results of a test of its best checkpoint as it is now."""
-    best, results = run / "checkpoints" / "best.ckpt", (run / "test.json", run / FILE_NAME)
+    best, results = run / "checkpoints" / BEST, (run / "test.json", run / FILE_NAME)
     if not best.is_file() or not all(path.is_file() for path in results):
+        return False
+    if Path(read_json(results[0]).get("checkpoint", BEST)).name != BEST:  # as earlier versions wrote it of any
         return False
     return all(path.stat().st_mtime >= best.stat().st_mtime for path in results)
 
@@ -90,6 +94,20 @@ def training(config: Path, seed: int, options: list[str], folder: Path) -> Task:
     return Task(f"{config.stem}, seed {seed}", _epochs(config, options), folder / "log.txt", command, run)
 
 
+def check(config: Path, options: list[str]) -> None:
+    """Look, before anything is trained, whether a config can be.
+
+    Raises:
+        InputError: it or one of the options would be refused.
+    """
+    from cifar_cnn.cli import check_options  # only here: it imports what this is a part of
+
+    try:
+        check_options(["fit", "--config", str(config), *options])
+    except InputError as error:
+        raise InputError(f"{config} with these options: {error}" if options else f"{config}: {error}") from error
+
+
 def testing(run: Path, folder: Path) -> Task:
     """Test the best checkpoint of a run that has been trained already."""
     command = ["test", "--ckpt_path", str(run), *_QUIET]
@@ -136,7 +154,8 @@ def plan_folder(identity: dict[str, Any], root: Path, output: Path | None) -> Pa
         folder = root / f"compare_{max(numbers, default=-1) + 1}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / PLAN).write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
+        with replacing(folder / PLAN, "w", encoding="utf-8") as file:
+            file.write(json.dumps(identity, indent=1) + "\n")
     except OSError as error:
         raise InputError(f"cannot write into {folder}: {error.strerror}") from error
     return folder

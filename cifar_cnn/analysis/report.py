@@ -2,7 +2,6 @@
 
 import csv
 import logging
-import math
 import os
 import re
 from collections.abc import Callable
@@ -21,12 +20,14 @@ from cifar_cnn.analysis.explain import SPLIT_NAMES, Theory, example_pictures, ex
 from cifar_cnn.analysis.layers import Layer, layers_of
 from cifar_cnn.analysis.maps import grad_cam, last_maps, map_layers, outputs_of
 from cifar_cnn.analysis.predictions import Predictions, load_predictions
-from cifar_cnn.analysis.run_data import RunData, Split, load_run, read_json
+from cifar_cnn.analysis.run_data import RunData, Split, begun, load_run, read_json
+from cifar_cnn.analysis.statistics import wilson_interval
 from cifar_cnn.callbacks.predictions import FILE_NAME as TEST_PREDICTIONS
 from cifar_cnn.data import CIFAR10DataModule, ImageSet
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import replacing
+from cifar_cnn.runs import is_best
 from cifar_cnn.tta import TTA, logits_with_tta
 
 log = logging.getLogger("cifar_cnn")
@@ -47,6 +48,11 @@ def main(args: list[str]) -> int:
         InputError: no such run, or its folder cannot be written.
     """
     run = load_run(arguments.report().parse_args(args).run)
+    if not is_best(run.checkpoint):
+        raise InputError(
+            f"a report is about a run's best checkpoint, not {run.checkpoint.name}: give the folder "
+            f"{os.path.relpath(run.folder)}"
+        )
     try:
         path = write_report(run)
     except OSError as error:
@@ -141,7 +147,7 @@ def content(run: RunData) -> dict[str, Any]:
         "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         "tiles": tiles(run, metrics, fit, split, predictions, test, macs),
         "facts": facts(run, fit, predictions, split),
-        "curves": part("Learning curves", lambda: curves(metrics)),
+        "curves": part("Learning curves", lambda: curves(metrics, begun(fit).get("learning_rate"))),
         "confusion": part("Confusion", lambda: confusion(predictions, names)) if predictions else None,
         "calibration": part("Calibration", lambda: calibration(predictions)) if predictions else None,
         "mistakes": part("Mistakes", lambda: mistakes(predictions, images, names)) if predictions and images else None,
@@ -178,7 +184,9 @@ def read_metrics(path: Path) -> Metrics:
             within = name == "lr" or name.endswith("_step")
             if within and steps_an_epoch is None:
                 continue
-            x = (int(row["step"]) + 1) / steps_an_epoch if within and steps_an_epoch else int(row["epoch"]) + 1
+            # A rate that is logged at a step was that of the step, at an epoch's end that of the step to come.
+            done = int(row["step"]) + (name != "lr" or bool(row.get("epoch_seconds")))
+            x = done / steps_an_epoch if within and steps_an_epoch else int(row["epoch"]) + 1
             xs, ys = metrics.setdefault(name, ([], []))
             xs.append(x)
             ys.append(float(value))
@@ -260,10 +268,9 @@ def tiles(
     found = []
     if test:
         n, accuracy = test["images"], test["accuracy"]
-        margin = 1.96 * math.sqrt(accuracy * (1 - accuracy) / n)
-        note = (
-            f"{n:,} test images, which chose nothing; ±\u00a0{100 * margin:.1f} points (95 %) from the choice of images"
-        )
+        low, high = wilson_interval(round(accuracy * n), n)
+        sure = f"{100 * low:.1f} to {100 * high:.1f}\u00a0% with 95\u00a0% confidence"
+        note = f"{n:,} test images, which chose nothing; {sure}, as far as the choice of images goes"
         if (tta := test.get("tta", run.trained.classifier.tta)) != "none":
             note += f"; test-time augmentation: {tta}"
         found.append({"name": "Test accuracy", "value": f"{accuracy:.2%}", "note": note})
@@ -297,7 +304,8 @@ def basis(run: RunData, fit: dict[str, Any]) -> str:
     found += [f"seed {fit['seed']}"] if fit.get("seed") is not None else []
     found += [str(fit[name]) for name in ("hardware", "precision") if fit.get(name)]
     found += [f"torch {fit['versions']['torch']}"] if fit.get("versions", {}).get("torch") else []
-    return "; ".join(found) + "."
+    unfinished = fit.get("started") and not fit.get("finished")
+    return "; ".join(found) + "." + " The training has not finished: it goes on, or was interrupted." * bool(unfinished)
 
 
 def facts(run: RunData, fit: dict[str, Any], predictions: Predictions | None, split: Split) -> dict[str, str]:
@@ -338,8 +346,8 @@ def trained_when(fit: dict[str, Any]) -> str:
     return "not recorded"
 
 
-def curves(metrics: Metrics) -> list[str] | None:
-    """Loss, accuracy and learning rate over the epochs."""
+def curves(metrics: Metrics, first_rate: float | None = None) -> list[str] | None:
+    """Loss, accuracy and learning rate over the epochs; ``first_rate`` is that of the first step."""
     found = []
     for title, suffix, percent in (("Loss", "loss", False), ("Accuracy", "accuracy", True)):
         series = {
@@ -350,8 +358,11 @@ def curves(metrics: Metrics) -> list[str] | None:
         if series:
             few = len(next(iter(series.values()))[0]) <= 15
             found.append(charts.svg(charts.lines(title, "epoch", series, percent, few), f"{title} over the epochs"))
-    if len(metrics.get("lr", ([], []))[0]) > 1:
-        chart = charts.lines("Learning rate", "epoch", {"": metrics["lr"]}, bottom=0)
+    epochs, rates = metrics.get("lr", ([], []))
+    if first_rate is not None and epochs and epochs[0] > 0:
+        epochs, rates = [0.0, *epochs], [first_rate, *rates]
+    if len(epochs) > 1:
+        chart = charts.lines("Learning rate", "epoch", {"": (epochs, rates)}, bottom=0)
         found.append(charts.svg(chart, "Learning rate over the epochs"))
     return found or None
 

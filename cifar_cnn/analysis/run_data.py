@@ -71,10 +71,14 @@ class RunData:
         return images
 
 
+def begun(record: dict[str, Any]) -> dict[str, Any]:
+    """What fit.json has of how a run was begun, also when it went on later."""
+    return next(iter(record.get("earlier") or []), record)
+
+
 def config_name(record: dict[str, Any]) -> str:
     """See :attr:`RunData.config_name`, of what a fit has noted in fit.json."""
-    begun = next(iter(record.get("earlier") or []), record)  # a run that went on was begun with the config
-    paths = re.findall(r"(?:-c|--config)[ =](?:'([^']+)'|([^' ]+))", str(begun.get("command", "")))
+    paths = re.findall(r"(?:-c|--config)[ =](?:'([^']+)'|([^' ]+))", str(begun(record).get("command", "")))
     names = [Path(quoted or plain).stem for quoted, plain in paths]
     return "" if "config" in names else "+".join(names)
 

@@ -1,7 +1,9 @@
 """Means of runs and differences between them, with their uncertainty over seeds and over test images."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -97,6 +99,14 @@ def bootstrap_interval(values: np.ndarray, resamples: int = 10_000, seed: int = 
     means = drawn @ distinct / len(values)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
+
+
+def wilson_interval(right: int, n: int) -> Interval:
+    """Confidence interval of an accuracy: ``right`` of ``n`` images (Wilson 1927); it has a width at 0 and 1 too."""
+    z, share = NormalDist().inv_cdf((1 + LEVEL) / 2), right / n
+    center = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    reach = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return max(center - reach, 0.0), min(center + reach, 1.0)
 
 
 def mcnemar(a: np.ndarray, b: np.ndarray) -> float:

@@ -37,6 +37,7 @@ class BestCheckpoint(ModelCheckpoint):
             # With all of the epoch's values logged, so that a run that goes on repeats none of them.
             save_on_train_epoch_end=True,
         )
+        self.step = 0  # of the best of this fit
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the run's folder, and whether there is anything to monitor."""
@@ -58,6 +59,11 @@ class BestCheckpoint(ModelCheckpoint):
         best_k = {here(path): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict({**state_dict, **paths, "best_k_models": best_k, "dirpath": self.dirpath})
         self.current_score = state_dict["current_score"]  # which Lightning's own forgets
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        super()._save_checkpoint(trainer, filepath)
+        if _failure(trainer) is None:
+            self.step = trainer.global_step
 
     def _save_topk_checkpoint(self, trainer: Trainer, monitor_candidates: dict[str, Tensor]) -> None:
         before = {name: value for name, value in self.state_dict().items() if name != "best_k_models"}

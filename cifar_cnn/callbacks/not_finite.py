@@ -4,13 +4,14 @@ import logging
 import math
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from cifar_cnn.callbacks.checkpoint import last_checkpoint
+from cifar_cnn.callbacks.checkpoint import best_checkpoint, last_checkpoint
 from cifar_cnn.errors import Stopped
 from cifar_cnn.optim import learning_rate
 
@@ -94,5 +95,9 @@ class NotFinite(Callback):
         last = last_checkpoint(trainer)
         good = "this run keeps no checkpoints"
         if last is not None and last.path is not None:
-            good = f"the last good checkpoint is {os.path.relpath(last.path)}, of step {last.step}"
+            kept: list[tuple[int, str | Path]] = [(last.step, last.path)]
+            if (best := best_checkpoint(trainer)) is not None and best.best_model_path:
+                kept.append((best.step, best.best_model_path))
+            newest, path = max(kept, key=lambda each: each[0])
+            good = f"the last good checkpoint is {os.path.relpath(path)}, of step {newest}"
         raise Stopped(f"{what}: stopped; {good}. A lower --model.optimizer.lr helps most often")

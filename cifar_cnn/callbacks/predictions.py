@@ -11,13 +11,15 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from cifar_cnn.data.batches import Batch
 from cifar_cnn.files import replacing
-from cifar_cnn.runs import run_of
+from cifar_cnn.runs import test_result
 
 FILE_NAME = "test_predictions.npz"
 
 
 class StorePredictions(Callback):
     """Writes ``test_predictions.npz`` into the run that a tested checkpoint belongs to, beside its test.json.
+
+    Of another checkpoint than the run's best it is ``test_NAME_predictions.npz``.
 
     It holds, in the order of the test images, ``logits`` (float32, (N, num_classes), with test-time augmentation if
     that is on) and ``labels`` (int64, (N,)), and ``images_sha256`` of the images' bytes, by which two runs are known
@@ -53,16 +55,16 @@ class StorePredictions(Callback):
         self._batches = []
         if trainer.world_size > 1:
             logits, labels = (_interleave(gather_all_tensors(part.to(pl_module.device))) for part in (logits, labels))
-        run = run_of(trainer.ckpt_path) if trainer.ckpt_path else None
-        if run is None or not trainer.is_global_zero:
+        path = test_result(trainer.ckpt_path, FILE_NAME) if trainer.ckpt_path else None
+        if path is None or not trainer.is_global_zero:
             return
         images = trainer.test_dataloaders.image_set.images  # type: ignore[union-attr]
         digest = hashlib.sha256(images[: len(labels)].cpu().numpy().tobytes()).hexdigest()
         try:
-            with replacing(run / FILE_NAME) as file:
+            with replacing(path) as file:
                 np.savez(file, logits=logits.cpu().numpy(), labels=labels.cpu().numpy(), images_sha256=digest)
         except OSError as error:
-            print(f"{run / FILE_NAME} could not be written: {error.strerror}")
+            print(f"{path} could not be written: {error.strerror}")
 
 
 def _interleave(shares: list[Tensor]) -> Tensor:

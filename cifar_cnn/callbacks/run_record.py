@@ -20,6 +20,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from cifar_cnn.data.batches import TrainBatches
 from cifar_cnn.data.datamodule import CIFAR10DataModule
 from cifar_cnn.files import replacing
+from cifar_cnn.optim import learning_rate
 
 log = logging.getLogger("cifar_cnn")
 
@@ -27,10 +28,11 @@ log = logging.getLogger("cifar_cnn")
 class RunRecord(Callback):
     """Writes ``fit.json`` into the run's folder, at the start of a fit and again at its end.
 
-    From the start it holds the command, the seed, the images, the hardware, the precision, the versions and the git
-    commit; ``finished`` is null until the end adds that time, the epochs, the steps, the seconds and the training
-    images a second (median over the epochs, validation left out). So a fit that was killed can be told and repeated. A
-    run that goes on writes it anew, and keeps what it finds there under ``earlier``, the oldest first.
+    From the start it holds the command, the seed, the images, the hardware, the precision, the versions, the git
+    commit and the first step's learning rate; ``finished`` is null until the end adds that time, the epochs, the steps,
+    the seconds and the training images a second (median over the epochs, validation left out). So a fit that was killed
+    can be told and repeated. A run that goes on writes it anew, and keeps what it finds there under ``earlier``, the
+    oldest first.
 
     Args:
         command: the command line; by default the process's.
@@ -75,6 +77,12 @@ class RunRecord(Callback):
         """Start the clock."""
         self._start = time.perf_counter()
         self._paces = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note the learning rate of the first step, which loggers log none of."""
+        if trainer.global_step == 0 and trainer.optimizers:
+            self._record["learning_rate"] = float(learning_rate(trainer.optimizers[0]))
+            self._write()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the epoch's clock."""

@@ -14,13 +14,14 @@ from torch import nn
 from cifar_cnn.callbacks.checkpoint import best_checkpoint
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.files import replacing
-from cifar_cnn.runs import run_of
+from cifar_cnn.runs import test_result
 
 
 class RunSummary(Callback):
     """Times the epochs (logged as ``epoch_seconds``, validation included) and prints a summary of fit and test.
 
-    A test's figures are also written as ``test.json`` into the run folder that its checkpoint belongs to.
+    A test's figures are also written as ``test.json`` into the run folder that its checkpoint belongs to; of another
+    checkpoint than the run's best, as ``test_NAME.json``.
     """
 
     def __init__(self) -> None:
@@ -75,10 +76,10 @@ class RunSummary(Callback):
         print(f"  {'all':{width}}  {result['accuracy']:7.2%}  of {result['images']}")
         if len(names) > 5:
             print(f"  {'top 5':{width}}  {result['accuracy_top5']:7.2%}")
-        run = run_of(trainer.ckpt_path) if trainer.ckpt_path else None
-        if run is not None:
-            result["checkpoint"] = os.path.relpath(str(trainer.ckpt_path), run)
-            _write_json(run / "test.json", result)
+        path = test_result(trainer.ckpt_path, "test.json") if trainer.ckpt_path else None
+        if path is not None:
+            result["checkpoint"] = os.path.relpath(os.path.realpath(str(trainer.ckpt_path)), path.parent)
+            _write_json(path, result)
 
     @rank_zero_only
     def print_fit(self, trainer: Trainer, pl_module: ImageClassifier) -> None:

@@ -13,7 +13,7 @@ from tensorboard.compat.proto import event_pb2
 from cifar_cnn.callbacks.checkpoint import best_checkpoint
 from cifar_cnn.callbacks.filter_images import render
 from cifar_cnn.callbacks.tensorboard_graph import network_graph
-from cifar_cnn.runs import run_of
+from cifar_cnn.runs import is_best, run_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,8 +25,8 @@ class TensorBoardPages(Callback):
     """Writes graph and hyper-parameters at the end of a fit, the confusion matrix at the end of a test.
 
     At the end, so that it touches nothing that training depends on. The hyper-parameters stand beside the best
-    validation accuracy (``hp/val_accuracy``). The confusion matrix (``test/confusion_matrix``) goes into the run that
-    the tested checkpoint belongs to, if that run has TensorBoard events.
+    validation accuracy (``hp/val_accuracy``). The confusion matrix (``test/confusion_matrix``) goes into the run whose
+    best checkpoint was tested, if that run has TensorBoard events.
     """
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -41,7 +41,7 @@ class TensorBoardPages(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the confusion matrix."""
-        run = run_of(trainer.ckpt_path) if trainer.ckpt_path else None
+        run = run_of(trainer.ckpt_path) if trainer.ckpt_path and is_best(trainer.ckpt_path) else None
         counts = getattr(pl_module, "test_results", {}).get("test/confusion_matrix")
         if run is None or counts is None or not trainer.is_global_zero or not list(run.glob("events.out.tfevents.*")):
             return
@@ -70,8 +70,9 @@ def draw_confusion(counts: np.ndarray, class_names: tuple[str, ...]) -> "Figure"
     axes = figure.add_subplot()
     shares = counts / counts.sum(1, keepdims=True).clip(1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xticks(range(len(class_names)), class_names, rotation=90)
-    axes.set_yticks(range(len(class_names)), class_names)
+    labels = [name if len(name) <= 20 else f"{name[:19]}…" for name in class_names]
+    axes.set_xticks(range(len(class_names)), labels, rotation=90)
+    axes.set_yticks(range(len(class_names)), labels)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if len(class_names) <= 20:
@@ -87,7 +88,12 @@ def _write_hyper_parameters(logger: TensorBoardLogger, trainer: Trainer) -> None
     if score is None:
         score = trainer.callback_metrics.get("val/accuracy")
     seed = os.environ.get("PL_GLOBAL_SEED")
-    parameters: dict[str, Any] = {**logger.hparams, "seed": int(seed) if seed else None}
+    parameters: dict[str, Any] = {
+        **logger.hparams,
+        "seed": int(seed) if seed else None,
+        "max_epochs": trainer.max_epochs,
+        "precision": str(trainer.precision),
+    }
     logger.log_hyperparams(parameters, {"hp/val_accuracy": float(score)} if score is not None else None)
 
 
