@@ -186,7 +186,8 @@ class ImageClassifier(LightningModule):
         values = self.val_metrics.compute()
         for name, value in values.items():
             self.log(name, value, prog_bar=name != "val/accuracy_top5")
-        if self._plateau is not None and self.trainer.state.fn == TrainerFn.FITTING:
+        training = self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking
+        if self._plateau is not None and training:
             schedule, monitor = self._plateau
             schedule.step(values[monitor].item())
 

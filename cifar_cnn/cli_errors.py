@@ -68,15 +68,14 @@ def check_configs(paths: Iterable[str]) -> None:
         if size > MOST_VALUES:
             raise InputError(f"config {path} holds more than {MOST_VALUES:,} values")
         for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
-            named = str(value.value) if isinstance(value, yaml.ScalarNode) else ""
+            name = str(key.value)
+            if not key.tag.endswith((":str", ":merge")) or name in ("config", "print_config"):
+                raise InputError(f"config {path}: {name:.60} is no option of a config")
             is_file = value.tag.endswith((":str", ":null"))  # another config, for this section
-            if key.value in SECTIONS and not (isinstance(value, yaml.MappingNode) or is_file):
-                raise InputError(
-                    f"config {path}: {key.value}: must be followed by indented lines of options, not by "
-                    f"{named or 'a list'}"
-                )
-            if not key.tag.endswith(":str") or key.value in ("config", "print_config"):
-                raise InputError(f"config {path}: {key.value} is no option of a config")
+            if name in SECTIONS and not (isinstance(value, yaml.MappingNode) or is_file):
+                given = value.value if isinstance(value, yaml.ScalarNode) else "a list"
+                what = f"{name}: must be followed by indented lines of options, not by {given}"
+                raise InputError(f"config {path}: {what}")
 
 
 def _size(node: yaml.Node, known: dict[int, int]) -> int:
