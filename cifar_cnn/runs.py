@@ -52,7 +52,7 @@ def is_best(checkpoint: str | os.PathLike) -> bool:
     return Path(checkpoint).name == BEST
 
 
-def test_result(checkpoint: str | os.PathLike, name: str) -> Path | None:
+def result_path(checkpoint: str | os.PathLike, name: str) -> Path | None:
     """Where a test of a checkpoint writes what it has found, in the checkpoint's run.
 
     Args:

@@ -221,3 +221,13 @@ def test_a_network_without_maps_is_refused_in_one_line(capsys: pytest.CaptureFix
     page = Path("lightning_logs/version_0/report.html").read_text()
     assert "Theory: Flat has no feature maps to explain" in page
     assert "Learning curves" in page
+
+
+def test_a_folder_that_cannot_be_made_is_said_before_anything_is_measured(
+    trained_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cifar_cnn.analysis.explain.explain", None)  # would raise when called
+    Path("file").touch()
+    for output in ("file", "file/folder"):
+        assert cifar_cnn.cli.run(["explain", str(trained_run), "--output", output]) == 2
+        assert f"cannot write into {output}: name a folder with --output\n" in capsys.readouterr().err

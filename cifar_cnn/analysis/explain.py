@@ -338,10 +338,9 @@ def main(args: list[str]) -> int:
         raise InputError("--images is 2 or more")
     runs = [load_run(name) for name in options.runs or [None]]
     output = options.output or runs[0].folder / "explain"
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write into {output}: {error.strerror}; name a folder with --output") from error
+    there = next(each for each in (output, *output.absolute().parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):  # measuring takes minutes
+        raise InputError(f"cannot write into {output}: name a folder with --output")
     theories: dict[str, Theory] = {}
     digests = set()
     for label, run in zip(labels_of(runs), runs, strict=True):
@@ -357,6 +356,7 @@ def main(args: list[str]) -> int:
         if len(digests) > 1:
             print("Not all were measured on the same images; between other images, a difference says little.\n")
     try:
+        output.mkdir(parents=True, exist_ok=True)
         curves = {label: theory.invariance for label, theory in theories.items()}
         if len(runs) > 1:
             _write(output / "side_by_side.png", charts.png(side_by_side_chart(curves)))

@@ -11,7 +11,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from cifar_cnn.data.batches import Batch
 from cifar_cnn.files import replacing
-from cifar_cnn.runs import test_result
+from cifar_cnn.runs import result_path
 
 FILE_NAME = "test_predictions.npz"
 
@@ -55,7 +55,7 @@ class StorePredictions(Callback):
         self._batches = []
         if trainer.world_size > 1:
             logits, labels = (_interleave(gather_all_tensors(part.to(pl_module.device))) for part in (logits, labels))
-        path = test_result(trainer.ckpt_path, FILE_NAME) if trainer.ckpt_path else None
+        path = result_path(trainer.ckpt_path, FILE_NAME) if trainer.ckpt_path else None
         if path is None or not trainer.is_global_zero:
             return
         images = trainer.test_dataloaders.image_set.images  # type: ignore[union-attr]

@@ -14,7 +14,7 @@ from torch import nn
 from cifar_cnn.callbacks.checkpoint import best_checkpoint
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.files import replacing
-from cifar_cnn.runs import test_result
+from cifar_cnn.runs import result_path
 
 
 class RunSummary(Callback):
@@ -76,7 +76,7 @@ class RunSummary(Callback):
         print(f"  {'all':{width}}  {result['accuracy']:7.2%}  of {result['images']}")
         if len(names) > 5:
             print(f"  {'top 5':{width}}  {result['accuracy_top5']:7.2%}")
-        path = test_result(trainer.ckpt_path, "test.json") if trainer.ckpt_path else None
+        path = result_path(trainer.ckpt_path, "test.json") if trainer.ckpt_path else None
         if path is not None:
             result["checkpoint"] = os.path.relpath(os.path.realpath(str(trainer.ckpt_path)), path.parent)
             _write_json(path, result)
