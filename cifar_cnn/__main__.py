@@ -44,6 +44,7 @@ def main() -> None:
         if not commands.local_rank():
             print("\ncifar-cnn: interrupted", file=sys.stderr)
         status = 128 + signal.SIGINT
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and said; what is left is to take Python down
     sys.exit(status)
 
 

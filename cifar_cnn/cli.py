@@ -564,6 +564,8 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
         if processes.speaks():
             processes.tell(f"\ncifar-cnn: {what}")
         return status
+    finally:
+        processes.disconnect()
 
 
 def _interruption(interrupt: KeyboardInterrupt) -> tuple[str, int]:

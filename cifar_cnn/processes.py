@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from lightning.pytorch import Trainer
@@ -48,7 +49,8 @@ def tell(message: str, seconds: float = 0) -> None:
         time.sleep(_SECONDS_TO_TELL)
     _has_told.set()
     print(message, file=sys.stderr, flush=True)
-    _end_the_others(seconds)
+    with suppress(KeyboardInterrupt):  # it has been said why all ends
+        _end_the_others(seconds)
 
 
 def end_together() -> str | None:
@@ -61,6 +63,18 @@ def end_together() -> str | None:
     """
     wrong = [f"process {rank} {what}" for rank, what in _end_the_others(_SECONDS_TO_FINISH)]
     return f"all is written, but {'; '.join(wrong)}" if wrong else None
+
+
+def disconnect() -> None:
+    """Leave the other processes, when all is done or over.
+
+    Lightning does not for gloo, whose threads then may let go of their last tensors while Python is being taken down:
+    that ends the process with SIGABRT. What waits for a process that is gone is waited for a short time only.
+    """
+    if distributed.is_available() and distributed.is_initialized():
+        leaving = threading.Thread(target=distributed.destroy_process_group, daemon=True)
+        leaving.start()
+        leaving.join(SECONDS_TO_END)
 
 
 def watch(trainer: Trainer) -> None:
@@ -160,17 +174,15 @@ def _end_the_others(seconds: float) -> list[tuple[int, str]]:
         watched, _launcher.procs = _launcher.procs, children
         watched.clear()
     deadline = time.monotonic() + seconds
-    while any(child.poll() is None for child in children) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    wrong = []
-    for rank, child in enumerate(children, 1):
-        status = child.poll()
-        if status is None:
+    try:
+        while any(child.poll() is None for child in children) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    finally:  # also when a Ctrl-C ends the waiting
+        status = [child.poll() for child in children]
+        for child in children:
             child.kill()  # it may wait for a GPU or another process, and hear of no other signal
-            wrong.append((rank, f"did not end within {seconds:g} s and was killed"))
-        elif status:
-            wrong.append((rank, _ended(status)))
-    return wrong
+    late = f"did not end within {seconds:g} s and was killed"
+    return [(rank, late if each is None else _ended(each)) for rank, each in enumerate(status, 1) if each != 0]
 
 
 def _ended(status: int) -> str:

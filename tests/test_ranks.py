@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
+from torch import distributed
 
 import cifar_cnn.cli
+from cifar_cnn import processes
 from tests import forked_ranks
 from tests.conftest import CONFIGS, run_forked
 from tests.forked_fits import RUN
@@ -165,7 +167,7 @@ def test_two_machines_by_torchrun_come_to_what_one_process_does(ranks: dict[str,
     fit = [*forked_ranks.FIT, *forked_ranks.DDP, "1", "--trainer.num_nodes", "2", "--data.batch_size", "16"]
     with two_machines() as (places, address):
         run += ["--master-addr", address, "--master-port", str(find_free_network_port())]
-        processes = [
+        started = [
             subprocess.Popen(
                 [*place, *run, "--node-rank", str(rank), "-m", "cifar_cnn", *fit, "--report", "false"],
                 stdout=subprocess.PIPE,
@@ -176,11 +178,11 @@ def test_two_machines_by_torchrun_come_to_what_one_process_does(ranks: dict[str,
             for rank, place in enumerate(places)
         ]
         try:
-            outputs = [process.communicate(timeout=120)[0] for process in processes]
+            outputs = [process.communicate(timeout=120)[0] for process in started]
         finally:
-            for process in processes:
+            for process in started:
                 process.kill()
-    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert [process.returncode for process in started] == [0, 0], outputs
     assert [output.count("Trained     Plain") for output in outputs] == [1, 0]
     assert [path.name for path in RUN.parent.iterdir()] == [RUN.name]
     alone = ranks["shares"]["fit by 1"]
@@ -189,6 +191,20 @@ def test_two_machines_by_torchrun_come_to_what_one_process_does(ranks: dict[str,
     for metric in ("accuracy", "loss", "accuracy_top5"):
         assert result[metric] == pytest.approx(alone["test"][metric], abs=1e-5)
     assert result["confusion_matrix"] == alone["test"]["confusion_matrix"]
+
+
+def test_a_process_that_leaves_the_others_keeps_no_thread_of_theirs() -> None:
+    def threads() -> list[str]:
+        names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+        return [name for name in names if "gloo" in name]
+
+    address = f"tcp://127.0.0.1:{find_free_network_port()}"
+    distributed.init_process_group("gloo", init_method=address, rank=0, world_size=1)
+    assert threads()
+    for _ in range(2):
+        processes.disconnect()
+        assert not distributed.is_initialized()
+        assert threads() == []
 
 
 def test_more_processes_by_torchrun_than_the_options_say_is_one_line(
