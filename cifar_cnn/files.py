@@ -45,6 +45,17 @@ def replacing(path: Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]
         raise
 
 
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file that takes the place of ``path`` as a whole; text as UTF-8.
+
+    Raises:
+        OSError: see :func:`replacing`.
+    """
+    options = {"mode": "w", "encoding": "utf-8"} if isinstance(content, str) else {}
+    with replacing(path, **options) as file:
+        file.write(content)
+
+
 def move(source: Path, target: Path) -> None:
     """Give a file another name in the same folder, in place of what bore it, for good even if the power fails."""
     os.replace(source, target)

@@ -93,7 +93,7 @@ def find_checkpoint(name: str, root: str | os.PathLike = RUNS) -> Path:
         raise InputError(f"no run in {root} has a checkpoint {name}.ckpt yet: train one with `cifar-cnn fit` first")
     path = Path(name).expanduser()
     is_run = path.is_dir() or not path.suffix
-    path = _or_previous(path / "checkpoints" / "best.ckpt" if path.is_dir() else path)
+    path = _or_previous(path / "checkpoints" / BEST if path.is_dir() else path)
     if not path.is_file():
         runs = [run for run in run_folders(root) if list(run.glob("checkpoints/*.ckpt"))][-3:]
         here = runs if is_run or not runs else sorted(runs[-1].glob("checkpoints/*.ckpt"))

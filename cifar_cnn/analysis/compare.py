@@ -25,7 +25,7 @@ from cifar_cnn.analysis.statistics import LEVEL, Difference, Interval, differenc
 from cifar_cnn.analysis.trained import load_trained
 from cifar_cnn.callbacks.predictions import FILE_NAME
 from cifar_cnn.errors import InputError
-from cifar_cnn.runs import RUNS, run_of
+from cifar_cnn.runs import BEST, RUNS, run_of
 
 
 def main(args: list[str]) -> int:
@@ -90,7 +90,7 @@ def _item(name: str) -> Path:
     if path.suffix in (".yaml", ".yml") and path.is_file():
         return path
     run = path if path.is_dir() else run_of(path) if path.is_file() else None
-    if run is None or not (run / "config.yaml").is_file() or not (run / "checkpoints" / "best.ckpt").is_file():
+    if run is None or not (run / "config.yaml").is_file() or not (run / "checkpoints" / BEST).is_file():
         raise InputError(f"{name} is neither a config (.yaml) nor the folder of a run with a checkpoint best.ckpt")
     return Path(os.path.relpath(run))
 
@@ -238,7 +238,7 @@ class Network:
 
     def measure(self) -> None:
         """Count parameters and multiply-adds, of any of the runs."""
-        trained = load_trained(next(iter(self.runs.values())).folder / "checkpoints" / "best.ckpt")
+        trained = load_trained(next(iter(self.runs.values())).folder / "checkpoints" / BEST)
         classifier = trained.classifier
         self.parameters = sum(parameter.numel() for parameter in classifier.backbone.parameters())
         image = torch.zeros(1, 3, trained.image_size, trained.image_size, device=classifier.device)

@@ -6,7 +6,6 @@ import math
 import os
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +21,7 @@ from cifar_cnn.analysis.trained import Trained
 from cifar_cnn.data import ImageSet
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.errors import InputError
-from cifar_cnn.files import replacing
+from cifar_cnn.files import write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -359,24 +358,19 @@ def main(args: list[str]) -> int:
         output.mkdir(parents=True, exist_ok=True)
         curves = {label: theory.invariance for label, theory in theories.items()}
         if len(runs) > 1:
-            _write(output / "side_by_side.png", charts.png(side_by_side_chart(curves)))
+            write(output / "side_by_side.png", charts.png(side_by_side_chart(curves)))
         else:
-            _write(output / "features.png", charts.png(feature_chart(curves)))
-            _write(output / "predictions.png", charts.png(prediction_chart(curves)))
+            write(output / "features.png", charts.png(feature_chart(curves)))
+            write(output / "predictions.png", charts.png(prediction_chart(curves)))
         for label, theory in theories.items():
             name = "equivariance_" + re.sub(r"[^\w.-]+", "_", label) if len(runs) > 1 else "equivariance"
-            _write(output / f"{name}.png", charts.png(equivariance_chart(theory.equivariance)))
+            write(output / f"{name}.png", charts.png(equivariance_chart(theory.equivariance)))
         numbers = {label: as_numbers(theory) for label, theory in theories.items()}
-        _write(output / "explain.json", (json.dumps(numbers, indent=1) + "\n").encode())
+        write(output / "explain.json", json.dumps(numbers, indent=1) + "\n")
     except OSError as error:
         raise InputError(f"cannot write into {output}: {error.strerror}; name a folder with --output") from error
     print(f"Pictures and numbers: {os.path.relpath(output)}")
     return 0
-
-
-def _write(path: Path, content: bytes) -> None:
-    with replacing(path) as file:
-        file.write(content)
 
 
 def labels_of(runs: list[RunData]) -> list[str]:

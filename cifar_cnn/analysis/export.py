@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,9 +52,10 @@ def main(args: list[str]) -> int:
     output = options.output or _default_output(checkpoint, suffix)
     if output.suffix != suffix:
         raise InputError(f"--output of format {options.format} must end with {suffix}; it is {output}")
-    trained = load_trained(checkpoint)
+    content = read_checkpoint(checkpoint)
+    trained = load_trained(checkpoint, content)
     tta = trained.classifier.tta = options.tta or trained.classifier.tta
-    images, origin = _verification_images(checkpoint, trained, options.images, options.verify)
+    images, origin = _verification_images(content, trained, options.images, options.verify)
     difference = export(trained, output, options.format, images)
 
     run = run_of(checkpoint)
@@ -188,8 +190,10 @@ def _largest_difference(module: nn.Module, exported: Callable[[Tensor], Tensor],
     return torch.cat(differences).abs().max().item()  # NaN where any is; Python's max would lose it
 
 
-def _verification_images(checkpoint: Path, trained: Trained, paths: list[str] | None, n: int) -> tuple[Tensor, str]:
-    """Images to verify on, uint8 (N, 3, H, W), and what they are."""
+def _verification_images(
+    content: dict[str, Any], trained: Trained, paths: list[str] | None, n: int
+) -> tuple[Tensor, str]:
+    """Images to verify on, uint8 (N, 3, H, W), and what they are; ``content`` is the checkpoint's."""
     if paths:
         decoded = []
         for path in islice(image_files(paths, []), n):
@@ -200,7 +204,6 @@ def _verification_images(checkpoint: Path, trained: Trained, paths: list[str] | 
         if len(decoded) < 2:
             raise InputError(f"verifying takes two images or more; {', '.join(paths)} gave {len(decoded)}")
         return torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2).contiguous(), "given images"
-    content = read_checkpoint(checkpoint)
     try:
         source = trust.instantiate(CIFAR10DataModule, content["datamodule_hyper_parameters"], content).source
         images = source.load("test").images

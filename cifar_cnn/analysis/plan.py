@@ -21,7 +21,7 @@ from cifar_cnn.analysis.run_data import read_json
 from cifar_cnn.callbacks.predictions import FILE_NAME
 from cifar_cnn.cli_errors import option_values
 from cifar_cnn.errors import InputError, terminable
-from cifar_cnn.files import replacing
+from cifar_cnn.files import write
 from cifar_cnn.runs import BEST, RUNS, run_folders
 
 PLAN = "plan.json"
@@ -154,8 +154,7 @@ def plan_folder(identity: dict[str, Any], root: Path, output: Path | None) -> Pa
         folder = root / f"compare_{max(numbers, default=-1) + 1}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / PLAN, "w", encoding="utf-8") as file:
-            file.write(json.dumps(identity, indent=1) + "\n")
+        write(folder / PLAN, json.dumps(identity, indent=1) + "\n")
     except OSError as error:
         raise InputError(f"cannot write into {folder}: {error.strerror}") from error
     return folder

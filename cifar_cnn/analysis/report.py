@@ -26,7 +26,7 @@ from cifar_cnn.callbacks.predictions import FILE_NAME as TEST_PREDICTIONS
 from cifar_cnn.data import CIFAR10DataModule, ImageSet
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.errors import InputError
-from cifar_cnn.files import replacing
+from cifar_cnn.files import write
 from cifar_cnn.runs import is_best
 from cifar_cnn.tta import TTA, logits_with_tta
 
@@ -92,8 +92,7 @@ def write_report(run: RunData) -> Path:
     )
     page = environment.get_template("report.html.j2").render(content(run))
     path = run.folder / "report.html"
-    with replacing(path, "w", encoding="utf-8") as file:
-        file.write(page)
+    write(path, page)
     return path
 
 
@@ -304,8 +303,10 @@ def basis(run: RunData, fit: dict[str, Any]) -> str:
     found += [f"seed {fit['seed']}"] if fit.get("seed") is not None else []
     found += [str(fit[name]) for name in ("hardware", "precision") if fit.get(name)]
     found += [f"torch {fit['versions']['torch']}"] if fit.get("versions", {}).get("torch") else []
-    unfinished = fit.get("started") and not fit.get("finished")
-    return "; ".join(found) + "." + " The training has not finished: it goes on, or was interrupted." * bool(unfinished)
+    line = "; ".join(found) + "."
+    if fit.get("started") and not fit.get("finished"):
+        line += " The training has not finished: it goes on, or was interrupted."
+    return line
 
 
 def facts(run: RunData, fit: dict[str, Any], predictions: Predictions | None, split: Split) -> dict[str, str]:

@@ -110,4 +110,4 @@ def load_run(name: str | None = None, datamodule: CIFAR10DataModule | None = Non
     model_config, data_config = content["hyper_parameters"], content["datamodule_hyper_parameters"]
     if datamodule is None:
         datamodule = trust.instantiate(CIFAR10DataModule, data_config, content)
-    return RunData(folder, checkpoint, load_trained(checkpoint), datamodule, model_config, data_config)
+    return RunData(folder, checkpoint, load_trained(checkpoint, content), datamodule, model_config, data_config)

@@ -110,13 +110,17 @@ def read_to_go_on(path: Path) -> tuple[Path, dict[str, Any]]:
         return previous, content
 
 
-def load_trained(path: Path) -> Trained:
+def load_trained(path: Path, content: dict[str, Any] | None = None) -> Trained:
     """Load a checkpoint, on the GPU if there is one.
+
+    Args:
+        path: of the checkpoint.
+        content: what has been read of it already.
 
     Raises:
         InputError: see :func:`read_checkpoint`.
     """
-    content = read_checkpoint(path)
+    content = read_checkpoint(path) if content is None else content
     # Compiling takes longer than what is done with the network here, and hides its layers.
     hyper_parameters = {**content["hyper_parameters"], "compile": False}
     try:

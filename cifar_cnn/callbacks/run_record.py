@@ -19,7 +19,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cifar_cnn.data.batches import TrainBatches
 from cifar_cnn.data.datamodule import CIFAR10DataModule
-from cifar_cnn.files import replacing
+from cifar_cnn.files import write
 from cifar_cnn.optim import learning_rate
 
 log = logging.getLogger("cifar_cnn")
@@ -122,8 +122,7 @@ class RunRecord(Callback):
             return
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)  # a logger may leave it to the first row
-            with replacing(self._path, "w", encoding="utf-8") as file:
-                file.write(json.dumps(self._record, indent=1) + "\n")
+            write(self._path, json.dumps(self._record, indent=1) + "\n")
         except OSError as error:
             log.warning("%s could not be written: %s", self._path, error.strerror)
 

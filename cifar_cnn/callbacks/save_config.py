@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
-from cifar_cnn.files import replacing
+from cifar_cnn.files import write
 
 
 class SaveConfig(SaveConfigCallback):
@@ -30,5 +30,4 @@ class SaveConfig(SaveConfigCallback):
         assert self._folder is not None
         folder = Path(self._folder)
         folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / self.config_filename, "w", encoding="utf-8") as file:
-            file.write(self.parser.dump(self.config, skip_none=False))
+        write(folder / self.config_filename, self.parser.dump(self.config, skip_none=False))

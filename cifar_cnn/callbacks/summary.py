@@ -13,7 +13,7 @@ from torch import nn
 
 from cifar_cnn.callbacks.checkpoint import best_checkpoint
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.files import replacing
+from cifar_cnn.files import write
 from cifar_cnn.runs import result_path
 
 
@@ -118,7 +118,6 @@ def _count(module: nn.Module) -> int:
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     try:
-        with replacing(path, "w", encoding="utf-8") as file:
-            file.write(json.dumps(content, indent=1) + "\n")
+        write(path, json.dumps(content, indent=1) + "\n")
     except OSError as error:
         print(f"{path} could not be written: {error.strerror}")
