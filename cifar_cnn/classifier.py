@@ -22,6 +22,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from cifar_cnn.data.batches import Batch
 from cifar_cnn.errors import InputError
+from cifar_cnn.metrics import MeanLoss, PlainAccuracy, TrainMeans
 from cifar_cnn.optim import learning_rate, make_schedule, parameter_groups
 from cifar_cnn.trainer import validates
 from cifar_cnn.tta import TTA, logits_with_tta
@@ -298,71 +299,6 @@ class ImageClassifier(LightningModule):
                 setattr(self.train_means, name, values[self.global_rank])
             elif self.global_rank == 0:
                 setattr(self.train_means, name, values.sum())
-
-
-class MeanLoss(Metric):
-    """Mean of batch means, each weighted by the images in its batch.
-
-    In place of torchmetrics' MeanMetric, which either looks for NaN in every batch, so that a GPU has to wait, or
-    (``nan_strategy="disable"``, torchmetrics 1.9) forgets the weights. A NaN is kept, to be seen.
-    """
-
-    full_state_update = False
-    sum: Tensor
-    count: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("sum", torch.tensor(0.0), dist_reduce_fx="sum")
-        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
-
-    def update(self, value: Tensor, weight: int) -> None:
-        """Count a batch of ``weight`` images whose mean loss is ``value``, a scalar."""
-        self.sum += value * weight
-        self.count += weight
-
-    def compute(self) -> Tensor:
-        """The mean; NaN before the first batch."""
-        return self.sum / self.count
-
-
-class PlainAccuracy(MulticlassAccuracy):
-    """Accuracy of the images as they are, beside that with test-time augmentation."""
-
-    def __init__(self, num_classes: int) -> None:
-        super().__init__(num_classes, average="micro", validate_args=False)
-
-    def update(self, plain_preds: Tensor, target: Tensor) -> None:
-        """Count a batch of logits (N, num_classes) and classes (N,)."""
-        super().update(plain_preds, target)
-
-
-class TrainMeans(Metric):
-    """Loss and accuracy over an epoch's training batches.
-
-    One metric of what the step has computed already: a collection of two takes four times as long, in every step.
-    """
-
-    full_state_update = False
-    loss: Tensor
-    correct: Tensor
-    count: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.add_state("loss", torch.tensor(0.0), dist_reduce_fx="sum")
-        self.add_state("correct", torch.tensor(0), dist_reduce_fx="sum")
-        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
-
-    def update(self, loss: Tensor, correct: Tensor, count: int) -> None:
-        """Count a batch of ``count`` images, its mean loss and how many of it were right, scalars."""
-        self.loss += loss * count
-        self.correct += correct
-        self.count += count
-
-    def compute(self) -> dict[str, Tensor]:
-        """The means, by the names they are logged under."""
-        return {"train/loss": self.loss / self.count, "train/accuracy": self.correct / self.count}
 
 
 def _is_plain(value: Any) -> bool:
