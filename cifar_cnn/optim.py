@@ -20,7 +20,8 @@ class Muon(Optimizer):
     """Muon for convolution filters and SGD with Nesterov momentum for all other parameters.
 
     Filters, reshaped to (C_out, -1), are first scaled to the norm sqrt(C_out), then moved against their momentum with
-    all its singular values brought near 1. One optimizer of both, since two cost Lightning's loop more, and a schedule
+    all its singular values brought near 1. Filters that start at zero are only moved in their first step with a
+    gradient, and scaled from the next step. One optimizer of both, since two cost Lightning's loop more, and a schedule
     each.
 
     Source: Jordan et al., Muon: An optimizer for hidden layers (2024), https://kellerjordan.github.io/posts/muon/, as
@@ -86,7 +87,8 @@ class Muon(Optimizer):
             updates = torch._foreach_add(grads, buffers, alpha=momentum)  # Nesterov
             if group["muon"]:
                 for p, update in zip(params, updates, strict=True):
-                    p.mul_(len(p) ** 0.5 / p.norm())
+                    # Filters that are all zero have no direction to keep: they are scaled once a step has moved them.
+                    p.mul_((len(p) ** 0.5 / p.norm()).nan_to_num(nan=1.0, posinf=1.0))
                     # The order of a matrix's columns does not matter, and without a copy it is that of the memory.
                     order = (0, 2, 3, 1) if p.is_contiguous(memory_format=torch.channels_last) else (0, 1, 2, 3)
                     permuted = p.permute(order)
@@ -100,7 +102,8 @@ class Muon(Optimizer):
 def orthogonalize(matrix: Tensor, steps: int, dtype: torch.dtype | None = None) -> Tensor:
     """Bring the singular values of a matrix near 1 (0.7 to 1.2 after 5 steps) and keep its singular vectors.
 
-    Newton-Schulz iteration with the coefficients of Jordan et al. (2024), chosen for a steep rise at zero.
+    Newton-Schulz iteration with the coefficients of Jordan et al. (2024), chosen for a steep rise at zero. A matrix of
+    zeros stays one.
 
     Args:
         matrix: (rows, columns).

@@ -109,7 +109,9 @@ def test_every_recipe_works(run: Run, image_folder: Path, monkeypatch: pytest.Mo
     runpy.run_path("use.py")
 
 
-def test_the_sweep_judges_by_validation_accuracy_and_prunes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def sweep(run: Run) -> Path:
+    """The script of the sweep, with two trials on few images."""
     script, _ = blocks("recipes.md", "python")
     assert len([line for line in script.splitlines() if line.strip() and not line.startswith("#")]) <= 15
     config = yaml.safe_load(Path("configs/quickstart.yaml").read_text())
@@ -118,9 +120,33 @@ def test_the_sweep_judges_by_validation_accuracy_and_prunes(run: Run, monkeypatc
     config |= {"trainer": {"max_epochs": 2, "enable_progress_bar": False}, "report": False}
     Path("configs/quickstart.yaml").write_text(yaml.safe_dump(config))
     Path("sweep.py").write_text(script.replace("n_trials=8", "n_trials=2"))
+    return Path("sweep.py")
+
+
+def test_the_sweep_continues_after_a_trial_whose_loss_became_nan(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suggest = optuna.Trial.suggest_float
+    config = Path("configs/quickstart.yaml")
+    config.write_text(config.read_text().replace("max_epochs: 2", "max_epochs: 1"))
+
+    def first_too_high(trial: optuna.Trial, name: str, low: float, high: float, *, log: bool) -> float:
+        return 1e30 if trial.number == 0 else suggest(trial, name, low, high, log=log)
+
+    monkeypatch.setattr(optuna.Trial, "suggest_float", first_too_high)
+    study = runpy.run_path(str(sweep))["study"]
+    assert [trial.state.name for trial in study.trials] == ["PRUNED", "COMPLETE"]
+    assert study.best_trial.number == 1
+
+
+def test_the_sweep_ends_with_a_command_that_is_wrong(sweep: Path) -> None:
+    sweep.write_text(sweep.read_text().replace("--test_after_fit=false", "--test_after_fitt=false"))
+    with pytest.raises(AssertionError):
+        runpy.run_path(str(sweep))
+
+
+def test_the_sweep_judges_by_validation_accuracy_and_prunes(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optuna.pruners.MedianPruner, "prune", lambda self, study, trial: trial.number in (1, 3))
-    runpy.run_path("sweep.py")
-    trials = runpy.run_path("sweep.py")["study"].trials  # goes on
+    runpy.run_path(str(sweep))
+    trials = runpy.run_path(str(sweep))["study"].trials  # goes on
     assert [trial.state.name for trial in trials] == ["COMPLETE", "PRUNED"] * 2
     for trial in trials:
         folder = Path("lightning_logs", f"version_{trial.number}")

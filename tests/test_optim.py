@@ -152,6 +152,38 @@ def test_muon_equals_the_formulas_written_out(layout: torch.memory_format) -> No
             torch.testing.assert_close(p, copy)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_muon_moves_filters_that_start_at_zero_and_scales_them_from_the_next_step(dtype: torch.dtype) -> None:
+    filters = nn.Parameter(torch.zeros(4, 3, 3, 3, dtype=dtype))
+    optimizer = Muon([filters], lr=0.2)
+    filters.grad = torch.zeros_like(filters)
+    optimizer.step()
+    assert not filters.any()
+    filters.grad = torch.randn(filters.shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    optimizer.step()
+    first = filters.detach().clone()
+    assert 0.2 * 0.5 < first.norm() / 4**0.5 < 0.2 * 1.3  # the learning rate, times singular values near 1
+    optimizer.param_groups[0]["lr"] = 0.0
+    optimizer.step()
+    torch.testing.assert_close(filters.detach(), first * 2 / first.norm())
+
+
+@pytest.mark.parametrize("scale", [1e-44, 1e30])
+def test_muon_stays_finite_whatever_the_scale_of_the_filters(scale: float) -> None:
+    filters = nn.Parameter(torch.full((4, 3, 3, 3), scale))
+    optimizer = Muon([filters])
+    for _ in range(3):
+        filters.grad = torch.full_like(filters, 1e-44)
+        optimizer.step()
+        assert filters.isfinite().all()
+
+
+@pytest.mark.parametrize("shape", [(8, 27), (27, 8)])
+def test_orthogonalize_leaves_a_matrix_of_zeros(shape: tuple[int, int]) -> None:
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        assert torch.equal(orthogonalize(torch.zeros(shape), 3, dtype), torch.zeros(shape))
+
+
 def test_muon_takes_up_its_state() -> None:
     def steps(net: nn.Module, optimizer: Muon, n: int) -> None:
         for _ in range(n):
