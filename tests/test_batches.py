@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from functools import partial
 from itertools import chain
+from typing import Any
 
 import pytest
 import torch
@@ -105,8 +106,35 @@ def test_evaluation_sees_every_image_once_in_equally_many_steps(make_images: Mak
     assert {len(share) for share in shares} == {len(EvalBatches(image_set, 6, 0, world_size))}
     images = torch.cat([batch.images for share in shares for batch in share])
     assert sorted(map(tuple, images.flatten(1).tolist())) == sorted(map(tuple, image_set.images.flatten(1).tolist()))
-    if world_size == 1:
-        assert torch.equal(images, image_set.images)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_steps_of_an_evaluation_are_the_same_in_every_run_and_number_of_processes(
+    make_images: MakeImages, world_size: int
+) -> None:
+    def steps(batch_size: int, world_size: int = 1) -> list[list[int]]:
+        shares = [EvalBatches(make_images(38), batch_size, rank, world_size) for rank in range(world_size)]
+        steps = zip(*shares, strict=True)
+        return [sorted(chain(*(batch.indices.tolist() for batch in step))) for step in steps]
+
+    torch.manual_seed(world_size)
+    assert steps(12 // world_size, world_size) == steps(12)
+
+
+def test_the_first_batch_of_an_evaluation_samples_images_that_lie_sorted_by_class(make_images: MakeImages) -> None:
+    images = make_images(1000)
+    by_class = ImageSet(images.images, images.labels.sort().values, images.class_names)
+    counts = torch.bincount(next(iter(EvalBatches(by_class, 200))).labels, minlength=10)
+    assert counts.min() >= 10  # of 20 expected
+
+
+@pytest.mark.parametrize("loader", [EvalBatches, partial(TrainBatches, seed=0, epoch=int)])
+def test_a_batch_says_where_its_images_lie(make_images: MakeImages, loader: Callable[..., Any]) -> None:
+    image_set = make_images(38)
+    for batch in loader(image_set, 6, rank=1, world_size=2):
+        assert batch.indices.dtype == torch.int64
+        assert torch.equal(batch.images, image_set.images[batch.indices])
+        assert torch.equal(batch.labels, image_set.labels[batch.indices])
 
 
 @pytest.mark.parametrize("world_size", [1, 2])

@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from cifar_cnn.data.batches import Batch
+from cifar_cnn.data.images import ImageSet
 from cifar_cnn.files import replacing
 from cifar_cnn.runs import result_path
 
@@ -23,15 +24,16 @@ class StorePredictions(Callback):
 
     It holds, in the order of the test images, ``logits`` (float32, (N, num_classes), with test-time augmentation if
     that is on) and ``labels`` (int64, (N,)), and ``images_sha256`` of the images' bytes, by which two runs are known
-    to have been tested on the same ones.
+    to have been tested on the same ones. After a test of some of the images (``limit_test_batches``) all three are of
+    these, still in the order of the test images, and ``indices`` (int64, (N,)) says which they are.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._batches: list[tuple[Tensor, Tensor]] = []
+        self._batches: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start anew."""
+        """Forget an earlier test."""
         self._batches = []
 
     def on_test_batch_end(
@@ -44,32 +46,38 @@ class StorePredictions(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the logits that the step returned, on the device."""
-        if outputs is not None:  # a process's share of the last images may be none
-            self._batches.append((outputs.detach().float(), batch.labels))
+        if outputs is not None and batch.indices is not None:  # a process's share of the last images may be none
+            self._batches.append((outputs.detach().float(), batch.labels, batch.indices))
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Gather the processes' shares and write."""
-        classes = getattr(pl_module, "num_classes", 0)
-        empty = (torch.empty(0, classes), torch.empty(0, dtype=torch.int64))
-        logits, labels = (torch.cat(parts) for parts in zip(*(self._batches or [empty]), strict=True))
+        """Gather the processes' shares and write them by image."""
+        none = torch.empty(0, dtype=torch.int64)
+        empty = (torch.empty(0, getattr(pl_module, "num_classes", 0)), none, none)
+        parts = [torch.cat(part) for part in zip(*(self._batches or [empty]), strict=True)]
         self._batches = []
         if trainer.world_size > 1:
-            logits, labels = (_interleave(gather_all_tensors(part.to(pl_module.device))) for part in (logits, labels))
+            parts = [torch.cat(gather_all_tensors(part.to(pl_module.device))) for part in parts]
         path = result_path(trainer.ckpt_path, FILE_NAME) if trainer.ckpt_path else None
         if path is None or not trainer.is_global_zero:
             return
-        images = trainer.test_dataloaders.image_set.images  # type: ignore[union-attr]
-        digest = hashlib.sha256(images[: len(labels)].cpu().numpy().tobytes()).hexdigest()
+        logits, labels, indices = parts
+        arrays = _by_image(trainer.test_dataloaders.image_set, logits, labels, indices)  # type: ignore[union-attr]
         try:
             with replacing(path) as file:
-                np.savez(file, logits=logits.cpu().numpy(), labels=labels.cpu().numpy(), images_sha256=digest)
+                np.savez(file, **arrays)
         except OSError as error:
             print(f"{path} could not be written: {error.strerror}")
 
 
-def _interleave(shares: list[Tensor]) -> Tensor:
-    """From the processes' shares, each every world_size-th image (see EvalBatches), to the images' order."""
-    whole = torch.empty(sum(map(len, shares)), *shares[0].shape[1:], dtype=shares[0].dtype, device=shares[0].device)
-    for rank, share in enumerate(shares):
-        whole[rank :: len(shares)] = share
-    return whole
+def _by_image(image_set: ImageSet, logits: Tensor, labels: Tensor, indices: Tensor) -> dict[str, Any]:
+    """What the file holds: the tested images' logits and labels in the order of ``image_set``."""
+    order = indices.argsort()
+    indices = indices[order].cpu()
+    partial = len(indices) < len(image_set)
+    images = image_set.images[indices.to(image_set.images.device)] if partial else image_set.images
+    arrays = {
+        "logits": logits[order].cpu().numpy(),
+        "labels": labels[order].cpu().numpy(),
+        "images_sha256": hashlib.sha256(images.cpu().numpy().tobytes()).hexdigest(),
+    }
+    return {**arrays, "indices": indices.numpy()} if partial else arrays

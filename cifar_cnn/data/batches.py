@@ -1,4 +1,4 @@
-"""The order of the batches: a pure function of (seed, epoch, step), shared out over the processes."""
+"""The order of the batches: fixed in evaluation, in training a pure function of (seed, epoch, step)."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -7,16 +7,25 @@ import torch
 from torch import Tensor
 
 from cifar_cnn.data.augment import Draws, draw
-from cifar_cnn.data.images import ImageSet
+from cifar_cnn.data.images import ImageSet, random_order
 from cifar_cnn.errors import InputError
 
 
 class Batch(NamedTuple):
-    """One process's share of a step."""
+    """One process's share of a step.
 
-    images: Tensor  # (N, C, H, W): uint8 from the loader, normalised float once it is on the device
-    labels: Tensor  # int64, (N,)
-    draws: Draws | None = None  # of a training batch: what chance decides for each image
+    Attributes:
+        images: (N, C, H, W): uint8 from the loader, normalised floats once the batch is on the device.
+        labels: int64, (N,): each the index of a class name.
+        draws: of a training batch from the loader, the random numbers that augment each image; None otherwise.
+        indices: int64, (N,): where each image lies in the image set that the loader iterates over
+            (``loader.image_set``); None only in a batch that no loader made.
+    """
+
+    images: Tensor
+    labels: Tensor
+    draws: Draws | None = None
+    indices: Tensor | None = None
 
 
 def _generator(*key: int) -> torch.Generator:
@@ -31,13 +40,16 @@ def _generator(*key: int) -> torch.Generator:
 
 
 class EvalBatches:
-    """All images in their order, once, for validation and test.
+    """All images once, for validation and test, in a random order that is the same in every run.
+
+    The order depends on the number of images alone. Image folders lie sorted by class, so the first batches of the
+    stored order would hold the first classes alone; the first batches of this one are a random sample.
 
     Args:
         image_set: the images.
         batch_size: images a step in this process; the last batch has what is left over.
         rank: this process, from 0.
-        world_size: how many processes share the images; each takes every ``world_size``-th, and none is seen twice.
+        world_size: how many processes share each step's images. No image is seen twice.
     """
 
     def __init__(self, image_set: ImageSet, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
@@ -45,6 +57,7 @@ class EvalBatches:
         self.batch_size = batch_size
         self.rank = rank
         self.world_size = world_size
+        self.order = random_order(len(image_set))
 
     def __len__(self) -> int:
         return -(-len(self.image_set) // (self.batch_size * self.world_size))
@@ -53,8 +66,9 @@ class EvalBatches:
         images, labels = self.image_set.images, self.image_set.labels
         step_size = self.batch_size * self.world_size
         for start in range(0, len(labels), step_size):
-            share = slice(start + self.rank, min(start + step_size, len(labels)), self.world_size)
-            yield Batch(images[share], labels[share])
+            share = slice(start + self.rank, start + step_size, self.world_size)
+            indices = self.order[share].to(images.device, non_blocking=True)
+            yield Batch(images[indices], labels[indices], indices=indices)
 
 
 class TrainBatches:
@@ -128,7 +142,7 @@ class TrainBatches:
         draws = draws.rows(self.rank, self.world_size)
         # Order and draws are made on the CPU, and so are the same wherever the images lie.
         indices = indices[self.rank :: self.world_size].to(self.image_set.images.device, non_blocking=True)
-        return Batch(self.image_set.images[indices], self.image_set.labels[indices], draws)
+        return Batch(self.image_set.images[indices], self.image_set.labels[indices], draws, indices)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the iteration is; Lightning keeps it in the checkpoint."""

@@ -161,12 +161,12 @@ class CIFAR10DataModule(LightningDataModule):
         return self._train_batches
 
     def val_dataloader(self) -> EvalBatches | list[EvalBatches]:
-        """The validation images in order; no loader with ``val_size`` 0."""
+        """The validation images in a fixed order; no loader with ``val_size`` 0."""
         assert self._val is not None
         return self._eval_batches(self._val) if len(self._val) else []
 
     def test_dataloader(self) -> EvalBatches:
-        """The test images in order."""
+        """The test images in a fixed order."""
         assert self._test is not None
         return self._eval_batches(self._test)
 

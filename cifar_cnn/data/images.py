@@ -34,6 +34,15 @@ class ImageSet:
         return ImageSet(self.images[indices], self.labels[indices], self.class_names)
 
 
+def random_order(n: int, seed: int = 0) -> Tensor:
+    """The numbers from 0 to ``n`` - 1 in a random order that ``seed`` fixes: int64, (n,).
+
+    Its first numbers are a random sample of a set of ``n`` images. The first images as stored are not: image folders
+    lie sorted by class.
+    """
+    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+
+
 def stratified_split(image_set: ImageSet, val_size: int, seed: int) -> tuple[ImageSet, ImageSet]:
     """Split into (train, val), with each class's share of the ``val_size`` images in proportion to its size.
 
@@ -52,7 +61,7 @@ def stratified_split(image_set: ImageSet, val_size: int, seed: int) -> tuple[Ima
     remainder_order = torch.argsort(exact - share, descending=True, stable=True)
     share[remainder_order[: val_size - int(share.sum())]] += 1
 
-    shuffled = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    shuffled = random_order(n, seed)
     val = torch.zeros(n, dtype=torch.bool)
     for label, size in enumerate(share.tolist()):
         val[shuffled[image_set.labels[shuffled] == label][:size]] = True
