@@ -30,7 +30,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 import cifar_cnn.backbones
 import cifar_cnn.losses
 import cifar_cnn.optim  # noqa: F401  (imported so that the command line knows the classes by their short names)
-from cifar_cnn import commands, processes, trust
+from cifar_cnn import class_options, commands, compat, processes, trust
 from cifar_cnn.analysis.trained import read_checkpoint, read_to_go_on
 from cifar_cnn.callbacks.checkpoint import (
     BestCheckpoint,
@@ -183,7 +183,8 @@ class CLI(LightningCLI):
             if command == "fit" and run is not None and not given & {"-c", "--config"}:
                 args = [command, "--config", str(run / "config.yaml"), *args[args.index(command) + 1 :]]
         try:
-            super().parse_arguments(parser, args)
+            with compat.discarding_init_args(class_options.start_from_own_defaults):
+                super().parse_arguments(parser, class_options.classes_first(args))
         except ArgumentMessage as error:
             known = self._subcommand_parsers.get(command or "fit", parser)
             options = [action.dest for action in known._actions if action.dest != "help"]

@@ -1,0 +1,20 @@
+"""Each private name of a library that this project uses: why, and the versions in which it was checked."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from unittest import mock
+
+
+@contextmanager
+def discarding_init_args(discard: Callable[[Any, Any, Any], None]) -> Iterator[None]:
+    """Let ``discard`` decide which arguments are kept when jsonargparse replaces one class by another.
+
+    jsonargparse (checked with 4.53) keeps all that the new class accepts and has no setting for it (its issue 460).
+
+    Args:
+        discard: gets a parser or action, the former value and the new one, both with a ``class_path``, and removes
+            arguments from the former one in place.
+    """
+    with mock.patch("jsonargparse._typehints.discard_init_args_on_class_path_change", discard):
+        yield
