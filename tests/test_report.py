@@ -215,6 +215,16 @@ def test_classes_and_calibration_by_hand() -> None:
     assert (only["true"], only["predicted"], only["confidence"]) == ("b", "a", pytest.approx(0.9))
 
 
+def test_a_class_without_images_has_no_figures() -> None:
+    logits = torch.tensor([[2.0, 0, 1], [0, 2, 1], [2, 0, 1]])
+    found = confusion(Predictions(logits, torch.tensor([0, 0, 2])), ("a", "b", "c"))
+    assert [(row["images"], row["recall"], row["precision"], row["f1"]) for row in found["rows"]] == [
+        (2, 0.5, 0.5, 0.5),
+        (0, None, None, None),
+        (1, 0, None, 0),  # no image was taken for it
+    ]
+
+
 def test_the_learning_rate_is_drawn_from_the_first_step_on_however_short_the_run(run: Path) -> None:
     (run / "metrics.csv").write_text("epoch,step,lr,epoch_seconds\n0,1,0.2,\n0,3,0.4,1.5\n")
     metrics = read_metrics(run / "metrics.csv")

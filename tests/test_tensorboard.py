@@ -90,5 +90,5 @@ def test_the_confusion_matrix_shows_each_count() -> None:
     counts = np.array([[3, 1], [0, 0]])
     axes = draw_confusion(counts, ("cat", "dog")).axes[0]
     assert [text.get_text() for text in axes.texts] == ["3", "1", "0", "0"]
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog (no images)"]
     assert np.asarray(axes.images[0].get_array()).tolist() == [[0.75, 0.25], [0, 0]]

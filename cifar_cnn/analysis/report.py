@@ -369,20 +369,23 @@ def curves(metrics: Metrics, first_rate: float | None = None) -> list[str] | Non
 
 
 def confusion(predictions: Predictions, names: tuple[str, ...]) -> dict[str, Any]:
-    """The confusion matrix and the table of classes that follows from it."""
+    """The confusion matrix and the table of classes that follows from it.
+
+    None stands for what is not defined: all figures of a class without images, the precision of a class that no image
+    was taken for.
+    """
     n = len(names)
     matrix = torch.bincount(predictions.labels * n + predictions.classes, minlength=n * n).view(n, n).numpy()
     right, true, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
-    recall, precision = right / true.clip(1), right / predicted.clip(1)
-    f1 = 2 * recall * precision / (recall + precision).clip(1e-12)
+    f1 = 2 * right / (true + predicted).clip(1)
     wrong = matrix - np.diag(right)
     rows = [
         {
             "name": name,
             "images": int(true[i]),
-            "recall": recall[i],
-            "precision": precision[i],
-            "f1": f1[i],
+            "recall": right[i] / true[i] if true[i] else None,
+            "precision": right[i] / predicted[i] if true[i] and predicted[i] else None,
+            "f1": f1[i] if true[i] else None,
             "mistaken": names[wrong[i].argmax()] if wrong[i].any() else "",
             "times": int(wrong[i].max()),
         }

@@ -1,6 +1,7 @@
 """The plain words at the end: what was trained, how well it does, and where everything is."""
 
 import json
+import math
 import os
 import statistics
 import time
@@ -62,7 +63,7 @@ class RunSummary(Callback):
         """Print the accuracy of each class, and write test.json into the run that the checkpoint belongs to."""
         names = trainer.datamodule.class_names  # type: ignore[attr-defined]
         result: dict[str, Any] = {
-            name.removeprefix("test/"): value.tolist() for name, value in pl_module.test_results.items()
+            name.removeprefix("test/"): _without_nan(value.tolist()) for name, value in pl_module.test_results.items()
         }
         result |= {
             "class_names": list(names),
@@ -72,7 +73,8 @@ class RunSummary(Callback):
         width = max(map(len, names))
         print("\nAccuracy on the test images")
         for name, accuracy, row in zip(names, result["accuracy_per_class"], result["confusion_matrix"], strict=True):
-            print(f"  {name:{width}}  {accuracy:7.2%}  of {sum(row)}")
+            known = f"{accuracy:7.2%}  of {sum(row)}" if accuracy is not None else f"{'-':>7}  no images"
+            print(f"  {name:{width}}  {known}")
         print(f"  {'all':{width}}  {result['accuracy']:7.2%}  of {result['images']}")
         if len(names) > 5:
             print(f"  {'top 5':{width}}  {result['accuracy_top5']:7.2%}")
@@ -114,6 +116,13 @@ class RunSummary(Callback):
 
 def _count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _without_nan(value: Any) -> Any:
+    """Numbers for JSON, which has no NaN: None in its place."""
+    if isinstance(value, list):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

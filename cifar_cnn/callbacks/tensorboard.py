@@ -71,8 +71,9 @@ def draw_confusion(counts: np.ndarray, class_names: tuple[str, ...]) -> "Figure"
     shares = counts / counts.sum(1, keepdims=True).clip(1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     labels = [name if len(name) <= 20 else f"{name[:19]}…" for name in class_names]
+    true = [label if row.any() else f"{label} (no images)" for label, row in zip(labels, counts, strict=True)]
     axes.set_xticks(range(len(class_names)), labels, rotation=90)
-    axes.set_yticks(range(len(class_names)), labels)
+    axes.set_yticks(range(len(class_names)), true)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if len(class_names) <= 20:
