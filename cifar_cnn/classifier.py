@@ -22,7 +22,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from cifar_cnn.data.batches import Batch
 from cifar_cnn.errors import InputError
-from cifar_cnn.metrics import MeanLoss, PlainAccuracy, TrainMeans
+from cifar_cnn.metrics import MeanLoss, PlainAccuracy, TrainMeans, accuracy_per_class, in_float32
 from cifar_cnn.optim import learning_rate, make_schedule, parameter_groups
 from cifar_cnn.trainer import validates
 from cifar_cnn.tta import TTA, logits_with_tta
@@ -95,7 +95,6 @@ class ImageClassifier(LightningModule):
         self.test_metrics = metrics(
             "test/",
             accuracy_top5=top5(),
-            accuracy_per_class=MulticlassAccuracy(num_classes, average=None, validate_args=False),
             confusion_matrix=MulticlassConfusionMatrix(num_classes, validate_args=False),
         )
         if tta != "none":
@@ -129,7 +128,7 @@ class ImageClassifier(LightningModule):
                 f"{type(self.backbone).__name__} gave {tuple(logits.shape)}: the data has {self.num_classes} classes, "
                 "see --model.backbone.num_classes"
             )
-        loss = self.loss(logits, batch.labels)
+        loss = self.loss(in_float32(logits), batch.labels)
         if loss.ndim:
             raise InputError(
                 f"model.loss must give one number a batch; {type(self.loss).__name__} gave {tuple(loss.shape)}"
@@ -144,7 +143,7 @@ class ImageClassifier(LightningModule):
         # Logging takes longer than a small network's kernels; between its intervals nothing is logged or computed.
         if self._is_logging_step():
             self.log("train/loss_step", loss.detach(), prog_bar=True)
-            self.log("train/accuracy_step", correct / len(batch.labels), prog_bar=True)
+            self.log("train/accuracy_step", correct.float() / len(batch.labels), prog_bar=True)
             self.log("lr", learning_rate(self.trainer.optimizers[0]))
         return loss
 
@@ -199,6 +198,8 @@ class ImageClassifier(LightningModule):
     def on_test_epoch_end(self) -> None:
         """Log loss and accuracy over all test images, of all processes; keep what is no single number."""
         self.test_results = self.test_metrics.compute()
+        per_class = accuracy_per_class(self.test_results["test/confusion_matrix"])
+        self.test_results["test/accuracy_per_class"] = per_class
         self.log_dict({name: value for name, value in self.test_results.items() if value.ndim == 0})
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:

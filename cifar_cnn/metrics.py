@@ -1,19 +1,44 @@
 """What the figures of an epoch are made of."""
 
+from collections.abc import Callable, Sequence
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
 
-class MeanLoss(Metric):
+def in_float32(logits: Tensor) -> Tensor:
+    """Logits of a lower precision in float32, others as they are; their loss is then of that precision too."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+
+
+def accuracy_per_class(confusion_matrix: Tensor) -> Tensor:
+    """Share of each class's images that were taken for it, (classes,); NaN for a class without images.
+
+    Args:
+        confusion_matrix: (classes, classes): how many images of a class (row) were taken for another (column).
+    """
+    return confusion_matrix.diagonal().float() / confusion_matrix.sum(1).float()
+
+
+class _Sums(Metric):
+    """A metric of sums, which stay in float32 where the network is in half precision: 65,504 is the most that holds."""
+
+    full_state_update = False
+
+    # Both libraries have no other hook for Module.to(dtype), which Lightning calls for 16-true and bf16-true.
+    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> nn.Module:
+        return super()._apply(lambda tensor: tensor.to(fn(tensor).device), exclude_state)
+
+
+class MeanLoss(_Sums):
     """Mean of batch means, each weighted by the images in its batch.
 
     In place of torchmetrics' MeanMetric, which either looks for NaN in every batch, so that a GPU has to wait, or
     (``nan_strategy="disable"``, torchmetrics 1.9) forgets the weights. A NaN is kept, to be seen.
     """
 
-    full_state_update = False
     sum: Tensor
     count: Tensor
 
@@ -24,7 +49,7 @@ class MeanLoss(Metric):
 
     def update(self, value: Tensor, weight: int) -> None:
         """Count a batch of ``weight`` images whose mean loss is ``value``, a scalar."""
-        self.sum += value * weight
+        self.sum += value.float() * weight
         self.count += weight
 
     def compute(self) -> Tensor:
@@ -43,13 +68,12 @@ class PlainAccuracy(MulticlassAccuracy):
         super().update(plain_preds, target)
 
 
-class TrainMeans(Metric):
+class TrainMeans(_Sums):
     """Loss and accuracy over an epoch's training batches.
 
     One metric of what the step has computed already: a collection of two takes four times as long, in every step.
     """
 
-    full_state_update = False
     loss: Tensor
     correct: Tensor
     count: Tensor
@@ -62,10 +86,10 @@ class TrainMeans(Metric):
 
     def update(self, loss: Tensor, correct: Tensor, count: int) -> None:
         """Count a batch of ``count`` images, its mean loss and how many of it were right, scalars."""
-        self.loss += loss * count
+        self.loss += loss.float() * count
         self.correct += correct
         self.count += count
 
     def compute(self) -> dict[str, Tensor]:
         """The means, by the names they are logged under."""
-        return {"train/loss": self.loss / self.count, "train/accuracy": self.correct / self.count}
+        return {"train/loss": self.loss / self.count, "train/accuracy": self.correct.float() / self.count}
