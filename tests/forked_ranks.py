@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor, distributed, nn
 
 import cifar_cnn.analysis.report  # noqa: F401  (so that no child has to)
-from cifar_cnn.data import sources
+from cifar_cnn.data.sources import cifar, image_folder
 from cifar_cnn.errors import InputError
 from tests import forked_fits
 from tests.forked_fits import RUN, outcome, start, wait, watch
@@ -265,8 +265,8 @@ def side_by_side(folder: Path) -> dict[str, Any]:
     few += ["--trainer.accelerator", "cpu", "--trainer.precision", "32", "--trainer.enable_progress_bar", "false"]
     with pytest.MonkeyPatch.context() as patch:
         server.content["/archive"] = make_archive(patch)
-        for name in ("_fetch", "_decode_all"):
-            patch.setattr(sources, name, slowly(getattr(sources, name)))
+        for module, name in ((cifar, "_fetch"), (image_folder, "decode_all")):
+            patch.setattr(module, name, slowly(getattr(module, name)))
         begun = {}
         for name, source in options.items():
             where = folder / f"same {name}"

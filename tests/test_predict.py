@@ -13,7 +13,7 @@ from PIL import Image
 
 from cifar_cnn.analysis import predict
 from cifar_cnn.analysis.trained import load_trained
-from cifar_cnn.data.sources import decode_image
+from cifar_cnn.data.decoding import decode_image
 from cifar_cnn.errors import InputError
 
 Capture = pytest.CaptureFixture[str]

@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 from torchvision import datasets
 
-from cifar_cnn.data.sources import CIFAR10, ImageFolder, Shapes, decode_image
+from cifar_cnn.data.decoding import decode_image
+from cifar_cnn.data.sources import CIFAR10, ImageFolder, Shapes
 from cifar_cnn.errors import InputError
 
 NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]

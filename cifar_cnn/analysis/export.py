@@ -23,7 +23,7 @@ from cifar_cnn.analysis.predict import image_files
 from cifar_cnn.analysis.trained import Trained, load_trained, read_checkpoint
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.data.datamodule import CIFAR10DataModule
-from cifar_cnn.data.sources import UNREADABLE, decode_image
+from cifar_cnn.data.decoding import UNREADABLE, decode_image
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs import find_checkpoint, run_of
 from cifar_cnn.tta import views

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from cifar_cnn.analysis import arguments
 from cifar_cnn.analysis.trained import Trained, load_trained
-from cifar_cnn.data.sources import UNREADABLE, decode_image, is_image_name
+from cifar_cnn.data.decoding import UNREADABLE, decode_image, is_image_name
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import replacing
 from cifar_cnn.hardware import available_cores

@@ -1,0 +1,8 @@
+"""Where images come from. A source gives an ImageSet for ``train`` and one for ``test``; nothing else knows files."""
+
+from cifar_cnn.data.sources.base import ChannelStats, Source, Split
+from cifar_cnn.data.sources.cifar import CIFAR10
+from cifar_cnn.data.sources.image_folder import ImageFolder
+from cifar_cnn.data.sources.shapes import Shapes
+
+__all__ = ["CIFAR10", "ChannelStats", "ImageFolder", "Shapes", "Source", "Split"]

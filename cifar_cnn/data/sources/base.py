@@ -1,0 +1,32 @@
+"""What a source is: it gives an ImageSet for ``train`` and one for ``test``."""
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+from cifar_cnn.data.images import ImageSet
+
+Split = Literal["train", "test"]
+ChannelStats = tuple[tuple[float, ...], tuple[float, ...]]
+
+
+class Source(ABC):
+    """A set of labelled training and test images.
+
+    Attributes:
+        mean_std: per-channel mean and standard deviation of the training images in [0, 1], where they are known;
+            None has them measured.
+    """
+
+    mean_std: ChannelStats | None = None
+
+    @property
+    @abstractmethod
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, in the order of their labels; known before any image is loaded."""
+
+    def prepare(self, split: Split = "train") -> None:  # noqa: B027  (not abstract: there may be nothing to do)
+        """Download, decode, cache what ``load(split)`` needs: what one process a machine does once for all."""
+
+    @abstractmethod
+    def load(self, split: Split) -> ImageSet:
+        """The images of a split, in memory."""

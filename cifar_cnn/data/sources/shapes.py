@@ -1,0 +1,121 @@
+"""Images drawn by code."""
+
+import numpy as np
+import torch
+
+from cifar_cnn.data.images import ImageSet
+from cifar_cnn.data.sources.base import Source, Split
+from cifar_cnn.errors import InputError
+
+
+class Shapes(Source):
+    """Ten shapes drawn by code, so that everything runs offline: of random place, size, turn and colours, with noise.
+
+    Foreground and background are drawn alike, so that no pixel by itself says anything of the class.
+
+    Args:
+        train_size: training images, shared evenly among the classes.
+        test_size: test images, likewise.
+        image_size: pixels a side.
+        noise: standard deviation of the noise on each pixel, of a range of 255.
+        seed: of the drawing. Training and test images are drawn from different streams.
+    """
+
+    def __init__(
+        self,
+        train_size: int = 10_000,
+        test_size: int = 2_000,
+        image_size: int = 32,
+        noise: float = 24.0,
+        seed: int = 0,
+    ) -> None:
+        if min(train_size, test_size) < len(self.class_names):
+            raise InputError(f"Shapes needs {len(self.class_names)} images or more; not {train_size}, {test_size}")
+        if noise < 0 or image_size < 8:
+            raise InputError(
+                f"Shapes needs noise of 0 or more and images of 8 pixels or more; not {noise}, {image_size}"
+            )
+        self.sizes = {"train": train_size, "test": test_size}
+        self.image_size = image_size
+        self.noise = noise
+        self.seed = seed
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The ten shapes."""
+        return (
+            "disc",
+            "square",
+            "triangle",
+            "ring",
+            "frame",
+            "plus",
+            "star",
+            "crescent",
+            "stripes",
+            "checkers",
+        )
+
+    def load(self, split: Split) -> ImageSet:
+        """Draw the images; (N, 3, image_size, image_size)."""
+        rng = np.random.default_rng([self.seed, ("train", "test").index(split)])
+        labels = np.arange(self.sizes[split]) % len(self.class_names)
+        # In portions, so that the float pictures of a large set are never all in memory.
+        portions = [self._draw(portion, rng) for portion in np.array_split(labels, -(-len(labels) // 1000))]
+        return ImageSet(torch.from_numpy(np.concatenate(portions)), torch.from_numpy(labels), self.class_names)
+
+    def _draw(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        n, size = len(labels), self.image_size
+        # Coordinates of each pixel in the frame of the shape, whose radius is 1.
+        radius = rng.uniform(0.45, 0.8, n)
+        center = rng.uniform(-1, 1, (n, 2)) * (1 - 0.8 * radius)[:, None]
+        turn = rng.uniform(0, 2 * np.pi, n)
+        axis = (np.arange(size) + 0.5) * 2 / size - 1
+        dy, dx = np.broadcast_arrays(axis[:, None] - center[:, 0, None, None], axis[None, :] - center[:, 1, None, None])
+        cos, sin = (f(turn)[:, None, None] / radius[:, None, None] for f in (np.cos, np.sin))
+        x, y = cos * dx + sin * dy, cos * dy - sin * dx
+
+        inside = np.zeros((n, size, size))
+        for label, name in enumerate(self.class_names):
+            rows = labels == label
+            distance = _SHAPES[name](x[rows], y[rows])
+            # One pixel of soft edge, from the distance in units of the radius.
+            inside[rows] = (0.5 - distance * radius[rows, None, None] * size / 2).clip(0, 1)
+
+        colors = rng.uniform(0, 255, (n, 2, 3))
+        colors[:, 1] = (colors[:, 0] + rng.uniform(70, 185, (n, 3))) % 255  # foreground and background tell apart
+        colors = np.take_along_axis(colors, rng.permuted(np.tile([0, 1], (n, 1)), axis=1)[:, :, None], axis=1)
+        front, back = colors[:, 0, :, None, None], colors[:, 1, :, None, None]
+        picture = back + (front - back) * inside[:, None] + rng.normal(0, self.noise, (n, 3, size, size))
+        return picture.clip(0, 255).astype(np.uint8)
+
+
+def _box(x: np.ndarray, y: np.ndarray, width: float, height: float) -> np.ndarray:
+    return np.maximum(abs(x) - width, abs(y) - height)
+
+
+def _polygon(x: np.ndarray, y: np.ndarray, sides: int, depth: float) -> np.ndarray:
+    """Distance to a star of ``sides`` points whose inner corners lie at ``depth`` of the radius (1: a polygon)."""
+    sector = 2 * np.pi / sides
+    angle = abs((np.arctan2(y, x) + sector / 2) % sector - sector / 2)
+    r = np.hypot(x, y)
+    px, py = r * np.cos(angle), r * np.sin(angle)
+    # The edge from the tip (1, 0) to the inner corner at half a sector.
+    inner = depth * np.cos(sector / 2)
+    qx, qy = inner * np.cos(sector / 2), inner * np.sin(sector / 2)
+    return ((px - 1) * qy - py * (qx - 1)) / np.hypot(qy, qx - 1)
+
+
+# Signed distances (negative inside) in a frame where the shape has radius 1.
+_SHAPES = {
+    "disc": lambda x, y: np.hypot(x, y) - 0.85,
+    "square": lambda x, y: _box(x, y, 0.75, 0.75),
+    "triangle": lambda x, y: _polygon(x, y, 3, 1.0),
+    "ring": lambda x, y: abs(np.hypot(x, y) - 0.7) - 0.2,
+    "frame": lambda x, y: abs(_box(x, y, 0.6, 0.6)) - 0.17,
+    "plus": lambda x, y: np.minimum(_box(x, y, 0.95, 0.25), _box(x, y, 0.25, 0.95)),
+    "star": lambda x, y: _polygon(x, y, 5, 0.5),
+    "crescent": lambda x, y: np.maximum(np.hypot(x, y) - 0.9, 0.75 - np.hypot(x - 0.45, y)),
+    "stripes": lambda x, y: np.maximum(_box(x, y, 0.85, 0.85), 0.17 - abs(y % 0.68 - 0.34)),
+    "checkers": lambda x, y: np.maximum(_box(x, y, 0.85, 0.85), np.sign(np.sin(3.7 * x) * np.sin(3.7 * y)) * 0.05),
+}
