@@ -27,7 +27,7 @@ from cifar_cnn.backbones import SpeedrunNet
 from cifar_cnn.callbacks.whitening import whitening_filters
 from cifar_cnn.data import ImageFolder
 from cifar_cnn.data.augment import normalize
-from cifar_cnn.data.images import channel_mean_std
+from cifar_cnn.data.images import channel_mean_std, random_order
 from cifar_cnn.hardware import best_precision, use_all_of_the_hardware
 from cifar_cnn.optim import Muon
 from cifar_cnn.tta import logits_with_tta
@@ -65,7 +65,7 @@ def bare_loop(root: Path, seed: int, epochs: int = EPOCHS, limit: int | None = N
     images = normalize(train.images, mean, std).contiguous(memory_format=torch.channels_last)
     labels = train.labels.to(device)
     net = SpeedrunNet(len(train.class_names))
-    net.whitening.weight.data.copy_(whitening_filters(images[:5000], 2, 5e-4))
+    net.whitening.weight.data.copy_(whitening_filters(images[random_order(len(images))[:5000]], 2, 5e-4))
     net.whitening.weight.requires_grad_(False)
     net.to(device).to(memory_format=torch.channels_last)
     bias = net.whitening.bias

@@ -1,3 +1,4 @@
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,7 +9,9 @@ from torch import nn
 from cifar_cnn.backbones import SimpleCNN, SpeedrunNet
 from cifar_cnn.callbacks.whitening import WhitenFirstConv, whitening_filters
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.data import CIFAR10DataModule, Shapes
+from cifar_cnn.data import CIFAR10DataModule, ImageSet, Shapes, Source
+from cifar_cnn.data.augment import normalize
+from cifar_cnn.data.sources import Split
 from cifar_cnn.errors import InputError
 
 
@@ -37,6 +40,36 @@ def test_the_filters_responses_are_uncorrelated_and_of_unit_power() -> None:
     # From the strongest pattern to the weakest: the scale that makes up for it rises.
     norms = filters[:12].flatten(1).norm(dim=1)
     assert torch.equal(norms, norms.sort().values)
+
+
+class SortedByClass(Source):
+    """Dim images, then noisy ones, as a folder a class gives them."""
+
+    class_names = ("dim", "noisy")
+
+    def load(self, split: Split) -> ImageSet:
+        generator = torch.Generator().manual_seed(0)
+        images = torch.randint(0, 256, (400, 3, 8, 8), dtype=torch.uint8, generator=generator)
+        images[:200] //= 16
+        return ImageSet(images, torch.arange(400) // 200, self.class_names)
+
+
+def test_the_filters_fit_all_images_where_these_lie_sorted_by_class() -> None:
+    filters = []
+    for split_seed in (0, 0, 1):
+        data = CIFAR10DataModule(SortedByClass(), val_size=0, split_seed=split_seed)
+        data.setup("fit")
+        net = SpeedrunNet(widths=(24, 32, 32))
+        model = ImageClassifier(net)
+        WhitenFirstConv(images=200).setup(SimpleNamespace(datamodule=data), model, "fit")  # type: ignore[arg-type]
+        filters.append(net.whitening.weight)
+        mean, std = data.mean_std
+        pixels = normalize(data.train_images, torch.tensor(mean), torch.tensor(std))
+        power = nn.functional.conv2d(pixels, filters[-1]).square().mean((0, 2, 3))
+        assert power.sqrt().min() > 0.8
+        assert power.sqrt().max() < 1.2
+    assert torch.equal(filters[0], filters[1])
+    assert not torch.equal(filters[0], filters[2])
 
 
 def test_the_filters_are_set_before_training_and_stay() -> None:

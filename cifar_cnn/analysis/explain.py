@@ -20,6 +20,7 @@ from cifar_cnn.analysis.run_data import RunData, Split, load_run
 from cifar_cnn.analysis.trained import Trained
 from cifar_cnn.data import ImageSet
 from cifar_cnn.data.augment import normalize
+from cifar_cnn.data.images import random_order
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import write
 
@@ -83,7 +84,7 @@ class Theory:
 
 
 def explain(trained: Trained, image_set: ImageSet, images: int) -> Theory:
-    """Measure a trained network on ``images`` images, evenly chosen from the set; equivariance on up to 32 of them.
+    """Measure a trained network on a random sample of ``images`` images; equivariance on up to 32 of them.
 
     Raises:
         InputError: the network has no feature maps.
@@ -92,11 +93,10 @@ def explain(trained: Trained, image_set: ImageSet, images: int) -> Theory:
     layers = layers_of(network, tuple(image_set.images.shape[1:]))
     if not any(layer.is_map for layer in layers):
         raise InputError(f"{type(network).__name__} has no feature maps to explain")
-    chosen = torch.linspace(0, len(image_set) - 1, min(images, len(image_set))).long()
-    some = image_set.subset(chosen)
+    some = image_set.subset(random_order(len(image_set))[:images])
     shown = map_layers(network, layers, 12)
     return Theory(
-        measure_equivariance(trained, some.images[:: max(3, math.ceil(len(some) / 32))], shown),
+        measure_equivariance(trained, some.images[: max(1, min(32, len(some) // 3))], shown),
         measure_invariance(trained, some, layers),
         sharing_of(network, layers),
     )

@@ -8,7 +8,6 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from cifar_cnn.analysis.trained import Trained, load_trained, read_checkpoint
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.data.datamodule import CIFAR10DataModule
 from cifar_cnn.data.decoding import UNREADABLE, decode_image
+from cifar_cnn.data.images import random_order
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs import find_checkpoint, run_of
 from cifar_cnn.tta import views
@@ -196,7 +196,8 @@ def _verification_images(
     """Images to verify on, uint8 (N, 3, H, W), and what they are; ``content`` is the checkpoint's."""
     if paths:
         decoded = []
-        for path in islice(image_files(paths, []), n):
+        files = list(image_files(paths, []))
+        for path in (files[index] for index in random_order(len(files))[:n]):
             try:
                 decoded.append(decode_image(path, trained.image_size))
             except UNREADABLE as error:
@@ -212,8 +213,7 @@ def _verification_images(
         raise InputError(
             f"the run's test images, to verify on, could not be loaded ({reason}): name some with --images"
         ) from error
-    # Spread over the classes, which a source may give one after the other.
-    return images[:: max(1, len(images) // n)][:n].contiguous(), "test images"
+    return images[random_order(len(images))[:n]], "test images"
 
 
 def _default_output(checkpoint: Path, suffix: str) -> Path:

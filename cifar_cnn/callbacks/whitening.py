@@ -7,6 +7,7 @@ from torch.optim import Optimizer
 
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.data.datamodule import CIFAR10DataModule
+from cifar_cnn.data.images import random_order
 from cifar_cnn.errors import InputError
 
 
@@ -20,7 +21,9 @@ class WhitenFirstConv(Callback):
     Source: Page, How to Train Your ResNet 8 (2019); the negatives: Jordan, https://arxiv.org/abs/2404.00498.
 
     Args:
-        images: how many training images, the first ones, are looked at.
+        images: how many training images the filters are computed from. They are a random sample, whatever order the
+            images are stored in; the data module's ``split_seed`` chooses them, so that runs with other seeds have the
+            same filters.
         eps: added to each eigenvalue: the weakest patterns are mostly noise.
         bias_epochs: epochs for which the bias is trained. Then it is frozen, and no gradient is computed for what lies
             before the second convolution.
@@ -44,7 +47,8 @@ class WhitenFirstConv(Callback):
         if not isinstance(datamodule, CIFAR10DataModule):
             raise InputError("WhitenFirstConv takes the training images from a CIFAR10DataModule")
         with torch.no_grad():
-            pixels = datamodule.train_images[: self.images]
+            train = datamodule.train_images
+            pixels = train[random_order(len(train), datamodule.split_seed)[: self.images]]
             mean, std = datamodule.mean_std
             filters = whitening_filters(
                 normalize(pixels, torch.tensor(mean), torch.tensor(std)), conv.kernel_size[0], self.eps
