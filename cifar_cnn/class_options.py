@@ -1,9 +1,17 @@
 """Options that name a class, such as ``--model.optimizer``, and the options of that class."""
 
+import inspect
 import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from cifar_cnn import trust
+import yaml
+from jsonargparse import ArgumentParser
+
+from cifar_cnn import loss_options, trust
+
+CLASS_OPTIONS = ("model.backbone", "model.loss", "model.optimizer", "model.schedule", "data.source")
 
 
 def start_from_own_defaults(parser: Any, former: Any, new: Any) -> None:
@@ -50,3 +58,92 @@ def split_options(args: list[str]) -> list[list[str]]:
 def _name_and_value(option: list[str]) -> tuple[str, str]:
     name, _, value = option[0].partition("=")
     return (name, value) if value else (name, " ".join(option[1:]))
+
+
+def forward_arguments(args: list[str], default_of: Callable[[str], Any]) -> list[str]:
+    """Write arguments that a chosen class or function passes on, or that a loss function takes, as jsonargparse does.
+
+    ``--model.backbone timm.create_model --model.backbone.num_classes 10`` becomes
+    ``--model.backbone.dict_kwargs.num_classes 10``, and ``--model.loss.label_smoothing`` of a function
+    ``--model.loss.options.label_smoothing``.
+
+    Args:
+        args: the command line.
+        default_of: gives an option's default.
+    """
+    options = split_options(args)
+    for option in CLASS_OPTIONS:
+        prefix = f"--{option}."
+        if not any(words[0].startswith(prefix) for words in options):
+            continue
+        section, own = _section_of_further_arguments(option, chosen(args, option, default_of(option)))
+        for words in options if section else []:
+            name = words[0].removeprefix(prefix)
+            if words[0].startswith(prefix) and re.split("[.=]", name)[0] not in (*own, section, "init_args"):
+                words[0] = f"{prefix}{section}.{name.removeprefix('dict_kwargs.')}"
+    return [word for words in options for word in words]
+
+
+def chosen(args: list[str], option: str, default: Any = None) -> str | None:
+    """The class or function that a command line chooses for an option, by itself or by its configs.
+
+    Args:
+        args: the command line.
+        option: such as ``model.backbone``.
+        default: of the option.
+
+    Returns:
+        Its name as given, such as ``SimpleCNN``, or None.
+    """
+    found = _path_in(default)
+    for name, value in map(_name_and_value, split_options(args)):
+        key = "" if name in ("-c", "--config") else name.removeprefix("--")
+        if name.startswith("-") and (not key or key == option or option.startswith(f"{key}.")):
+            content = _load(value)
+            for part in filter(None, option.removeprefix(key).split(".")):
+                content = content.get(part) if isinstance(content, Mapping) else None
+            found = _path_in(content) or found
+    return found
+
+
+def parameters(part: Any) -> list[str]:
+    """The names of the arguments of a class or function, with those that it passes on to what it names."""
+    parser = ArgumentParser(exit_on_error=False)
+    add = parser.add_class_arguments if isinstance(part, type) else parser.add_function_arguments
+    try:
+        return add(part, fail_untyped=False)
+    except ValueError:  # nothing that can be called, or a built-in function without a signature
+        return []
+
+
+def _section_of_further_arguments(option: str, path: str | None) -> tuple[str, list[str]]:
+    """Where arguments go that a class has no parameter for (nowhere: ""), and its parameters."""
+    if path is None or "." not in path:
+        return "", []
+    try:
+        loss_options.loss_function(path)
+        is_function = True
+    except ValueError:  # it has imported what there is, if that may be imported
+        is_function = False
+    if option == "model.loss" and (is_function or path == loss_options.CLASS_PATH):
+        return "options", ["function"]
+    part = trust.imported(path)
+    if not callable(part):
+        return "", []
+    own = parameters(part)
+    kinds = {each.name: each.kind for each in inspect.signature(part).parameters.values()}
+    passes_on = inspect.Parameter.VAR_KEYWORD in kinds.values() and not set(own) - set(kinds)
+    return ("dict_kwargs" if passes_on else ""), own
+
+
+def _path_in(value: Any) -> str | None:
+    path = value.get("class_path") if hasattr(value, "get") else value
+    return path if isinstance(path, str) and re.fullmatch(r"[A-Za-z_][\w.]*", path) else None
+
+
+def _load(text: str) -> Any:
+    """A config, or the value of an option; None where it cannot be read, which the parser will say."""
+    try:
+        return yaml.safe_load(Path(text).read_text(encoding="utf-8") if Path(text).is_file() else text)
+    except (OSError, ValueError, yaml.YAMLError):
+        return None

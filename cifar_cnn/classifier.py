@@ -22,6 +22,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from cifar_cnn.data.batches import Batch
 from cifar_cnn.errors import InputError
+from cifar_cnn.losses import LossFunction, as_module
 from cifar_cnn.metrics import MeanLoss, PlainAccuracy, TrainMeans, accuracy_per_class, in_float32
 from cifar_cnn.optim import learning_rate, make_schedule, parameter_groups
 from cifar_cnn.trainer import validates
@@ -38,7 +39,7 @@ class ImageClassifier(LightningModule):
 
     Args:
         backbone: any module from (N, C, H, W) images to (N, num_classes) logits, by class_path.
-        loss: any module of (logits, target) that gives a scalar, by class_path; torch's cross-entropy by default.
+        loss: any module or function of (logits, target) that gives a scalar; torch's cross-entropy by default.
         optimizer: made for the backbone's parameters; by default SGD with Nesterov momentum.
         schedule: made for the optimizer and the run's number of steps, stepped with each batch
             (ReduceLROnPlateau: with each validation, by its ``monitor``); null keeps the learning rate.
@@ -55,7 +56,7 @@ class ImageClassifier(LightningModule):
     def __init__(
         self,
         backbone: nn.Module,
-        loss: nn.Module | None = None,
+        loss: nn.Module | LossFunction | None = None,
         optimizer: OptimizerCallable = lambda p: SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4),
         schedule: ScheduleCallable | None = None,
         decay_bias_and_norm: bool = True,
@@ -68,7 +69,7 @@ class ImageClassifier(LightningModule):
         super().__init__()
         self.save_hyperparameters()
         self.backbone = backbone
-        self.loss = loss if loss is not None else nn.CrossEntropyLoss()
+        self.loss = as_module(loss)
         self.make_optimizer = optimizer
         self.make_schedule = schedule
         self.decay_bias_and_norm = decay_bias_and_norm

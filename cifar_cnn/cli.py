@@ -182,11 +182,12 @@ class CLI(LightningCLI):
                 self._subcommand_parsers[command].set_defaults({"trainer.precision": precision})  # as it was trained
             if command == "fit" and run is not None and not given & {"-c", "--config"}:
                 args = [command, "--config", str(run / "config.yaml"), *args[args.index(command) + 1 :]]
+        known = self._subcommand_parsers.get(command or "fit", parser)
+        arranged = class_options.forward_arguments(class_options.classes_first(args), known.get_default)
         try:
             with compat.discarding_init_args(class_options.start_from_own_defaults):
-                super().parse_arguments(parser, class_options.classes_first(args))
+                super().parse_arguments(parser, arranged)
         except ArgumentMessage as error:
-            known = self._subcommand_parsers.get(command or "fit", parser)
             options = [action.dest for action in known._actions if action.dest != "help"]
             raise InputError(explain(str(error), options, args)) from error
         seed = self.config.get(command or "", {}).get("seed_everything")

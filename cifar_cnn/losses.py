@@ -1,6 +1,8 @@
-"""Cross-entropy from its definition (exercise 5 of the lab), equal to PyTorch's in value and gradient."""
+"""Losses: cross-entropy from its definition (exercise 5 of the lab), and any function as a module."""
 
-from typing import Literal
+import inspect
+import pkgutil
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -117,6 +119,74 @@ class CrossEntropyLoss(nn.Module):
             reduction=self.reduction,
             label_smoothing=self.label_smoothing,
         )
+
+
+class LossFunction(Protocol):
+    """A function from logits (N, C) and class indices (N,) to a scalar, such as torch's ``cross_entropy``."""
+
+    def __call__(self, prediction: Tensor, target: Tensor, /) -> Tensor:
+        """The loss."""
+        ...
+
+
+class FunctionLoss(nn.Module):
+    """A function of (logits, target) as a module, which a config can name and a checkpoint can hold.
+
+    Args:
+        function: the function, or its import path such as ``torch.nn.functional.cross_entropy``.
+        options: further arguments of the function, by their names.
+
+    Raises:
+        InputError: the function cannot be called with logits, target and these options.
+    """
+
+    def __init__(self, function: str | LossFunction, options: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.function = pkgutil.resolve_name(function) if isinstance(function, str) else function
+        self.name = function if isinstance(function, str) else getattr(function, "__qualname__", repr(function))
+        self.options = options or {}
+        if isinstance(self.function, type) or not callable(self.function):
+            raise InputError(f"a loss is a module or a function of (logits, target), not {self.name}")
+        try:
+            signature = inspect.signature(self.function)
+        except ValueError:  # a built-in function without one
+            return
+        try:
+            signature.bind(None, None, **self.options)
+        except TypeError as error:
+            given = ", ".join(["logits", "target", *(f"{name}={value}" for name, value in self.options.items())])
+            hint = f"its arguments are {signature}"
+            if not signature.parameters:
+                hint = "if it makes a loss, say what it returns: def f() -> torch.nn.Module"
+            raise InputError(f"model.loss: {self.name} cannot be called with ({given}): {error}; {hint}") from error
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Logits (N, C) and class indices (N,) to a scalar.
+
+        Raises:
+            InputError: the function gives something else.
+        """
+        loss = self.function(prediction, target, **self.options)
+        if not isinstance(loss, Tensor):
+            raise InputError(f"model.loss: {self.name} must return a tensor, not {type(loss).__name__}")
+        if loss.ndim:
+            raise InputError(f"model.loss must give one number a batch; {self.name} gave {tuple(loss.shape)}")
+        return loss
+
+    def extra_repr(self) -> str:
+        """The function and its options."""
+        return ", ".join([self.name, *(f"{name}={value}" for name, value in self.options.items())])
+
+
+def as_module(loss: nn.Module | LossFunction | None) -> nn.Module:
+    """A loss as a module; torch's cross-entropy for None.
+
+    Raises:
+        InputError: it is neither a module nor a function of (logits, target).
+    """
+    if loss is None:
+        return nn.CrossEntropyLoss()
+    return loss if isinstance(loss, nn.Module) else FunctionLoss(loss)
 
 
 def _log_softmax(x: Tensor, dim: int) -> Tensor:

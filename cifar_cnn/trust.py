@@ -6,12 +6,13 @@ A ``class_path`` is imported, and an import runs code, before it can be seen wha
   or checkpoint may name it.
 - What the user gives himself, as an option or with ``--config``, may name all other modules, his own in the current
   folder among them. What it names must fit the option's type: a subclass of nn.Module, Optimizer, Callback, ..., or a
-  function annotated to return an nn.Module. Anything else is not called.
+  function annotated to return an nn.Module; as the loss, also a function of (logits, target). Anything else is not
+  called.
 - A checkpoint, and the config.yaml that lies with it, may have come from somebody else. It may name the parts in
-  :data:`KNOWN`; beyond these, only packages that the user has named in the same command or in the environment variable
-  ``CIFAR_CNN_TRUST`` (names with commas between them), or that the checkpoint was trained with by the same user. Such
-  a checkpoint holds the packages' names with a signature, whose key never leaves the user's account. Jupyter tells
-  the notebooks that may run their code in the same way.
+  :data:`KNOWN`, and of their functions those in :data:`LOSSES` as its loss; beyond these, only packages that the user
+  has named in the same command or in the environment variable ``CIFAR_CNN_TRUST`` (names with commas between them), or
+  that the checkpoint was trained with by the same user. Such a checkpoint holds the packages' names with a signature,
+  whose key never leaves the user's account. Jupyter tells the notebooks that may run their code in the same way.
 """
 
 import hashlib
@@ -29,10 +30,11 @@ from typing import Any, TypeVar
 import yaml
 from jsonargparse import ArgumentParser, set_parsing_settings
 from jsonargparse._common import parsing_settings  # what has been set can be taken back nowhere else
-from torch import nn
 
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import locked, replacing
+from cifar_cnn.loss_options import loss_function, makes_a_module
+from cifar_cnn.losses import FunctionLoss
 
 KNOWN = (
     "cifar_cnn",
@@ -44,6 +46,7 @@ KNOWN = (
     "torchvision.models",
     "torchvision.ops",
 )
+LOSSES = ("cifar_cnn.losses", "torch.nn.functional", "torch._C._nn", "torchvision.ops")
 VARIABLE = "CIFAR_CNN_TRUST"
 KEY = "own_code"  # in a checkpoint
 
@@ -140,21 +143,29 @@ def reason(error: BaseException) -> str:
 
 
 def check_functions(config: Any) -> None:
-    """Check that what a parsed config would call are classes, or functions annotated to return an nn.Module.
+    """Check that what a parsed config would call are classes, functions annotated to return an nn.Module, or losses.
 
     Raises:
         InputError: they are not.
     """
-    for path in _class_paths(config):
+    for path, arguments in _class_paths(config):
         part = imported(path)
         if isinstance(part, type):  # whose type jsonargparse has checked
-            continue
-        try:
-            returned = inspect.signature(part, eval_str=True).return_annotation
-        except (NameError, TypeError, ValueError):  # it has none, or one that cannot be looked up
-            returned = None
-        if not (isinstance(returned, type) and issubclass(returned, nn.Module)):
+            if issubclass(part, FunctionLoss):
+                _check_loss_function(arguments.get("function"))
+        elif not makes_a_module(part):
             raise InputError(f"{path} is not allowed as a class_path: it is not annotated to return an nn.Module")
+
+
+def _check_loss_function(path: Any) -> None:
+    try:
+        home = getattr(loss_function(path), "__module__", None) or path
+    except ValueError as error:
+        raise InputError(f"model.loss: {reason(error)}") from error
+    verdicts = parsing_settings["import_path_verdicts"]
+    beyond = [name for name, allowed in verdicts.items() if allowed and name not in KNOWN]
+    if "*" in verdicts and not _is_in(home, [*LOSSES, *beyond]):
+        raise InputError(f"{path} is not allowed as the loss of a checkpoint")
 
 
 def imported(path: str) -> Any:
@@ -170,14 +181,15 @@ def imported(path: str) -> Any:
     return part
 
 
-def _class_paths(config: Any) -> Iterator[str]:
+def _class_paths(config: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if isinstance(config, (list, tuple)):
         for value in config:
             yield from _class_paths(value)
     elif isinstance(config, Mapping) or hasattr(config, "as_dict"):  # a Namespace of jsonargparse
         values = config if isinstance(config, Mapping) else vars(config)
         if isinstance(path := values.get("class_path"), str):
-            yield path
+            arguments = values.get("init_args") or {}
+            yield path, arguments if isinstance(arguments, Mapping) else vars(arguments)
         for value in values.values():
             yield from _class_paths(value)
 
@@ -220,7 +232,7 @@ def signature(config: Any) -> dict[str, Any] | None:
     Returns:
         Plain data, or None where there are none, or the user has no folder for the key.
     """
-    own = {name for name in packages(config) if not _is_known(name) and name.split(".")[0] in sys.modules}
+    own = {name for name in packages(config) if not _is_in(name, KNOWN) and name.split(".")[0] in sys.modules}
     own -= sys.stdlib_module_names
     if not own:
         return None
@@ -257,8 +269,8 @@ def _key(make: bool) -> bytes | None:
         return None
 
 
-def _is_known(name: str) -> bool:
-    return any(f"{name}.".startswith(f"{known}.") for known in KNOWN)
+def _is_in(name: str, packages: Iterable[str]) -> bool:
+    return any(f"{name}.".startswith(f"{package}.") for package in packages)
 
 
 def _is_path(name: Any) -> bool:

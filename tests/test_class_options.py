@@ -1,16 +1,20 @@
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import torch
 import yaml
-from torch import nn
+from torch import Tensor, nn
 
 import cifar_cnn.cli
+from cifar_cnn.analysis.trained import load_trained
 from cifar_cnn.class_options import classes_first
-from tests.conftest import CONFIGS
+from tests.conftest import CONFIGS, SMALL
 
 Capture = pytest.CaptureFixture[str]
+SMOOTH = ("torch.nn.functional.cross_entropy",)
 QUICK = f"--config {CONFIGS / 'quickstart.yaml'}"
 
 
@@ -84,6 +88,7 @@ def configs() -> None:
         "other_inner": {
             "model": {"backbone": {"class_path": f"{here}.Outer", "init_args": {"inner": f"{here}.OtherInner"}}}
         },
+        "smooth": {"model": {"loss": {"class_path": SMOOTH[0], "init_args": {"label_smoothing": 0.2}}}},
         "stopping": {"trainer": {"callbacks": [stopping]}},
         "kept": {"trainer": {"callbacks": [{"class_path": "ModelCheckpoint", "init_args": {"monitor": "val/loss"}}]}},
     }.items():
@@ -172,6 +177,73 @@ def test_print_config_shows_what_is_trained(capsys: Capture) -> None:
     Path("printed.yaml").write_text(capsys.readouterr().out)
     for option in ("model", "data"):
         assert parsed("--config printed.yaml", option) == parsed(line, option)
+
+
+def cross_entropy(prediction: Tensor, target: Tensor, temperature: float = 1.0) -> Tensor:
+    return nn.functional.cross_entropy(prediction / temperature, target)
+
+
+def make_loss() -> nn.Module:
+    return nn.CrossEntropyLoss()
+
+
+smooth = partial(nn.functional.cross_entropy, label_smoothing=0.1)
+
+
+@pytest.mark.parametrize(
+    ("line", "function", "options"),
+    [
+        (f"--model.loss {__name__}.cross_entropy", f"{__name__}.cross_entropy", {}),
+        (f"--model.loss {__name__}.smooth", f"{__name__}.smooth", {}),
+        ("--model.loss torch.nn.functional.cross_entropy", "torch.nn.functional.cross_entropy", {}),
+        ("--config smooth.yaml", "torch.nn.functional.cross_entropy", {"label_smoothing": 0.2}),
+        ("--config smooth.yaml --model.loss.ignore_index=7", *SMOOTH, {"label_smoothing": 0.2, "ignore_index": 7}),
+        (f"--config smooth.yaml --model.loss {__name__}.cross_entropy", f"{__name__}.cross_entropy", {}),
+        (
+            f"--model.loss {__name__}.cross_entropy --model.loss.temperature 2",
+            f"{__name__}.cross_entropy",
+            {"temperature": 2},
+        ),
+    ],
+)
+def test_a_function_is_a_loss(line: str, function: str, options: dict[str, Any]) -> None:
+    spec = parsed(f"{QUICK} {line}", "model.loss")
+    assert spec == {
+        "class_path": "cifar_cnn.losses.FunctionLoss",
+        "init_args": {"function": function, "options": options},
+    }
+
+
+def test_a_function_that_makes_a_module_and_a_module_are_losses_as_before() -> None:
+    assert parsed(f"{QUICK} --model.loss {__name__}.make_loss", "model.loss")["class_path"] == f"{__name__}.make_loss"
+    module = parsed(f"{QUICK} --config smooth.yaml --model.loss torch.nn.CrossEntropyLoss", "model.loss")
+    assert module["init_args"]["label_smoothing"] == 0
+
+
+def test_a_run_with_a_function_as_its_loss_is_resumed_tested_and_read(capsys: Capture) -> None:
+    few = [*SMALL, "--trainer.limit_train_batches", "1", "--trainer.max_epochs", "1", "--model.schedule", "null"]
+    few += ["--filters.enabled", "false", "--test_after_fit", "false"]
+    loss = [f"--model.loss={__name__}.cross_entropy", "--model.loss.temperature", "2"]
+    assert cifar_cnn.cli.run(["fit", *QUICK.split(), *few, *loss]) == 0
+    assert cifar_cnn.cli.run(["fit", "--ckpt_path", "last", "--trainer.max_epochs", "2"]) == 0, capsys.readouterr().err
+    run = Path("lightning_logs/version_0")
+    saved = yaml.safe_load((run / "config.yaml").read_text())["model"]["loss"]
+    assert saved["init_args"] == {"function": f"{__name__}.cross_entropy", "options": {"temperature": 2}}
+    read = load_trained(run / "checkpoints" / "last.ckpt").classifier.loss
+    torch.testing.assert_close(
+        read(torch.eye(3), torch.arange(3)), nn.functional.cross_entropy(torch.eye(3) / 2, torch.arange(3))
+    )
+
+
+def create(width: int = 1, **kwargs: Any) -> nn.Module:
+    return nn.Linear(width, 1, **kwargs["layer"])
+
+
+def test_arguments_that_a_function_passes_on_are_options() -> None:
+    line = f"{QUICK} --model.backbone {__name__}.create --model.backbone.width 3 --model.backbone.num_classes 10"
+    found = parsed(f"{line} --model.backbone.extra=a", "model.backbone")
+    assert found["init_args"] == {"width": 3}
+    assert found["dict_kwargs"] == {"num_classes": 10, "extra": "a"}
 
 
 def test_only_what_stands_before_the_first_naming_of_a_class_moves() -> None:

@@ -11,7 +11,7 @@ from cifar_cnn.backbones import ResNet18, SimpleCNN, SpeedrunNet
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule, Shapes
 from cifar_cnn.errors import InputError
-from cifar_cnn.losses import CrossEntropyLoss
+from cifar_cnn.losses import CrossEntropyLoss, FunctionLoss
 from cifar_cnn.optim import WarmupCosine
 
 
@@ -105,11 +105,17 @@ def test_a_schedule_over_an_endless_run_is_refused() -> None:
 
 def test_any_loss_of_logits_and_target_is_used() -> None:
     runs = []
-    for loss in (nn.CrossEntropyLoss(label_smoothing=0.1), CrossEntropyLoss(label_smoothing=0.1)):
-        trainer = quiet_trainer()
+    for loss in (
+        nn.CrossEntropyLoss(label_smoothing=0.1),
+        CrossEntropyLoss(label_smoothing=0.1),
+        lambda logits, target: functional.cross_entropy(logits, target, label_smoothing=0.1),
+        FunctionLoss("torch.nn.functional.cross_entropy", {"label_smoothing": 0.1}),
+    ):
+        trainer = quiet_trainer(max_epochs=1)
         trainer.fit(small(loss=loss), data())
         runs.append(trainer.callback_metrics["train/loss"])
-    torch.testing.assert_close(*runs)
+    for other in runs[1:]:
+        torch.testing.assert_close(other, runs[0])
 
 
 def test_any_module_of_another_library_is_a_backbone() -> None:

@@ -55,7 +55,7 @@ def test_every_example_of_extending_is_short_and_works(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     *examples, script = blocks("extending.md", "python")
-    assert len(examples) == len(commands("extending.md")) == 4
+    assert len(examples) == len(commands("extending.md")) == 5
     for example in (*examples, script):
         assert len([line for line in example.splitlines() if line.strip()]) < 20
     Path("mine.py").write_text("\n".join(examples))
@@ -64,16 +64,16 @@ def test_every_example_of_extending_is_short_and_works(
     for words in commands("extending.md"):
         small = ["--data.batch_size", "32"] if "--data.source" in words else SMALL
         run(*words[:3], *small, *FEW, *words[3:])
-    metrics = (Path("lightning_logs") / "version_3" / "metrics.csv").read_text()
+    metrics = (Path("lightning_logs") / "version_4" / "metrics.csv").read_text()
     assert "weight_norm" in metrics.splitlines()[0]
     Path("train.py").write_text(script)
     monkeypatch.setattr(sys, "argv", ["train.py", "fit", "--config", "configs/quickstart.yaml", *SMALL, *FEW])
     with pytest.raises(SystemExit) as end:
         runpy.run_path("train.py", run_name="__main__")
     assert end.value.code == 0
-    (epoch,) = read_metrics(Path("lightning_logs/version_4/metrics.csv"))["train/loss"][1]
+    (epoch,) = read_metrics(Path("lightning_logs/version_5/metrics.csv"))["train/loss"][1]
     assert 1 < epoch < 5
-    record = json.loads(Path("lightning_logs/version_4/fit.json").read_text())
+    record = json.loads(Path("lightning_logs/version_5/fit.json").read_text())
     assert record["command"].startswith("python train.py fit")
     run("test", *FEW[-4:])
     assert cifar_cnn.cli.run(["fit", "--ckpt_path", "last"]) == 2

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from cifar_cnn.losses import CrossEntropyLoss, Reduction, cross_entropy
+from cifar_cnn.errors import InputError
+from cifar_cnn.losses import CrossEntropyLoss, FunctionLoss, Reduction, as_module, cross_entropy
 
 INF = float("inf")
 # bfloat16 has 8 significant bits, and PyTorch rounds every step to them
@@ -369,3 +370,44 @@ def test_module_has_an_empty_state_but_moves_its_weight() -> None:
 def test_module_refuses_wrong_options_when_it_is_made(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         CrossEntropyLoss(**options)
+
+
+def test_a_function_is_a_module_with_its_options() -> None:
+    prediction, target = torch.randn(4, 3), torch.tensor([0, 1, 2, 0])
+    loss = FunctionLoss("torch.nn.functional.cross_entropy", {"label_smoothing": 0.1})
+    torch.testing.assert_close(loss(prediction, target), F.cross_entropy(prediction, target, label_smoothing=0.1))
+    assert "torch.nn.functional.cross_entropy, label_smoothing=0.1" in str(loss)
+    torch.testing.assert_close(as_module(cross_entropy)(prediction, target), F.cross_entropy(prediction, target))
+    assert isinstance(as_module(None), torch.nn.CrossEntropyLoss)
+
+
+def _without_return(prediction: Tensor, target: Tensor) -> None:
+    pass
+
+
+def _a_loss_each(prediction: Tensor, target: Tensor) -> Tensor:
+    return F.cross_entropy(prediction, target, reduction="none")
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "message"),
+    [
+        (_without_return, {}, "model.loss: _without_return must return a tensor, not NoneType"),
+        (_a_loss_each, {}, "model.loss must give one number a batch; _a_loss_each gave (4,)"),
+        (
+            F.cross_entropy,
+            {"smoothing": 0.1},
+            "got an unexpected keyword argument 'smoothing'; its arguments are (input",
+        ),
+        (torch.nn.CrossEntropyLoss, {}, "a loss is a module or a function of (logits, target), not CrossEntropyLoss"),
+        (3, {}, "a loss is a module or a function of (logits, target), not 3"),
+        (lambda: F.cross_entropy, {}, "if it makes a loss, say what it returns: def f() -> torch.nn.Module"),
+        ("torch.nn.functional.linear", {}, None),  # a built-in function: what it takes is seen when it is called
+    ],
+)
+def test_an_unfit_function_is_one_line(function: Any, options: dict[str, Any], message: str | None) -> None:
+    if message is None:
+        FunctionLoss(function, options)
+        return
+    with pytest.raises(InputError, match=re.escape(message)):
+        FunctionLoss(function, options)(torch.randn(4, 3), torch.tensor([0, 1, 2, 0]))

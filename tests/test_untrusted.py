@@ -266,6 +266,18 @@ PARTS: dict[str, dict[str, Any]] = {
     "class of the model": {**good()["hyper_parameters"], "_class_path": "evil.Net"},
     "loss": naming("loss", SPEC),
     "loss by its name": naming("loss", "evil.Net"),
+    "loss, a function": naming("loss", "evil.net"),
+    **{
+        f"loss, the function {path}": naming("loss", "cifar_cnn.losses.FunctionLoss", function=path, options={})
+        for path in (
+            *("evil.net", "os.mkdir", "torch.hub.load", "torch.nn.functional.warnings.warn", "cifar_cnn.files.move"),
+            *("torch.nn.functional.torch.hub.load", "lightning.pytorch.cli.instantiate_class", "torch.nn.init.zeros_"),
+        )
+    },
+    "loss, a function by its name": naming("loss", "cifar_cnn.files.move"),
+    "a module's loss": naming(
+        ".torch.nn.TransformerEncoder.norm", "cifar_cnn.losses.FunctionLoss", function="cifar_cnn.files.move"
+    ),
     "optimizer": naming("optimizer", SPEC),
     "optimizer by its name": naming("optimizer", "evil.Net"),
     "optimizer, a function": naming("optimizer", "evil.net"),
