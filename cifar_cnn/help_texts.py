@@ -66,7 +66,7 @@ images:
 
 network and how it learns:
   --model.backbone NAME     SimpleCNN, ResNet18, SpeedrunNet, or any torch.nn.Module by its import path; no default
-  --model.loss NAME         a module or function of (logits, target), by import path (default: torch.nn.CrossEntropyLoss)
+  --model.loss NAME         module or function of (logits, target), by its path (default: torch.nn.CrossEntropyLoss)
   --model.optimizer NAME    such as torch.optim.AdamW or cifar_cnn.optim.Muon (default: torch.optim.SGD)
   --model.optimizer.lr X    learning rate (default: 0.1)
   --model.schedule NAME     such as WarmupCosine or PiecewiseLinear; null keeps the learning rate (default: none)
