@@ -60,10 +60,10 @@ class BareLoop:
         mixed = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(str(trainer.precision))
         start = now()
         for batch in islice(data.train_dataloader(), self.steps):
-            images, labels, _ = data.on_after_batch_transfer(move_data_to_device(batch, device), 0)
+            batch = data.on_after_batch_transfer(move_data_to_device(batch, device), 0)
             with torch.autocast(device.type, mixed) if mixed else contextlib.nullcontext():
-                logits = self.backbone(images.contiguous(memory_format=pl_module.memory_format))
-                loss = self.loss(logits, labels)
+                logits = self.backbone(batch.images.contiguous(memory_format=pl_module.memory_format))
+                loss = self.loss(logits, batch.labels)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()

@@ -93,6 +93,22 @@ def test_going_on_in_mid_epoch_gives_the_rest(make_images: MakeImages, stop: int
     assert [rows(batch) for batch in resumed] == whole
 
 
+def test_fixed_batches_are_the_same_in_every_epoch_and_go_on_in_mid_epoch(make_images: MakeImages) -> None:
+    def batches(epoch: int) -> TrainBatches:
+        return TrainBatches(make_images(50), 8, 0, lambda: epoch, fixed=True)
+
+    first = [batch.images for batch in batches(0)]
+    assert torch.equal(first[0], next(iter(TrainBatches(make_images(50), 8, 0, int))).images)
+    assert all(batch.draws is None for batch in batches(0))
+    assert all(map(torch.equal, first, (batch.images for batch in batches(3))))
+    interrupted = batches(3)
+    iterator = iter(interrupted)
+    next(iterator), next(iterator)
+    resumed = batches(3)
+    resumed.load_state_dict(interrupted.state_dict())
+    assert all(map(torch.equal, first[2:], (batch.images for batch in resumed)))
+
+
 def test_a_position_in_another_epoch_is_forgotten(make_images: MakeImages) -> None:
     batches = TrainBatches(make_images(50), 8, 0, epoch=lambda: 3)
     batches.load_state_dict({"epoch": 2, "step": 4})

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,9 +9,12 @@ from lightning.pytorch import Trainer
 from cifar_cnn.backbones import SimpleCNN
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import Augment, Batch, CIFAR10DataModule, ImageSet, Shapes
+from cifar_cnn.data.augment import normalize
 from cifar_cnn.data.images import channel_mean_std
 from cifar_cnn.data.sources import Source, Split
 from cifar_cnn.errors import InputError
+
+QUIET: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
 
 
 class Watched(Shapes):
@@ -111,6 +115,102 @@ def test_epochs_are_augmented_anew_and_runs_alike() -> None:
     assert all(map(torch.equal, first, again))
     assert not torch.equal(first[0], other[0])
     assert not torch.equal(first[0].sort(0)[0], first[1].sort(0)[0])
+
+
+@pytest.mark.parametrize(("overfit", "steps"), [(1, 1), (2, 2), (0.5, 3)])
+def test_overfit_batches_trains_and_validates_on_the_same_plain_batches(overfit: int | float, steps: int) -> None:
+    class Validated(Seen):
+        def validation_step(self, batch: Batch, batch_idx: int) -> None:
+            validated.append(batch)
+            super().validation_step(batch, batch_idx)
+
+    validated: list[Batch] = []
+    model = Validated()
+    data = CIFAR10DataModule(Shapes(60, 10), 10, val_size=0, augment=Augment(4, flip="alternating", cutout=4))
+    Trainer(max_epochs=3, overfit_batches=overfit, num_sanity_val_steps=0, **QUIET).fit(model, data)
+    assert len(model.batches) == len(validated) == 3 * steps
+    train = data.image_set("train")
+    mean, std = map(torch.tensor, data.mean_std)
+    for step, (batch, seen) in enumerate(zip(model.batches, validated, strict=True)):
+        assert batch.indices is not None
+        assert torch.equal(batch.images, normalize(train.images[batch.indices], mean, std))
+        assert torch.equal(batch.images, model.batches[step % steps].images)
+        assert torch.equal(batch.images, seen.images)
+        assert torch.equal(batch.labels, seen.labels)
+
+
+def test_a_network_learns_one_batch_by_heart() -> None:
+    torch.manual_seed(0)
+    model = ImageClassifier(SimpleCNN((8, 16, 16)), optimizer=partial(torch.optim.Adam, lr=0.01))
+    trainer = Trainer(max_epochs=60, overfit_batches=1, num_sanity_val_steps=0, **QUIET)
+    trainer.fit(model, CIFAR10DataModule(Shapes(100, 20), 20, val_size=20))
+    assert trainer.callback_metrics["train/loss"] < 0.002
+    assert trainer.callback_metrics["val/loss"] < 0.002
+
+
+def test_all_splits_are_there_by_name() -> None:
+    data = CIFAR10DataModule(Shapes(200, 50), val_size=40)
+    assert [len(data.image_set(split)) for split in ("train", "val", "test")] == [160, 40, 50]
+    assert data.image_set("train").images is data.train_images
+    with pytest.raises(InputError, match="'train', 'val' or 'test'; not 'training'"):
+        data.image_set("training")  # type: ignore[arg-type]
+
+
+def test_batches_without_a_trainer_are_those_of_a_trainer() -> None:
+    def data() -> CIFAR10DataModule:
+        return CIFAR10DataModule(Shapes(64, 30), 16, val_size=20, seed=3, augment=Augment(2, flip=True, cutout=4))
+
+    expected = fit(data(), epochs=2).batches
+    alone = data()
+    alone.setup("fit")
+    found = [batch for _ in range(2) for batch in alone.train_dataloader()]
+    assert len(found) == len(expected) == 4
+    for batch, other in zip(found, expected, strict=True):
+        assert torch.equal(batch.images, other.images)
+        assert torch.equal(batch.labels, other.labels)
+    mean, std = map(torch.tensor, alone.mean_std)
+    for split, loader in {"val": alone.val_dataloader(), "test": alone.test_dataloader()}.items():
+        image_set = alone.image_set(split)  # type: ignore[arg-type]
+        only = next(iter(loader))
+        assert isinstance(only, Batch)
+        assert only.indices is not None
+        assert sorted(only.indices.tolist()) == list(range(len(image_set)))
+        assert torch.equal(only.images, normalize(image_set.images[only.indices], mean, std))
+
+
+def small_source(make_images: Callable[..., ImageSet], labels: list[int], classes: int = 10) -> Source:
+    class Small(Source):
+        class_names = tuple(f"class {i}" for i in range(classes))
+
+        def load(self, split: Split) -> ImageSet:
+            return ImageSet(make_images(len(labels)).images, torch.tensor(labels), self.class_names)
+
+    return Small()
+
+
+def test_a_class_that_validation_takes_all_images_of_is_named(make_images: Callable[..., ImageSet]) -> None:
+    data = CIFAR10DataModule(small_source(make_images, list(range(10))), val_size=5)
+    with pytest.raises(InputError, match=r"val_size 5 of 10 images leaves no training image of class \d, .*: lower it"):
+        data.setup("fit")
+    data = CIFAR10DataModule(small_source(make_images, [0] * 9 + [1], 2), val_size=5)
+    assert set(data.image_set("train").labels.tolist()) == {0, 1}
+
+
+def test_a_class_without_images_is_named(
+    make_images: Callable[..., ImageSet], caplog: pytest.LogCaptureFixture
+) -> None:
+    CIFAR10DataModule(small_source(make_images, [0, 1, 0, 1], 3), val_size=0).setup("fit")
+    assert "no training image of class 2" in caplog.text
+
+
+def test_what_a_source_must_return_is_said() -> None:
+    class Wrong(Shapes):
+        def load(self, split: Split) -> ImageSet:
+            found = super().load(split)
+            return found.images, found.labels  # type: ignore[return-value]
+
+    with pytest.raises(InputError, match=r"Wrong.load must return an ImageSet; it returned tuple"):
+        CIFAR10DataModule(Wrong(10, 10)).setup("fit")
 
 
 def test_a_checkpoint_brings_its_normalisation() -> None:

@@ -17,7 +17,7 @@ class Batch(NamedTuple):
     Attributes:
         images: (N, C, H, W): uint8 from the loader, normalised floats once the batch is on the device.
         labels: int64, (N,): each the index of a class name.
-        draws: of a training batch from the loader, the random numbers that augment each image; None otherwise.
+        draws: the random numbers that augment each image; None in a batch that is not, or already is, augmented.
         indices: int64, (N,): where each image lies in the image set that the loader iterates over
             (``loader.image_set``); None only in a batch that no loader made.
     """
@@ -86,6 +86,8 @@ class TrainBatches:
         rank: this process, from 0.
         world_size: how many processes share each step's images.
         alternating_flip: mirror an image by turns, at random only in the first epoch.
+        fixed: give the first epoch's batches in every epoch, without draws and so without augmentation: for training
+            until a few of them are known by heart (``overfit_batches``).
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class TrainBatches:
         rank: int = 0,
         world_size: int = 1,
         alternating_flip: bool = False,
+        fixed: bool = False,
     ) -> None:
         self.image_set = image_set
         # Equal shares, since ddp averages the processes' gradients as equals; up to world_size - 1 images are left out.
@@ -108,6 +111,7 @@ class TrainBatches:
         self.seed = seed
         self.epoch = epoch
         self.drop_last = drop_last
+        self.fixed = fixed
         self.mirrored_first: Tensor | None = None  # bool, (len(image_set),): in epochs 0, 2, ...
         if alternating_flip:
             self.mirrored_first = torch.rand(len(image_set), generator=_generator(seed)) < 0.5
@@ -130,19 +134,23 @@ class TrainBatches:
 
     def order(self, epoch: int) -> Tensor:
         """The images of an epoch as indices into the set: int64, (N,)."""
-        return torch.randperm(len(self.image_set), generator=_generator(self.seed, epoch))
+        return torch.randperm(len(self.image_set), generator=_generator(self.seed, 0 if self.fixed else epoch))
 
     def batch(self, order: Tensor, epoch: int, step: int) -> Batch:
         """This process's share of a step; ``order`` is that epoch's."""
         indices = order[step * self.step_size : min((step + 1) * self.step_size, self.size)]
+        draws = None if self.fixed else self._draws(indices, epoch, step)
+        # Order and draws are made on the CPU, and so are the same wherever the images lie.
+        indices = indices[self.rank :: self.world_size].to(self.image_set.images.device, non_blocking=True)
+        return Batch(self.image_set.images[indices], self.image_set.labels[indices], draws, indices)
+
+    def _draws(self, indices: Tensor, epoch: int, step: int) -> Draws:
+        """The draws of this process's images; ``indices`` are those of the whole step."""
         # All processes draw for the whole step and take their rows: the augmentation belongs to the image.
         draws = draw(len(indices), _generator(self.seed, epoch, step + 1))
         if self.mirrored_first is not None:
             draws = draws._replace(mirrored=self.mirrored_first[indices] ^ bool(epoch % 2))
-        draws = draws.rows(self.rank, self.world_size)
-        # Order and draws are made on the CPU, and so are the same wherever the images lie.
-        indices = indices[self.rank :: self.world_size].to(self.image_set.images.device, non_blocking=True)
-        return Batch(self.image_set.images[indices], self.image_set.labels[indices], draws, indices)
+        return draws.rows(self.rank, self.world_size)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the iteration is; Lightning keeps it in the checkpoint."""
@@ -153,3 +161,27 @@ class TrainBatches:
         """Go on from a saved position, if the next iteration is over the same epoch."""
         self._position = (state["epoch"], state["step"])
         self._resume = True
+
+
+class PreparedBatches:
+    """Batches that are augmented and normalised as they are iterated over, for a training loop without a Trainer.
+
+    Args:
+        batches: the loader.
+        prepare: from a batch of the loader to one for the network.
+    """
+
+    def __init__(self, batches: EvalBatches | TrainBatches, prepare: Callable[[Batch], Batch]) -> None:
+        self.batches = batches
+        self.prepare = prepare
+
+    @property
+    def image_set(self) -> ImageSet:
+        """What ``Batch.indices`` count."""
+        return self.batches.image_set
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return map(self.prepare, self.batches)

@@ -1,24 +1,39 @@
 """CIFAR10DataModule: from a source to normalised batches on the device."""
 
+import logging
 import os
+from functools import partial
+from itertools import count
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch import LightningDataModule
-from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn, TrainerStatus
 from torch import Tensor
 
 from cifar_cnn.data.augment import Augment, normalize, resize
-from cifar_cnn.data.batches import Batch, EvalBatches, TrainBatches
-from cifar_cnn.data.images import ImageSet, channel_mean_std, stratified_split
-from cifar_cnn.data.sources import CIFAR10, ChannelStats, Source
+from cifar_cnn.data.batches import Batch, EvalBatches, PreparedBatches, TrainBatches
+from cifar_cnn.data.images import ImageSet, channel_mean_std, check_classes, stratified_split
+from cifar_cnn.data.resizing import check_sizes, size_at
+from cifar_cnn.data.sources import CIFAR10, ChannelStats, Source, Split
 from cifar_cnn.errors import InputError
+
+Batches = EvalBatches | TrainBatches | PreparedBatches
+log = logging.getLogger("cifar_cnn")
 
 
 class CIFAR10DataModule(LightningDataModule):
     """Images of a source as training, validation and test batches.
 
     The validation images are taken from the training images; the test images are loaded for ``test`` alone.
+
+    It also serves a training loop without a Trainer::
+
+        data.prepare_data()
+        data.setup("fit")
+        for epoch in range(5):
+            for batch in data.train_dataloader():  # see :class:`cifar_cnn.data.Batch`
+                loss = loss_of(network(batch.images), batch.labels)
 
     Args:
         source: where the images come from: CIFAR10, ImageFolder or Shapes.
@@ -51,11 +66,7 @@ class CIFAR10DataModule(LightningDataModule):
         super().__init__()
         if batch_size < 1 or eval_batch_size < 1:
             raise InputError(f"batch sizes are 1 or more; not {batch_size}, {eval_batch_size}")
-        starts = [fraction for fraction, _ in image_sizes or []]
-        if starts and (starts[0] != 0 or starts != sorted(set(starts)) or starts[-1] >= 1):
-            raise InputError(f"data.image_sizes must start at fraction 0 of the run and rise; they start at {starts}")
-        if any(size < 1 for _, size in image_sizes or []):
-            raise InputError("data.image_sizes are pixels a side, 1 or more")
+        check_sizes(image_sizes or [])
         self.save_hyperparameters()
         self.source = source or CIFAR10()
         self.batch_size = batch_size
@@ -73,6 +84,7 @@ class CIFAR10DataModule(LightningDataModule):
         self._test: ImageSet | None = None
         self._train_batches: TrainBatches | None = None
         self._position: dict[str, int] | None = None  # in the training batches, of a checkpoint to go on from
+        self._epochs = count()  # of the loops without a Trainer
         self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     @property
@@ -92,9 +104,7 @@ class CIFAR10DataModule(LightningDataModule):
         From the checkpoint if one was loaded, else the source's own or measured from the training images.
         """
         if self._mean_std is None:
-            self._load_train()
-            assert self._train is not None
-            self._mean_std = channel_mean_std(self._train.images)
+            self._mean_std = channel_mean_std(self.train_images)
         return self._mean_std
 
     def prepare_data(self) -> None:
@@ -109,88 +119,121 @@ class CIFAR10DataModule(LightningDataModule):
         """Load the images that ``stage`` needs."""
         if stage in ("fit", "validate"):
             self._load_train()
-        if stage == "test" and self._test is None:
-            self._test = self.source.load("test")
+        elif stage == "test" and self._test is None:
+            self._test = self._load("test")
+
+    def _load(self, split: Split) -> ImageSet:
+        images = self.source.load(split)
+        if not isinstance(images, ImageSet):
+            source = type(self.source).__name__
+            raise InputError(f"{source}.load must return an ImageSet; it returned {type(images).__name__}")
+        return images
 
     def _load_train(self) -> None:
         if self._train is None:
-            self._train, self._val = stratified_split(self.source.load("train"), self.val_size, self.split_seed)
-
-    def _check_image_sizes(self) -> None:
-        assert self._train is not None
-        assert self.trainer is not None
-        side = self._train.images.shape[-1]
-        if any(size > side for _, size in self.image_sizes or []):
-            raise InputError(f"data.image_sizes go up to the images' {side} pixels; not {self.image_sizes}")
+            whole = self._load("train")
+            self._train, self._val = stratified_split(whole, self.val_size, self.split_seed)
+            check_classes(whole, self._train, self.val_size)
 
     @property
     def train_images(self) -> Tensor:
-        """The training images as they are in memory, once ``setup`` has loaded them: uint8, (N, 3, H, W)."""
-        assert self._train is not None
-        return self._train.images
+        """The training images as they are in memory: uint8, (N, 3, H, W)."""
+        return self.image_set("train").images
 
-    def image_set(self, split: Literal["val", "test"]) -> ImageSet:
-        """The validation or test images as they are in memory, loaded (not downloaded) if they are not yet."""
-        self.setup("test" if split == "test" else "validate")
-        images = self._test if split == "test" else self._val
+    def image_set(self, split: Literal["train", "val", "test"]) -> ImageSet:
+        """The images of a split as they are in memory, loaded (not downloaded) if they are not yet.
+
+        Raises:
+            InputError: there is no such split, or its images cannot be used.
+        """
+        if split not in ("train", "val", "test"):
+            raise InputError(f"image_set takes 'train', 'val' or 'test'; not {split!r}")
+        self.setup("test" if split == "test" else "fit")
+        images = {"train": self._train, "val": self._val, "test": self._test}[split]
         assert images is not None
         return images
 
-    def train_dataloader(self) -> TrainBatches:
-        """Batches of uint8 images, another order each epoch, with the draws for their augmentation."""
-        assert self._train is not None
-        assert self.trainer is not None
-        trainer = self.trainer
-        if self.image_sizes:
-            self._check_image_sizes()
-        seed = self.seed if self.seed is not None else int(os.environ.get("PL_GLOBAL_SEED", 0))
-        self._train_batches = TrainBatches(
-            self._where_batches_are_made(self._train),
-            self.batch_size,
-            seed,
-            epoch=lambda: trainer.current_epoch,
-            drop_last=self.drop_last,
-            alternating_flip=self.augment.flip == "alternating",
-            rank=trainer.global_rank,
-            world_size=trainer.world_size,
-        )
+    def train_dataloader(self) -> Batches:
+        """Batches in another order each epoch: uint8, with the draws for their augmentation, while a Trainer runs.
+
+        Without a Trainer they are augmented and normalised already, and each iteration is an epoch.
+        """
+        check_sizes(self.image_sizes or [], self.train_images.shape[-1])
+        batches = self._make_train_batches(fixed=self._overfits)
+        if self._running_trainer is None:
+            return self._prepared(batches)
+        if batches.fixed and self._running_trainer.is_global_zero:
+            log.info("Training and validating on the same unaugmented batches of %d images.", batches.step_size)
         # Lightning keeps a loader's position too, but forgets it when the schedule asks for the run's length.
         if self._position is not None:
-            self._train_batches.load_state_dict(self._position)
+            batches.load_state_dict(self._position)
             self._position = None
-        return self._train_batches
+        self._train_batches = batches
+        return batches
 
-    def val_dataloader(self) -> EvalBatches | list[EvalBatches]:
-        """The validation images in a fixed order; no loader with ``val_size`` 0."""
-        assert self._val is not None
-        return self._eval_batches(self._val) if len(self._val) else []
+    def val_dataloader(self) -> Batches | list[Batches]:
+        """The validation images in a fixed order; no loader with ``val_size`` 0.
 
-    def test_dataloader(self) -> EvalBatches:
-        """The test images in a fixed order."""
-        assert self._test is not None
-        return self._eval_batches(self._test)
+        With ``overfit_batches`` these are the batches that are trained on. Without a running Trainer the images are
+        normalised already.
+        """
+        if self._overfits:
+            return self._make_train_batches(fixed=True)
+        return self._eval_batches("val") if len(self.image_set("val")) else []
 
-    def _eval_batches(self, image_set: ImageSet) -> EvalBatches:
-        assert self.trainer is not None
-        return EvalBatches(
-            self._where_batches_are_made(image_set),
-            self.eval_batch_size,
-            self.trainer.global_rank,
-            self.trainer.world_size,
+    def test_dataloader(self) -> Batches:
+        """The test images in a fixed order; without a running Trainer they are normalised already."""
+        return self._eval_batches("test")
+
+    @property
+    def _running_trainer(self) -> Trainer | None:
+        """The Trainer, while it fits or tests: it moves batches to its device and calls on_after_batch_transfer."""
+        return self.trainer if self.trainer and self.trainer.state.status == TrainerStatus.RUNNING else None
+
+    @property
+    def _overfits(self) -> bool:
+        trainer = self._running_trainer
+        return trainer is not None and trainer.state.fn == TrainerFn.FITTING and trainer.overfit_batches > 0  # type: ignore[attr-defined]
+
+    def _prepared(self, batches: EvalBatches | TrainBatches) -> PreparedBatches:
+        return PreparedBatches(batches, partial(self.on_after_batch_transfer, dataloader_idx=0))
+
+    def _make_train_batches(self, fixed: bool) -> TrainBatches:
+        trainer = self._running_trainer
+        return TrainBatches(
+            self._where_batches_are_made(self.image_set("train")),
+            self.batch_size,
+            self.seed if self.seed is not None else int(os.environ.get("PL_GLOBAL_SEED", 0)),
+            epoch=(lambda: trainer.current_epoch) if trainer is not None else self._epochs.__next__,
+            drop_last=self.drop_last,
+            alternating_flip=self.augment.flip == "alternating",
+            rank=trainer.global_rank if trainer is not None else 0,
+            world_size=trainer.world_size if trainer is not None else 1,
+            fixed=fixed,
         )
 
+    def _eval_batches(self, split: Literal["val", "test"]) -> Batches:
+        images, trainer = self._where_batches_are_made(self.image_set(split)), self._running_trainer
+        if trainer is None:
+            return self._prepared(EvalBatches(images, self.eval_batch_size))
+        return EvalBatches(images, self.eval_batch_size, trainer.global_rank, trainer.world_size)
+
     def _where_batches_are_made(self, image_set: ImageSet) -> ImageSet:
-        assert self.trainer is not None
-        device = self.trainer.strategy.root_device
-        if not self.on_gpu or device.type != "cuda":
+        if self._running_trainer is None or not self.on_gpu:
+            return image_set
+        device = self._running_trainer.strategy.root_device
+        if device.type != "cuda":
             return image_set
         # At most half of what is free: the rest is the network's. 50,000 CIFAR-10 images are 150 MB.
         free, _ = torch.cuda.mem_get_info(device)
         return image_set.to(device) if image_set.images.nbytes < free / 2 else image_set
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Augment (training batches) and normalise, on the device, in the precision of the model's weights."""
-        if not isinstance(batch, Batch):
+        """Augment (training batches) and normalise, on the device, in the precision of the model's weights.
+
+        Anything but a Batch of uint8 images is returned as it is.
+        """
+        if not isinstance(batch, Batch) or batch.images.dtype != torch.uint8:
             return batch
         images, draws = batch.images, batch.draws
         if draws is None:
@@ -198,7 +241,7 @@ class CIFAR10DataModule(LightningDataModule):
             images = images.contiguous(memory_format=torch.channels_last)
         else:
             images = self.augment.pixels(images, draws)
-            if self.image_sizes:
+            if self.image_sizes and self._running_trainer is not None:
                 images = resize(images, self._image_size())
         dtype = torch.float32
         if self.trainer is not None and self.trainer.lightning_module is not None:
@@ -215,8 +258,7 @@ class CIFAR10DataModule(LightningDataModule):
         total = self.trainer.estimated_stepping_batches
         if total == float("inf"):
             raise InputError("data.image_sizes needs the run's length: set --trainer.max_epochs or --trainer.max_steps")
-        done = self.trainer.global_step / total
-        return next(size for fraction, size in reversed(self.image_sizes) if done >= fraction)
+        return size_at(self.image_sizes, self.trainer.global_step / total)
 
     def _mean_std_on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         # Kept on the device: copying two small tensors there each step would make a GPU wait.
@@ -227,11 +269,10 @@ class CIFAR10DataModule(LightningDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must know to see new images as the training saw its own."""
-        assert self._train is not None
         mean, std = self.mean_std
         return {
             "class_names": list(self.class_names),
-            "image_size": self._train.images.shape[-1],
+            "image_size": self.train_images.shape[-1],
             "mean": list(mean),
             "std": list(std),
             "position": self._train_batches.state_dict() if self._train_batches is not None else None,
