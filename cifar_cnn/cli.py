@@ -20,7 +20,6 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from jsonargparse import DefaultHelpFormatter
-from jsonargparse.typing import register_type
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar, StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
@@ -57,12 +56,11 @@ from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError, Stopped, Terminated, terminable
 from cifar_cnn.hardware import best_precision, use_all_of_the_hardware
 from cifar_cnn.loggers import RunCSVLogger, RunTensorBoardLogger
+from cifar_cnn.recording import RecordingParser
 from cifar_cnn.runs import RUNS, find_checkpoint, is_best, new_run_folder, run_of
 from cifar_cnn.trainer import Trainer
 
 log = logging.getLogger("cifar_cnn")
-
-register_type(torch.device)  # an argument of some callbacks, which the saved config must hold as text
 
 _DESCRIPTIONS = {
     "fit": "Train what a config and the options describe, into a new folder lightning_logs/version_N.",
@@ -88,7 +86,7 @@ class HelpFormatter(DefaultHelpFormatter):
         return re.sub(r", known subclasses: [^()]*", short, super()._get_help_string(action))
 
 
-class Parser(LightningArgumentParser):
+class Parser(RecordingParser, LightningArgumentParser):
     """Leaves it to the CLI to say what is wrong."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -3,7 +3,8 @@
 import inspect
 from argparse import ArgumentError
 from collections.abc import Callable, Mapping
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, get_type_hints
 
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import register_type
@@ -33,10 +34,13 @@ def loss_function(path: str) -> Any:
 
 
 def makes_a_module(function: Any) -> bool:
-    """Whether a function is annotated to return an nn.Module, which makes it a class_path like that of a class."""
-    try:
-        returned = inspect.signature(function, eval_str=True).return_annotation
-    except (NameError, TypeError, ValueError):  # it has none, or one that cannot be looked up
+    """Whether a function is annotated to return an nn.Module, whatever decorates it: it is a class_path then."""
+    function = inspect.unwrap(function)
+    annotation = getattr(function, "__annotations__", {}).get("return")
+    try:  # it alone: the others may be for the type checker
+        names = getattr(function, "__globals__", {})
+        returned = get_type_hints(SimpleNamespace(__annotations__={"return": annotation}), names)["return"]
+    except (NameError, TypeError, SyntaxError, AttributeError):
         return False
     return isinstance(returned, type) and issubclass(returned, nn.Module)
 

@@ -28,13 +28,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from jsonargparse import ArgumentParser, set_parsing_settings
+from jsonargparse import set_parsing_settings
 from jsonargparse._common import parsing_settings  # what has been set can be taken back nowhere else
 
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import locked, replacing
 from cifar_cnn.loss_options import loss_function, makes_a_module
 from cifar_cnn.losses import FunctionLoss
+from cifar_cnn.recording import RecordingParser
 
 KNOWN = (
     "cifar_cnn",
@@ -110,8 +111,8 @@ def check(cls: type, config: dict[str, Any]) -> None:
     _parse(cls, config, skip=set(inspect.signature(cls).parameters) - set(config))
 
 
-def _parse(cls: type, config: dict[str, Any], skip: set[str] | None = None) -> tuple[ArgumentParser, Any]:
-    parser = ArgumentParser(exit_on_error=False)
+def _parse(cls: type, config: dict[str, Any], skip: set[str] | None = None) -> tuple[RecordingParser, Any]:
+    parser = RecordingParser(exit_on_error=False)
     parser.add_class_arguments(cls, "part", fail_untyped=False, skip=skip)
     try:
         return parser, parser.parse_object({"part": config})
@@ -169,9 +170,9 @@ def _check_loss_function(path: Any) -> None:
 
 
 def imported(path: str) -> Any:
-    """What an import path names whose module has been imported."""
-    module = path
-    names: list[str] = []
+    """What an import path names whose module has been imported; what a module holds comes before its submodules."""
+    module, _, name = path.rpartition(".")
+    names = [name]
     while module not in sys.modules and "." in module:
         module, _, name = module.rpartition(".")
         names.insert(0, name)
