@@ -8,7 +8,7 @@ it is given; elsewhere the class's own default applies whenever the class is mad
 import inspect
 import warnings
 from argparse import SUPPRESS
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -111,8 +111,9 @@ def _is_plain(value: Any) -> bool:
 
 def _leaves(value: Any) -> Iterator[Any]:
     """What a value is made of, but for classes, whose arguments another parser looks at."""
+    parts: Iterable[Any]
     if isinstance(value, (Namespace, dict)):
-        parts = [] if _is_class(value) else vars(value).values() if isinstance(value, Namespace) else value.values()
+        parts = () if _is_class(value) else dict(value.items()).values()
     elif isinstance(value, (list, tuple, set)):
         parts = value
     else:
