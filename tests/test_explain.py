@@ -1,15 +1,20 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models import VisionTransformer
+from torchvision.ops import Permute
 
 import cifar_cnn.cli
 from cifar_cnn.analysis import charts
 from cifar_cnn.analysis.explain import explain, labels_of, measure_equivariance, shift, shifted_maps
 from cifar_cnn.analysis.layers import layers_of
+from cifar_cnn.analysis.layouts import CHANNELS_FIRST, Layout
 from cifar_cnn.analysis.maps import grad_cam, last_maps, map_layers
 from cifar_cnn.analysis.run_data import RunData
 from cifar_cnn.analysis.trained import Trained
@@ -18,6 +23,7 @@ from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule, ImageSet
 from tests.conftest import CONFIGS, SMALL
 
+LAYOUTS = {"channels first": CHANNELS_FIRST, "channels last": Layout(3), "patches": Layout(2, 1)}
 NAMES = tuple(f"class {i}" for i in range(10))
 
 
@@ -125,7 +131,91 @@ def test_grad_cam_is_where_the_evidence_is() -> None:
     ],
 )
 def test_last_maps_are_those_after_the_activation(backbone: nn.Module, name: str) -> None:
-    assert last_maps(backbone.eval(), torch.zeros(1, 3, 32, 32), 10) == name
+    found = last_maps(backbone.eval(), torch.rand(1, 3, 32, 32), 10)
+    assert found is not None
+    assert found.name == name
+
+
+class Pooled(nn.Module):
+    """One network with its maps laid out as (N, C, H, W), as (N, H, W, C), or as patches after a class token."""
+
+    def __init__(self, layout: str) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layout = layout
+        self.stem, self.mix, self.head = nn.Conv2d(3, 12, 4, 4), nn.Linear(12, 16), nn.Linear(16, 10)
+        self.maps = nn.GELU()
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.mix(self.stem(images).movedim(1, -1))
+        if self.layout == "channels first":
+            maps = self.maps(maps.movedim(-1, 1)).movedim(1, -1)
+        elif self.layout == "patches":
+            patches = maps.flatten(1, 2)
+            patches = self.maps(torch.cat([patches[:, :1], patches], 1))
+            maps = patches[:, 1:].unflatten(1, maps.shape[1:3])
+        else:
+            maps = self.maps(maps)
+        return self.head(maps.mean((1, 2)))
+
+
+def test_grad_cam_is_the_same_however_the_maps_are_laid_out() -> None:
+    images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    classes = torch.tensor([1, 2, 3])
+    heats = []
+    for layout in ("channels first", "channels last", "patches"):
+        network = Pooled(layout).eval()
+        last = last_maps(network, images[:1], 10)
+        assert last is not None
+        assert last.name == "maps"
+        heats.append(grad_cam(network, last.name, images, classes, last.layout))
+    # By hand: the head takes the mean over the places, so that a channel counts as its weight for the class.
+    maps = functional.gelu(network.mix(network.stem(images).movedim(1, -1)))
+    by_hand = (maps * network.head.weight[classes][:, None, None]).sum(-1).relu().detach()
+    by_hand = functional.interpolate(by_hand[:, None], (32, 32), mode="bilinear")[:, 0]
+    by_hand /= by_hand.amax((1, 2), keepdim=True)
+    assert by_hand.std() > 0.1
+    for heat in heats:
+        torch.testing.assert_close(heat, by_hand, rtol=1e-4, atol=1e-5)
+
+
+def test_grad_cam_of_a_network_that_answers_by_its_class_token_is_before_its_last_attention() -> None:
+    torch.manual_seed(0)
+    network = VisionTransformer(32, 4, 2, 4, 64, 128, num_classes=10).eval()
+    nn.init.normal_(network.heads[0].weight)  # torchvision starts it at zero
+    images = torch.rand(2, 3, 32, 32)
+    last = last_maps(network, images[:1], 10)
+    assert last is not None
+    assert tuple(last) == ("encoder.layers.encoder_layer_1.ln_1", (2, 1))
+    heat = grad_cam(network, last.name, images, network(images).argmax(1), last.layout)
+    assert heat.amax((1, 2)).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("layout", ["channels last", "patches"])
+def test_equivariance_is_the_same_however_the_maps_are_laid_out(
+    layout: str, make_images: Callable[..., ImageSet]
+) -> None:
+    errors = []
+    for each in ("channels first", layout):
+        network = trained(Pooled(each))
+        layers = [layer for layer in layers_of(network.classifier.backbone, (3, 32, 32)) if layer.name == "stem"]
+        layers.append(replace(layers[0], name="maps", layout=LAYOUTS[each]))
+        errors.append(measure_equivariance(network, make_images(5, 32).images, layers).errors)
+    assert errors[0][1][4] < 1e-5
+    assert errors[0][1][2] > 0.1
+    for found, expected in zip(errors[1], errors[0], strict=True):
+        assert found == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_permutation_is_as_equivariant_as_its_input(make_images: Callable[..., ImageSet]) -> None:
+    there, back = Permute([0, 2, 3, 1]), Permute([0, 3, 1, 2])
+    network = trained(nn.Sequential(nn.Conv2d(3, 4, 5, 2, 2), there, back, nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    theory = explain(network, make_images(10, 32), 10)
+    assert [layer.kind for layer in theory.equivariance.layers] == ["Conv2d", "Permute", "Permute"]
+    first, *others = theory.equivariance.errors
+    assert max(first) > 0.01
+    for errors in others:
+        assert errors == pytest.approx(first)
 
 
 class Flat(nn.Sequential):

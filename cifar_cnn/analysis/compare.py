@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 from filelock import FileLock, Timeout
-from torch.utils.flop_counter import FlopCounterMode
 
 from cifar_cnn.analysis import arguments, plan
+from cifar_cnn.analysis.costs import macs_of
 from cifar_cnn.analysis.run_data import config_name, read_json
 from cifar_cnn.analysis.statistics import LEVEL, Difference, Interval, difference
 from cifar_cnn.analysis.trained import load_trained
@@ -241,10 +240,7 @@ class Network:
         trained = load_trained(next(iter(self.runs.values())).folder / "checkpoints" / BEST)
         classifier = trained.classifier
         self.parameters = sum(parameter.numel() for parameter in classifier.backbone.parameters())
-        image = torch.zeros(1, 3, trained.image_size, trained.image_size, device=classifier.device)
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            classifier(image)
-        self.macs = counter.get_total_flops() // 2  # it counts a multiply-add as two operations
+        self.macs = macs_of(classifier.backbone, (3, trained.image_size, trained.image_size))
 
     def accuracies(self) -> list[float]:
         """Test accuracies of the runs."""

@@ -83,14 +83,20 @@ class Theory:
     sharing: list[Sharing]
 
 
-def explain(trained: Trained, image_set: ImageSet, images: int) -> Theory:
+def explain(trained: Trained, image_set: ImageSet, images: int, layers: list[Layer] | None = None) -> Theory:
     """Measure a trained network on a random sample of ``images`` images; equivariance on up to 32 of them.
+
+    Args:
+        trained: the network.
+        image_set: the images to choose from.
+        images: how many.
+        layers: of the network, where they are known already.
 
     Raises:
         InputError: the network has no feature maps.
     """
     network = trained.classifier.backbone
-    layers = layers_of(network, tuple(image_set.images.shape[1:]))
+    layers = layers_of(network, tuple(image_set.images.shape[1:])) if layers is None else layers
     if not any(layer.is_map for layer in layers):
         raise InputError(f"{type(network).__name__} has no feature maps to explain")
     some = image_set.subset(random_order(len(image_set))[:images])
@@ -164,7 +170,7 @@ def measure_invariance(trained: Trained, image_set: ImageSet, layers: list[Layer
         image_set: the images.
         layers: all of the network's.
     """
-    last = max(index for index, layer in enumerate(layers) if layer.is_map)
+    last, layout = max((index, layer.layout) for index, layer in enumerate(layers) if layer.layout is not None)
     head = layers[min(last + 1, len(layers) - 1)]
     names = [layers[last].name, head.name]
     images, labels = image_set.images, image_set.labels
@@ -181,7 +187,7 @@ def measure_invariance(trained: Trained, image_set: ImageSet, layers: list[Layer
         with torch.inference_mode(), outputs_of(trained.classifier.backbone, names) as outputs:
             for batch in moved.split(BATCH):
                 logits.append(trained.classifier(_normalised(trained, batch)).cpu())
-                maps = outputs[names[0]]
+                maps = layout.maps(outputs[names[0]])
                 features = {
                     "flatten": maps.flatten(1),
                     "max_pool": maps.amax((2, 3)),
@@ -222,7 +228,7 @@ def _maps(trained: Trained, images: Tensor, layers: list[Layer]) -> list[Tensor]
     network: nn.Module = trained.classifier.backbone
     with outputs_of(network, [layer.name for layer in layers]) as outputs:
         trained.classifier(_normalised(trained, images))
-    return [outputs[layer.name].float() for layer in layers]
+    return [layer.layout.maps(outputs[layer.name]).float() for layer in layers if layer.layout is not None]
 
 
 Curves = dict[str, tuple[range, list[float]]]

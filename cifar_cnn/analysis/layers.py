@@ -1,27 +1,15 @@
 """A network layer by layer: output shape, parameters, multiply-adds, receptive field, and what it would cost fully
 connected."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
-
-class Field(NamedTuple):
-    """What part of the image one value of a feature map depends on.
-
-    Attributes:
-        size: pixels a side, the larger side where they differ; None: the whole image.
-        stride: pixels of the image from one value to its neighbour.
-    """
-
-    size: int | None
-    stride: int
+from cifar_cnn.analysis.costs import costs_of
+from cifar_cnn.analysis.fields import Field, fields_of
+from cifar_cnn.analysis.layouts import Layout, layouts_of
+from cifar_cnn.analysis.probes import probe_copy, run_noting
 
 
 @dataclass(frozen=True)
@@ -29,13 +17,14 @@ class Layer:
     """One module of a network that has parameters or changes the shape.
 
     Attributes:
-        name: as in ``named_modules``.
+        name: as in ``named_modules``; empty for the network itself.
         kind: its class.
         input_shape: of one image.
         output_shape: of one image.
-        parameters: of the module itself.
-        macs: multiply-adds of its convolutions and matrix products for one image.
+        parameters: of the module, without those of layers that it calls.
+        macs: multiply-adds of its convolutions and matrix products for one image, without those of such layers.
         field: receptive field of its outputs. It may be larger than the image; padding is part of it.
+        layout: how to read an output as maps; None if it does not tell where in the image something is.
     """
 
     name: str
@@ -45,11 +34,12 @@ class Layer:
     parameters: int
     macs: int
     field: Field
+    layout: Layout | None = None
 
     @property
     def is_map(self) -> bool:
         """Whether the output still says where in the image something is."""
-        return len(self.output_shape) == 3 and max(self.output_shape[1:]) > 1
+        return self.layout is not None
 
 
 @dataclass(frozen=True)
@@ -86,45 +76,53 @@ class Sharing:
 
 
 def layers_of(network: nn.Module, image_shape: tuple[int, ...]) -> list[Layer]:
-    """The layers of a network in the order in which they run.
+    """The layers of a network in the order in which they end.
 
-    Multiply-adds are half of what torch's FlopCounterMode counts; the receptive field is followed through every
-    function that the network calls, so also through sums of branches and functional pooling.
+    These are the modules without children that have parameters or change the shape, and those with children that have
+    parameters or multiply-adds of their own, such as a class token or an attention. Parameters and multiply-adds add
+    up to those of the network. The network is copied first, and left as it is.
 
     Args:
-        network: in eval mode.
+        network: in any mode; it is looked at in eval mode.
         image_shape: (C, H, W).
     """
-    found: dict[str, tuple[nn.Module, tuple[int, ...], tuple[int, ...], Field]] = {}
+    with probe_copy(network) as probe:
+        costs = costs_of(probe, torch.randn(1, *image_shape))
+        found = _shapes_of(probe, image_shape)
+        rows = {
+            name: shapes
+            for name, (module, *shapes) in found.items()
+            if costs[name].parameters or costs[name].macs or (not list(module.children()) and shapes[0] != shapes[1])
+        }
+        layouts = layouts_of(probe, image_shape, rows)
+        fields = fields_of(probe, image_shape, layouts, sum(cost.macs for cost in costs.values()))
+    return [
+        Layer(
+            name,
+            type(found[name][0]).__name__,
+            before,
+            after,
+            costs[name].parameters,
+            costs[name].macs,
+            fields[name],
+            layouts.get(name),
+        )
+        for name, (before, after) in rows.items()
+    ]
 
-    def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            if name in found or not isinstance(output, Tensor) or not inputs or not isinstance(inputs[0], Tensor):
-                return
-            field = getattr(output, "_field", Field(None, 1))
-            found[name] = (module, tuple(inputs[0].shape[1:]), tuple(output.shape[1:]), field)
 
-        return hook
+def _shapes_of(
+    network: nn.Module, image_shape: tuple[int, ...]
+) -> dict[str, tuple[nn.Module, tuple[int, ...], tuple[int, ...]]]:
+    """Each module that is called, with the shapes of its first input and output for one image."""
+    found: dict[str, tuple[nn.Module, tuple[int, ...], tuple[int, ...]]] = {}
 
-    leaves = [(name, module) for name, module in network.named_modules() if not list(module.children())]
-    handles = [module.register_forward_hook(note(name)) for name, module in leaves]
-    parameter = next(network.parameters())
-    images = torch.zeros(1, *image_shape, dtype=parameter.dtype, device=parameter.device)
-    images._field = Field(1, 1)  # type: ignore[attr-defined]
-    try:
-        with torch.no_grad(), FlopCounterMode(display=False) as counter, _FollowField():
-            network(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    flops = {name.partition(".")[2]: sum(count.values()) for name, count in counter.get_flop_counts().items()}
-    layers = []
-    for name, (module, before, after, field) in found.items():
-        parameters = sum(parameter.numel() for parameter in module.parameters())
-        if parameters or before != after:
-            macs = int(flops.get(name, 0)) // 2
-            layers.append(Layer(name, type(module).__name__, before, after, parameters, macs, field))
-    return layers
+    def note(name: str, module: nn.Module, given: Tensor | None, output: Tensor | None) -> None:
+        if given is not None and output is not None:
+            found.setdefault(name, (module, tuple(given.shape[1:]), tuple(output.shape[1:])))
+
+    run_noting(network, torch.randn(1, *image_shape), note)
+    return found
 
 
 def sharing_of(network: nn.Module, layers: list[Layer]) -> list[Sharing]:
@@ -149,47 +147,3 @@ def sharing_of(network: nn.Module, layers: list[Layer]) -> list[Sharing]:
             )
         )
     return found
-
-
-# The arguments that decide about the receptive field, in their order.
-_WINDOWS = {
-    "conv2d": ("input", "weight", "bias", "stride", "padding", "dilation"),
-    "max_pool2d": ("input", "kernel_size", "stride", "padding", "dilation"),
-    "max_pool2d_with_indices": ("input", "kernel_size", "stride", "padding", "dilation"),
-    "avg_pool2d": ("input", "kernel_size", "stride", "padding"),
-}
-_WHOLE_IMAGE = {"mean", "amax", "sum", "matmul", "bmm", "scaled_dot_product_attention"}
-
-
-class _FollowField(TorchFunctionMode):
-    """Hands the receptive field, as an attribute of each tensor, from the inputs of every function to its outputs."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        output = func(*args, **kwargs)
-        fields = [leaf._field for leaf in tree_leaves((args, kwargs)) if hasattr(leaf, "_field")]
-        if fields:
-            size = None if any(field.size is None for field in fields) else max(field.size for field in fields)
-            field = _after(func, Field(size, max(field.stride for field in fields)), args, kwargs)
-            for leaf in tree_leaves(output):
-                if isinstance(leaf, Tensor):
-                    leaf._field = field  # type: ignore[attr-defined]
-        return output
-
-
-def _after(func: Any, field: Field, args: Any, kwargs: Any) -> Field:
-    name = getattr(func, "__name__", "")
-    if name in _WINDOWS:
-        given = {**dict(zip(_WINDOWS[name], args, strict=False)), **kwargs}
-        kernel = max(given["weight"].shape[2:]) if "weight" in given else _side(given["kernel_size"])
-        stride = _side(given.get("stride") or (kernel if "kernel_size" in given else 1))
-        reach = _side(given.get("dilation", 1)) * (kernel - 1)
-        size = None if field.size is None else field.size + reach * field.stride
-        return Field(size, field.stride * stride)
-    # Of (N, features) a linear layer mixes all places; of (N, H, W, C) it mixes the channels of each.
-    mixes = name in _WHOLE_IMAGE or name.startswith("adaptive_") or (name == "linear" and args[0].ndim == 2)
-    return Field(None, field.stride) if mixes else field
-
-
-def _side(value: Any) -> int:
-    return int(max(value)) if isinstance(value, (tuple, list)) else int(value)

@@ -131,11 +131,10 @@ def content(run: RunData) -> dict[str, Any]:
         predictions = part("Predictions", lambda: validated(run, images, fit.get("precision")))
 
     side = run.trained.image_size
-    channels = next((p.shape[1] for p in network.parameters() if p.ndim == 4), 3)
-    layers = part("Layers", lambda: layers_of(network, (channels, side, side)))
+    layers = part("Layers", lambda: layers_of(network, (3, side, side)))
     macs = sum(layer.macs for layer in layers) if layers else 0
     theory_images = min(500, max(24, int(THEORY_MACS / (20 * macs)))) if macs else 100
-    theory = part("Theory", lambda: explain(run.trained, images, theory_images)) if images is not None else None
+    theory = part("Theory", lambda: explain(run.trained, images, theory_images, layers)) if images is not None else None
     names = run.trained.class_names
     return {
         "title": run.title,
@@ -470,12 +469,16 @@ def one_of_each_class(images: ImageSet, most: int) -> list[int]:
 
 
 @torch.inference_mode()
-def feature_maps(run: RunData, images: ImageSet, layers: list[Layer], channels: int = 8) -> dict[str, Any] | None:
-    """The first channels of some layers for a few images; each map on a scale of its own."""
+def feature_maps(run: RunData, images: ImageSet, layers: list[Layer], channels: int = 8) -> dict[str, Any]:
+    """The first channels of some layers for a few images; each map on a scale of its own.
+
+    Raises:
+        InputError: the network has no feature maps.
+    """
     network = run.trained.classifier.backbone
     shown = map_layers(network, layers, 5)
     if not shown:
-        return None
+        raise InputError(f"{type(network).__name__} has none")
     places = one_of_each_class(images, 4)
     with outputs_of(network, [layer.name for layer in shown]) as outputs:
         run.trained.classifier(_pixels(run, images.images[places]))
@@ -483,7 +486,8 @@ def feature_maps(run: RunData, images: ImageSet, layers: list[Layer], channels: 
     for index, place in enumerate(places):
         rows = []
         for layer in shown:
-            maps = outputs[layer.name][index, :channels].float().cpu().numpy()
+            assert layer.layout is not None
+            maps = layer.layout.maps(outputs[layer.name])[index, :channels].float().cpu().numpy()
             rows.append([charts.picture(charts.colored(each, each.min(), each.max())) for each in maps])
         found.append(
             {
@@ -495,12 +499,16 @@ def feature_maps(run: RunData, images: ImageSet, layers: list[Layer], channels: 
     return {"layers": shown, "images": found, "channels": channels}
 
 
-def cam(run: RunData, images: ImageSet, predictions: Predictions) -> dict[str, Any] | None:
-    """Grad-CAM of the predicted class at the last feature maps, of right answers and of the surest mistakes."""
+def cam(run: RunData, images: ImageSet, predictions: Predictions) -> dict[str, Any]:
+    """Grad-CAM of the predicted class at the last feature maps, of right answers and of the surest mistakes.
+
+    Raises:
+        InputError: the network has no feature maps.
+    """
     network = run.trained.classifier.backbone
-    layer = last_maps(network, _pixels(run, images.images[:1]), len(images.class_names))
-    if layer is None:
-        return None
+    last = last_maps(network, _pixels(run, images.images[:1]), len(images.class_names))
+    if last is None:
+        raise InputError(f"{type(network).__name__} has no feature maps that its answer depends on")
     right = predictions.classes == predictions.labels
     confidence = predictions.probabilities.amax(1)
     few = 6
@@ -508,7 +516,7 @@ def cam(run: RunData, images: ImageSet, predictions: Predictions) -> dict[str, A
     wrong = confidence.masked_fill(right, -1).argsort(descending=True, stable=True)[:few].tolist()
     places += [place for place in wrong if not right[place]]
     pixels = _pixels(run, images.images[places])
-    heat = grad_cam(network, layer, pixels, predictions.classes[places].to(pixels.device))
+    heat = grad_cam(network, last.name, pixels, predictions.classes[places].to(pixels.device), last.layout)
     found = []
     for place, each in zip(places, heat.cpu().numpy(), strict=True):
         factor = max(1, 96 // images.images.shape[-1])
@@ -525,7 +533,7 @@ def cam(run: RunData, images: ImageSet, predictions: Predictions) -> dict[str, A
                 "right": bool(right[place]),
             }
         )
-    return {"layer": layer, "images": found}
+    return {"layer": last.name, "images": found}
 
 
 def theory_content(theory: Theory) -> dict[str, Any]:
