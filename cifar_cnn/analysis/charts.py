@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from cifar_cnn.analysis.calibration import Bins
+
 if TYPE_CHECKING:  # matplotlib takes a good part of a second to import
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -189,28 +191,21 @@ def draw_lines(
         axes.set_ylim(bottom=bottom)
 
 
-def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int) -> "Figure":
-    """Accuracy over confidence; each bar is a bin of equal width, and faint where few images are in it.
-
-    Args:
-        confidence: probability of the predicted class, (N,).
-        correct: whether it was right, (N,).
-        bins: how many.
-    """
+def reliability(bins: Bins) -> "Figure":
+    """Accuracy over confidence; each bar is a bin of equal width, and faint where few images are in it."""
     from matplotlib.ticker import PercentFormatter
 
-    place = (confidence * bins).astype(int).clip(0, bins - 1)
-    counts = np.bincount(place, minlength=bins)
-    accuracy = np.bincount(place, correct, minlength=bins) / counts.clip(1)
-    mean = np.bincount(place, confidence, minlength=bins) / counts.clip(1)
+    filled = bins.counts > 0
+    width = 1 / len(bins.counts)
+    left = width * np.arange(len(bins.counts))
+    alpha = 0.3 + 0.7 * bins.counts / bins.counts.max()
     with chart(4.2, 3.4) as (figure, (axes,)):
-        filled = counts > 0
-        left = np.arange(bins) / bins
-        alpha = 0.3 + 0.7 * counts / counts.max()
-        for start, height, opacity in zip(left[filled], accuracy[filled], alpha[filled], strict=True):
-            axes.bar(start, height, 0.94 / bins, align="edge", color=SERIES[0], alpha=opacity, linewidth=0)
+        for start, height, opacity in zip(left[filled], bins.accuracy[filled], alpha[filled], strict=True):
+            axes.bar(start, height, 0.94 * width, align="edge", color=SERIES[0], alpha=opacity, linewidth=0)
         axes.plot([0, 1], [0, 1], color=MUTED, linestyle="--", linewidth=1.2, label="perfectly calibrated")
-        axes.plot(mean[filled], accuracy[filled], "o", color=SERIES[1], markersize=4, label="mean of a bin")
+        axes.plot(
+            bins.confidence[filled], bins.accuracy[filled], "o", color=SERIES[1], markersize=4, label="mean of a bin"
+        )
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence: probability of the predicted class")
         axes.set_title("Accuracy")
         for axis in (axes.xaxis, axes.yaxis):

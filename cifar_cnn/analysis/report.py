@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_calibration_error
 
 from cifar_cnn.analysis import arguments, charts
+from cifar_cnn.analysis.calibration import bins_of
 from cifar_cnn.analysis.explain import SPLIT_NAMES, Theory, example_pictures, explain, feature_chart, prediction_chart
 from cifar_cnn.analysis.layers import Layer, layers_of
 from cifar_cnn.analysis.maps import grad_cam, last_maps, map_layers, outputs_of
@@ -404,13 +404,12 @@ def confusion(predictions: Predictions, names: tuple[str, ...]) -> dict[str, Any
 
 def calibration(predictions: Predictions) -> dict[str, Any]:
     """The reliability diagram and the expected calibration error (ECE)."""
-    probabilities = predictions.probabilities
-    confidence = probabilities.amax(1).numpy()
+    confidence = predictions.probabilities.amax(1).numpy()
     correct = (predictions.classes == predictions.labels).numpy()
-    ece = multiclass_calibration_error(probabilities, predictions.labels, probabilities.shape[1], BINS, "l1")
+    bins = bins_of(confidence, correct, BINS)
     return {
-        "chart": charts.svg(charts.reliability(confidence, correct, BINS), "Accuracy over confidence"),
-        "ece": ece.item(),
+        "chart": charts.svg(charts.reliability(bins), "Accuracy over confidence"),
+        "ece": bins.error,
         "confidence": float(confidence.mean()),
         "accuracy": float(correct.mean()),
         "bins": BINS,

@@ -1,0 +1,27 @@
+import numpy as np
+import pytest
+import torch
+
+from cifar_cnn.analysis import charts
+from cifar_cnn.analysis.calibration import bins_of
+from cifar_cnn.analysis.predictions import Predictions
+from cifar_cnn.analysis.report import calibration
+
+
+def test_a_confidence_of_one_belongs_to_the_last_bin() -> None:
+    # 50 answers with a confidence of 0.95, all right, and 50 with one of 1, all wrong: 0.975 sure, half of them right.
+    logits = torch.tensor([[2.9444, 0.0]] * 50 + [[0.0, 200.0]] * 50)
+    found = calibration(Predictions(logits, torch.zeros(100, dtype=torch.long)))
+    assert found["bins"] == 15
+    assert found["ece"] == pytest.approx(0.475, abs=1e-5)
+    assert found["confidence"] == pytest.approx(0.975, abs=1e-5)
+
+
+def test_the_figure_shows_the_bins_that_the_error_is_made_of() -> None:
+    confidence, correct = np.array([0.05, 0.15, 0.19, 1.0]), np.array([False, True, False, True])
+    bins = bins_of(confidence, correct, 10)
+    assert bins.counts.tolist() == [1, 2, 0, 0, 0, 0, 0, 0, 0, 1]
+    assert bins.error == pytest.approx((1 * 0.05 + 2 * abs(0.5 - 0.17) + 0) / 4)
+    axes = charts.reliability(bins).axes[0]
+    assert [bar.get_height() for bar in axes.patches] == [0, 0.5, 1]
+    assert [bar.get_x() for bar in axes.patches] == pytest.approx([0, 0.1, 0.9])
