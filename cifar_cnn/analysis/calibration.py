@@ -31,7 +31,7 @@ class Bins:
 def bins_of(confidence: np.ndarray, correct: np.ndarray, bins: int) -> Bins:
     """Sort answers into bins.
 
-    torchmetrics' ``multiclass_calibration_error`` (1.8) puts a confidence of exactly 1 into a bin of its own.
+    torchmetrics' ``multiclass_calibration_error`` (1.9) puts a confidence of exactly 1 into a bin of its own.
 
     Args:
         confidence: probability of the predicted class, (N,).
