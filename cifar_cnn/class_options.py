@@ -8,10 +8,25 @@ from typing import Any
 
 import yaml
 from jsonargparse import ArgumentParser
+from lightning.pytorch import Callback
+from lightning.pytorch.loggers import Logger
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from cifar_cnn import loss_options, trust
+from cifar_cnn.data import Source
 
-CLASS_OPTIONS = ("model.backbone", "model.loss", "model.optimizer", "model.schedule", "data.source")
+# What the option's class is a subclass of.
+CLASS_OPTIONS: dict[str, type] = {
+    "model.backbone": nn.Module,
+    "model.loss": nn.Module,
+    "model.optimizer": Optimizer,
+    "model.schedule": LRScheduler,
+    "data.source": Source,
+    "trainer.callbacks": Callback,
+    "trainer.logger": Logger,
+}
 
 
 def start_from_own_defaults(parser: Any, former: Any, new: Any) -> None:
@@ -76,7 +91,7 @@ def forward_arguments(args: list[str], default_of: Callable[[str], Any]) -> list
         prefix = f"--{option}."
         if not any(words[0].startswith(prefix) for words in options):
             continue
-        section, own = _section_of_further_arguments(option, chosen(args, option, default_of(option)))
+        section, own = _further_arguments(option, chosen(args, option, default_of(option)))
         for words in options if section else []:
             name = words[0].removeprefix(prefix)
             if words[0].startswith(prefix) and re.split("[.=]", name)[0] not in (*own, section, "init_args"):
@@ -97,13 +112,43 @@ def chosen(args: list[str], option: str, default: Any = None) -> str | None:
     """
     found = _path_in(default)
     for name, value in map(_name_and_value, split_options(args)):
-        key = "" if name in ("-c", "--config") else name.removeprefix("--")
+        key = "" if name in ("-c", "--config") else name.removeprefix("--").removesuffix("+")
         if name.startswith("-") and (not key or key == option or option.startswith(f"{key}.")):
             content = _load(value)
             for part in filter(None, option.removeprefix(key).split(".")):
                 content = content.get(part) if isinstance(content, Mapping) else None
             found = _path_in(content) or found
     return found
+
+
+def section_of_further_arguments(args: list[str], option: str) -> str:
+    """Where in a config arguments go that the chosen class has no parameter for: ``dict_kwargs``, ``options`` or "".
+
+    Args:
+        args: the command line.
+        option: that chooses the class.
+    """
+    return _further_arguments(option, chosen(args, option))[0]
+
+
+def options_of_chosen(args: list[str], default_of: Callable[[str], Any]) -> list[str]:
+    """The options of the classes that a command line chooses, such as ``model.optimizer.lr``."""
+    options = []
+    for option, base in CLASS_OPTIONS.items():
+        path = chosen(args, option, default_of(option))
+        part = trust.imported(path) if path and "." in path else _subclass(base, path)
+        given = ("params", "optimizer")  # by the trainer
+        options += [f"{option}.{name}" for name in (parameters(part) if part else []) if name not in given]
+    return options
+
+
+def _subclass(base: type, name: str | None) -> type | None:
+    """A class that has been imported, by its name alone."""
+    each: type
+    for each in base.__subclasses__():
+        if found := each if each.__name__ == name else _subclass(each, name):
+            return found
+    return None
 
 
 def parameters(part: Any) -> list[str]:
@@ -116,7 +161,7 @@ def parameters(part: Any) -> list[str]:
         return []
 
 
-def _section_of_further_arguments(option: str, path: str | None) -> tuple[str, list[str]]:
+def _further_arguments(option: str, path: str | None) -> tuple[str, list[str]]:
     """Where arguments go that a class has no parameter for (nowhere: ""), and its parameters."""
     if path is None or "." not in path:
         return "", []

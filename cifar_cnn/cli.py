@@ -185,7 +185,9 @@ class CLI(LightningCLI):
             with compat.discarding_init_args(class_options.start_from_own_defaults):
                 super().parse_arguments(parser, arranged)
         except ArgumentMessage as error:
-            options = [action.dest for action in known._actions if action.dest != "help"]
+            hidden = ("help", "model.num_classes")  # the latter is the data's
+            options = [action.dest for action in known._actions if not action.dest.endswith(hidden)]
+            options += class_options.options_of_chosen(args, known.get_default)
             raise InputError(explain(str(error), options, args)) from error
         seed = self.config.get(command or "", {}).get("seed_everything")
         if seed is not None and seed is not False and not 0 <= int(seed) < 2**32:
@@ -545,6 +547,7 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
         ends = [] if commands.local_rank() else [signal.SIGTERM]
         with terminable(*ends), _plain_output(), trust.import_policy(trust.packages_of_options(args)):
             if args and args[0] in commands.ANALYSES:
+                commands.check_that_own_class_is_trained(args, model)
                 return importlib.import_module(f"cifar_cnn.analysis.{args[0]}").main(args[1:])
             _command(args, cli, model)
             if wrong := processes.end_together():

@@ -14,7 +14,7 @@ import torch
 import yaml
 from torch import nn
 
-from cifar_cnn import backbones, commands, data, losses, optim, trust
+from cifar_cnn import backbones, class_options, commands, data, losses, optim, suggestions, trust
 from cifar_cnn.errors import InputError
 
 # What a class_path is likely to have meant, by the option that takes it.
@@ -27,7 +27,7 @@ _CLASSES: dict[str, list[type]] = {
 }
 _ANY_CLASS = {
     "model.backbone": ", or any torch.nn.Module by its import path, such as torchvision.models.resnet18",
-    "model.loss": ", or any torch.nn.Module by its import path",
+    "model.loss": ", or any torch.nn.Module or function of (logits, target) by its import path",
 }
 
 
@@ -92,7 +92,7 @@ def explain(message: str, options: Iterable[str], args: list[str]) -> str:
 
     Args:
         message: jsonargparse's.
-        options: all options of the command, such as ``trainer.max_epochs``.
+        options: all options of the command, such as ``trainer.max_epochs``, and of the classes that it chooses.
         args: the command line.
     """
     options = list(options)
@@ -108,17 +108,21 @@ def explain(message: str, options: Iterable[str], args: list[str]) -> str:
         configs = sorted(map(str, Path("configs").glob("*.yaml")))
         wanted = str(Path("configs", Path(match[1]).name))
         path = min(match[1], os.path.relpath(match[1]), key=len)
-        return f"no config file {path}; {_nearest(wanted, configs) if configs else 'there is no folder configs here'}"
-    if match := re.search(r"unrecognized arguments: (\S+)", message):
+        hint = suggestions.nearest(wanted, configs) if configs else "there is no folder configs here"
+        return f"no config file {path}; {hint}"
+    if match := re.search(r"unrecognized arguments: (\S+).*", message):
         name = match[1].split("=")[0]
         if not name.startswith("-"):
             return f"unexpected argument {name!r}: options start with --, and a config is given with --config"
-        return f"unknown option {name}; {_nearest(name, ['--' + option for option in options])}"
+        names = dict.fromkeys(word.split("=")[0] for word in match[0].split() if word.startswith("--"))
+        return "; ".join(f"unknown option {each}; {suggestions.option(each, options)}" for each in names or [name])
     if match := re.search(r"does not accept option '([^']+)'", message):
-        return f"unknown option {match[1]}; {_nearest(match[1], options)}"
+        return f"unknown option {match[1]}; {suggestions.option(match[1], options)}"
     if match := re.search(r"Option '([^']+)' is not accepted", message):
-        known = [f"{key}.{name}" for cls in _CLASSES.get(key, []) for name in inspect.signature(cls).parameters]
-        return f"unknown option {key}.{match[1]}; {_nearest(f'{key}.{match[1]}', known)}"
+        section = class_options.section_of_further_arguments(args, key)
+        hint = f"write it under {section}, inside of" if section == "options" else f"write it under {section}, beside"
+        hint = f"{hint} init_args" if section else suggestions.argument(match[1], key, options)
+        return f"unknown option {key}.{match[1]}; {hint}"
     if reason := trust.refusal(message):
         return f"{key}: {reason}"
     if match := re.search(r"following arguments are required: (\S+)", message):
@@ -131,10 +135,10 @@ def explain(message: str, options: Iterable[str], args: list[str]) -> str:
         return f"{full_key}: {given[1]!r} is not of type {' or '.join(kinds)}"
     if match := re.search(r"(?:dot import path string: |given class_path ')([\w.]+)", message):
         return f"{key}: there is no {match[1]!r}; {_nearest_class(match[1], key)}"
-    if match := re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", message):
-        if inspect.isroutine(trust.imported(match[1])):
-            return f"{key}: {match[1]} is a function: annotate what it returns, as in def f() -> torch.nn.{match[2]}"
-        return f"{key}: {match[1]} is not a {match[2]}; {_nearest_class(match[1], key)}"
+    if match := re.search(r"Import path (\S+ )?does not correspond to a subclass of (\w+)", message):
+        return _wrong_kind((match[1] or given[1] if given else match[1]).strip(), match[2], key)
+    if match := re.search(r"Expected '(\S+)' to be a (?:subclass of|function that returns) <class '(\w+)'>", message):
+        return _wrong_kind(match[1], match[2], key)
     if match := re.search(r"Expected a typing.Literal\[(.*?)\]. Got value: (.*)", message):
         choices = match[1].replace("'", "")
         return f"{full_key}: {match[2]!r} is not one of {choices}"
@@ -149,6 +153,14 @@ def explain(message: str, options: Iterable[str], args: list[str]) -> str:
     return message
 
 
+def _wrong_kind(path: str, base: str, key: str) -> str:
+    if key == "model.loss":
+        return f"{key}: {path} is neither a torch.nn.Module nor a function of (logits, target)"
+    if base == "Module" and inspect.isroutine(trust.imported(path)):
+        return f"{key}: {path} is a function: annotate what it returns, as in def f() -> torch.nn.Module"
+    return f"{key}: {path} is no subclass of {base}"
+
+
 def _required(name: str, key: str, options: list[str], args: list[str]) -> str:
     if key:
         return f"{key} needs {key}.{name}: give it with --{key}.{name}"
@@ -158,7 +170,7 @@ def _required(name: str, key: str, options: list[str], args: list[str]) -> str:
         for option in _keys(content if isinstance(content, dict) else {}):
             if not any(f"{known}.".startswith(f"{option}.") for known in options):
                 prefixes = {".".join(known.split(".")[: option.count(".") + 1]) for known in options}
-                return f"unknown option {option} in {path}; {_nearest(option, prefixes)}"
+                return f"unknown option {option} in {path}; {suggestions.option(option, prefixes)}"
     return (
         f"{name.split('.', 1)[-1]} is missing: give a --config, such as configs/quickstart.yaml, or "
         "--model.backbone SimpleCNN"
@@ -174,12 +186,6 @@ def _keys(config: dict, prefix: str = "") -> list[str]:
     return keys
 
 
-def _nearest(name: str, choices: Iterable[str]) -> str:
-    choices = sorted(set(choices))
-    found = difflib.get_close_matches(name, choices, n=3, cutoff=0.6) or (choices if len(choices) <= 12 else [])
-    return f"nearest: {', '.join(found)}" if found else "`cifar-cnn fit --help all` lists all"
-
-
 def _nearest_class(path: str, key: str) -> str:
     module, _, name = path.rpartition(".")
     names = [cls.__name__ for cls in _CLASSES.get(key, [])]
@@ -188,4 +194,4 @@ def _nearest_class(path: str, key: str) -> str:
             return f"there is no module {module!r} to import it from"
         found = difflib.get_close_matches(name, dir(sys.modules[module]), n=3, cutoff=0.7)
         names = [f"{module}.{other}" for other in found if other != name] or names
-    return _nearest(path, names) + _ANY_CLASS.get(key, "")
+    return suggestions.nearest(path, names) + _ANY_CLASS.get(key, "")

@@ -5,6 +5,8 @@ import os
 import shlex
 import sys
 
+from cifar_cnn.errors import InputError
+
 # The variable by which a process knows, before it has imported anything, that Lightning has started it for another one.
 STARTED_BY = "CIFAR_CNN_STARTED_BY"
 
@@ -24,11 +26,46 @@ def mistake(name: str | None) -> str | None:
         return f"give a command: {', '.join(ALL)}; `cifar-cnn --help` says more"
     if name in ALL:
         return None
-    nearest = difflib.get_close_matches(name, ALL, n=3, cutoff=0.6) or ALL
-    return f"unknown command {name!r}; nearest: {', '.join(nearest)}"
+    if meant := _MEANT.get(name.lower()):
+        return f"unknown command {name!r}: use {meant}"
+    nearest = difflib.get_close_matches(name, ALL, n=1, cutoff=0.6)
+    hint = f"nearest: {nearest[0]}" if nearest else "`cifar-cnn --help` lists the commands"
+    return f"unknown command {name!r}; {hint}"
+
+
+# What other programs call the commands.
+_MEANT = {
+    **dict.fromkeys(("train", "training", "run", "learn", "main"), "cifar-cnn fit"),
+    **dict.fromkeys(("resume", "continue", "restart"), "cifar-cnn fit --ckpt_path last"),
+    **dict.fromkeys(("eval", "evaluate", "evaluation", "score", "accuracy"), "cifar-cnn test"),
+    **dict.fromkeys(("val", "valid", "validation"), "cifar-cnn validate"),
+    **dict.fromkeys(("infer", "inference", "classify", "prediction"), "cifar-cnn predict"),
+    **dict.fromkeys(("plot", "show", "view", "visualize", "visualise"), "cifar-cnn report"),
+    **dict.fromkeys(("onnx", "convert", "deploy"), "cifar-cnn export"),
+    **dict.fromkeys(("benchmark", "seeds"), "cifar-cnn compare"),
+    "version": "cifar-cnn --version",
+    "help": "cifar-cnn --help",
+}
 
 
 def program(model: type) -> str:
     """What is typed to train a ``model``: ``cifar-cnn``, or Python and the script that has a class of its own."""
-    own = model.__module__.partition(".")[0] != "cifar_cnn"
-    return f"python {shlex.quote(os.path.relpath(sys.argv[0]))}" if own else "cifar-cnn"
+    return f"python {shlex.quote(os.path.relpath(sys.argv[0]))}" if _is_own(model) else "cifar-cnn"
+
+
+def _is_own(model: type) -> bool:
+    return model.__module__.partition(".")[0] != "cifar_cnn"
+
+
+def check_that_own_class_is_trained(args: list[str], model: type) -> None:
+    """Refuse a comparison that would train other classes than the program that it is given to.
+
+    Raises:
+        InputError: ``compare`` has to train configs, and the program has a ``model`` of its own.
+    """
+    configs = [arg for arg in args if arg.endswith((".yaml", ".yml")) and os.path.isfile(arg)]
+    if args[:1] == ["compare"] and configs and _is_own(model):
+        raise InputError(
+            f"compare would train {configs[0]} without the {model.__name__} of this program: train each config with  "
+            f"{program(model)} fit --config FILE  and compare the folders of the runs"
+        )

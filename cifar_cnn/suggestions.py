@@ -1,0 +1,109 @@
+"""What a wrong name was probably meant to be."""
+
+import difflib
+from collections.abc import Iterable
+
+# What other programs call the options, without the section that they stand in here.
+_MEANT = {
+    **dict.fromkeys(("epochs", "epoch", "num_epochs", "n_epochs", "nb_epochs"), "trainer.max_epochs"),
+    **dict.fromkeys(("steps", "iterations", "num_steps", "max_iter"), "trainer.max_steps"),
+    **dict.fromkeys(("lr", "learning_rate", "rate", "base_lr"), "model.optimizer.lr"),
+    **dict.fromkeys(("wd", "weight_decay", "l2"), "model.optimizer.weight_decay"),
+    **dict.fromkeys(("momentum", "mom"), "model.optimizer.momentum"),
+    **dict.fromkeys(("optimizer", "optim", "opt", "optimiser"), "model.optimizer"),
+    **dict.fromkeys(("scheduler", "lr_scheduler", "sched", "lr_schedule"), "model.schedule"),
+    **dict.fromkeys(("loss", "criterion", "loss_function", "loss_fn"), "model.loss"),
+    **dict.fromkeys(("arch", "net", "network", "backbone", "model_name", "architecture"), "model.backbone"),
+    **dict.fromkeys(("classes", "n_classes", "nb_classes"), "model.backbone.num_classes"),
+    **dict.fromkeys(("batch", "bs", "batchsize", "train_batch_size"), "data.batch_size"),
+    **dict.fromkeys(("val_batch_size", "test_batch_size"), "data.eval_batch_size"),
+    **dict.fromkeys(("dataset", "data_source"), "data.source"),
+    **dict.fromkeys(
+        ("data_dir", "data_path", "data_root", "datadir", "dir", "folder", "path", "root"), "data.source.root"
+    ),
+    **dict.fromkeys(("val_split", "val_ratio", "validation_size", "valid_size"), "data.val_size"),
+    **dict.fromkeys(("seed", "random_seed", "manual_seed"), "seed_everything"),
+    **dict.fromkeys(("gpus", "gpu", "num_gpus", "ngpu", "n_gpus", "num_devices", "nproc"), "trainer.devices"),
+    **dict.fromkeys(("device", "cuda", "cpu", "mps", "use_cuda"), "trainer.accelerator"),
+    **dict.fromkeys(("amp", "fp16", "bf16", "dtype", "half", "mixed_precision"), "trainer.precision"),
+    **dict.fromkeys(("grad_clip", "clip", "clip_grad", "max_grad_norm", "clip_grad_norm"), "trainer.gradient_clip_val"),
+    **dict.fromkeys(("accum", "accumulate", "grad_accum", "grad_accum_steps"), "trainer.accumulate_grad_batches"),
+    **dict.fromkeys(("out", "output", "output_dir", "out_dir", "save_dir", "log_dir"), "trainer.default_root_dir"),
+    **dict.fromkeys(("resume", "resume_from", "continue"), "ckpt_path last"),
+    **dict.fromkeys(("ckpt", "weights", "load", "resume_from_checkpoint", "checkpoint_path"), "ckpt_path"),
+    **dict.fromkeys(("cfg", "conf", "yaml", "config_file"), "config"),
+    **dict.fromkeys(("progress_bar", "progress", "quiet"), "trainer.enable_progress_bar"),
+    **dict.fromkeys(("debug", "dry_run"), "trainer.fast_dev_run"),
+    **dict.fromkeys(("hflip", "horizontal_flip", "random_flip"), "data.augment.flip"),
+    **dict.fromkeys(("random_crop", "padding"), "data.augment.crop"),
+    **dict.fromkeys(("test", "test_after"), "test_after_fit"),
+}
+_WITHOUT_OPTION = {
+    **dict.fromkeys(
+        ("workers", "num_workers", "n_workers", "threads"),
+        "there are no worker processes: all images stay in memory",
+    ),
+    **dict.fromkeys(
+        ("pin_memory", "persistent_workers", "prefetch", "shuffle"),
+        "batches are made from images in memory, in a new random order each epoch",
+    ),
+}
+
+
+def option(name: str, options: Iterable[str]) -> str:
+    """A hint at the option that ``name`` was meant to be: by its meaning, its last part or its spelling.
+
+    Args:
+        name: as typed, such as ``--epochs`` or ``trainer.max_epoch``.
+        options: all that there are, without dashes.
+    """
+    dashes = "--" if name.startswith("--") else ""
+    options = sorted(set(options))
+    typed = name.removeprefix("--").replace("-", "_")
+    section, dot, _ = typed.partition(".")
+    last = typed.rpartition(".")[2].lower()
+    near = [each for each in options if not dot or each.startswith(f"{section}.")]
+    meant = _MEANT.get(last, "")
+    if typed in options:
+        found = [typed]
+    elif meant.split(" ")[0] in near:
+        found = [meant]
+    elif last in _WITHOUT_OPTION:
+        return _WITHOUT_OPTION[last]
+    else:
+        found = [each for each in near if each.rpartition(".")[2] == last][:3]
+    owner, _, lacking = meant.rpartition(".")
+    if not found and near and owner in ("model.optimizer", "model.backbone", "data.source"):
+        return f"the class chosen by --{owner} has no {lacking}"
+    found = found or difflib.get_close_matches(typed, options, n=3, cutoff=0.6)
+    found = found or [each for each in options if _are_close(last, each.rpartition(".")[2])][:3]
+    if found:
+        return f"nearest: {', '.join(dashes + each for each in found)}"
+    return "`cifar-cnn fit --help all` lists all"
+
+
+def argument(name: str, owner: str, options: Iterable[str]) -> str:
+    """A hint at the argument of a chosen class that ``name`` was meant to be.
+
+    Args:
+        name: as typed, such as ``widht``.
+        owner: the option that chooses the class, such as ``model.backbone``.
+        options: all that there are, such as ``model.backbone.width``.
+    """
+    own = [each.removeprefix(f"{owner}.") for each in options if each.startswith(f"{owner}.")]
+    if not own:
+        return f"name the class first, with --{owner}"
+    meant = _MEANT.get(name.lower(), "").removeprefix(f"{owner}.")
+    found = [meant] if meant in own else difflib.get_close_matches(name, own, n=3, cutoff=0.6)
+    return f"nearest: {', '.join(f'{owner}.{each}' for each in found)}" if found else f"it takes {', '.join(own)}"
+
+
+def _are_close(name: str, other: str) -> bool:
+    return bool(difflib.get_close_matches(name, [other], 1, 0.8))
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """The choices that are spelt like ``name``; all of a few if none is."""
+    choices = sorted(set(choices))
+    found = difflib.get_close_matches(name, choices, n=3, cutoff=0.6) or (choices if len(choices) <= 12 else [])
+    return f"nearest: {', '.join(found)}" if found else "`cifar-cnn fit --help all` lists all"
