@@ -90,10 +90,7 @@ ADAMW = "--model.optimizer=torch.optim.AdamW"
         ([NET, ADAMW, "--momentum", "1"], "--momentum; the class chosen by --model.optimizer has no momentum\n"),
         ([NET, ADAMW, "--model.optimizer.learning_rate", "1"], "nearest: model.optimizer.lr\n"),
         ([NET, "--model.schedule.peak", "1"], "model.schedule.peak; name the class first, with --model.schedule\n"),
-        (
-            [NET, "--model.loss", f"{__name__}.Path"],
-            f"model.loss: {__name__}.Path is neither a torch.nn.Module nor a f",
-        ),
+        ([NET, "--model.loss", f"{__name__}.NoModule"], "NoModule is neither a torch.nn.Module nor a function of (l"),
         ([NET, "--model.optimizer", f"{__name__}.OwnNet"], f"model.optimizer: {__name__}.OwnNet is no subclass of Opt"),
         (
             ["--config", "timm.yaml"],
