@@ -35,6 +35,8 @@ def main() -> None:
 
         try:
             status = run(args)
+        except Exception as error:
+            status = _report(error)
         finally:
             sys.stdout.flush()
     except BrokenPipeError:  # what reads our output (head, a closed pager) has seen enough
@@ -46,6 +48,18 @@ def main() -> None:
         status = 128 + signal.SIGINT
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and said; what is left is to take Python down
     sys.exit(status)
+
+
+def _report(error: Exception) -> int:
+    """Print the traceback of the user's own code alone; returns the exit status."""
+    from cifar_cnn import processes
+    from cifar_cnn.tracebacks import own_traceback
+
+    text = own_traceback(error)
+    if text is None or isinstance(error, BrokenPipeError):
+        raise error
+    processes.tell(text)
+    return 1
 
 
 if __name__ == "__main__":

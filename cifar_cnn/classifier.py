@@ -25,6 +25,7 @@ from cifar_cnn.errors import InputError
 from cifar_cnn.losses import LossFunction, as_module
 from cifar_cnn.metrics import MeanLoss, PlainAccuracy, TrainMeans, accuracy_per_class, in_float32
 from cifar_cnn.optim import learning_rate, make_schedule, parameter_groups
+from cifar_cnn.output_checks import wrong_logits, wrong_loss
 from cifar_cnn.trainer import validates
 from cifar_cnn.tta import TTA, logits_with_tta
 
@@ -123,17 +124,11 @@ class ImageClassifier(LightningModule):
         return logits, self._loss(logits, batch)
 
     def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        if logits.shape != (len(batch.labels), self.num_classes):
-            raise InputError(
-                f"the backbone must give logits of shape (N, num_classes) = {(len(batch.labels), self.num_classes)}; "
-                f"{type(self.backbone).__name__} gave {tuple(logits.shape)}: the data has {self.num_classes} classes, "
-                "see --model.backbone.num_classes"
-            )
+        if not isinstance(logits, Tensor) or logits.shape != (len(batch.labels), self.num_classes):
+            raise InputError(wrong_logits(self.backbone, logits, len(batch.labels), self.num_classes))
         loss = self.loss(in_float32(logits), batch.labels)
-        if loss.ndim:
-            raise InputError(
-                f"model.loss must give one number a batch; {type(self.loss).__name__} gave {tuple(loss.shape)}"
-            )
+        if not isinstance(loss, Tensor) or loss.ndim:
+            raise InputError(wrong_loss(self.loss, loss))
         return loss
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -55,8 +55,10 @@ from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError, Stopped, Terminated, terminable
 from cifar_cnn.hardware import best_precision, use_all_of_the_hardware
 from cifar_cnn.loggers import RunCSVLogger, RunTensorBoardLogger
+from cifar_cnn.network_check import check_network
 from cifar_cnn.recording import RecordingParser
 from cifar_cnn.runs import RUNS, find_checkpoint, is_best, new_run_folder, run_of
+from cifar_cnn.tracebacks import with_own_frames
 from cifar_cnn.trainer import Trainer
 
 log = logging.getLogger("cifar_cnn")
@@ -244,6 +246,8 @@ class CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer, with this project's callbacks and loggers beside those of the config."""
         config = self._get(self.config_init, "trainer")
+        if self.subcommand == "fit" and commands.local_rank() == 0:
+            check_network(self.model, self.datamodule, str(config["precision"]))
         self.summary = RunSummary()
         given = config["callbacks"] or []
         given = [given] if isinstance(given, pl.Callback) else given
@@ -566,6 +570,8 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
         if processes.speaks():
             processes.tell(f"\ncifar-cnn: {what}")
         return status
+    except Exception as error:
+        raise with_own_frames(error)  # noqa: B904  (it is the same one)
     finally:
         processes.disconnect()
 

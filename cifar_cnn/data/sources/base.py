@@ -15,6 +15,7 @@ class Source(ABC):
     Attributes:
         mean_std: per-channel mean and standard deviation of the training images in [0, 1], where they are known;
             None has them measured.
+        image_size: optional; pixels a side of the images, where that is known before they are loaded.
     """
 
     mean_std: ChannelStats | None = None

@@ -35,6 +35,7 @@ class CIFAR10(Source):
 
     # Of the training images. The widely copied std 0.2023, 0.1994, 0.2010 is a mean of per-image stds.
     mean_std = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+    image_size = 32
 
     def __init__(
         self,
