@@ -91,5 +91,7 @@ class TrainMeans(_Sums):
         self.count += count
 
     def compute(self) -> dict[str, Tensor]:
-        """The means, by the names they are logged under."""
+        """The means, by the names they are logged under; none if no batch was counted, as by a step of one's own."""
+        if not self.count:
+            return {}
         return {"train/loss": self.loss / self.count, "train/accuracy": self.correct.float() / self.count}
