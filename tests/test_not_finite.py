@@ -176,6 +176,18 @@ def test_a_gradient_that_ruined_the_weights_is_found_from_the_last_checkpoint() 
         fit(ImageClassifier(Network(), Loss(root_of_zero)), checkpoints=True)
 
 
+def test_a_loss_that_is_looked_at_later_is_explained_by_its_own_batch_and_the_last_checkpoint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def nan_without_class_0(logits: Tensor, target: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(logits, target) + 0 * (target == 3).sum().log()
+
+    # As on a GPU, which waits for none of its steps.
+    monkeypatch.setattr("cifar_cnn.callbacks.not_finite._is_alone_on_cpu", lambda trainer, loss: False)
+    with pytest.raises(Stopped, match=r"became nan at step \d, .*, of step 0\. The logits are finite, the loss is not"):
+        fit(ImageClassifier(Network(), Loss(nan_without_class_0)), checkpoints=True)
+
+
 def test_a_learning_rate_that_is_too_high_is_called_so() -> None:
     sgd = {"optimizer": lambda p: torch.optim.SGD(p, lr=1e30)}
     with pytest.raises(Stopped, match=r"at step 2, .* The weights have grown to \S+, as with a learning rate that"):
