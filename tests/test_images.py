@@ -95,3 +95,5 @@ def test_channel_mean_std_equals_that_of_the_float_images(make_images: Callable[
     unit = images.double() / 255
     torch.testing.assert_close(torch.tensor(mean), unit.mean((0, 2, 3)).float())
     torch.testing.assert_close(torch.tensor(std), unit.std((0, 2, 3), correction=0).float())
+    images[:, 1] = 0
+    assert channel_mean_std(images)[1][1] == 1

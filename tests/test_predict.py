@@ -13,6 +13,7 @@ from PIL import Image
 
 from cifar_cnn.analysis import predict
 from cifar_cnn.analysis.trained import load_trained
+from cifar_cnn.data import folders
 from cifar_cnn.data.decoding import decode_image
 from cifar_cnn.errors import InputError
 
@@ -109,15 +110,35 @@ def test_names_cannot_rule_the_terminal_and_are_whole_in_a_table(trained_run: Pa
         assert {Path(row["path"]).name for row in csv.DictReader(file)} == set(names)
 
 
+def test_linked_folders_are_read_and_skipped_files_are_told(trained_run: Path, capsys: Capture) -> None:
+    for name in ("images", "elsewhere"):
+        Path(name).mkdir()
+        Image.new("RGB", (9, 9)).save(Path(name, "a.png"))
+    Path("images", "linked").symlink_to(Path("elsewhere").absolute())
+    Path("elsewhere", "back").symlink_to(Path("images").absolute())
+    Path("elsewhere", "self").symlink_to(Path("elsewhere").absolute())
+    for name in ("b.heic", "c.HEIC", "notes"):
+        Path("images", name).touch()
+    assert predict.main(["images", "--ckpt_path", str(trained_run), "--top", "1"]) == 0
+    output, errors = capsys.readouterr()
+    assert [line.split()[-1] for line in output.splitlines()] == ["images/a.png", "images/linked/a.png"]
+    skipped = "skipped 5 files: ending .heic (2), link that leads back (2), no ending (1)"
+    assert errors == f"cifar-cnn: {skipped}\n"
+    Path("images", "a.png").unlink()
+    Path("images", "linked").unlink()
+    with pytest.raises(InputError, match=r"no images in images: skipped 3 files: ending .heic \(2\)"):
+        predict.main(["images", "--ckpt_path", str(trained_run)])
+
+
 def test_memory_does_not_grow_with_the_number_of_images(
     trained_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     picture = np.zeros((32, 32, 3), np.uint8)
     monkeypatch.setattr(predict, "decode_image", lambda path, size: picture)
-    monkeypatch.setattr(predict, "is_image_name", lambda name: True)
+    monkeypatch.setattr(folders, "is_image_name", lambda name: True)
 
     def peak(n: int) -> int:
-        monkeypatch.setattr(os, "walk", lambda path, onerror: (("d", [], [f"{i}.png"]) for i in range(n)))
+        monkeypatch.setattr(os, "walk", lambda path, onerror, followlinks: (("d", [], [f"{i}.png"]) for i in range(n)))
         gc.freeze()  # garbage is collected the later, the more objects other tests have left
         tracemalloc.start()
         assert predict.main([".", "--ckpt_path", str(trained_run), "--output", "c.csv", "--batch_size", "100"]) == 0

@@ -1,9 +1,12 @@
 import hashlib
 import io
+import os
 import pickle
+import shutil
 import tarfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -199,6 +202,54 @@ def test_an_image_of_the_right_size_is_taken_as_it_is(tmp_path: Path) -> None:
     assert np.array_equal(decode_image(tmp_path / "a.png", 16), pixels)
 
 
+def saved(image: Image.Image, path: Path, **options: Any) -> np.ndarray:
+    """What is decoded of an image that is saved, one channel."""
+    image.save(path, **options)
+    return decode_image(path, image.height)[..., 0]
+
+
+def test_floats_of_0_to_1_or_to_255_become_levels(tmp_path: Path) -> None:
+    unit = np.linspace(0, 1, 64, dtype=np.float32).reshape(8, 8)
+    levels = np.rint(unit * 255)
+    assert np.array_equal(saved(Image.fromarray(unit), tmp_path / "a.tif"), levels)
+    assert np.array_equal(saved(Image.fromarray(levels.astype(np.float32)), tmp_path / "b.tif"), levels)
+    assert np.array_equal(saved(Image.fromarray(unit - 1), tmp_path / "c.tif"), np.zeros((8, 8)))
+
+
+@pytest.mark.parametrize(("dtype", "suffix"), [("<u2", "png"), ("<u2", "tif"), (">u2", "tif"), ("<u2", "pgm")])
+@pytest.mark.parametrize("step", [4, 257, 1040])  # nearly black, as bright as can be
+def test_16_bits_are_scaled_by_their_depth(tmp_path: Path, dtype: str, suffix: str, step: int) -> None:
+    values = np.arange(64).reshape(8, 8) * step
+    found = saved(Image.fromarray(values.astype(dtype)), tmp_path / f"a.{suffix}")
+    assert np.array_equal(found, values >> 8)
+
+
+def test_16_bits_are_turned_upright(tmp_path: Path) -> None:
+    values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    for image in (Image.fromarray(values), Image.fromarray((values >> 8).astype(np.uint8))):
+        assert np.array_equal(saved(image, tmp_path / "a.png", exif=exif), np.rot90(values >> 8, -1))
+
+
+def test_32_bit_integers_are_levels_and_without_a_white_refused(tmp_path: Path) -> None:
+    values = np.arange(64, dtype=np.int32).reshape(8, 8) * 4
+    assert np.array_equal(saved(Image.fromarray(values), tmp_path / "a.tif"), values)
+    for image in (values * 1000, values.astype(np.float32) * 1000, np.full((8, 8), np.nan, np.float32)):
+        with pytest.raises(InputError, match="values above 255 or not finite: save it with 8 or 16 bits a pixel"):
+            saved(Image.fromarray(image), tmp_path / "b.tif")
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "P"])
+def test_transparency_is_dropped(tmp_path: Path, mode: str) -> None:
+    image = Image.fromarray(np.full((8, 8), 200, np.uint8)).convert(mode)
+    options = {"transparency": bytes(256)} if mode == "P" else {}
+    if not options:
+        image.putalpha(0)
+    assert (saved(image, tmp_path / "a.png", **options) == 200).all()
+
+
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "CMYK", "I;16"])
 def test_images_of_other_modes_become_rgb(tmp_path: Path, mode: str) -> None:
     grey = np.linspace(0, 255, 64).reshape(8, 8).astype(np.uint8)
@@ -228,8 +279,29 @@ def test_the_cache_is_used_until_something_changes(image_folder: Path, capsys: p
     assert not decodes()
     changed.unlink()
     assert decodes()
+    before = changed.with_name("0.bmp").stat()
+    pixels = np.full((60, 20, 3), 7, np.uint8)
+    Image.fromarray(pixels).save(changed.with_name("0.bmp"))
+    os.utime(changed.with_name("0.bmp"), ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert changed.with_name("0.bmp").stat().st_size == before.st_size
+    assert decodes()  # though name, size and time are the same
+    assert not decodes()
     assert decodes(cache=image_folder.parent / "elsewhere")
     assert not decodes(cache=image_folder.parent / "elsewhere")
+
+
+def test_two_folders_share_a_cache(image_folder: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(image_folder, other)  # with the times of the files
+    for path in other.rglob("*.bmp"):
+        time = path.stat().st_mtime_ns
+        Image.fromarray(np.full((60, 20, 3), 7, np.uint8)).save(path)
+        os.utime(path, ns=(time, time))
+    cache = tmp_path / "cache"
+    first, second = (ImageFolder(root, cache=cache).load("train").images for root in (image_folder, other))
+    assert not torch.equal(first, second)
+    assert torch.equal(first, ImageFolder(image_folder, cache=cache).load("train").images)
+    assert len(list(cache.glob("train-32px*.npz"))) == 2
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b""])
@@ -247,7 +319,8 @@ def test_without_a_writable_folder_the_cache_goes_to_the_users(
     (image_folder / ".cifar_cnn_cache").touch()  # a file in its place: as unusable as a read-only disk, for root too
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     ImageFolder(image_folder).load("train")
-    assert [path.name for path in (tmp_path / "cache").rglob("*.npz")] == ["train-32px.npz"]
+    (cache,) = (tmp_path / "cache").rglob("*.npz")
+    assert cache.name.startswith("train-32px")
 
 
 def test_broken_images_are_named_in_one_line(image_folder: Path) -> None:
@@ -266,6 +339,46 @@ def test_other_files_are_passed_over(image_folder: Path) -> None:
     for name in (".hidden.png", "notes.txt", "Thumbs.db"):
         (image_folder / "train" / "röt" / name).write_text("no image")
     assert len(ImageFolder(image_folder).load("train")) == 40
+
+
+def test_folders_below_a_class_belong_to_it_and_skipped_files_are_counted(
+    image_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    below = image_folder / "train" / "röt" / "more" / "still"
+    below.mkdir(parents=True)
+    Image.new("RGB", (9, 9), "red").save(below / "a.pbm", format="PPM")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    Image.new("RGB", (9, 9), "red").save(elsewhere / "b.pnm", format="PPM")
+    (image_folder / "train" / "röt" / "linked").symlink_to(elsewhere)
+    (below / "back").symlink_to(image_folder / "train" / "röt")
+    (below / "dangling.png").symlink_to("nowhere")
+    (below / "photo.HEIC").touch()
+    (below / "notes.txt").touch()
+    Image.new("RGB", (9, 9)).save(image_folder / "train" / "outside.png")
+    image_set = ImageFolder(image_folder).load("train")
+    assert image_set.labels.bincount().tolist() == [20, 22]
+    assert (image_set.images[-2:, 0] > 250).all()
+    (message,) = (record.getMessage() for record in caplog.records)
+    assert message == (
+        f"{image_folder / 'train'}: skipped 5 files: broken link (1), ending .heic (1), ending .txt (1), "
+        "link that leads back (1), outside of the classes' folders (1)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "split"), [(partial(Shapes, 100, 100, image_size=100_000), "test"), (partial(Shapes, 10**12), "train")]
+)
+def test_more_images_than_memory_are_one_line(source: Callable[[], Shapes], split: Any) -> None:
+    with pytest.raises(
+        InputError, match=r"need [\d,.]+ TB of memory; .* are available: lower --data.source.image_size"
+    ):
+        source().load(split)
+
+
+def test_larger_images_than_memory_are_one_line(image_folder: Path) -> None:
+    with pytest.raises(InputError, match=r"40 images of 100000x100000 pixels need 2.4 TB of memory"):
+        ImageFolder(image_folder, image_size=100_000).load("train")
 
 
 def test_folders_of_another_layout_are_refused(image_folder: Path, tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from cifar_cnn.analysis.predict import image_files
 from cifar_cnn.analysis.trained import Trained, load_trained, read_checkpoint
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.data.datamodule import CIFAR10DataModule
-from cifar_cnn.data.decoding import UNREADABLE, decode_image
+from cifar_cnn.data.decoding import UNREADABLE, decode_image, why
+from cifar_cnn.data.folders import Skipped
 from cifar_cnn.data.images import random_order
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs import find_checkpoint, run_of
@@ -196,12 +197,12 @@ def _verification_images(
     """Images to verify on, uint8 (N, 3, H, W), and what they are; ``content`` is the checkpoint's."""
     if paths:
         decoded = []
-        files = list(image_files(paths, []))
+        files = list(image_files(paths, [], Skipped()))
         for path in (files[index] for index in random_order(len(files))[:n]):
             try:
                 decoded.append(decode_image(path, trained.image_size))
             except UNREADABLE as error:
-                raise InputError(f"not an image that can be read: {path}") from error
+                raise InputError(f"not an image that can be read: {path}{why(error)}") from error
         if len(decoded) < 2:
             raise InputError(f"verifying takes two images or more; {', '.join(paths)} gave {len(decoded)}")
         return torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2).contiguous(), "given images"

@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import unicodedata
+from argparse import Namespace
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -18,7 +19,9 @@ from tqdm import tqdm
 
 from cifar_cnn.analysis import arguments
 from cifar_cnn.analysis.trained import Trained, load_trained
-from cifar_cnn.data.decoding import UNREADABLE, decode_image, is_image_name
+from cifar_cnn.data import folders
+from cifar_cnn.data.decoding import UNREADABLE, decode_image, why
+from cifar_cnn.data.folders import Skipped
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import replacing
 from cifar_cnn.hardware import available_cores
@@ -31,6 +34,30 @@ def main(args: list[str]) -> int:
     Raises:
         InputError: no image, no checkpoint, or an output that cannot be written.
     """
+    options = _options(args)
+    trained = load_trained(find_checkpoint(options.ckpt_path))
+    # Walked twice, first to count: a million names are then never in memory at once.
+    skipped = Skipped()
+    count = sum(1 for _ in image_files(options.paths, [], skipped))
+    if not count:
+        raise InputError(f"no images in {', '.join(options.paths)}" + (f": {skipped}" if skipped else ""))
+    unreadable: list[str] = []
+    try:
+        classified = _write(options, trained, count, unreadable)
+    except BrokenPipeError:  # no error, see __main__.py
+        raise
+    except OSError as error:
+        raise InputError(f"cannot write {options.output or 'the table'}: {error.strerror}") from error
+    if options.output:
+        print(f"{classified:,} image{'s' * (classified != 1)} classified: {options.output}")
+    for each in unreadable:
+        print(f"cifar-cnn: not an image that can be read: {_line(each)}", file=sys.stderr)
+    if skipped:
+        print(f"cifar-cnn: {_line(str(skipped))}", file=sys.stderr)
+    return 1 if unreadable else 0
+
+
+def _options(args: list[str]) -> Namespace:
     options = arguments.predict().parse_args(args)
     if options.top < 1 or options.batch_size < 1:
         raise InputError("--top and --batch_size are 1 or more")
@@ -38,51 +65,40 @@ def main(args: list[str]) -> int:
         raise InputError(f"--output names a CSV or JSON file to write, not the folder {options.output}")
     if options.output and options.output.suffix.lower() not in ("", ".csv", ".json"):
         raise InputError(f"--output is a .csv or .json file, not {options.output.name}")
-    trained = load_trained(find_checkpoint(options.ckpt_path))
-    unreadable: list[Path] = []
-    # Walked twice, first to count: a million names are then never in memory at once.
-    count = sum(1 for _ in image_files(options.paths, []))
-    if not count:
-        raise InputError(f"no images in {', '.join(options.paths)}")
-    files = image_files(options.paths, unreadable)
+    return options
 
+
+def _write(options: Namespace, trained: Trained, count: int, unreadable: list[str]) -> int:
+    """Classify and write; returns the number of images, and adds the files that are none to ``unreadable``."""
     output: Path | None = options.output
-    classified = 0
-    try:
-        with ExitStack() as stack:
-            table: Table
-            if output:
-                stream = stack.enter_context(replacing(output, "w", newline="", encoding="utf-8"))
-                table = (JSONTable if output.suffix.lower() == ".json" else CSVTable)(stream, trained.class_names)
-            else:
-                table = TerminalTable(trained.class_names, options.top)
-            pool = stack.enter_context(ThreadPoolExecutor(available_cores()))
-            # Among the lines of a table in the same terminal the bar would be torn apart.
-            hidden = None if output or not sys.stdout.isatty() else True
-            bar = stack.enter_context(tqdm(total=count, desc="Predicting", unit=" images", disable=hidden))
-            while batch := list(islice(files, options.batch_size)):
-                for path, probabilities in _predict(trained, batch, pool, unreadable):
-                    table.row(_text(path), probabilities)
-                    classified += 1
-                bar.update(len(batch))
-            table.close()
+    files, classified = image_files(options.paths, unreadable, Skipped()), 0
+    with ExitStack() as stack:
+        table: Table
         if output:
-            print(f"{classified:,} image{'s' * (classified != 1)} classified: {output}")
-    except BrokenPipeError:  # no error, see __main__.py
-        raise
-    except OSError as error:
-        raise InputError(f"cannot write {output or 'the table'}: {error.strerror}") from error
-    for path in unreadable:
-        print(f"cifar-cnn: not an image that can be read: {_line(_text(path))}", file=sys.stderr)
-    return 1 if unreadable else 0
+            stream = stack.enter_context(replacing(output, "w", newline="", encoding="utf-8"))
+            table = (JSONTable if output.suffix.lower() == ".json" else CSVTable)(stream, trained.class_names)
+        else:
+            table = TerminalTable(trained.class_names, options.top)
+        pool = stack.enter_context(ThreadPoolExecutor(available_cores()))
+        # Among the lines of a table in the same terminal the bar would be torn apart.
+        hidden = None if output or not sys.stdout.isatty() else True
+        bar = stack.enter_context(tqdm(total=count, desc="Predicting", unit=" images", disable=hidden))
+        while batch := list(islice(files, options.batch_size)):
+            for path, probabilities in _predict(trained, batch, pool, unreadable):
+                table.row(_text(path), probabilities)
+                classified += 1
+            bar.update(len(batch))
+        table.close()
+    return classified
 
 
-def image_files(paths: list[str], unreadable: list[Path]) -> Iterator[Path]:
+def image_files(paths: list[str], unreadable: list[str], skipped: Skipped) -> Iterator[Path]:
     """The images meant by ``paths``, one after the other: files as they are named, folders searched in order of name.
 
     Args:
         paths: files, whatever they are called, and folders, in which images are known by the ending of their name.
         unreadable: folders that cannot be read are added.
+        skipped: counts the other files in the folders.
 
     Raises:
         InputError: there is nothing of that name.
@@ -90,10 +106,7 @@ def image_files(paths: list[str], unreadable: list[Path]) -> Iterator[Path]:
     for name in paths:
         path = Path(name).expanduser()
         if path.is_dir():
-            walk = os.walk(path, onerror=lambda error: unreadable.append(Path(error.filename)))
-            for folder, folders, files in walk:
-                folders.sort()
-                yield from (Path(folder, file) for file in sorted(files) if is_image_name(file))
+            yield from folders.image_files(path, skipped, lambda error: unreadable.append(_text(Path(error.filename))))
         elif path.exists():
             yield path
         else:
@@ -101,17 +114,17 @@ def image_files(paths: list[str], unreadable: list[Path]) -> Iterator[Path]:
 
 
 def _predict(
-    trained: Trained, files: list[Path], pool: ThreadPoolExecutor, unreadable: list[Path]
+    trained: Trained, files: list[Path], pool: ThreadPoolExecutor, unreadable: list[str]
 ) -> list[tuple[Path, list[float]]]:
-    def decode(path: Path) -> np.ndarray | None:
+    def decode(path: Path) -> np.ndarray | str:
         try:
             return decode_image(path, trained.image_size)
-        except UNREADABLE:
-            return None
+        except UNREADABLE as error:
+            return _text(path) + why(error)
 
     images = list(pool.map(decode, files))  # threads, since Pillow decodes without holding the interpreter's lock
-    unreadable += [path for path, image in zip(files, images, strict=True) if image is None]
-    good = [(path, image) for path, image in zip(files, images, strict=True) if image is not None]
+    unreadable += [image for image in images if isinstance(image, str)]
+    good = [(path, image) for path, image in zip(files, images, strict=True) if not isinstance(image, str)]
     if not good:
         return []
     batch = torch.from_numpy(np.stack([image for _, image in good])).permute(0, 3, 1, 2)

@@ -12,10 +12,14 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
+from cifar_cnn.data.memory import check_memory
 from cifar_cnn.errors import InputError
 
 IMAGE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".avif", ".ppm", ".pgm", ".tif", ".tiff", ".tga")
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".bmp", ".dib", ".gif", ".webp", ".avif", ".tif", ".tiff"),
+        *(".pbm", ".pgm", ".ppm", ".pnm", ".pfm", ".tga", ".jp2", ".j2k", ".pcx", ".qoi"),
+    )
 )
 # What Pillow raises for a file that it cannot read; on damaged ones its decoders are not choosy.
 UNREADABLE = (
@@ -33,23 +37,49 @@ def is_image_name(name: str) -> bool:
 def decode_image(path: Path, size: int) -> np.ndarray:
     """Read one image as uint8 RGB of (size, size, 3): turned upright, scaled and centre-cropped.
 
+    Grey and palette images become RGB. Transparency is dropped: a pixel has the colour that is stored for it, as with
+    torchvision's ImageFolder. Of 16 bits a pixel the upper 8 are kept. Floats are 0 to 1, or 0 to 255 if one is
+    above 1; 32-bit integers are 0 to 255.
+
     Raises:
-        UNREADABLE: the file is no image that Pillow can read.
+        UNREADABLE: the file is no image that Pillow can read, or (InputError) its values do not say which one is white.
     """
     if not path.is_file():  # to open a pipe would wait for somebody to write into it
         raise OSError(f"{path} is no file")
     with Image.open(path) as image:
         if image.width * image.height > MAX_PIXELS:
             raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
-        if image.mode.startswith(("I", "F")):  # 16 bits and more a pixel, which convert("RGB") would clip
-            values = np.asarray(image, dtype=np.float32)
-            full = 65535.0 if values.max(initial=0) > 255 else 255.0
-            upright = Image.fromarray((values * (255 / full)).clip(0, 255).astype(np.uint8)).convert("RGB")
-        else:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+        upright = ImageOps.exif_transpose(image)
+        if image.mode.startswith(("I", "F")):  # convert("RGB") would clip these
+            upright = Image.fromarray(_levels(upright, image.format))
+        elif image.mode in ("P", "PA"):  # Pillow warns where a palette has transparent colours
+            upright = upright.convert("RGBA")
+        upright = upright.convert("RGB")
         if upright.size != (size, size):
             upright = ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC)
         return np.asarray(upright)
+
+
+def _levels(image: Image.Image, file_format: str | None) -> np.ndarray:
+    """The levels, uint8 (H, W), of a grey image of 16 or 32 bits a pixel.
+
+    Args:
+        image: of mode I;16, I;16B, I or F.
+        file_format: of the file; PNG and PPM have 16 bits even where Pillow gives mode I.
+    """
+    values = np.asarray(image)
+    if image.mode.startswith("I;16") or file_format in ("PNG", "PPM"):
+        return (values >> 8).astype(np.uint8)
+    highest = values.max(initial=0)
+    if not np.isfinite(values).all() or highest > 255:
+        raise InputError("32 bits a pixel with values above 255 or not finite: save it with 8 or 16 bits a pixel")
+    scale = 255 if image.mode == "F" and highest <= 1 else 1
+    return np.rint(values * scale).clip(0, 255).astype(np.uint8)
+
+
+def why(error: BaseException) -> str:
+    """Why an image is not read, in brackets, where more can be said than that it is damaged or no image."""
+    return f" ({error})" if isinstance(error, InputError) else ""
 
 
 def decode_all(paths: list[Path], size: int, name: str) -> Tensor:
@@ -61,25 +91,26 @@ def decode_all(paths: list[Path], size: int, name: str) -> Tensor:
         name: what the images are, for the progress bar.
 
     Raises:
-        InputError: some of the files cannot be read as images.
+        InputError: some of the files cannot be read as images, or the images take more memory than there is.
     """
+    check_memory(len(paths), size)
     images = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
     rows = images.numpy()
 
-    def decode(index: int) -> Path | None:
+    def decode(index: int) -> str | None:
         try:
             rows[index] = decode_image(paths[index], size).transpose(2, 0, 1)
-        except UNREADABLE:
-            return paths[index]
+        except UNREADABLE as error:
+            return f"{paths[index]}{why(error)}"
         return None
 
     # Threads, since Pillow decodes without holding the interpreter's lock; processes would copy every image.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = pool.map(decode, range(len(paths)))
         progress = tqdm(results, f"Decoding {name} images", len(paths), unit=" images", mininterval=0.5)
-        broken = [path for path in progress if path is not None]
+        broken = [file for file in progress if file is not None]
     if broken:
-        listed = ", ".join(map(str, broken[:5])) + (f" and {len(broken) - 5} more" if len(broken) > 5 else "")
+        listed = ", ".join(broken[:5]) + (f" and {len(broken) - 5} more" if len(broken) > 5 else "")
         raise InputError(
             f"{len(broken)} of {len(paths)} files cannot be read as images: {listed}; repair or remove them"
         )

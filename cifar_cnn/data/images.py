@@ -167,6 +167,8 @@ def _listed(names: list[str], most: int = 5) -> str:
 def channel_mean_std(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel over all pixels of all images, in the unit range [0, 1].
 
+    A channel that is the same everywhere has a standard deviation of 1 here, for images are divided by it.
+
     Args:
         images: uint8, (N, C, H, W).
     """
@@ -177,5 +179,5 @@ def channel_mean_std(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ..
         weight = torch.bincount(channel.flatten().int(), minlength=256).double() / channel.numel()
         mean = (weight * levels).sum()
         means.append(mean.item())
-        stds.append((weight * (levels - mean) ** 2).sum().sqrt().item())
+        stds.append((weight * (levels - mean) ** 2).sum().sqrt().item() or 1.0)
     return tuple(means), tuple(stds)

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from cifar_cnn.data.images import ImageSet
+from cifar_cnn.data.memory import check_memory
 from cifar_cnn.data.sources.base import Source, Split
 from cifar_cnn.errors import InputError
 
@@ -57,9 +58,16 @@ class Shapes(Source):
         )
 
     def load(self, split: Split) -> ImageSet:
-        """Draw the images; (N, 3, image_size, image_size)."""
+        """Draw the images; (N, 3, image_size, image_size).
+
+        Raises:
+            InputError: they take more memory than there is.
+        """
+        n = self.sizes[split]
+        # Of a portion of 1000 images about a dozen arrays of float64 exist at once, some of three channels.
+        check_memory(n, self.image_size, more=min(n, 1000) * self.image_size**2 * 8 * 20)
         rng = np.random.default_rng([self.seed, ("train", "test").index(split)])
-        labels = np.arange(self.sizes[split]) % len(self.class_names)
+        labels = np.arange(n) % len(self.class_names)
         # In portions, so that the float pictures of a large set are never all in memory.
         portions = [self._draw(portion, rng) for portion in np.array_split(labels, -(-len(labels) // 1000))]
         return ImageSet(torch.from_numpy(np.concatenate(portions)), torch.from_numpy(labels), self.class_names)

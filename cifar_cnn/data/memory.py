@@ -1,0 +1,55 @@
+"""Whether a set of images fits into memory, before it is made."""
+
+import os
+from pathlib import Path
+
+from cifar_cnn.errors import InputError
+
+
+def check_memory(images: int, size: int, more: int = 0) -> None:
+    """Check that a set of images, of which the split into training and validation makes a copy, fits into memory.
+
+    Args:
+        images: how many there are.
+        size: pixels a side.
+        more: bytes that making them takes besides.
+
+    Raises:
+        InputError: it does not.
+    """
+    needed = 2 * images * 3 * size**2 + more
+    available = available_memory()
+    if available is not None and needed > available:
+        raise InputError(
+            f"{images:,} images of {size}x{size} pixels need {_text(needed)} of memory; {_text(available)} are "
+            "available: lower --data.source.image_size or use fewer images"
+        )
+
+
+def available_memory(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Bytes that this process may still use, by the system and its container; None where that is not known.
+
+    Args:
+        meminfo: as Linux writes it.
+        cgroup: of version 2, with ``memory.max`` and ``memory.current`` in bytes.
+    """
+    found = []
+    try:
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        found.append(int(lines["MemAvailable"].split()[0]) * 1024)
+    except (OSError, ValueError, LookupError):  # not Linux: at least no more than the machine has
+        if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    try:
+        files = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+        used = int((cgroup / "memory.current").read_text()) - int(files.get("file", 0))  # the file cache gives way
+        found.append(max(0, int((cgroup / "memory.max").read_text()) - used))
+    except (OSError, ValueError):  # no container, or one without a limit ("max")
+        pass
+    return min(found, default=None)
+
+
+def _text(count: int) -> str:
+    """Such as ``3.2 GB``."""
+    power = min((len(str(count)) - 1) // 3, 4)
+    return f"{count / 1000**power:,.{0 if power == 0 else 1}f} {('bytes', 'kB', 'MB', 'GB', 'TB')[power]}"
