@@ -47,8 +47,9 @@ from cifar_cnn.callbacks.rng_state import RNGState
 from cifar_cnn.callbacks.run_record import RunRecord
 from cifar_cnn.callbacks.save_config import SaveConfig
 from cifar_cnn.callbacks.signals import StopOnSignal
-from cifar_cnn.callbacks.summary import RunSummary
+from cifar_cnn.callbacks.summary import RunSummary, of_some_images, why_not_validated
 from cifar_cnn.callbacks.tensorboard import TensorBoardPages
+from cifar_cnn.callbacks.validate_at_end import ValidateAtEnd
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli_errors import check_configs, explain, option_values
 from cifar_cnn.data import CIFAR10DataModule
@@ -59,7 +60,7 @@ from cifar_cnn.network_check import check_network
 from cifar_cnn.recording import RecordingParser
 from cifar_cnn.runs import RUNS, find_checkpoint, is_best, new_run_folder, run_of
 from cifar_cnn.tracebacks import with_own_frames
-from cifar_cnn.trainer import Trainer
+from cifar_cnn.trainer import Trainer, images_evaluated
 
 log = logging.getLogger("cifar_cnn")
 
@@ -209,6 +210,8 @@ class CLI(LightningCLI):
         if config["ckpt_path"] is not None and not option_values(self.command, "--ckpt_path"):
             raise InputError("a config's ckpt_path is not used: give the checkpoint as the option --ckpt_path")
         config["ckpt_path"] = None
+        if config["seed_everything"] is False:
+            os.environ.pop("PL_GLOBAL_SEED", None)  # which would be taken for the seed of the run
         # Chosen here for this machine; on another one the config repeats the run all the same.
         if config["trainer"]["precision"] is None and not config["trainer"]["plugins"]:
             config["trainer"]["precision"] = best_precision(str(config["trainer"]["accelerator"]))
@@ -258,6 +261,7 @@ class CLI(LightningCLI):
         callbacks = [
             *given,
             self.summary,
+            ValidateAtEnd(),
             StorePredictions(),
             RunRecord(self.command),
             StopOnSignal(),
@@ -388,9 +392,10 @@ class CLI(LightningCLI):
         """Validate a checkpoint."""
         self._say(f"Validating {os.path.relpath(kwargs['ckpt_path'])}")
         if not self.trainer.validate(verbose=False, **kwargs):
-            raise InputError("there are no validation images: data.val_size is 0")
+            raise InputError(f"nothing to validate: {why_not_validated(self.trainer)}")
         metrics = self.trainer.callback_metrics
-        self._say(f"\nValidation  {metrics['val/accuracy']:.2%} accuracy, loss {metrics['val/loss']:.4f}")
+        some = of_some_images(*images_evaluated(self.trainer, "val"), "trainer.limit_val_batches")
+        self._say(f"\nValidation  {metrics['val/accuracy']:.2%} accuracy{some}, loss {metrics['val/loss']:.4f}")
 
     def test(self, **kwargs: Any) -> None:
         """Test a checkpoint; the summary prints the figures."""

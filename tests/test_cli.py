@@ -166,7 +166,7 @@ def test_the_saved_config_repeats_the_run(cifar_cnn_command: Command) -> None:
 
 def test_without_validation_images_the_best_is_the_last(cifar_cnn_command: Command, capsys: Capture) -> None:
     assert cifar_cnn_command("fit", *QUICK, "--data.val_size", 0, "--trainer.max_epochs", 2) == 0
-    assert "none was made (data.val_size" in capsys.readouterr().out
+    assert "Validation  none: there are no validation images, data.val_size is 0\n" in capsys.readouterr().out
     best, last = (weights(RUN / "checkpoints" / name) for name in ("best.ckpt", "last.ckpt"))
     assert all(torch.equal(best[name], last[name]) for name in best)
     assert cifar_cnn_command("validate", "--trainer.enable_progress_bar", "false") == 2

@@ -16,6 +16,7 @@ from cifar_cnn.callbacks.checkpoint import best_checkpoint
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.files import write
 from cifar_cnn.runs import result_path
+from cifar_cnn.trainer import images_evaluated, validates
 
 
 class RunSummary(Callback):
@@ -95,12 +96,13 @@ class RunSummary(Callback):
         }
         checkpoint = best_checkpoint(trainer)
         best = checkpoint.best_model_path if checkpoint and os.path.isfile(checkpoint.best_model_path) else ""
+        some = of_some_images(*images_evaluated(trainer, "val"), "trainer.limit_val_batches")
         if checkpoint and checkpoint.monitor == "val/accuracy" and checkpoint.best_model_score is not None:
-            lines["Validation"] = f"{checkpoint.best_model_score.item():.2%} accuracy, of the best epoch"
+            lines["Validation"] = f"{checkpoint.best_model_score.item():.2%} accuracy{some}, of the best epoch"
         elif "val/accuracy" in self._fit_metrics:
-            lines["Validation"] = f"{self._fit_metrics['val/accuracy']:.2%} accuracy, of the last epoch"
+            lines["Validation"] = f"{self._fit_metrics['val/accuracy']:.2%} accuracy{some}, of the last epoch"
         else:
-            lines["Validation"] = "none was made (data.val_size, trainer.limit_val_batches or max_epochs is 0)"
+            lines["Validation"] = f"none: {why_not_validated(trainer)}"
         if pl_module.test_results:
             lines["Test"] = f"{pl_module.test_results['test/accuracy'].item():.2%} accuracy, of the checkpoint below"
         elif best:
@@ -112,6 +114,20 @@ class RunSummary(Callback):
         print()
         for name, text in lines.items():
             print(f"{name:<11} {text}")
+
+
+def of_some_images(seen: int, images: int, option: str) -> str:
+    """``on 500 of 5,000 images (OPTION)`` with a space before it; empty where all images were seen."""
+    return f" on {seen:,} of {images:,} images ({option})" if seen < images else ""
+
+
+def why_not_validated(trainer: Trainer) -> str:
+    """Why a fit or a validation has no result."""
+    if trainer.limit_val_batches == 0:
+        return "trainer.limit_val_batches is 0"
+    if not validates(trainer):
+        return "there are no validation images, data.val_size is 0"
+    return "no step was trained"
 
 
 def _count(module: nn.Module) -> int:
