@@ -52,7 +52,8 @@ examples:
 what to run:
   --config FILE             YAML file of options, such as those in configs/; of several, later ones override earlier
   --ckpt_path PATH          go on from this checkpoint, in its run's folder; last: the newest run's (default: none)
-  --seed_everything N       seed of the weights, of the order of the images and of augmentation (default: 0)
+  --seed_everything N       seed of the weights, of the order of the images and of augmentation; false: another
+                            each time (default: 0)
   --test_after_fit BOOL     test the best checkpoint at the end (default: false)
 
 images:

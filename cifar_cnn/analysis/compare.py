@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 from cifar_cnn.analysis import arguments, plan
 from cifar_cnn.analysis.costs import macs_of
 from cifar_cnn.analysis.run_data import config_name, read_json
-from cifar_cnn.analysis.statistics import LEVEL, Difference, Interval, difference
+from cifar_cnn.analysis.statistics import LEVEL, Difference, Interval, Seed, difference
 from cifar_cnn.analysis.trained import load_trained
 from cifar_cnn.callbacks.predictions import FILE_NAME
 from cifar_cnn.errors import InputError
@@ -117,11 +117,13 @@ def _compare(items: list[Path], seeds: int, fit_options: list[str], folder: Path
         if item.is_file():
             network = next((each for each in networks if each.name == item.stem), None)
         else:
-            network = next((each for each in networks if each.key == result.key and result.seed not in each.runs), None)
+            network = next(
+                (each for each in networks if each.key == result.key and result.number not in each.runs), None
+            )
         if network is None:
             network = Network(item.stem, "") if item.is_file() else Network("", result.key)
             networks.append(network)
-        network.runs[result.seed] = result
+        network.runs[result.number] = result
     if not networks:
         raise InputError(f"no run has a result: {'; '.join(failures.values())}")
     of_runs = [network for network in networks if network.key]
@@ -163,7 +165,7 @@ class RunResult:
 
     Attributes:
         folder: of the run.
-        seed: of the run (``seed_everything``).
+        seed: of the run (``seed_everything``); None if it had none.
         key: its config without seed and folder, the same for runs of one experiment.
         test_accuracy: of the best checkpoint, from 0 to 1.
         val_accuracy: the best epoch's after each finished epoch, NaN where there was no validation.
@@ -174,7 +176,7 @@ class RunResult:
     """
 
     folder: Path
-    seed: int
+    seed: int | None
     key: str
     test_accuracy: float
     val_accuracy: list[float]
@@ -182,6 +184,11 @@ class RunResult:
     correct: np.ndarray
     images: str
     tta: str
+
+    @property
+    def number(self) -> Seed:
+        """By what runs of one network are told apart, and paired with those of another: the seed, if there is one."""
+        return str(self.folder) if self.seed is None else self.seed
 
 
 def read_run(run: Path) -> RunResult:
@@ -204,7 +211,7 @@ def read_run(run: Path) -> RunResult:
         key = json.dumps({**config, "trainer": trainer, "seed_everything": None}, sort_keys=True, default=str)
         return RunResult(
             run,
-            int(config["seed_everything"]),
+            None if config["seed_everything"] is False else int(config["seed_everything"]),
             key,
             float(test["accuracy"]),
             [float(row.get("val/accuracy") or "nan") for row in epochs],
@@ -224,14 +231,14 @@ class Network:
     Attributes:
         name: of the config; of runs that were given, what tells them apart.
         key: see RunResult; empty for a config, whose runs are known by its name.
-        runs: by seed.
+        runs: by seed; those without one by their folder.
         parameters: how many numbers it learns.
         macs: multiply-adds of one image through the network, in convolutions and matrix products.
     """
 
     name: str
     key: str
-    runs: dict[int, RunResult] = field(default_factory=dict)
+    runs: dict[Seed, RunResult] = field(default_factory=dict)
     parameters: int = 0
     macs: int = 0
 
@@ -426,6 +433,9 @@ def _notes(networks: list[Network]) -> list[str]:
     runs = [(network.name, run.tta) for network in networks for run in network.runs.values()]
     augmented = sorted({f"{name} ({tta})" for name, tta in runs if tta != "none"})
     notes = [f"Tested with test-time augmentation: {', '.join(augmented)}."] if augmented else []
+    unseeded = [network.name for network in networks if any(run.seed is None for run in network.runs.values())]
+    if unseeded:
+        notes.append(f"With runs that were not seeded (seed_everything false): {', '.join(unseeded)}.")
     if not _same_images(*networks):
         notes.append("Not all were tested on the same images; between other images, a difference says little.")
     return notes

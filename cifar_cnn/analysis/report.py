@@ -299,7 +299,7 @@ def basis(run: RunData, fit: dict[str, Any]) -> str:
     """What the headline figures rest on, in a line: source of the images, seed, hardware, version."""
     source = type(run.datamodule.source).__name__
     found = [f"Images of {source}, {run.trained.image_size} pixels a side"]
-    found += [f"seed {fit['seed']}"] if fit.get("seed") is not None else []
+    found += [seed_of(fit)] if "seed" in fit else []
     found += [str(fit[name]) for name in ("hardware", "precision") if fit.get(name)]
     found += [f"torch {fit['versions']['torch']}"] if fit.get("versions", {}).get("torch") else []
     line = "; ".join(found) + "."
@@ -327,7 +327,7 @@ def facts(run: RunData, fit: dict[str, Any], predictions: Predictions | None, sp
         found["Shown here"] = f"{len(predictions.labels):,} {SPLIT_NAMES[split]} images"
     found |= {
         "Checkpoint": run.checkpoint.name,
-        "Seed": str(fit.get("seed", "not recorded")),
+        "Seed": seed_of(fit),
         "Hardware": fit.get("hardware", "not recorded"),
         "Precision": fit.get("precision", "not recorded"),
         "Versions": ", ".join(f"{k} {v}" for k, v in fit.get("versions", {}).items()) or "not recorded",
@@ -335,6 +335,16 @@ def facts(run: RunData, fit: dict[str, Any], predictions: Predictions | None, sp
         "Trained": trained_when(fit),
     }
     return found
+
+
+def seed_of(fit: dict[str, Any]) -> str:
+    """Such as ``seed 3``, or that the run had none."""
+    if "seed" not in fit:
+        return "not recorded"
+    order = f" (order of the images and augmentation: {fit['order_seed']})" if "order_seed" in fit else ""
+    if fit["seed"] is None:
+        return f"not seeded{order}"
+    return f"seed {fit['seed']}{order if fit.get('order_seed', fit['seed']) != fit['seed'] else ''}"
 
 
 def trained_when(fit: dict[str, Any]) -> str:

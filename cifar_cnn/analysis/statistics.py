@@ -4,11 +4,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TypeVar
 
 import numpy as np
 
 LEVEL = 0.95  # of the confidence intervals
 Interval = tuple[float, float]
+Seed = int | str  # by which runs are told apart
+S = TypeVar("S", bound=Seed)
 
 
 @dataclass(frozen=True)
@@ -33,25 +36,25 @@ class Difference:
 
 
 def difference(
-    a: Mapping[int, float],
-    b: Mapping[int, float],
-    a_correct: Mapping[int, np.ndarray] | None = None,
-    b_correct: Mapping[int, np.ndarray] | None = None,
+    a: Mapping[S, float],
+    b: Mapping[S, float],
+    a_correct: Mapping[S, np.ndarray] | None = None,
+    b_correct: Mapping[S, np.ndarray] | None = None,
 ) -> Difference:
     """Compare two groups of runs.
 
     Where they share two seeds or more, only those that they share are compared.
 
     Args:
-        a: the accuracy of each run of A, by its seed.
+        a: the accuracy of each run of A, by its seed; of a run without a seed, by a text that no other run has.
         b: likewise.
         a_correct: for each run of A, by its seed, whether it was right on each test image: bool, (N,). None for either
             group where the images are not the same.
         b_correct: likewise.
     """
-    shared = sorted(a.keys() & b.keys())
+    shared = sorted(a.keys() & b.keys(), key=str)
     paired = len(shared) >= 2 or (len(a) == len(b) == 1 and bool(shared))
-    a_seeds, b_seeds = (shared, shared) if paired else (sorted(a), sorted(b))
+    a_seeds, b_seeds = (shared, shared) if paired else (list(a), list(b))
     a_values, b_values = np.array([a[seed] for seed in a_seeds]), np.array([b[seed] for seed in b_seeds])
 
     images_interval = mcnemar_p = None

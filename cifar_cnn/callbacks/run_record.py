@@ -21,6 +21,7 @@ from cifar_cnn.data.batches import TrainBatches
 from cifar_cnn.data.datamodule import CIFAR10DataModule
 from cifar_cnn.files import write
 from cifar_cnn.optim import learning_rate
+from cifar_cnn.trainer import images_evaluated
 
 log = logging.getLogger("cifar_cnn")
 
@@ -28,11 +29,11 @@ log = logging.getLogger("cifar_cnn")
 class RunRecord(Callback):
     """Writes ``fit.json`` into the run's folder, at the start of a fit and again at its end.
 
-    From the start it holds the command, the seed, the images, the hardware, the precision, the versions, the git
-    commit and the first step's learning rate; ``finished`` is null until the end adds that time, the epochs, the steps,
-    the seconds and the training images a second (median over the epochs, validation left out). So a fit that was killed
-    can be told and repeated. A run that goes on writes it anew, and keeps what it finds there under ``earlier``, the
-    oldest first.
+    From the start it holds the command, the seed (null: not seeded), the seed of the order of the images, the images,
+    the hardware, the precision, the versions, the git commit and the first step's learning rate, so that a killed run
+    can still be identified and reproduced. ``finished`` is null until the end adds that time, the epochs, the steps,
+    the seconds and the training images a second (median over the epochs, validation left out). A resumed run keeps
+    what it finds there under ``earlier``, the oldest first.
 
     Args:
         command: the command line; by default the process's.
@@ -79,10 +80,13 @@ class RunRecord(Callback):
         self._paces = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the learning rate of the first step, which loggers log none of."""
+        """Note the seed of the order, and the learning rate of the first step, which loggers log none of."""
+        datamodule = getattr(trainer, "datamodule", None)
+        if isinstance(datamodule, CIFAR10DataModule):
+            self._record["order_seed"] = datamodule.order_seed
         if trainer.global_step == 0 and trainer.optimizers:
             self._record["learning_rate"] = float(learning_rate(trainer.optimizers[0]))
-            self._write()
+        self._write()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the epoch's clock."""
@@ -96,6 +100,8 @@ class RunRecord(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the validation's clock."""
         self._validation_seconds += time.perf_counter() - self._validation_start
+        if self._record.get("images"):
+            self._record["images"]["validated"] = images_evaluated(trainer, "val")[0]
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the epoch's pace."""

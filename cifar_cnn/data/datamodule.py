@@ -41,7 +41,8 @@ class CIFAR10DataModule(LightningDataModule):
         eval_batch_size: images a step in validation and test, where no gradient needs memory.
         val_size: training images set aside for validation, the classes in proportion; 0 trains on all.
         split_seed: chooses which. Apart from ``seed``, so that runs with other seeds validate on the same images.
-        seed: of the order of the images and of their augmentation; by default the run's own (``seed_everything``).
+        seed: of the order of the images and of their augmentation; by default the run's own (``seed_everything``) or,
+            in a run without a seed, that of torch's random numbers (:attr:`order_seed`).
         augment: what is done to training images.
         on_gpu: keep the images in the GPU's memory, where they fit, and make the batches there.
         image_sizes: progressive resizing: (fraction of the run, pixels a side), the first at 0. From each fraction on,
@@ -85,6 +86,7 @@ class CIFAR10DataModule(LightningDataModule):
         self._train_batches: TrainBatches | None = None
         self._position: dict[str, int] | None = None  # in the training batches, of a checkpoint to go on from
         self._epochs = count()  # of the loops without a Trainer
+        self._drawn_seed: int | None = None  # of a run without a seed
         self._constants: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     @property
@@ -171,6 +173,22 @@ class CIFAR10DataModule(LightningDataModule):
         self._train_batches = batches
         return batches
 
+    @property
+    def order_seed(self) -> int:
+        """The seed of the order of the training images and of their augmentation, the same in all processes.
+
+        That of a run without a seed is kept in its checkpoints, so that a resumed run sees the same order.
+        """
+        if self.seed is not None:
+            return self.seed
+        if "PL_GLOBAL_SEED" in os.environ:
+            return int(os.environ["PL_GLOBAL_SEED"])
+        if self._drawn_seed is None:
+            own = torch.initial_seed() % 2**32  # which torch draws, unless a program has set it
+            trainer = self._running_trainer
+            self._drawn_seed = own if trainer is None else trainer.strategy.broadcast(own)
+        return self._drawn_seed
+
     def val_dataloader(self) -> Batches | list[Batches]:
         """The validation images in a fixed order; no loader with ``val_size`` 0.
 
@@ -203,7 +221,7 @@ class CIFAR10DataModule(LightningDataModule):
         return TrainBatches(
             self._where_batches_are_made(self.image_set("train")),
             self.batch_size,
-            self.seed if self.seed is not None else int(os.environ.get("PL_GLOBAL_SEED", 0)),
+            self.order_seed,
             epoch=(lambda: trainer.current_epoch) if trainer is not None else self._epochs.__next__,
             drop_last=self.drop_last,
             alternating_flip=self.augment.flip == "alternating",
@@ -275,6 +293,7 @@ class CIFAR10DataModule(LightningDataModule):
             "image_size": self.train_images.shape[-1],
             "mean": list(mean),
             "std": list(std),
+            "drawn_seed": self._drawn_seed,
             "position": self._train_batches.state_dict() if self._train_batches is not None else None,
         }
 
@@ -296,5 +315,6 @@ class CIFAR10DataModule(LightningDataModule):
                 f"{images.images.shape[-1]}: see --data.source.image_size"
             )
         self._position = state_dict.get("position")
+        self._drawn_seed = state_dict.get("drawn_seed")
         self._mean_std = (tuple(state_dict["mean"]), tuple(state_dict["std"]))
         self._constants.clear()
