@@ -58,7 +58,8 @@ from cifar_cnn.hardware import best_precision, use_all_of_the_hardware
 from cifar_cnn.loggers import RunCSVLogger, RunTensorBoardLogger
 from cifar_cnn.network_check import check_network
 from cifar_cnn.recording import RecordingParser
-from cifar_cnn.runs import RUNS, find_checkpoint, is_best, new_run_folder, run_of
+from cifar_cnn.results import ResultFiles, is_other_source
+from cifar_cnn.runs import RUNS, find_checkpoint, new_run_folder, run_of
 from cifar_cnn.tracebacks import with_own_frames
 from cifar_cnn.trainer import Trainer, images_evaluated
 
@@ -139,6 +140,8 @@ class CLI(LightningCLI):
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         (ckpt_path,) = (action for action in parser._actions if action.dest == "ckpt_path")
+        if subcommand == "test":
+            parser.add_argument("--name", type=str | None, help="Of other test images: writes test_NAME.json.")
         ckpt_path.help = "best or last, of the newest run; a checkpoint; or the folder of a run, whose best is meant."
         return parser
 
@@ -210,6 +213,11 @@ class CLI(LightningCLI):
         if config["ckpt_path"] is not None and not option_values(self.command, "--ckpt_path"):
             raise InputError("a config's ckpt_path is not used: give the checkpoint as the option --ckpt_path")
         config["ckpt_path"] = None
+        source = config["data"]["source"]
+        arguments = source.get("init_args") if self.checkpoint and self.subcommand != "fit" else None
+        if arguments is not None and "class_names" in arguments and arguments["class_names"] is None:
+            # In the order of the network's outputs, and needing no training images to know them.
+            arguments["class_names"] = self.content[CIFAR10DataModule.__qualname__]["class_names"]
         if config["seed_everything"] is False:
             os.environ.pop("PL_GLOBAL_SEED", None)  # which would be taken for the seed of the run
         # Chosen here for this machine; on another one the config repeats the run all the same.
@@ -251,7 +259,8 @@ class CLI(LightningCLI):
         config = self._get(self.config_init, "trainer")
         if self.subcommand == "fit" and commands.local_rank() == 0:
             check_network(self.model, self.datamodule, str(config["precision"]))
-        self.summary = RunSummary()
+        files = self._result_files()
+        self.summary = RunSummary(files)
         given = config["callbacks"] or []
         given = [given] if isinstance(given, pl.Callback) else given
         if self.checkpoint and self.subcommand == "fit":
@@ -262,13 +271,13 @@ class CLI(LightningCLI):
             *given,
             self.summary,
             ValidateAtEnd(),
-            StorePredictions(),
+            StorePredictions(files),
             RunRecord(self.command),
             StopOnSignal(),
             RNGState(),
             MidEpoch(),
             OwnCode(self.config[self.subcommand].as_dict()),
-            TensorBoardPages(),
+            TensorBoardPages(files),
         ]
         if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
             callbacks.append(TimedProgressBar())
@@ -288,6 +297,14 @@ class CLI(LightningCLI):
             raise InputError(f"trainer: {error}") from error
         processes.watch(trainer)
         return trainer
+
+    def _result_files(self) -> ResultFiles:
+        if self.subcommand != "test":
+            return ResultFiles()
+        config = self.config[self.subcommand]
+        trained = self.content["datamodule_hyper_parameters"].get("source") if self.checkpoint else None
+        other = is_other_source(self.datamodule.source, config["data"]["source"].as_dict(), trained)
+        return ResultFiles(config["name"], other)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[pl.Callback]) -> pl.Trainer:
         if config["logger"] is False or config["enable_checkpointing"] is False:
@@ -402,7 +419,7 @@ class CLI(LightningCLI):
         self._say(f"Testing {os.path.relpath(kwargs['ckpt_path'])}")
         self.trainer.test(verbose=False, **kwargs)
         self.summary.print_test(self.trainer, self.model)
-        if is_best(kwargs["ckpt_path"]):  # which alone a report is about
+        if self.summary.written is not None and self.summary.written.name == "test.json":  # which a report is about
             self._report(kwargs["ckpt_path"])
 
     def _report(self, checkpoint: str | Path) -> None:

@@ -1,5 +1,6 @@
 """Files that are either whole or not there, and work that one process does at a time."""
 
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -54,6 +55,15 @@ def write(path: Path, content: str | bytes) -> None:
     options = {"mode": "w", "encoding": "utf-8"} if isinstance(content, str) else {}
     with replacing(path, **options) as file:
         file.write(content)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The content of a JSON file; empty where there is none, or no object in it."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def move(source: Path, target: Path) -> None:

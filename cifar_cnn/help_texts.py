@@ -111,11 +111,13 @@ _TEST = _EVALUATE.format(
     description="""\
 Accuracy on the test images, all and by class. Network, images and precision are those of the checkpoint's training: no
 config is needed. Into the checkpoint's run go test.json, with the confusion matrix, test_predictions.npz and
-report.html; of another checkpoint than the run's best, test_NAME.json and test_NAME_predictions.npz alone.""",
+report.html. A test of another checkpoint, of other images or of some of the images leaves these as they are and writes
+test_NAME.json and test_NAME_predictions.npz; test.json says which images were tested.""",
     examples="""\
-  cifar-cnn test --data.source ImageFolder --data.source.root DIR
+  cifar-cnn test --data.source ImageFolder --data.source.root DIR --name blurred
   cifar-cnn test --model.tta flip""",
     options="""\
+  --name NAME               of other images, for test_NAME.json; by default from the images' fingerprint
   --model.tta NAME          average over views of each image: none, flip (mirrored too) or flip_shift (shifted by a
                             pixel too) (default: as trained)
   --report BOOL             write report.html (default: true)""",

@@ -52,21 +52,26 @@ def is_best(checkpoint: str | os.PathLike) -> bool:
     return Path(checkpoint).name == BEST
 
 
-def result_path(checkpoint: str | os.PathLike, name: str) -> Path | None:
+def result_path(checkpoint: str | os.PathLike, suffix: str, name: str = "", partial: bool = False) -> Path | None:
     """Where a test of a checkpoint writes what it has found, in the checkpoint's run.
+
+    ``test.json`` is of the run's best checkpoint on all of the run's own test images. What differs from that is in the
+    name of the file, in this order: ``test_last_blurred_partial.json``.
 
     Args:
         checkpoint: that is tested.
-        name: of the file, such as ``test.json``. That is of the run's best; of another checkpoint its name is put in,
-            as in ``test_last.json``.
+        suffix: the end of the file's name, such as ``.json``.
+        name: of other images than the run's own.
+        partial: whether only some of the images are tested.
 
     Returns:
         None for a checkpoint that lies in no run.
     """
     run = run_of(checkpoint)
-    if run is None or is_best(checkpoint):
-        return run and run / name
-    return run / name.replace("test", f"test_{Path(checkpoint).stem}", 1)
+    if run is None:
+        return None
+    parts = ["test", "" if is_best(checkpoint) else Path(checkpoint).stem, name, "partial" if partial else ""]
+    return run / ("_".join(filter(None, parts)) + suffix)
 
 
 def find_checkpoint(name: str, root: str | os.PathLike = RUNS) -> Path:

@@ -45,7 +45,9 @@ def stored(
         )
         module = SimpleNamespace(num_classes=2, device=torch.device("cpu"))
         callback.on_test_end(trainer, module)  # type: ignore[arg-type]
-    with np.load(folder / "test_predictions.npz") as arrays:
+    (path,) = folder.glob("test*_predictions.npz")
+    assert path.name == ("test_predictions.npz" if steps is None else "test_partial_predictions.npz")
+    with np.load(path) as arrays:
         return dict(arrays)
 
 

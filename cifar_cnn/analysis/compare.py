@@ -19,12 +19,16 @@ from filelock import FileLock, Timeout
 
 from cifar_cnn.analysis import arguments, plan
 from cifar_cnn.analysis.costs import macs_of
-from cifar_cnn.analysis.run_data import config_name, read_json
+from cifar_cnn.analysis.run_data import config_name
 from cifar_cnn.analysis.statistics import LEVEL, Difference, Interval, Seed, difference
 from cifar_cnn.analysis.trained import load_trained
 from cifar_cnn.callbacks.predictions import FILE_NAME
 from cifar_cnn.errors import InputError
+from cifar_cnn.files import read_json
 from cifar_cnn.runs import BEST, RUNS, run_of
+
+# Options of the Trainer in which runs of one experiment may differ.
+NOT_OF_THE_EXPERIMENT = ("default_root_dir", "logger", "limit_test_batches")
 
 
 def main(args: list[str]) -> int:
@@ -45,6 +49,8 @@ def main(args: list[str]) -> int:
     if fit_options and not configs:
         raise InputError(f"{fit_options[0]} is for configs that are trained; only runs were given")
 
+    if any(option.partition("=")[0] == "--trainer.limit_test_batches" for option in fit_options):
+        raise InputError("runs are compared on all test images: leave out --trainer.limit_test_batches")
     for config in configs:
         plan.check(config, fit_options)
     identity = {
@@ -133,11 +139,23 @@ def _compare(items: list[Path], seeds: int, fit_options: list[str], folder: Path
     )
     for network, name in zip(of_runs, names, strict=True):
         network.name = name
+    _check_images(networks)
     for network in networks:
         network.measure()
     pairs = [(a, b, _difference(a, b)) for a, b in itertools.combinations(networks, 2)]
     _write(folder, command, networks, pairs, failures)
     return 1 if failures else 0
+
+
+def _check_images(networks: list["Network"]) -> None:
+    """Raise where the mean of a network's runs would be one over different images."""
+    for network in networks:
+        first, *others = network.runs.values()
+        if other := next((run for run in others if run.images != first.images), None):
+            raise InputError(
+                f"the runs of {network.name} were tested on different images, {os.path.relpath(first.folder)} and "
+                f"{os.path.relpath(other.folder)}: remove the test.json that is out of date, and compare again"
+            )
 
 
 def names_of(folders: list[Path], taken: set[str]) -> list[str]:
@@ -205,9 +223,7 @@ def read_run(run: Path) -> RunResult:
             correct = predictions["logits"].argmax(1) == labels
             images = hashlib.sha256(str(predictions["images_sha256"]).encode() + labels.tobytes()).hexdigest()
         epochs = plan.finished_epochs(run)
-        trainer = {
-            name: value for name, value in config["trainer"].items() if name not in ("default_root_dir", "logger")
-        }
+        trainer = {name: value for name, value in config["trainer"].items() if name not in NOT_OF_THE_EXPERIMENT}
         key = json.dumps({**config, "trainer": trainer, "seed_everything": None}, sort_keys=True, default=str)
         return RunResult(
             run,

@@ -17,11 +17,10 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from cifar_cnn.analysis.run_data import read_json
 from cifar_cnn.callbacks.predictions import FILE_NAME
 from cifar_cnn.cli_errors import option_values
 from cifar_cnn.errors import InputError, terminable
-from cifar_cnn.files import write
+from cifar_cnn.files import read_json, write
 from cifar_cnn.runs import BEST, RUNS, run_folders
 
 PLAN = "plan.json"
@@ -89,7 +88,8 @@ def training(config: Path, seed: int, options: list[str], folder: Path) -> Task:
         if begun and (last := begun / "checkpoints" / "last.ckpt").is_file():
             return ["fit", "--ckpt_path", str(last), *_QUIET]  # its own config.yaml says all the rest
         where = ["--seed_everything", str(seed), "--trainer.default_root_dir", str(folder)]
-        return ["fit", "--config", str(config), *options, *where, "--test_after_fit", "true", *_QUIET]
+        test = ["--test_after_fit", "true", "--trainer.limit_test_batches", "1.0"]  # whole, whatever the config says
+        return ["fit", "--config", str(config), *options, *where, *test, *_QUIET]
 
     return Task(f"{config.stem}, seed {seed}", _epochs(config, options), folder / "log.txt", command, run)
 

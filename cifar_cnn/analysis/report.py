@@ -20,13 +20,13 @@ from cifar_cnn.analysis.explain import SPLIT_NAMES, Theory, example_pictures, ex
 from cifar_cnn.analysis.layers import Layer, layers_of
 from cifar_cnn.analysis.maps import grad_cam, last_maps, map_layers, outputs_of
 from cifar_cnn.analysis.predictions import Predictions, load_predictions
-from cifar_cnn.analysis.run_data import RunData, Split, begun, load_run, read_json
+from cifar_cnn.analysis.run_data import RunData, Split, begun, load_run
 from cifar_cnn.analysis.statistics import wilson_interval
 from cifar_cnn.callbacks.predictions import FILE_NAME as TEST_PREDICTIONS
 from cifar_cnn.data import CIFAR10DataModule, ImageSet
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.errors import InputError
-from cifar_cnn.files import write
+from cifar_cnn.files import read_json, write
 from cifar_cnn.runs import is_best
 from cifar_cnn.tta import TTA, logits_with_tta
 

@@ -1,6 +1,5 @@
 """A finished run as its folder holds it: the network of its best checkpoint and the images to look at it with."""
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from cifar_cnn import trust
 from cifar_cnn.analysis.trained import Trained, load_trained, read_checkpoint
 from cifar_cnn.data import CIFAR10DataModule, ImageSet
 from cifar_cnn.errors import InputError
+from cifar_cnn.files import read_json
 from cifar_cnn.runs import find_checkpoint, run_of
 
 Split = Literal["test", "val"]
@@ -81,15 +81,6 @@ def config_name(record: dict[str, Any]) -> str:
     paths = re.findall(r"(?:-c|--config)[ =](?:'([^']+)'|([^' ]+))", str(begun(record).get("command", "")))
     names = [Path(quoted or plain).stem for quoted, plain in paths]
     return "" if "config" in names else "+".join(names)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A file that a run has written; empty if it has not, or was stopped while it did."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def load_run(name: str | None = None, datamodule: CIFAR10DataModule | None = None) -> RunData:

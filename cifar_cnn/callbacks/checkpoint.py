@@ -49,6 +49,12 @@ class BestCheckpoint(ModelCheckpoint):
             self.dirpath = _folder(trainer)
         super().setup(trainer, pl_module, stage)
 
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save if this epoch is the best so far; before the first validation, nothing is."""
+        validated = any(name.startswith("val/") for name in trainer.callback_metrics)
+        if validated or not (self.monitor or "").startswith("val/"):
+            super().on_train_epoch_end(trainer, pl_module)
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the best of the run so far, also when its folder has been moved."""
 

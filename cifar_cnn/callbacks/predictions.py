@@ -12,24 +12,30 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from cifar_cnn.data.batches import Batch
 from cifar_cnn.data.images import ImageSet
 from cifar_cnn.files import replacing
-from cifar_cnn.runs import result_path
+from cifar_cnn.results import ResultFiles
 
-FILE_NAME = "test_predictions.npz"
+SUFFIX = "_predictions.npz"
+FILE_NAME = f"test{SUFFIX}"
 
 
 class StorePredictions(Callback):
     """Writes ``test_predictions.npz`` into the run that a tested checkpoint belongs to, beside its test.json.
 
-    Of another checkpoint than the run's best it is ``test_NAME_predictions.npz``.
+    A test of another checkpoint, of other images or of some of the images writes a file of another name
+    (:func:`cifar_cnn.runs.result_path`).
 
     It holds, in the order of the test images, ``logits`` (float32, (N, num_classes), with test-time augmentation if
     that is on) and ``labels`` (int64, (N,)), and ``images_sha256`` of the images' bytes, by which two runs are known
     to have been tested on the same ones. After a test of some of the images (``limit_test_batches``) all three are of
     these, still in the order of the test images, and ``indices`` (int64, (N,)) says which they are.
+
+    Args:
+        files: where a test is written.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, files: ResultFiles | None = None) -> None:
         super().__init__()
+        self.files = files or ResultFiles()
         self._batches: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -57,11 +63,14 @@ class StorePredictions(Callback):
         self._batches = []
         if trainer.world_size > 1:
             parts = [torch.cat(gather_all_tensors(part.to(pl_module.device))) for part in parts]
-        path = result_path(trainer.ckpt_path, FILE_NAME) if trainer.ckpt_path else None
-        if path is None or not trainer.is_global_zero:
+        if not trainer.is_global_zero:
             return
         logits, labels, indices = parts
-        arrays = _by_image(trainer.test_dataloaders.image_set, logits, labels, indices)  # type: ignore[union-attr]
+        image_set = trainer.test_dataloaders.image_set  # type: ignore[union-attr]
+        path = self.files.path(trainer, SUFFIX, image_set, len(labels))
+        if path is None:
+            return
+        arrays = _by_image(image_set, logits, labels, indices)
         try:
             with replacing(path) as file:
                 np.savez(file, **arrays)

@@ -19,7 +19,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cifar_cnn.data.batches import TrainBatches
 from cifar_cnn.data.datamodule import CIFAR10DataModule
-from cifar_cnn.files import write
+from cifar_cnn.files import read_json, write
 from cifar_cnn.optim import learning_rate
 from cifar_cnn.trainer import images_evaluated
 
@@ -70,7 +70,7 @@ class RunRecord(Callback):
             "versions": versions(),
             "git_commit": git_commit(Path(__file__).parent),
         }
-        if before := _read(self._path):
+        if before := read_json(self._path):
             self._record["earlier"] = [*before.pop("earlier", []), before]
         self._write()
 
@@ -135,14 +135,6 @@ class RunRecord(Callback):
 
 def _now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # there is none, or not one of ours
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def images(trainer: Trainer) -> dict[str, Any] | None:

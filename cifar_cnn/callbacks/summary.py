@@ -15,20 +15,28 @@ from torch import nn
 from cifar_cnn.callbacks.checkpoint import best_checkpoint
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.files import write
-from cifar_cnn.runs import result_path
+from cifar_cnn.results import ResultFiles
+from cifar_cnn.runs import is_best, result_path
 from cifar_cnn.trainer import images_evaluated, validates
 
 
 class RunSummary(Callback):
     """Times the epochs (logged as ``epoch_seconds``, validation included) and prints a summary of fit and test.
 
-    A test's figures are also written as ``test.json`` into the run folder that its checkpoint belongs to; of another
-    checkpoint than the run's best, as ``test_NAME.json``.
+    A test's figures are also written as ``test.json`` into the run folder that its checkpoint belongs to. A test of
+    another checkpoint, of other images or of some of the images writes a file of another name
+    (:func:`cifar_cnn.runs.result_path`).
+
+    Args:
+        files: where a test is written.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, files: ResultFiles | None = None) -> None:
         super().__init__()
+        self.files = files or ResultFiles()
+        self.written: Path | None = None  # by the newest test
         self._run: str | None = None
+        self._validated = (0, 0)  # images of the newest validation, and all there are
         self._fit_start = 0.0
         self._epoch_start = 0.0
         self._epoch_seconds: list[float] = []
@@ -54,6 +62,10 @@ class RunSummary(Callback):
         self._epoch_seconds.append(time.perf_counter() - self._epoch_start)
         pl_module.log("epoch_seconds", self._epoch_seconds[-1])
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note on how many images it was."""
+        self._validated = images_evaluated(trainer, "val")
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the clock."""
         self._fit_seconds = time.perf_counter() - self._fit_start
@@ -62,27 +74,35 @@ class RunSummary(Callback):
     @rank_zero_only
     def print_test(self, trainer: Trainer, pl_module: ImageClassifier) -> None:
         """Print the accuracy of each class, and write test.json into the run that the checkpoint belongs to."""
-        names = trainer.datamodule.class_names  # type: ignore[attr-defined]
+        datamodule = trainer.datamodule  # type: ignore[attr-defined]
+        image_set, names = trainer.test_dataloaders.image_set, datamodule.class_names  # type: ignore[union-attr]
+        seen, images = images_evaluated(trainer, "test")
         result: dict[str, Any] = {
             name.removeprefix("test/"): _without_nan(value.tolist()) for name, value in pl_module.test_results.items()
         }
         result |= {
             "class_names": list(names),
-            "images": sum(map(sum, result["confusion_matrix"])),
+            "images": seen,
+            "tested_on": self.files.tested_on(datamodule.source, image_set),
             "tta": pl_module.tta,
         }
         width = max(map(len, names))
-        print("\nAccuracy on the test images")
+        some = of_some_images(seen, images, "trainer.limit_test_batches")
+        print(f"\nAccuracy{some}" if some else "\nAccuracy on the test images")
         for name, accuracy, row in zip(names, result["accuracy_per_class"], result["confusion_matrix"], strict=True):
             known = f"{accuracy:7.2%}  of {sum(row)}" if accuracy is not None else f"{'-':>7}  no images"
             print(f"  {name:{width}}  {known}")
         print(f"  {'all':{width}}  {result['accuracy']:7.2%}  of {result['images']}")
         if len(names) > 5:
             print(f"  {'top 5':{width}}  {result['accuracy_top5']:7.2%}")
-        path = result_path(trainer.ckpt_path, "test.json") if trainer.ckpt_path else None
+        self.written = path = self.files.path(trainer, ".json", image_set, seen)
         if path is not None:
             result["checkpoint"] = os.path.relpath(os.path.realpath(str(trainer.ckpt_path)), path.parent)
             _write_json(path, result)
+            if path.name != "test.json":
+                print(
+                    f"Written to {os.path.relpath(path)}, not to test.json: {_difference(trainer, path, seen < images)}"
+                )
 
     @rank_zero_only
     def print_fit(self, trainer: Trainer, pl_module: ImageClassifier) -> None:
@@ -96,7 +116,7 @@ class RunSummary(Callback):
         }
         checkpoint = best_checkpoint(trainer)
         best = checkpoint.best_model_path if checkpoint and os.path.isfile(checkpoint.best_model_path) else ""
-        some = of_some_images(*images_evaluated(trainer, "val"), "trainer.limit_val_batches")
+        some = of_some_images(*self._validated, "trainer.limit_val_batches")
         if checkpoint and checkpoint.monitor == "val/accuracy" and checkpoint.best_model_score is not None:
             lines["Validation"] = f"{checkpoint.best_model_score.item():.2%} accuracy{some}, of the best epoch"
         elif "val/accuracy" in self._fit_metrics:
@@ -104,7 +124,9 @@ class RunSummary(Callback):
         else:
             lines["Validation"] = f"none: {why_not_validated(trainer)}"
         if pl_module.test_results:
-            lines["Test"] = f"{pl_module.test_results['test/accuracy'].item():.2%} accuracy, of the checkpoint below"
+            some = of_some_images(*images_evaluated(trainer, "test"), "trainer.limit_test_batches")
+            accuracy = pl_module.test_results["test/accuracy"].item()
+            lines["Test"] = f"{accuracy:.2%} accuracy{some}, of the checkpoint below"
         elif best:
             lines["Test"] = "not yet: run  cifar-cnn test"
         if best:
@@ -119,6 +141,17 @@ class RunSummary(Callback):
 def of_some_images(seen: int, images: int, option: str) -> str:
     """``on 500 of 5,000 images (OPTION)`` with a space before it; empty where all images were seen."""
     return f" on {seen:,} of {images:,} images ({option})" if seen < images else ""
+
+
+def _difference(trainer: Trainer, path: Path, partial: bool) -> str:
+    """How a test differs from one of the best checkpoint on all of the run's own test images."""
+    checkpoint = Path(str(trainer.ckpt_path))
+    found = [] if is_best(checkpoint) else [f"{checkpoint.name} is not the run's best checkpoint"]
+    if path != result_path(checkpoint, ".json", partial=partial):
+        found.append("these are not the run's own test images")
+    if partial:
+        found.append("not all images were tested")
+    return ", and ".join(found)
 
 
 def why_not_validated(trainer: Trainer) -> str:

@@ -13,7 +13,7 @@ from tensorboard.compat.proto import event_pb2
 from cifar_cnn.callbacks.checkpoint import best_checkpoint
 from cifar_cnn.callbacks.filter_images import render
 from cifar_cnn.callbacks.tensorboard_graph import network_graph
-from cifar_cnn.runs import is_best, run_of
+from cifar_cnn.results import ResultFiles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,8 +26,15 @@ class TensorBoardPages(Callback):
 
     At the end, so that it touches nothing that training depends on. The hyper-parameters stand beside the best
     validation accuracy (``hp/val_accuracy``). The confusion matrix (``test/confusion_matrix``) goes into the run whose
-    best checkpoint was tested, if that run has TensorBoard events.
+    best checkpoint was tested on all of its own test images, if that run has TensorBoard events.
+
+    Args:
+        files: where a test is written.
     """
+
+    def __init__(self, files: ResultFiles | None = None) -> None:
+        super().__init__()
+        self.files = files or ResultFiles()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write graph and hyper-parameters, where a TensorBoardLogger is in use."""
@@ -41,16 +48,19 @@ class TensorBoardPages(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the confusion matrix."""
-        run = run_of(trainer.ckpt_path) if trainer.ckpt_path and is_best(trainer.ckpt_path) else None
         counts = getattr(pl_module, "test_results", {}).get("test/confusion_matrix")
-        if run is None or counts is None or not trainer.is_global_zero or not list(run.glob("events.out.tfevents.*")):
+        if counts is None or not trainer.is_global_zero:
+            return
+        image_set = trainer.test_dataloaders.image_set  # type: ignore[union-attr]
+        written = self.files.path(trainer, ".json", image_set, int(counts.sum()))
+        if written is None or written.name != "test.json" or not list(written.parent.glob("events.out.tfevents.*")):
             return
         from torch.utils.tensorboard import SummaryWriter
 
         names = trainer.datamodule.class_names  # type: ignore[attr-defined]
         pixels = render(draw_confusion(counts.cpu().numpy(), names))
         try:
-            with SummaryWriter(os.fspath(run)) as writer:
+            with SummaryWriter(os.fspath(written.parent)) as writer:
                 writer.add_image("test/confusion_matrix", pixels, trainer.global_step, dataformats="HWC")
         except OSError as error:
             log.warning("TensorBoard's confusion matrix could not be written: %s", error)

@@ -1,5 +1,6 @@
 """A set of images as it lies in memory, and its split into training and validation images."""
 
+import hashlib
 import logging
 import operator
 from collections.abc import Iterator
@@ -53,6 +54,12 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
     def to(self, device: torch.device) -> "ImageSet":
         """The same on ``device``."""
         return ImageSet(self.images.to(device), self.labels.to(device), self.class_names)
+
+    def sha256(self) -> str:
+        """A fingerprint of all images and their labels."""
+        digest = hashlib.sha256(self.images.cpu().numpy().tobytes())
+        digest.update(self.labels.cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     def subset(self, indices: Tensor) -> "ImageSet":
         """Copy out the images at ``indices`` (int64, (M,)), in that order."""

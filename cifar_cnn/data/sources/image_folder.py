@@ -45,11 +45,20 @@ class ImageFolder(Source):
         image_size: pixels a side.
         cache: folder for the cache, which several sources may share; by default ``.cifar_cnn_cache`` in ``root`` or,
             where that cannot be written, in the user's cache folder.
+        class_names: the classes in the order of their labels; by default the names of the folders in ``train``, sorted.
+            A test takes those of the checkpoint, and needs no ``train``.
     """
 
     FORMAT = 2  # of the cache file; another number makes older ones be decoded again
 
-    def __init__(self, root: str | os.PathLike, image_size: int = 32, cache: str | os.PathLike | None = None) -> None:
+    def __init__(
+        self,
+        root: str | os.PathLike,
+        image_size: int = 32,
+        cache: str | os.PathLike | None = None,
+        class_names: list[str] | None = None,
+    ) -> None:
+        self.given_names = tuple(class_names) if class_names is not None else None
         self.root = Path(root).expanduser()
         self.image_size = image_size
         self.cache = Path(cache).expanduser() if cache is not None else None
@@ -59,11 +68,13 @@ class ImageFolder(Source):
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
-        """The names of the folders in ``train``, sorted; looked up once, for the folders may go while a run needs them.
+        """The classes, in the order of the labels; looked up once, for the folders may go while a run needs them.
 
         Raises:
             InputError: there is no such folder, fewer than two classes in it, or one whose name cannot be printed.
         """
+        if self.given_names is not None:
+            return self.given_names
         names = tuple(sorted(entry.name for entry in _folders(self.root / "train")))
         if len(names) < 2:
             raise InputError(f"{self.root / 'train'} needs a folder a class, two or more; it has {len(names)}")
@@ -100,7 +111,8 @@ class ImageFolder(Source):
         names, folder, skipped = self.class_names, self.root / split, Skipped()
         strangers = sorted({entry.name for entry in _folders(folder)} - set(names))
         if strangers:
-            raise InputError(f"{folder} has classes that train has not: {', '.join(strangers)}")
+            known = "train" if self.given_names is None else f"the network ({', '.join(names)})"
+            raise InputError(f"{folder} has classes that {known} has not: {', '.join(strangers)}")
         files: list[_File] = []
         labels: list[int] = []
         for label, name in enumerate(names):
