@@ -156,11 +156,13 @@ class ImageClassifier(LightningModule):
         self.log_dict(self.train_means.compute())
         self.log("lr", learning_rate(self.trainer.optimizers[0]))
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count one batch."""
+    def validation_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        """Count one batch; its logits (N, num_classes)."""
+        logits = None
         if len(batch.labels):  # a process's share of the last images may be none
             logits, loss = self._logits_and_loss(batch)
             self.val_metrics.update(preds=logits, target=batch.labels, value=loss, weight=len(batch.labels))
+        return logits
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """Count one batch, with test-time augmentation if that is on; its logits (N, num_classes)."""

@@ -275,7 +275,7 @@ def test_runs_are_called_by_what_tells_them_apart(tmp_path: Path) -> None:
     def run(name: str, command: str, seed: int = 0) -> RunData:
         (tmp_path / name).mkdir(exist_ok=True)
         (tmp_path / name / "fit.json").write_text(json.dumps({"command": command, "seed": seed}))
-        return RunData(tmp_path / name, tmp_path / name, network, CIFAR10DataModule(), {}, {})
+        return RunData(tmp_path / name, tmp_path / name, network, CIFAR10DataModule(), {}, {}, 0)
 
     a = run("a", "cifar-cnn fit --config configs/simple_cnn_a.yaml --model.tta none")
     b = run("b", "python -m cifar_cnn fit --config=../small.yaml --config 'my configs/b.yml'")

@@ -104,7 +104,10 @@ def test_files_are_named_by_what_differs(tmp_path: Path) -> None:
 
 def test_sources_are_told_apart_by_what_decides_which_images_they_give(image_folder: Path) -> None:
     module = "cifar_cnn.data.sources"
-    folder: dict[str, Any] = {"class_path": f"{module}.ImageFolder", "init_args": {"root": str(image_folder), "cache": None}}
+    folder: dict[str, Any] = {
+        "class_path": f"{module}.ImageFolder",
+        "init_args": {"root": str(image_folder), "cache": None},
+    }
     source = ImageFolder(image_folder)
     assert not is_other_source(source, folder, folder)
     assert not is_other_source(source, folder, None)

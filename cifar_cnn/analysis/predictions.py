@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -18,10 +19,14 @@ class Predictions:
     Attributes:
         logits: float32, (N, num_classes), with test-time augmentation if that was on.
         labels: int64, (N,): the true classes.
+        indices: int64, (N,): which images of the set they are of, ascending; None: all.
+        step: of the weights; None where that was not noted.
     """
 
     logits: Tensor
     labels: Tensor
+    indices: Tensor | None = None
+    step: int | None = None
 
     @property
     def probabilities(self) -> Tensor:
@@ -40,7 +45,12 @@ class Predictions:
             OSError: it cannot be written.
         """
         with replacing(path) as file:
-            np.savez(file, logits=self.logits.numpy(), labels=self.labels.numpy())
+            arrays: dict[str, Any] = {"logits": self.logits.numpy(), "labels": self.labels.numpy()}
+            if self.indices is not None:
+                arrays["indices"] = self.indices.numpy()
+            if self.step is not None:
+                arrays["step"] = np.array(self.step)
+            np.savez(file, **arrays)
 
 
 def load_predictions(path: Path, num_classes: int) -> Predictions | None:
@@ -48,7 +58,12 @@ def load_predictions(path: Path, num_classes: int) -> Predictions | None:
     or it is damaged or of other classes."""
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            found = Predictions(torch.from_numpy(arrays["logits"]), torch.from_numpy(arrays["labels"]))
+            found = Predictions(
+                torch.from_numpy(arrays["logits"]),
+                torch.from_numpy(arrays["labels"]),
+                torch.from_numpy(arrays["indices"]) if "indices" in arrays else None,
+                int(arrays["step"]) if "step" in arrays else None,
+            )
     except (OSError, ValueError, KeyError, EOFError, BadZipFile):
         return None
     whole = len(found.labels) > 0 and found.logits.shape == (len(found.labels), num_classes)

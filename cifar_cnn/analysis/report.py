@@ -19,16 +19,14 @@ from cifar_cnn.analysis.calibration import bins_of
 from cifar_cnn.analysis.explain import SPLIT_NAMES, Theory, example_pictures, explain, feature_chart, prediction_chart
 from cifar_cnn.analysis.layers import Layer, layers_of
 from cifar_cnn.analysis.maps import grad_cam, last_maps, map_layers, outputs_of
-from cifar_cnn.analysis.predictions import Predictions, load_predictions
+from cifar_cnn.analysis.predictions import Predictions
 from cifar_cnn.analysis.run_data import RunData, Split, begun, load_run
+from cifar_cnn.analysis.shown import Shown, find_shown, normalised
 from cifar_cnn.analysis.statistics import wilson_interval
-from cifar_cnn.callbacks.predictions import FILE_NAME as TEST_PREDICTIONS
 from cifar_cnn.data import CIFAR10DataModule, ImageSet
-from cifar_cnn.data.augment import normalize
 from cifar_cnn.errors import InputError
-from cifar_cnn.files import read_json, write
+from cifar_cnn.files import write
 from cifar_cnn.runs import is_best
-from cifar_cnn.tta import TTA, logits_with_tta
 
 log = logging.getLogger("cifar_cnn")
 
@@ -114,21 +112,9 @@ def content(run: RunData) -> dict[str, Any]:
     network = run.trained.classifier.backbone
     metrics = part("Learning curves", lambda: read_metrics(run.folder / "metrics.csv")) or {}
     fit = run.record
-    test = read_json(run.folder / "test.json")
-    predictions = load_predictions(run.folder / TEST_PREDICTIONS, len(run.trained.class_names))
-    split: Split = "test" if "accuracy" in test and predictions is not None else "val"
-    images = part(f"Pictures of {SPLIT_NAMES[split]} images", lambda: run.images(split))
-    tta: TTA = test.get("tta", run.trained.classifier.tta)
-    if split == "test" and images is not None and not fits(run, predictions, images, tta):
-        missing.append("The test: it was made before the training went on, or of other images; run `cifar-cnn test`")
-        split = "val"
-        images = part("Pictures of validation images", lambda: run.images(split))
-    if "accuracy" in test and predictions is None:
-        missing.append("The test: it kept no predictions; run `cifar-cnn test` again")
-    if split == "val":
-        test, predictions = {}, None
-    if split == "val" and images is not None:
-        predictions = part("Predictions", lambda: validated(run, images, fit.get("precision")))
+    found = find_shown(run)
+    missing += found.missing
+    split, images, predictions = found.split, found.images, found.predictions
 
     side = run.trained.image_size
     layers = part("Layers", lambda: layers_of(network, (3, side, side)))
@@ -143,7 +129,7 @@ def content(run: RunData) -> dict[str, Any]:
         "run": run.folder.name,
         "split": SPLIT_NAMES[split],
         "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
-        "tiles": tiles(run, metrics, fit, split, predictions, test, macs),
+        "tiles": tiles(run, metrics, fit, found, macs),
         "facts": facts(run, fit, predictions, split),
         "curves": part("Learning curves", lambda: curves(metrics, begun(fit).get("learning_rate"))),
         "confusion": part("Confusion", lambda: confusion(predictions, names)) if predictions else None,
@@ -191,50 +177,6 @@ def read_metrics(path: Path) -> Metrics:
     return metrics
 
 
-@torch.inference_mode()
-def fits(run: RunData, predictions: Predictions | None, images: ImageSet, tta: TTA) -> bool:
-    """Whether predictions are this network's of these images, by the labels and a sample of the logits.
-
-    Args:
-        run: whose network is meant.
-        predictions: None fits nothing.
-        images: in the order of the predictions.
-        tta: the test-time augmentation that they were made with.
-    """
-    if predictions is None or not torch.equal(predictions.labels, images.labels):
-        return False
-    sample = torch.linspace(0, len(images) - 1, min(32, len(images))).long()
-    pixels = _pixels(run, images.images[sample])
-    logits = logits_with_tta(run.trained.classifier, pixels, tta)[0].float().cpu()
-    kept = predictions.logits[sample]
-    return bool((logits - kept).norm() <= 0.05 * kept.norm())  # bfloat16 leaves a hundredth
-
-
-@torch.inference_mode()
-def validated(run: RunData, images: ImageSet, precision: str | None) -> Predictions:
-    """What the network says of the validation images, in the precision of the training; kept for the next report."""
-    path = run.folder / "val_predictions.npz"
-    classifier = run.trained.classifier
-    found = load_predictions(path, len(run.trained.class_names))
-    if found is not None and fits(run, found, images, "none"):
-        return found
-    dtypes = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-    enabled = precision in dtypes
-    with torch.autocast(classifier.device.type, dtypes.get(precision or "", torch.bfloat16), enabled):
-        logits = [classifier(_pixels(run, batch)).float().cpu() for batch in images.images.split(500)]
-    predictions = Predictions(torch.cat(logits), images.labels)
-    try:
-        predictions.save(path)
-    except OSError:
-        log.debug("%s could not be written", path)
-    return predictions
-
-
-def _pixels(run: RunData, images: Tensor) -> Tensor:
-    device = run.trained.classifier.device
-    return normalize(images.to(device), run.trained.mean.to(device), run.trained.std.to(device))
-
-
 def count(number: float) -> str:
     """A large number, short: 4.19 M."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
@@ -257,13 +199,11 @@ def tiles(
     run: RunData,
     metrics: Metrics,
     fit: dict[str, Any],
-    split: Split,
-    predictions: Predictions | None,
-    test: dict[str, Any],
+    shown: Shown,
     macs: int,
 ) -> list[dict[str, str]]:
     """The headline figures: name, value and what the value is of."""
-    found = []
+    found, test = [], shown.test
     if test:
         n, accuracy = test["images"], test["accuracy"]
         low, high = wilson_interval(round(accuracy * n), n)
@@ -275,8 +215,8 @@ def tiles(
     epochs, values = metrics.get("val/accuracy", ([], []))
     if values:
         best = int(np.argmax(values))
-        size = f"{len(predictions.labels):,} validation" if predictions and split == "val" else "validation"
-        note = f"{size} images; epoch {epochs[best]:.0f}, the best of {len(values)} and chosen by this figure"
+        chosen = f"epoch {epochs[best]:.0f}, the best of {len(values)} and chosen by this figure"
+        note = f"{validation_images(fit, shown)}; {chosen}"
         found.append({"name": "Validation accuracy", "value": f"{values[best]:.2%}", "note": note})
     if test and "accuracy_top5" in test and len(run.trained.class_names) > 5:
         value, note = f"{test['accuracy_top5']:.2%}", f"test images; loss {test['loss']:.4f}"
@@ -293,6 +233,17 @@ def tiles(
         note = "training images; median over the epochs, validation left out"
         found.append({"name": "Images a second", "value": f"{fit['images_per_second']:,.0f}", "note": note})
     return found
+
+
+def validation_images(fit: dict[str, Any], shown: Shown) -> str:
+    """On how many images the validation accuracy is, such as ``500 of 5,000 validation images``."""
+    images = fit.get("images") or {}
+    all_images, seen = images.get("validation"), images.get("validated")
+    if seen and all_images and seen < all_images:
+        return f"{seen:,} of {all_images:,} validation images (trainer.limit_val_batches)"
+    if seen is None and shown.split == "val" and shown.predictions is not None:
+        seen = len(shown.predictions.labels)
+    return f"{seen:,} validation images" if seen else "validation images"
 
 
 def basis(run: RunData, fit: dict[str, Any]) -> str:
@@ -490,7 +441,7 @@ def feature_maps(run: RunData, images: ImageSet, layers: list[Layer], channels: 
         raise InputError(f"{type(network).__name__} has none")
     places = one_of_each_class(images, 4)
     with outputs_of(network, [layer.name for layer in shown]) as outputs:
-        run.trained.classifier(_pixels(run, images.images[places]))
+        run.trained.classifier(normalised(run, images.images[places]))
     found = []
     for index, place in enumerate(places):
         rows = []
@@ -515,7 +466,7 @@ def cam(run: RunData, images: ImageSet, predictions: Predictions) -> dict[str, A
         InputError: the network has no feature maps.
     """
     network = run.trained.classifier.backbone
-    last = last_maps(network, _pixels(run, images.images[:1]), len(images.class_names))
+    last = last_maps(network, normalised(run, images.images[:1]), len(images.class_names))
     if last is None:
         raise InputError(f"{type(network).__name__} has no feature maps that its answer depends on")
     right = predictions.classes == predictions.labels
@@ -524,7 +475,7 @@ def cam(run: RunData, images: ImageSet, predictions: Predictions) -> dict[str, A
     places = [place for place in one_of_each_class(images, len(images.class_names)) if right[place]][:few]
     wrong = confidence.masked_fill(right, -1).argsort(descending=True, stable=True)[:few].tolist()
     places += [place for place in wrong if not right[place]]
-    pixels = _pixels(run, images.images[places])
+    pixels = normalised(run, images.images[places])
     heat = grad_cam(network, last.name, pixels, predictions.classes[places].to(pixels.device), last.layout)
     found = []
     for place, each in zip(places, heat.cpu().numpy(), strict=True):

@@ -26,6 +26,7 @@ class RunData:
         datamodule: with the settings of the training; may have its images loaded already.
         model_config: what the network was made of, as in a config.
         data_config: likewise of the images.
+        step: of the checkpoint.
     """
 
     folder: Path
@@ -34,6 +35,7 @@ class RunData:
     datamodule: CIFAR10DataModule
     model_config: dict[str, Any]
     data_config: dict[str, Any]
+    step: int
 
     @property
     def title(self) -> str:
@@ -101,4 +103,5 @@ def load_run(name: str | None = None, datamodule: CIFAR10DataModule | None = Non
     model_config, data_config = content["hyper_parameters"], content["datamodule_hyper_parameters"]
     if datamodule is None:
         datamodule = trust.instantiate(CIFAR10DataModule, data_config, content)
-    return RunData(folder, checkpoint, load_trained(checkpoint, content), datamodule, model_config, data_config)
+    trained, step = load_trained(checkpoint, content), int(content["global_step"])
+    return RunData(folder, checkpoint, trained, datamodule, model_config, data_config, step)

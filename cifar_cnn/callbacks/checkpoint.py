@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoi
 from torch import Tensor
 
 from cifar_cnn import commands
+from cifar_cnn.callbacks.predictions import StorePredictions
 from cifar_cnn.errors import Stopped
 from cifar_cnn.files import move
 from cifar_cnn.runs import LAST, PREVIOUS
@@ -70,6 +71,9 @@ class BestCheckpoint(ModelCheckpoint):
         super()._save_checkpoint(trainer, filepath)
         if _failure(trainer) is None:
             self.step = trainer.global_step
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, StorePredictions):
+                    callback.write_validation(trainer, Path(filepath))
 
     def _save_topk_checkpoint(self, trainer: Trainer, monitor_candidates: dict[str, Tensor]) -> None:
         before = {name: value for name, value in self.state_dict().items() if name != "best_k_models"}

@@ -1,6 +1,7 @@
-"""What a test said of each single image, for comparing runs on the same images."""
+"""What a test or validation said of each single image, for comparisons and reports."""
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,15 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from cifar_cnn.data.batches import Batch
+from cifar_cnn.data.batches import Batch, EvalBatches
 from cifar_cnn.data.images import ImageSet
 from cifar_cnn.files import replacing
 from cifar_cnn.results import ResultFiles
+from cifar_cnn.runs import run_of
 
 SUFFIX = "_predictions.npz"
 FILE_NAME = f"test{SUFFIX}"
+VAL_FILE_NAME = f"val{SUFFIX}"
 
 
 class StorePredictions(Callback):
@@ -29,6 +32,8 @@ class StorePredictions(Callback):
     to have been tested on the same ones. After a test of some of the images (``limit_test_batches``) all three are of
     these, still in the order of the test images, and ``indices`` (int64, (N,)) says which they are.
 
+    Of the validation that chose best.ckpt, ``val_predictions.npz`` holds the same, and the ``step`` of the weights.
+
     Args:
         files: where a test is written.
     """
@@ -37,10 +42,15 @@ class StorePredictions(Callback):
         super().__init__()
         self.files = files or ResultFiles()
         self._batches: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._step = -1  # of the weights of the newest validation
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Forget an earlier test."""
         self._batches = []
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Forget an earlier validation."""
+        self._batches, self._step = [], trainer.global_step
 
     def on_test_batch_end(
         self,
@@ -52,30 +62,47 @@ class StorePredictions(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the logits that the step returned, on the device."""
-        if outputs is not None and batch.indices is not None:  # a process's share of the last images may be none
+        if isinstance(outputs, Tensor) and batch.indices is not None:  # of a process's share, which may be none
             self._batches.append((outputs.detach().float(), batch.labels, batch.indices))
+
+    on_validation_batch_end = on_test_batch_end
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gather the processes' shares and write them by image."""
+        parts = self._gather(trainer, pl_module)
+        if trainer.is_global_zero:
+            image_set = trainer.test_dataloaders.image_set  # type: ignore[union-attr]
+            path = self.files.path(trainer, SUFFIX, image_set, len(parts[1]))
+            if path is not None:
+                _write(path, _by_image(image_set, *parts))
+
+    def write_validation(self, trainer: Trainer, checkpoint: Path) -> None:
+        """Write the predictions of the newest validation beside the checkpoint of the same step, in all processes."""
+        batches, run = trainer.val_dataloaders, run_of(checkpoint)
+        if run is None or self._step != trainer.global_step or not isinstance(batches, EvalBatches):
+            return
+        parts = self._gather(trainer, trainer.lightning_module)
+        if trainer.is_global_zero and len(parts[1]):
+            _write(run / VAL_FILE_NAME, {**_by_image(batches.image_set, *parts), "step": np.array(self._step)})
+
+    def _gather(self, trainer: Trainer, pl_module: LightningModule) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, labels and indices of all processes, which are forgotten."""
         none = torch.empty(0, dtype=torch.int64)
         empty = (torch.empty(0, getattr(pl_module, "num_classes", 0)), none, none)
         parts = [torch.cat(part) for part in zip(*(self._batches or [empty]), strict=True)]
         self._batches = []
         if trainer.world_size > 1:
             parts = [torch.cat(gather_all_tensors(part.to(pl_module.device))) for part in parts]
-        if not trainer.is_global_zero:
-            return
         logits, labels, indices = parts
-        image_set = trainer.test_dataloaders.image_set  # type: ignore[union-attr]
-        path = self.files.path(trainer, SUFFIX, image_set, len(labels))
-        if path is None:
-            return
-        arrays = _by_image(image_set, logits, labels, indices)
-        try:
-            with replacing(path) as file:
-                np.savez(file, **arrays)
-        except OSError as error:
-            print(f"{path} could not be written: {error.strerror}")
+        return logits, labels, indices
+
+
+def _write(path: Path, arrays: dict[str, Any]) -> None:
+    try:
+        with replacing(path) as file:
+            np.savez(file, **arrays)
+    except OSError as error:
+        print(f"{path} could not be written: {error.strerror}")
 
 
 def _by_image(image_set: ImageSet, logits: Tensor, labels: Tensor, indices: Tensor) -> dict[str, Any]:

@@ -1,0 +1,129 @@
+"""Which images a report shows, and the network's answers: those of the test, or of the validation without one."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cifar_cnn.analysis.explain import SPLIT_NAMES
+from cifar_cnn.analysis.predictions import Predictions, load_predictions
+from cifar_cnn.analysis.run_data import RunData, Split
+from cifar_cnn.callbacks.predictions import FILE_NAME, VAL_FILE_NAME
+from cifar_cnn.data import ImageSet
+from cifar_cnn.data.augment import normalize
+from cifar_cnn.errors import InputError
+from cifar_cnn.files import read_json
+from cifar_cnn.tta import TTA, logits_with_tta
+
+log = logging.getLogger("cifar_cnn")
+
+SAMPLE = 8  # images on which kept predictions are compared with the network's own
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a report is of.
+
+    Attributes:
+        split: of the images.
+        images: those that there are predictions of, in their order; None where they cannot be read.
+        predictions: None where there are none.
+        test: the content of test.json; empty where the test is not shown.
+        missing: why something is None, or the test is not shown, a line each.
+    """
+
+    split: Split
+    images: ImageSet | None = None
+    predictions: Predictions | None = None
+    test: dict[str, Any] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+
+def find_shown(run: RunData) -> Shown:
+    """The run's test, if it is of the best checkpoint as it is now and of the run's own images; else its validation."""
+    test = read_json(run.folder / "test.json")
+    if "accuracy" not in test:
+        return _validation(run, [])
+    predictions = load_predictions(run.folder / FILE_NAME, len(run.trained.class_names))
+    if predictions is None:
+        return _validation(run, ["The test: it kept no predictions; run `cifar-cnn test` again"])
+    try:
+        images = run.images("test")
+    except InputError as error:
+        return Shown("test", None, predictions, test, [f"Pictures of test images: {error}"])
+    if (test.get("tested_on") or {}).get("sha256", "") != images.sha256():
+        return _validation(run, ["The test: it was of other images than the run's test images as they are now"])
+    if not fits(run, predictions, images, test.get("tta", run.trained.classifier.tta)):
+        return _validation(run, ["The test: it was made before the training went on; run `cifar-cnn test`"])
+    return Shown("test", images, predictions, test)
+
+
+def _validation(run: RunData, missing: list[str]) -> Shown:
+    found = load_predictions(run.folder / VAL_FILE_NAME, len(run.trained.class_names))
+    found = found if found is not None and found.step == run.step else None
+    images = _or_reason(f"Pictures of {SPLIT_NAMES['val']} images", lambda: run.images("val"), missing)
+    if images is not None:
+        some = images if found is None or found.indices is None else images.subset(found.indices)
+        if found is None or not fits(run, found, some, "none"):
+            some, found = images, _or_reason("Predictions", lambda: validated(run, images), missing)
+        images = some
+    return Shown("val", images, found, {}, missing)
+
+
+def _or_reason(name: str, make: Callable[[], Any], missing: list[str]) -> Any:
+    try:
+        return make()
+    except Exception as error:  # any nn.Module can be a backbone: one section less is better than no report
+        log.debug("no %s in the report", name, exc_info=True)
+        known = isinstance(error, InputError)
+        missing.append(
+            f"{name}: {error}" if known else f"{name}: not possible for this run ({type(error).__name__}: {error})"
+        )
+        return None
+
+
+@torch.inference_mode()
+def fits(run: RunData, predictions: Predictions, images: ImageSet, tta: TTA) -> bool:
+    """Whether predictions are this network's of these images, by the labels and a sample of the logits.
+
+    Args:
+        run: whose network is meant.
+        predictions: in the order of the images.
+        images: that they are said to be of.
+        tta: the test-time augmentation that they were made with.
+    """
+    if not torch.equal(predictions.labels, images.labels):
+        return False
+    sample = torch.linspace(0, len(images) - 1, min(SAMPLE, len(images))).long()
+    logits = logits_with_tta(run.trained.classifier, normalised(run, images.images[sample]), tta)[0].float().cpu()
+    kept = predictions.logits[sample]
+    return bool((logits - kept).norm() <= 0.05 * kept.norm())  # bfloat16 leaves a hundredth
+
+
+@torch.inference_mode()
+def validated(run: RunData, images: ImageSet) -> Predictions:
+    """What the network says of the validation images, in the precision of the training; kept for the next report.
+
+    Needed where the fit kept none: its last validation was before the checkpoint's step.
+    """
+    classifier = run.trained.classifier
+    dtypes = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+    precision = run.trained.precision
+    with torch.autocast(classifier.device.type, dtypes.get(precision, torch.bfloat16), precision in dtypes):
+        logits = [classifier(normalised(run, batch)).float().cpu() for batch in images.images.split(500)]
+    predictions = Predictions(torch.cat(logits), images.labels, step=run.step)
+    path = run.folder / VAL_FILE_NAME
+    try:
+        predictions.save(path)
+    except OSError:
+        log.debug("%s could not be written", path)
+    return predictions
+
+
+def normalised(run: RunData, images: Tensor) -> Tensor:
+    """Images of a run as its network takes them, on its device."""
+    device = run.trained.classifier.device
+    return normalize(images.to(device), run.trained.mean.to(device), run.trained.std.to(device))
