@@ -389,7 +389,9 @@ def labels_of(runs: list[RunData]) -> list[str]:
     if twice := {folder for folder in folders if folders.count(folder) > 1}:
         raise InputError(f"given twice: {', '.join(sorted(twice))}")
     configs = [run.config_name for run in runs]
-    seeds = [f"{name} seed {run.record.get('seed')}" if name else "" for name, run in zip(configs, runs, strict=True)]
+    numbers = [run.record.get("seed") for run in runs]
+    named = zip(configs, numbers, strict=True)
+    seeds = [f"{name} seed {seed}" if name and seed is not None else "" for name, seed in named]
     for labels in (configs, [run.title for run in runs], seeds):
         if all(labels) and len(set(labels)) == len(runs):
             return labels

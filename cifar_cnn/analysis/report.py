@@ -35,6 +35,8 @@ MISTAKES = 24  # pictures of the most confident
 FILTER_FRAMES = 20  # epochs in the strip of filters
 TABLE_CLASSES = 20  # more of them are no readable confusion matrix
 THEORY_MACS = 60e9  # multiply-adds to spend on equivariance and invariance: a second or two on a laptop
+THEORY_IMAGES = (12, 500)  # the fewest that say something, the most that are worth the time
+THEORY_PASSES = 13  # an image: a shift each for invariance, and for equivariance of each third image
 
 Metrics = dict[str, tuple[list[float], list[float]]]
 
@@ -119,7 +121,8 @@ def content(run: RunData) -> dict[str, Any]:
     side = run.trained.image_size
     layers = part("Layers", lambda: layers_of(network, (3, side, side)))
     macs = sum(layer.macs for layer in layers) if layers else 0
-    theory_images = min(500, max(24, int(THEORY_MACS / (20 * macs)))) if macs else 100
+    affordable = int(THEORY_MACS / (THEORY_PASSES * macs)) if macs else 100
+    theory_images = int(np.clip(affordable, *THEORY_IMAGES))
     theory = part("Theory", lambda: explain(run.trained, images, theory_images, layers)) if images is not None else None
     names = run.trained.class_names
     return {
