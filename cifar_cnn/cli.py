@@ -28,7 +28,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 import cifar_cnn.backbones
 import cifar_cnn.losses
 import cifar_cnn.optim  # noqa: F401  (imported so that the command line knows the classes by their short names)
-from cifar_cnn import class_options, commands, compat, processes, trust
+from cifar_cnn import class_options, commands, compat, library_errors, processes, trust
 from cifar_cnn.analysis.trained import read_checkpoint, read_to_go_on
 from cifar_cnn.callbacks.checkpoint import (
     BestCheckpoint,
@@ -250,6 +250,8 @@ class CLI(LightningCLI):
                 if isinstance(cause, TypeError) and _is_raised_in(cause, "jsonargparse"):  # by the call of the class
                     raise InputError(str(cause)) from error
             if self.checkpoint is None:
+                if line := library_errors.reason(error, self.config[self.subcommand].as_dict()):
+                    raise InputError(line) from error
                 raise  # the traceback of the user's own class
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             raise InputError(f"{self.checkpoint} was trained with what cannot be made here: {reason}") from error
@@ -339,7 +341,8 @@ class CLI(LightningCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         try:
-            super()._run_subcommand(subcommand)
+            with library_errors.loggers_in_one_line():
+                super()._run_subcommand(subcommand)
         except (InputError, MisconfigurationException):
             self._drop_new_folder()
             raise

@@ -1,0 +1,104 @@
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import pytest
+import torch
+from torch import nn
+
+import cifar_cnn.cli
+from tests.conftest import CONFIGS, SMALL
+
+Capture = pytest.CaptureFixture[str]
+QUICK = ["--config", str(CONFIGS / "quickstart.yaml"), *SMALL]
+LIBRARY = """
+from lightning.pytorch.loggers import Logger
+
+class ServerError(Exception):
+    pass
+
+class ServerLogger(Logger):
+    name = "server"
+    version = 0
+    def log_hyperparams(self, params, *args):
+        raise ServerError("no answer from http://localhost:5000.\\nRetry later.")
+    def log_metrics(self, metrics, step=None):
+        pass
+"""
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A package that is installed."""
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    (folder / "some_service.py").write_text(LIBRARY)
+    monkeypatch.syspath_prepend(folder)
+    yield
+    sys.modules.pop("some_service", None)
+
+
+class OwnNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        nn.Conv2d(3, 4, 3, groups=2)
+
+
+def fails(*words: str) -> int:
+    return cifar_cnn.cli.run(["fit", *QUICK, *words])
+
+
+def without_network(*args: Any, **kwargs: Any) -> None:
+    raise URLError("[Errno -2] Name or service not known")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["torchvision.models.resnet18", "--model.backbone.weights", "DEFAULT"],
+            "model.backbone: torchvision.models.resnet18: URLError: <urlopen error [Errno -2] Name or service not known>; "
+            "pretrained weights are downloaded: without network, take random ones (--model.backbone.weights null",
+        ),
+        (
+            ["torchvision.models.resnet18", "--model.backbone.weights=DEFAULT", "--model.backbone.num_classes", "10"],
+            "expected value 1000 but got 10 instead; torchvision's pretrained weights bring the last layer of their own "
+            "classes: take timm's (--model.backbone timm.create_model --model.backbone.pretrained true)",
+        ),
+        (
+            ["timm.create_model", "--model.backbone.model_name", "resnet10tt"],
+            "model.backbone: timm.create_model: RuntimeError: Unknown model (resnet10tt)\n",
+        ),
+        (
+            ["timm.create_model", "--model.backbone.model_name", "resnet10t", "--model.backbone.pretraned", "true"],
+            "ResNet.__init__() got an unexpected keyword argument 'pretraned'\n",
+        ),
+    ],
+)
+def test_a_library_that_cannot_make_a_network_says_why_in_one_line(
+    words: list[str], message: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", without_network)
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", without_network)
+    assert fails("--model.backbone", *words) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines(keepends=True) if "error: " in line]
+    assert message in line
+    assert not Path("lightning_logs").exists()
+
+
+def test_a_class_of_ones_own_keeps_its_traceback() -> None:
+    with pytest.raises(ValueError, match="in_channels must be divisible by groups"):
+        fails("--model.backbone", f"{__name__}.OwnNet")
+
+
+@pytest.mark.usefixtures("library")
+def test_a_logger_that_fails_says_why_in_one_line(capsys: Capture) -> None:
+    assert fails("--trainer.logger", "some_service.ServerLogger") == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith(
+        "cifar-cnn: error: trainer.logger: ServerLogger: ServerError: no answer from http://localhost"
+    )
+    assert line.endswith("Retry later; --trainer.logger null trains without it")
+    assert not list(Path("lightning_logs").iterdir())
