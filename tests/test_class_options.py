@@ -22,8 +22,8 @@ class Parsed(Exception):
     pass
 
 
-class OnlyParses(cifar_cnn.cli.CLI):
-    """Parses, with the parsers of its first time: they take longer to make than to use."""
+class OnceMadeParsers(cifar_cnn.cli.CLI):
+    """Parses with the parsers of its first time: they take longer to make than to use."""
 
     made: ClassVar[dict[str, Any]] = {}
 
@@ -33,6 +33,8 @@ class OnlyParses(cifar_cnn.cli.CLI):
             self.made.update(vars(self))
         vars(self).update(self.made)
 
+
+class OnlyParses(OnceMadeParsers):
     def before_instantiate_classes(self) -> None:
         raise Parsed(self.config[self.subcommand].as_dict())
 
