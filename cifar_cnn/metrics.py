@@ -27,7 +27,7 @@ class _Sums(Metric):
 
     full_state_update = False
 
-    # Both libraries have no other hook for Module.to(dtype), which Lightning calls for 16-true and bf16-true.
+    # For Module.to(dtype), as Lightning calls it for 16-true, torch 2.14 and torchmetrics 1.9 have no public hook.
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> nn.Module:
         return super()._apply(lambda tensor: tensor.to(fn(tensor).device), exclude_state)
 
