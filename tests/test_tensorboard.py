@@ -9,8 +9,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import metadata, plugin_data_pb2
 
 from cifar_cnn.backbones import ResNet18
+from cifar_cnn.callbacks.confusion_figure import draw_confusion
 from cifar_cnn.callbacks.run_record import git_commit
-from cifar_cnn.callbacks.tensorboard import draw_confusion
 from cifar_cnn.callbacks.tensorboard_graph import network_graph
 from tests.conftest import CONFIGS
 

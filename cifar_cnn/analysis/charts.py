@@ -13,6 +13,7 @@ from PIL import Image
 from cifar_cnn.analysis.calibration import Bins
 
 if TYPE_CHECKING:  # matplotlib takes a good part of a second to import
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -27,7 +28,8 @@ def chart(width: float = 4.2, height: float = 2.7, panels: int = 1) -> Iterator[
     """An empty chart of so many inches and panels side by side; what is drawn within the context is styled."""
     import matplotlib
     from cycler import cycler
-    from matplotlib.figure import Figure
+
+    from cifar_cnn.figures import PlainFigure
 
     style: Any = {
         "font.size": 9,
@@ -54,7 +56,7 @@ def chart(width: float = 4.2, height: float = 2.7, panels: int = 1) -> Iterator[
         "axes.facecolor": "none",
     }
     with matplotlib.rc_context(style):
-        figure = Figure(figsize=(width, height), layout="constrained")
+        figure = PlainFigure(figsize=(width, height), layout="constrained")
         yield figure, list(figure.subplots(1, panels, squeeze=False)[0]) if panels else []
 
 
@@ -132,21 +134,20 @@ def lines(
 ) -> "Figure":
     """Curves over one axis, as :func:`draw_lines` draws them, with a legend."""
     with chart() as (figure, (axes,)):
-        draw_lines(axes, title, xlabel, series, percent, markers, bottom)
+        curves = draw_lines(axes, title, xlabel, series, percent, markers, bottom)
         if sum(map(len, series)) > 20:  # such names would lie over the curves
-            legend_below(figure, axes)
-        elif any(series):
-            axes.legend()
+            legend_below(figure, curves)
+        elif curves:
+            axes.legend(list(curves.values()), list(curves))
         return figure
 
 
-def legend_below(figure: "Figure", axes: "Axes") -> None:
-    """Name the curves of ``axes`` below the figure, which grows by as much."""
-    handles, labels = axes.get_legend_handles_labels()
-    in_a_row = int(11 * figure.get_figwidth() / (max(map(len, labels)) + 5))  # 11 characters of a name to an inch
-    columns = min(max(in_a_row, 1), len(labels))
-    figure.set_figheight(figure.get_figheight() + 0.19 * -(-len(labels) // columns))
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+def legend_below(figure: "Figure", curves: Mapping[str, "Artist"]) -> None:
+    """Name curves, as :func:`draw_lines` returns them, below the figure, which grows by as much."""
+    in_a_row = int(11 * figure.get_figwidth() / (max(map(len, curves)) + 5))  # 11 characters of a name to an inch
+    columns = min(max(in_a_row, 1), len(curves))
+    figure.set_figheight(figure.get_figheight() + 0.19 * -(-len(curves) // columns))
+    figure.legend(list(curves.values()), list(curves), loc="outside lower center", ncols=columns)
 
 
 def draw_lines(
@@ -157,7 +158,7 @@ def draw_lines(
     percent: bool = False,
     markers: bool = False,
     bottom: float | None = None,
-) -> None:
+) -> dict[str, "Artist"]:
     """Draw curves over one axis, within :func:`chart`.
 
     Args:
@@ -168,15 +169,22 @@ def draw_lines(
         percent: the values are shares of 1.
         markers: whether each point is marked; single points always are.
         bottom: where the axis of the values starts.
+
+    Returns:
+        The curves by name, for a legend. A legend that gathers them itself leaves out names that begin with _.
     """
     from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    curves: dict[str, Artist] = {}
 
     dashes = ("-", "--", "-.", ":")  # so that curves are told apart without colours, and where they coincide
     for index, (name, (x, y)) in enumerate(series.items()):
         marker = "o" if markers or len(x) == 1 else None
         # More curves than colours get a colour again, with another dash.
         dash = dashes[(index + index // len(SERIES)) % len(dashes)]
-        axes.plot(x, y, label=name or None, marker=marker, markersize=3.5, linestyle=dash)
+        (curve,) = axes.plot(x, y, marker=marker, markersize=3.5, linestyle=dash)
+        if name:
+            curves[name] = curve
     axes.set_title(title)
     axes.set_xlabel(xlabel)
     places = {place for x, _ in series.values() for place in x}
@@ -189,6 +197,7 @@ def draw_lines(
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0 if high - low > 0.05 else 1))
     if bottom is not None:
         axes.set_ylim(bottom=bottom)
+    return curves
 
 
 def reliability(bins: Bins) -> "Figure":

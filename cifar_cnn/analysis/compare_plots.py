@@ -7,6 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
 
+from cifar_cnn.figures import PlainFigure
+
 if TYPE_CHECKING:
     from cifar_cnn.analysis.compare import Network
 
@@ -22,7 +24,7 @@ def _several(networks: "list[Network]") -> bool:
 
 def accuracy(networks: "list[Network]") -> Figure:
     """Test accuracy of each run, the mean of each network, and the accuracy against its multiply-adds."""
-    figure = Figure(figsize=(11, 1.6 + 0.4 * max(len(networks), 4)), dpi=120, layout="constrained")
+    figure = PlainFigure(figsize=(11, 1.6 + 0.4 * max(len(networks), 4)), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[3, 2], sharex=False)
     for row, (network, colour) in enumerate(zip(networks, _colours(len(networks)), strict=True)):
         values = network.accuracies()
@@ -50,8 +52,9 @@ def accuracy(networks: "list[Network]") -> Figure:
 
 def curves(networks: "list[Network]") -> Figure:
     """Validation accuracy by epoch: the mean of the runs as a line, from the lowest to the highest as a band."""
-    figure = Figure(figsize=(9, 5), dpi=120, layout="constrained")
+    figure = PlainFigure(figsize=(9, 5), dpi=120, layout="constrained")
     axes = figure.subplots()
+    lines = {}
     for network, colour in zip(networks, _colours(len(networks)), strict=True):
         runs = [run.val_accuracy for run in network.runs.values()]
         length = min(map(len, runs))
@@ -59,7 +62,7 @@ def curves(networks: "list[Network]") -> Figure:
         if not np.isfinite(values).any():
             continue
         epochs = np.arange(1, length + 1)
-        axes.plot(epochs, values.mean(0), "-o", color=colour, markersize=3, label=network.name)
+        (lines[network.name],) = axes.plot(epochs, values.mean(0), "-o", color=colour, markersize=3)
         axes.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
         axes.vlines(epochs, values.min(0), values.max(0), color=colour, alpha=0.3)  # of a single epoch all there is
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -70,6 +73,6 @@ def curves(networks: "list[Network]") -> Figure:
     axes.set_ylabel("validation accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(alpha=0.3)
-    if axes.lines:
-        axes.legend(fontsize=8, loc="lower right")
+    if lines:
+        axes.legend(list(lines.values()), list(lines), fontsize=8, loc="lower right")
     return figure

@@ -278,11 +278,11 @@ def prediction_chart(curves: dict[str, Invariance]) -> "Figure":
 def side_by_side_chart(curves: dict[str, Invariance]) -> "Figure":
     """Features and predictions of several networks over the shift, a line a network."""
     with charts.chart(8.4, 3.3, panels=2) as (figure, (left, right)):
-        charts.draw_lines(left, FEATURES, SHIFT, feature_curves(curves), markers=True, bottom=0)
+        names = charts.draw_lines(left, FEATURES, SHIFT, feature_curves(curves), markers=True, bottom=0)
         left.set_ylabel(UNIT)
         title = "Predictions of the same class as unshifted"
         charts.draw_lines(right, title, SHIFT, prediction_curves(curves), percent=True, markers=True, bottom=0)
-        charts.legend_below(figure, left)
+        charts.legend_below(figure, names)
         return figure
 
 

@@ -23,6 +23,7 @@ from cifar_cnn.analysis.predictions import Predictions
 from cifar_cnn.analysis.run_data import RunData, Split, begun, load_run
 from cifar_cnn.analysis.shown import Shown, find_shown, normalised
 from cifar_cnn.analysis.statistics import wilson_interval
+from cifar_cnn.callbacks.confusion_figure import worst_confusions
 from cifar_cnn.data import CIFAR10DataModule, ImageSet
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import write
@@ -34,6 +35,8 @@ BINS = 15  # of the calibration error, as in Guo et al. (2017)
 MISTAKES = 24  # pictures of the most confident
 FILTER_FRAMES = 20  # epochs in the strip of filters
 TABLE_CLASSES = 20  # more of them are no readable confusion matrix
+PAIRS = 8  # of classes, the most frequent confusions, beside the matrix
+MANY_PAIRS = 30  # in place of a matrix
 THEORY_MACS = 60e9  # multiply-adds to spend on equivariance and invariance: a second or two on a laptop
 THEORY_IMAGES = (12, 500)  # the fewest that say something, the most that are worth the time
 THEORY_PASSES = 13  # an image: a shift each for invariance, and for equivariance of each third image
@@ -354,14 +357,15 @@ def confusion(predictions: Predictions, names: tuple[str, ...]) -> dict[str, Any
         }
         for i, name in enumerate(names)
     ]
-    pairs = [(i, j) for i, j in zip(*np.unravel_index(np.argsort(-wrong, axis=None)[:8], wrong.shape), strict=True)]
+    few = n <= TABLE_CLASSES
     return {
-        "matrix": matrix.tolist() if n <= TABLE_CLASSES else None,
-        "shares": (matrix / true.clip(1)[:, None]).tolist(),
+        "matrix": matrix.tolist() if few else None,
+        "shares": (matrix / true.clip(1)[:, None]).tolist() if few else None,
         "names": names,
         "rows": rows,
         "pairs": [
-            (names[i], names[j], int(wrong[i, j]), wrong[i, j] / max(true[i], 1)) for i, j in pairs if wrong[i, j]
+            (names[i], names[j], int(wrong[i, j]), wrong[i, j] / true[i])
+            for i, j in worst_confusions(matrix, PAIRS if few else MANY_PAIRS)
         ],
     }
 

@@ -148,7 +148,8 @@ def draw_filters(weight: Tensor, title: str, max_filters: int = 8) -> "Figure":
     import matplotlib
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
-    from matplotlib.figure import Figure
+
+    from cifar_cnn.figures import PlainFigure
 
     filters, channels, height, width = weight.shape
     as_rgb = channels == 3 and height * width > 1
@@ -186,8 +187,8 @@ def draw_filters(weight: Tensor, title: str, max_filters: int = 8) -> "Figure":
     per_inch = 12.5  # characters of the title
     title = "\n".join(textwrap.fill(line, int(figure_width * per_inch)) for line in title.splitlines())
     figure_height = max(1.2, rows * tile_height * tile_inches) + 0.8 + 0.17 * title.count("\n")
-    figure = Figure(figsize=(figure_width, figure_height), dpi=100, layout="compressed")
-    figure.suptitle(title, fontsize=TITLE_SIZE, parse_math=False)  # a layer's name may hold a dollar sign
+    figure = PlainFigure(figsize=(figure_width, figure_height), dpi=100, layout="compressed")
+    figure.suptitle(title, fontsize=TITLE_SIZE)
     axes = figure.add_subplot()
     # one unit a tile: tile (row, column) is centred on (column, row)
     extent = (-0.5, columns - 0.5, rows - 0.5, -0.5)

@@ -2,21 +2,18 @@
 
 import logging
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.compat.proto import event_pb2
 
 from cifar_cnn.callbacks.checkpoint import best_checkpoint
+from cifar_cnn.callbacks.confusion_figure import draw_confusion
 from cifar_cnn.callbacks.filter_images import render
 from cifar_cnn.callbacks.tensorboard_graph import network_graph
 from cifar_cnn.results import ResultFiles
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 log = logging.getLogger("cifar_cnn")
 
@@ -64,33 +61,6 @@ class TensorBoardPages(Callback):
                 writer.add_image("test/confusion_matrix", pixels, trainer.global_step, dataformats="HWC")
         except OSError as error:
             log.warning("TensorBoard's confusion matrix could not be written: %s", error)
-
-
-def draw_confusion(counts: np.ndarray, class_names: tuple[str, ...]) -> "Figure":
-    """Draw a confusion matrix.
-
-    Args:
-        counts: (classes, classes): how many images of a class (row) were taken for another (column).
-        class_names: in the order of the rows.
-    """
-    from matplotlib.figure import Figure
-
-    side = max(4.0, 0.45 * len(class_names) + 1.5)  # inches
-    figure = Figure(figsize=(side, side), dpi=100, layout="constrained")
-    axes = figure.add_subplot()
-    shares = counts / counts.sum(1, keepdims=True).clip(1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    labels = [name if len(name) <= 20 else f"{name[:19]}…" for name in class_names]
-    true = [label if row.any() else f"{label} (no images)" for label, row in zip(labels, counts, strict=True)]
-    axes.set_xticks(range(len(class_names)), labels, rotation=90)
-    axes.set_yticks(range(len(class_names)), true)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    if len(class_names) <= 20:
-        for row, column in np.ndindex(*counts.shape):
-            color = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=color, fontsize=7)
-    return figure
 
 
 def _write_hyper_parameters(logger: TensorBoardLogger, trainer: Trainer) -> None:

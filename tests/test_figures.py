@@ -1,0 +1,107 @@
+"""Names and sizes that figures have to bear."""
+
+import re
+import time
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+import cifar_cnn
+from cifar_cnn.analysis import charts, compare_plots
+from cifar_cnn.analysis.compare import Network, RunResult
+from cifar_cnn.analysis.predictions import Predictions
+from cifar_cnn.analysis.report import confusion
+from cifar_cnn.callbacks.confusion_figure import draw_confusion, worst_confusions
+from cifar_cnn.callbacks.filter_images import draw_filters, render
+from cifar_cnn.figures import PlainFigure
+
+NAMES = ("cost_$1_$2", "$\\frac$", "_hidden", "a_b^c")
+
+
+def network(name: str) -> Network:
+    result = RunResult(Path(), 0, "", 0.5, [0.4, 0.5], 1.0, np.array([True]), "", "none")
+    return Network(name, "", {0: result}, 1, 1_000_000)
+
+
+def series() -> dict[str, tuple[list[int], list[int]]]:
+    return {name: ([0, 1], [0, i]) for i, name in enumerate(NAMES)}
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        charts.lines(NAMES[0], NAMES[1], series()),
+        draw_confusion(np.eye(4, dtype=int), NAMES),
+        draw_confusion(np.ones((40, 40), int), NAMES * 10),
+        draw_filters(torch.ones(2, 4, 3, 3), NAMES[1]),
+        compare_plots.accuracy([network(name) for name in NAMES]),
+        compare_plots.curves([network(name) for name in NAMES]),
+    ],
+    ids=["lines", "matrix", "worst", "filters", "accuracy", "curves"],
+)
+def test_dollar_signs_are_drawn_as_they_are(figure: Figure) -> None:
+    assert isinstance(figure, PlainFigure)
+    assert render(figure).std() > 0  # a formula that is none would raise
+    assert "\\frac" in charts.svg(figure, "names") or "cost_$1_$2" in charts.svg(figure, "names")
+
+
+def test_every_figure_is_a_plain_one() -> None:
+    makes = re.compile(r"(?<!Plain)\bFigure\(|plt\.|pyplot")
+    (folder,) = cifar_cnn.__path__
+    assert [path.name for path in Path(folder).rglob("*.py") if makes.search(path.read_text())] == []
+
+
+def test_names_that_begin_with_an_underscore_are_in_the_legend() -> None:
+    (axes,) = compare_plots.curves([network(name) for name in NAMES]).axes
+    below = charts.lines("title", "x", series())
+    (beside,) = charts.lines("title", "x", {"_a": ([0, 1], [0, 1]), "": ([0, 1], [1, 1])}).axes
+    legends = [axes.get_legend(), *below.legends, beside.get_legend()]
+    assert [[text.get_text() for text in legend.get_texts()] for legend in legends if legend] == [
+        [*NAMES],
+        [*NAMES],
+        ["_a"],
+    ]
+
+
+def test_the_worst_confusions_by_hand() -> None:
+    counts = np.array([[9, 1, 0], [5, 0, 2], [0, 5, 7]])
+    assert worst_confusions(counts, 3) == [(1, 0), (2, 1), (1, 2)]
+    assert worst_confusions(counts, 9) == [(1, 0), (2, 1), (1, 2), (0, 1)]
+    assert worst_confusions(np.eye(3, dtype=int), 9) == []
+
+
+def test_of_many_classes_the_worst_confusions_are_drawn() -> None:
+    counts = 10 * np.eye(200, dtype=int)
+    counts[7, 9] = 4
+    counts[3, 100] = 1
+    names = tuple(f"class {i}" for i in range(200))
+    (axes,) = draw_confusion(counts, names).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["class 7 → class 9", "class 3 → class 100"]
+    assert [text.get_text() for text in axes.texts] == ["4 of 14", "1 of 11"]
+    assert axes.get_title() == "The 2 most frequent confusions, true → predicted\n200 classes; 5 of 2,005 images wrong"
+    assert render(draw_confusion(np.eye(200, dtype=int), names)).shape == (800, 800, 3)
+
+
+def test_a_thousand_classes_cost_little() -> None:
+    rng = np.random.default_rng(0)
+    names = tuple(f"class {i}" for i in range(1000))
+    counts = rng.integers(0, 2, (1000, 1000))
+    logits, labels = torch.eye(1000)[rng.integers(0, 1000, 5000)], torch.arange(5000) % 1000
+    render(draw_confusion(counts[:40, :40], names[:40]))  # matplotlib reads its fonts
+    start = time.process_time()
+    pixels = render(draw_confusion(counts, names))
+    found = confusion(Predictions(logits, labels), names)
+    assert time.process_time() - start < 3
+    assert pixels.size < 3e6
+    assert found["shares"] is None
+    assert found["matrix"] is None
+    assert len(found["pairs"]) == 30
+    assert len(found["rows"]) == 1000
+    tracemalloc.start()
+    render(draw_confusion(counts, names))
+    assert tracemalloc.get_traced_memory()[1] < 200e6
+    tracemalloc.stop()
