@@ -315,7 +315,8 @@ def equivariance_chart(equivariance: Equivariance, pixels: tuple[int, ...] = (3,
                     f"error {equivariance.errors[row - 1][by]:.1%}", fontsize=8.5, color=charts.TEXT
                 )
                 if block is blocks[0]:
-                    grid[row][0].set_ylabel(f"{layer.name}\n{layer.kind}, stride {layer.field.stride}", fontsize=8)
+                    name = layer.name if len(layer.name) <= 22 else f"…{layer.name[-21:]}"  # as a row is high
+                    grid[row][0].set_ylabel(f"{name}\n{layer.kind}, stride {layer.field.stride}", fontsize=8)
             for axes, title in zip(grid[1], ("map, shifted", "map of shifted image", "difference"), strict=True):
                 axes.set_title(title, fontsize=8.5, fontweight="normal", loc="center")
         return figure
