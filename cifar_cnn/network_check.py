@@ -16,6 +16,7 @@ from torch.nn.parameter import is_lazy
 
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule
+from cifar_cnn.data.memory import check_memory
 from cifar_cnn.errors import InputError
 from cifar_cnn.layer_advice import form, layer_advice, written
 from cifar_cnn.layer_trace import LayerTrace
@@ -24,6 +25,7 @@ from cifar_cnn.output_checks import wrong_logits, wrong_loss
 from cifar_cnn.tracebacks import own_line
 
 _IMAGES = 2  # BatchNorm needs two
+_CHANNELS = 64  # of float maps as large as the images, for which there must be memory
 _MOST_NUMBERS = 20e6  # parameters, at 32 pixels a side, of a network that runs in about 0.1 s on one core
 _DTYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}
 _STEPS = ("forward", "validation_step", "_logits_and_loss", "_loss")
@@ -73,6 +75,7 @@ def _shapes(datamodule: CIFAR10DataModule) -> list[tuple[int, int, int]]:
         channels, height, width = datamodule.train_images.shape[1:]
     else:
         channels, height, width = 3, side, side
+    check_memory(_IMAGES, height, more=_IMAGES * _CHANNELS * height * width * 4)
     smaller = {size for _, size in datamodule.image_sizes or [] if size < height}
     return [(channels, height, width), *((channels, size, size) for size in sorted(smaller))]
 

@@ -20,6 +20,9 @@ class Shapes(Source):
         image_size: pixels a side.
         noise: standard deviation of the noise on each pixel, of a range of 255.
         seed: of the drawing. Training and test images are drawn from different streams.
+
+    Raises:
+        InputError: a value is out of range, or the images take more memory than there is.
     """
 
     def __init__(
@@ -36,6 +39,9 @@ class Shapes(Source):
             raise InputError(
                 f"Shapes needs noise of 0 or more and images of 8 pixels or more; not {noise}, {image_size}"
             )
+        n = max(train_size, test_size)
+        # Of a portion of 1000 images about a dozen arrays of float64 exist at once, some of three channels.
+        check_memory(n, image_size, more=min(n, 1000) * image_size**2 * 8 * 20)
         self.sizes = {"train": train_size, "test": test_size}
         self.image_size = image_size
         self.noise = noise
@@ -58,16 +64,9 @@ class Shapes(Source):
         )
 
     def load(self, split: Split) -> ImageSet:
-        """Draw the images; (N, 3, image_size, image_size).
-
-        Raises:
-            InputError: they take more memory than there is.
-        """
-        n = self.sizes[split]
-        # Of a portion of 1000 images about a dozen arrays of float64 exist at once, some of three channels.
-        check_memory(n, self.image_size, more=min(n, 1000) * self.image_size**2 * 8 * 20)
+        """Draw the images; (N, 3, image_size, image_size)."""
         rng = np.random.default_rng([self.seed, ("train", "test").index(split)])
-        labels = np.arange(n) % len(self.class_names)
+        labels = np.arange(self.sizes[split]) % len(self.class_names)
         # In portions, so that the float pictures of a large set are never all in memory.
         portions = [self._draw(portion, rng) for portion in np.array_split(labels, -(-len(labels) // 1000))]
         return ImageSet(torch.from_numpy(np.concatenate(portions)), torch.from_numpy(labels), self.class_names)
