@@ -1,4 +1,3 @@
-import re
 from pathlib import Path
 from typing import Any
 
@@ -7,16 +6,11 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-import cifar_cnn.cli
 from cifar_cnn.backbones import SimpleCNN
 from cifar_cnn.callbacks.validate_at_end import ValidateAtEnd
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule, Shapes
-from tests.conftest import CONFIGS, SMALL
 from tests.test_classifier import quiet_trainer
-
-RUN = Path("lightning_logs/version_0")
-STEPS = 5  # an epoch
 
 
 class Validations(Callback):
@@ -30,6 +24,7 @@ class Validations(Callback):
 
 
 def steps_validated(**options: Any) -> list[int]:
+    """Of a fit of 5 steps an epoch."""
     found = Validations()
     callbacks = [ValidateAtEnd(), found, *options.pop("callbacks", [])]
     trainer = quiet_trainer(callbacks=callbacks, num_sanity_val_steps=0, **options)
@@ -42,14 +37,11 @@ def steps_validated(**options: Any) -> list[int]:
 @pytest.mark.parametrize(
     ("options", "steps"),
     [
-        ({"max_epochs": 3}, [5, 10, 15]),
         ({"max_epochs": 3, "check_val_every_n_epoch": 5}, [15]),
         ({"max_epochs": 3, "check_val_every_n_epoch": 2}, [10, 15]),
-        ({"max_epochs": 4, "check_val_every_n_epoch": 2}, [10, 20]),
         ({"max_epochs": 2, "check_val_every_n_epoch": None, "val_check_interval": 100}, [10]),
         ({"max_epochs": 3, "check_val_every_n_epoch": None, "val_check_interval": 6}, [6, 12, 15]),
         ({"max_epochs": 2, "val_check_interval": 2}, [2, 4, 7, 9, 10]),
-        ({"max_epochs": 2, "check_val_every_n_epoch": 5, "val_check_interval": 2}, [10]),
         ({"max_epochs": -1, "max_steps": 3}, [3]),
         ({"max_epochs": -1, "max_steps": 7, "check_val_every_n_epoch": 5}, [7]),
         ({"max_epochs": 9, "max_time": {"milliseconds": 1}, "check_val_every_n_epoch": 5}, [1]),
@@ -67,16 +59,3 @@ def test_a_checkpoint_callback_of_ones_own_sees_the_last_validation(tmp_path: Pa
     own = ModelCheckpoint(tmp_path, monitor="val/loss", filename="own")
     steps_validated(max_epochs=3, check_val_every_n_epoch=5, callbacks=[own], enable_checkpointing=True)
     assert torch.load(tmp_path / "own.ckpt", weights_only=True)["global_step"] == 15
-
-
-def test_fewer_epochs_than_between_validations_leave_a_tested_best_checkpoint(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    command = ["fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL, "--test_after_fit", "true"]
-    command += ["--trainer.max_epochs", "2", "--trainer.check_val_every_n_epoch", "5"]
-    assert cifar_cnn.cli.run(command) == 0
-    assert (RUN / "checkpoints/best.ckpt").is_file()
-    assert (RUN / "test.json").is_file()
-    output = capsys.readouterr().out
-    assert re.search(r"^Validation  \d+\.\d\d% accuracy", output, re.MULTILINE)
-    assert re.search(r"^Test        \d+\.\d\d% accuracy", output, re.MULTILINE)
