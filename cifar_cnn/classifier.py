@@ -273,7 +273,7 @@ class ImageClassifier(LightningModule):
         """
         checkpoint["precision"] = str(self.trainer.precision)  # which test and predict then use too
         checkpoint["first_step"] = self._steps_taken()
-        checkpoint["model"] = type(self).__qualname__  # whose training step a run that goes on must have
+        checkpoint["model"] = self.import_path()  # whose training step a run that goes on must have
         means = {name: getattr(self.train_means, name).clone() for name in self.train_means.metric_state}
         if self.trainer.world_size > 1:
             means = {name: torch.stack(gather_all_tensors(value)) for name, value in means.items()}
@@ -281,6 +281,19 @@ class ImageClassifier(LightningModule):
         for key in (self.CHECKPOINT_HYPER_PARAMS_KEY, LightningDataModule.CHECKPOINT_HYPER_PARAMS_KEY):
             if key in checkpoint:
                 checkpoint[key] = {name: value for name, value in checkpoint[key].items() if _is_plain(value)}
+
+    @classmethod
+    def import_path(cls) -> str:
+        """Module and name of the class, as checkpoints hold it."""
+        return f"{cls.__module__}.{cls.__qualname__}"
+
+    def own_weights(self, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+        """The weights of a checkpoint; of one that was trained as another class, without those of its further parts."""
+        weights = checkpoint["state_dict"]
+        if checkpoint.get("model") == self.import_path():
+            return weights
+        known = self.state_dict().keys()
+        return {name: value for name, value in weights.items() if name in known or name.startswith("backbone.")}
 
     def _steps_taken(self) -> int:
         """How many steps loggers have counted: a batch once, however many optimizers have stepped in it."""
@@ -290,6 +303,7 @@ class ImageClassifier(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on with the epoch's averages; with another number of processes, the first takes those of all."""
+        checkpoint["state_dict"] = self.own_weights(checkpoint)
         self.train_means.reset()
         world_size = self._trainer.world_size if self._trainer else 1
         for name, values in checkpoint.get("train_means", {}).items():

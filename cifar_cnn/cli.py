@@ -28,7 +28,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 import cifar_cnn.backbones
 import cifar_cnn.losses
 import cifar_cnn.optim  # noqa: F401  (imported so that the command line knows the classes by their short names)
-from cifar_cnn import class_options, commands, compat, library_errors, processes, trust
+from cifar_cnn import class_options, commands, compat, kept_code, library_errors, processes, trained_as, trust
 from cifar_cnn.analysis.trained import read_checkpoint, read_to_go_on
 from cifar_cnn.callbacks.checkpoint import (
     BestCheckpoint,
@@ -105,6 +105,14 @@ class ArgumentMessage(ValueError):
     """What jsonargparse says of a command line."""
 
 
+class TrainedAs(Exception):
+    """A checkpoint was trained as another class, whose options the parser must have."""
+
+    def __init__(self, model: type[ImageClassifier]) -> None:
+        super().__init__(model)
+        self.model = model
+
+
 class CLI(LightningCLI):
     """``cifar-cnn fit | validate | test``."""
 
@@ -161,8 +169,8 @@ class CLI(LightningCLI):
             self.checkpoint = processes.checkpoint_of_the_starter() or find_checkpoint(names[-1], root)
             if command == "fit":
                 self.checkpoint, self.content = read_to_go_on(self.checkpoint)
-                trained, here = self.content.get("model", "ImageClassifier"), self.model_class.__qualname__
-                if trained != here:
+                trained = str(self.content.get("model", trained_as.PLAIN)).rpartition(".")[2]
+                if trained != (here := self.model_class.__name__):
                     raise InputError(
                         f"{self.checkpoint} was trained as {trained!r:.60} and cannot go on as {here!r}: give the "
                         "same command to the program that trained it"
@@ -171,6 +179,12 @@ class CLI(LightningCLI):
                 self.content = read_checkpoint(self.checkpoint)
             trust.restrict_to(self.content)
             processes.pass_on(self.checkpoint)
+            kept_code.compare(self.checkpoint, self.content)
+            if command != "fit":
+                trained_class = trained_as.classifier_class(self.content)
+                if self.model_class is ImageClassifier and trained_class is not ImageClassifier:
+                    raise TrainedAs(trained_class)
+                trained_as.fit_to(self.model_class, self.content)
             try:
                 trust.check(self.model_class, self.content["hyper_parameters"])
                 trust.check(CIFAR10DataModule, self.content["datamodule_hyper_parameters"])
@@ -278,7 +292,7 @@ class CLI(LightningCLI):
             StopOnSignal(),
             RNGState(),
             MidEpoch(),
-            OwnCode(self.config[self.subcommand].as_dict()),
+            OwnCode([self.config[self.subcommand].as_dict(), self.model.import_path()]),
             TensorBoardPages(files),
         ]
         if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
@@ -566,19 +580,22 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
     Args:
         args: the command and its options.
         cli: another class runs the commands of Lightning's Trainer in a way of its own.
-        model: another class has a training step or optimizers of its own. Its arguments must be those of
-            ImageClassifier, which is what predict, export and the reports make of its checkpoints.
+        model: another class has a training step or optimizers of its own, and may have further arguments.
     """
     use_all_of_the_hardware()
     try:
         check_configs(option_values(args, "-c", "--config"))
         # While it trains, StopOnSignal takes it; the other processes are ended by the first.
         ends = [] if commands.local_rank() else [signal.SIGTERM]
-        with terminable(*ends), _plain_output(), trust.import_policy(trust.packages_of_options(args)):
+        named = trust.packages_of_options(args)
+        with terminable(*ends), _plain_output(), trust.import_policy(named), kept_code.forgetting():
             if args and args[0] in commands.ANALYSES:
                 commands.check_that_own_class_is_trained(args, model)
                 return importlib.import_module(f"cifar_cnn.analysis.{args[0]}").main(args[1:])
-            _command(args, cli, model)
+            try:
+                _command(args, cli, model)
+            except TrainedAs as trained:
+                _command(args, cli, trained.model)
             if wrong := processes.end_together():
                 raise Stopped(wrong, in_all=False)
             return 0

@@ -15,12 +15,9 @@ A ``class_path`` is imported, and an import runs code, before it can be seen wha
   whose key never leaves the user's account. Jupyter tells the notebooks that may run their code in the same way.
 """
 
-import hashlib
-import hmac
 import inspect
 import os
 import re
-import secrets
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,8 +28,8 @@ import yaml
 from jsonargparse import set_parsing_settings
 from jsonargparse._common import parsing_settings  # what has been set can be taken back nowhere else
 
+from cifar_cnn import signing
 from cifar_cnn.errors import InputError
-from cifar_cnn.files import locked, replacing
 from cifar_cnn.loss_options import loss_function, makes_a_module
 from cifar_cnn.losses import FunctionLoss
 from cifar_cnn.recording import RecordingParser
@@ -81,9 +78,7 @@ def import_policy(named: Iterable[str] = ()) -> Iterator[None]:
 
 def restrict_to(checkpoint: Mapping[str, Any]) -> None:
     """From here to the end of :func:`import_policy`, hold to the rules for what a checkpoint names."""
-    environment = [name.strip() for name in os.environ.get(VARIABLE, "").split(",")]
-    allowed = {*KNOWN, *filter(_is_path, environment), *_named, *signed_packages(checkpoint)}
-    allowed -= {*sys.stdlib_module_names, "__main__", "jsonargparse"}
+    allowed = _allowed(checkpoint)
     set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=sorted(allowed))
 
 
@@ -197,13 +192,18 @@ def _class_paths(config: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def packages(config: Any) -> set[str]:
     """The packages of all import paths, and of the functions, in a config."""
+    return {package(path) for path in import_paths(config)}
+
+
+def import_paths(config: Any) -> set[str]:
+    """All import paths, and those of the functions, in a config."""
     if inspect.isroutine(config):
         config = f"{config.__module__}.{config.__qualname__}"
     if isinstance(config, Mapping):
-        return packages(list(config.values()))
+        return import_paths(list(config.values()))
     if isinstance(config, (list, tuple, set)):
-        return set().union(*map(packages, config))
-    return {package(config)} if isinstance(config, str) and "." in config and _is_path(config) else set()
+        return set().union(*map(import_paths, config))
+    return {config} if isinstance(config, str) and "." in config and _is_path(config) else set()
 
 
 def packages_of_options(args: list[str]) -> set[str]:
@@ -227,47 +227,47 @@ def package(path: str) -> str:
     return ".".join([first, *rest[:1]]) if first in large else first
 
 
-def signature(config: Any) -> dict[str, Any] | None:
+def signature(config: Any, code: Mapping[str, str]) -> dict[str, Any] | None:
     """What a checkpoint keeps of the packages beyond :data:`KNOWN` that its run has imported by name.
 
+    Args:
+        config: of the run.
+        code: SHA-256 of the user's own files among them, see :mod:`cifar_cnn.user_code`.
+
     Returns:
-        Plain data, or None where there are none, or the user has no folder for the key.
+        Plain data; None where there are none. Without a signature where the user has no folder for the key.
     """
     own = {name for name in packages(config) if not _is_in(name, KNOWN) and name.split(".")[0] in sys.modules}
-    own -= sys.stdlib_module_names
-    if not own:
+    own -= {*sys.stdlib_module_names, "__main__"}
+    if not own and not code:
         return None
-    key = _key(make=True)
-    return {"packages": sorted(own), "signature": _sign(sorted(own), key)} if key else None
+    content = {"packages": sorted(own), "code": dict(code)}
+    return {**content, "signature": signing.signed(content)}
 
 
 def signed_packages(checkpoint: Mapping[str, Any]) -> list[str]:
     """The packages that this user has trained a checkpoint with."""
+    return checkpoint[KEY]["packages"] if is_own(checkpoint) else []
+
+
+def is_own(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether this user has trained a checkpoint with packages or code of his own, which it names with a signature."""
     try:
-        names, said = checkpoint[KEY]["packages"], checkpoint[KEY]["signature"]
-        key = _key(make=False)
-        valid = key is not None and all(map(_is_path, names)) and hmac.compare_digest(_sign(names, key), said)
-    except (KeyError, TypeError):  # it has none, or something else
-        return []
-    return names if valid else []
+        content = {name: checkpoint[KEY][name] for name in ("packages", "code")}
+        return all(map(_is_path, content["packages"])) and signing.is_signed(content, checkpoint[KEY]["signature"])
+    except (KeyError, TypeError, ValueError):  # it has none, or something else
+        return False
 
 
-def _sign(names: list[str], key: bytes) -> str:
-    return hmac.new(key, ",".join(names).encode(), hashlib.sha256).hexdigest()
+def may_import(path: str, checkpoint: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint may name an import path."""
+    return _is_in(path, _allowed(checkpoint))
 
 
-def _key(make: bool) -> bytes | None:
-    try:
-        folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state", "cifar_cnn")
-        path = folder / "key"
-        if make and not path.exists():
-            with locked(folder):
-                if not path.exists():
-                    with replacing(path, opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-                        file.write(secrets.token_bytes(32))
-        return path.read_bytes() or None
-    except (OSError, RuntimeError):  # RuntimeError: a user without a home
-        return None
+def _allowed(checkpoint: Mapping[str, Any]) -> set[str]:
+    environment = [name.strip() for name in os.environ.get(VARIABLE, "").split(",")]
+    allowed = {*KNOWN, *filter(_is_path, environment), *_named, *signed_packages(checkpoint)}
+    return allowed - {*sys.stdlib_module_names, "__main__", "jsonargparse"}
 
 
 def _is_in(name: str, packages: Iterable[str]) -> bool:

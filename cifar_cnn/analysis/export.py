@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from cifar_cnn import __version__, trust
+from cifar_cnn import __version__, kept_code, trust
 from cifar_cnn.analysis import arguments
 from cifar_cnn.analysis.predict import image_files
 from cifar_cnn.analysis.trained import Trained, load_trained, read_checkpoint
@@ -54,6 +54,7 @@ def main(args: list[str]) -> int:
     if output.suffix != suffix:
         raise InputError(f"--output of format {options.format} must end with {suffix}; it is {output}")
     content = read_checkpoint(checkpoint)
+    kept_code.compare(checkpoint, content)
     trained = load_trained(checkpoint, content)
     tta = trained.classifier.tta = options.tta or trained.classifier.tta
     images, origin = _verification_images(content, trained, options.images, options.verify)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cifar_cnn import trust
+from cifar_cnn import kept_code, trust
 from cifar_cnn.analysis.trained import Trained, load_trained, read_checkpoint
 from cifar_cnn.data import CIFAR10DataModule, ImageSet
 from cifar_cnn.errors import InputError
@@ -102,6 +102,7 @@ def load_run(name: str | None = None, datamodule: CIFAR10DataModule | None = Non
     content = read_checkpoint(checkpoint)
     model_config, data_config = content["hyper_parameters"], content["datamodule_hyper_parameters"]
     if datamodule is None:
+        kept_code.compare(checkpoint, content)
         datamodule = trust.instantiate(CIFAR10DataModule, data_config, content)
     trained, step = load_trained(checkpoint, content), int(content["global_step"])
     return RunData(folder, checkpoint, trained, datamodule, model_config, data_config, step)

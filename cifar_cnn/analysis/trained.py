@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from cifar_cnn import trust
+from cifar_cnn import kept_code, trained_as, trust
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.data.datamodule import CIFAR10DataModule
@@ -120,14 +120,18 @@ def load_trained(path: Path, content: dict[str, Any] | None = None) -> Trained:
     Raises:
         InputError: see :func:`read_checkpoint`.
     """
-    content = read_checkpoint(path) if content is None else content
+    if content is None:
+        content = read_checkpoint(path)
+        kept_code.compare(path, content)
+    cls = trained_as.classifier_class(content)
+    trained_as.fit_to(cls, content)
     # Compiling takes longer than what is done with the network here, and hides its layers.
     hyper_parameters = {**content["hyper_parameters"], "compile": False}
     try:
-        classifier = trust.instantiate(ImageClassifier, hyper_parameters, content)
+        classifier = trust.instantiate(cls, hyper_parameters, content)
     except (Exception, SystemExit) as error:  # jsonargparse's, for what is no network or has other arguments
         raise InputError(f"{path} names a network that cannot be made here: {trust.reason(error)}") from error
-    classifier.load_state_dict(content["state_dict"])
+    classifier.load_state_dict(classifier.own_weights(content))
     classifier.setup("predict")
     classifier.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     data = content[CIFAR10DataModule.__qualname__]

@@ -1,22 +1,37 @@
-"""Which own code a run was trained with, for its checkpoints."""
+"""Which code of the user's own a run was trained with, for its checkpoints and its folder."""
 
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from cifar_cnn import trust
+from cifar_cnn import trust, user_code
 
 
 class OwnCode(Callback):
-    """Keeps in the checkpoints the packages that the user has named, signed: see :mod:`cifar_cnn.trust`.
+    """Keeps the packages that the user has named in the checkpoints, signed, and a copy of their files in ``code``.
+
+    See :mod:`cifar_cnn.trust` and :mod:`cifar_cnn.user_code`.
 
     Args:
-        config: of the run.
+        config: of the run; with import paths that it does not hold, in any form.
     """
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: Any) -> None:
         super().__init__()
-        self._signature = trust.signature(config)
+        self._files = user_code.own_files(trust.import_paths(config))
+        self._sums = user_code.digests(self._files)
+        self._signature = trust.signature(config, self._sums)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Copy the files, in process 0.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        folder = trainer.log_dir if stage == "fit" and trainer.loggers else None  # a broadcast: every process must ask
+        if folder and trainer.is_global_zero:
+            user_code.keep(Path(folder), self._files, self._sums)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Put them in."""
