@@ -61,7 +61,8 @@ class Trainer(pl.Trainer):
         limit_val_batches: likewise of the validation batches.
         limit_test_batches: likewise of the test batches.
         limit_predict_batches: likewise of the batches of Lightning's predict.
-        overfit_batches: train and validate on so many batches of the training images, or such a fraction, alone.
+        overfit_batches: train and validate on the same few training batches in every epoch, unaugmented: how many, or
+            (float) which fraction of them. A network that can learn brings their loss near 0.
         val_check_interval: steps from one validation to the next, or (float) which fraction of an epoch; by default an
             epoch.
         precision: of the computation; by default see above.

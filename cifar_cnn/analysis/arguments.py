@@ -57,7 +57,8 @@ def predict() -> ArgumentParser:
     parser = ArgumentParser(
         "predict",
         "Classify images of any size and format, with the size, normalisation and class names of a checkpoint.\n"
-        "Files that are no images are listed at the end, and the exit status is then 1; the rest is done.",
+        "Files that are no images are listed at the end, and the exit status is then 1; the rest is done. In folders,\n"
+        "images are found by the endings of their names; the other files are counted in one line at the end.",
         [
             "photo.jpg",
             "holiday/ --top 1",
