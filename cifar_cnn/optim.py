@@ -174,17 +174,30 @@ class FractionSchedule(LRScheduler):
         raise NotImplementedError
 
     def get_lr(self) -> list[float | Tensor]:
-        """The learning rate of each parameter group."""
-        time = self.last_epoch / self.total_steps
-        ends = [group.get("until", 1.0) for group in self.optimizer.param_groups]
-        return [
-            base * self.factor(min(time / end, 1.0) if end > 0 else 1.0)
-            for base, end in zip(self.base_lrs, ends, strict=True)
-        ]
+        """The learning rate of each parameter group.
+
+        A group that was added after the schedule was made, as BackboneFinetuning does, keeps the learning rate that it
+        was given, scaled from then on as the schedule scales those of all others.
+        """
+        groups = self.optimizer.param_groups
+        first = [base * self._factor(group, self.last_epoch) for base, group in zip(self.base_lrs, groups, strict=False)]
+        return [*first, *(self._added_lr(index) for index in range(len(first), len(groups)))]
+
+    def _factor(self, group: dict[str, Any], step: int) -> float:
+        time, end = step / self.total_steps, group.get("until", 1.0)
+        return self.factor(min(time / end, 1.0) if end > 0 else 1.0)
+
+    def _added_lr(self, index: int) -> float | Tensor:
+        group = self.optimizer.param_groups[index]
+        if group["lr"] not in self._last_lr[index : index + 1]:  # the group is new, or a callback has changed its rate
+            before = self._factor(group, self.last_epoch - 1)
+            group["initial_lr"] = group["lr"] / before if before else group["lr"]
+        return group["initial_lr"] * self._factor(group, self.last_epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the run is. Its shape and length are the config's, so that a run may be made longer."""
-        return {key: value for key, value in super().state_dict().items() if key in ("last_epoch", "_step_count")}
+        kept = ("last_epoch", "_step_count", "_last_lr")
+        return {key: value for key, value in super().state_dict().items() if key in kept}
 
 
 class PiecewiseLinear(FractionSchedule):

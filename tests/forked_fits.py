@@ -59,6 +59,10 @@ SCHEDULED = [
     *("--trainer.callbacks", "lightning.pytorch.callbacks.GradientAccumulationScheduler"),
     *("--trainer.callbacks.scheduling", "{1: 2}"),
 ]
+FINETUNED = [
+    *("--trainer.callbacks", "lightning.pytorch.callbacks.BackboneFinetuning"),
+    *("--trainer.callbacks.unfreeze_backbone_at_epoch", "1"),
+]
 VARIANTS = {
     "SGD and dropout": [],
     "two optimizers": [],
@@ -68,6 +72,7 @@ VARIANTS = {
     "counted by steps": [*ADAMW, "--trainer.max_epochs", "-1", "--trainer.max_steps", "17"],
     "a rate that goes by the validation": [*PLATEAU, "--trainer.val_check_interval", "2"],
     "gradients accumulated by epoch": [*PLATEAU, *SCHEDULED],
+    "layers that are unfrozen in the second epoch": [*ADAMW, *FINETUNED],
 }
 
 

@@ -59,6 +59,54 @@ def test_a_continued_schedule_goes_on_and_takes_a_new_length() -> None:
         assert rates(second, 6)[1:] == pytest.approx(rates(expected, 10)[5:])
 
 
+def test_a_group_added_during_training_is_scaled_as_torchs_cosine_scales_it() -> None:
+    def rates_of_both(make: Any) -> list[list[float]]:
+        sgd = optimizer(0.4)
+        schedule = make(sgd)
+        values = []
+        for step in range(8):
+            if step == 3:
+                sgd.add_param_group({"params": [nn.Parameter(torch.ones(1))], "lr": 0.01})
+            if step == 5:
+                sgd.param_groups[-1]["lr"] = 0.02  # as BackboneFinetuning does at the start of an epoch
+            values.append([group["lr"] for group in sgd.param_groups])
+            sgd.step()
+            schedule.step()
+        return values
+
+    ours = rates_of_both(lambda sgd: WarmupCosine(sgd, 8))
+    for expected, result in zip(rates_of_both(lambda sgd: CosineAnnealingLR(sgd, 8)), ours, strict=True):
+        assert result == pytest.approx(expected)
+
+
+def test_a_group_added_while_the_learning_rate_is_zero_starts_with_its_own() -> None:
+    sgd = optimizer(1.0)
+    schedule = PiecewiseLinear(sgd, 8, points=[(0, 0.0), (0.5, 1.0), (1, 0.0)])
+    sgd.add_param_group({"params": [nn.Parameter(torch.ones(1))], "lr": 0.1})
+    added = []
+    for _ in range(8):
+        added.append(sgd.param_groups[1]["lr"])
+        sgd.step()
+        schedule.step()
+    assert added == pytest.approx([0.1, 0.025, 0.05, 0.075, 0.1, 0.075, 0.05, 0.025])
+
+
+def test_a_continued_schedule_scales_an_added_group_by_the_new_length() -> None:
+    def start(total_steps: int) -> PiecewiseLinear:
+        schedule = PiecewiseLinear(optimizer(), total_steps, points=[(0, 1), (1, 0)])
+        schedule.optimizer.add_param_group({"params": [nn.Parameter(torch.ones(1))], "lr": 0.01})
+        return schedule
+
+    first = start(4)
+    rates(first, 4)
+    assert first.get_last_lr() == [0.0, 0.0]
+    second = start(8)
+    second.optimizer.load_state_dict(first.optimizer.state_dict())
+    second.load_state_dict(first.state_dict())
+    rates(second, 1)
+    assert second.get_last_lr() == pytest.approx([0.1 * 3 / 8, 0.01 * 3 / 8])
+
+
 @pytest.mark.parametrize(
     "points", [[(0, 1)], [(0.1, 1), (1, 0)], [(0, 1), (0.9, 0)], [(0, 1), (0.5, 1), (0.5, 2), (1, 0)]]
 )

@@ -1,16 +1,16 @@
-"""What Lightning forgets of an epoch when a run goes on in the middle of it."""
+"""The parts of a training's state that Lightning does not restore when a run is resumed."""
 
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.callbacks import BaseFinetuning, GradientAccumulationScheduler
 from torch import Tensor
 
 
 class MidEpoch(Callback):
-    """Keeps the logged values, which choose the best checkpoint at the epoch's end, and how gradients are accumulated.
+    """Restores the logged values, the accumulation of gradients, and which layers a fine-tuning callback has unfrozen.
 
-    Comes after the callbacks whose state it sets.
+    The logged values choose the best checkpoint at the epoch's end. Comes after the callbacks whose state it sets.
     """
 
     def __init__(self) -> None:
@@ -33,9 +33,27 @@ class MidEpoch(Callback):
         self._values = state_dict["values"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Set them, and what GradientAccumulationScheduler would at the epoch's start."""
+        """Set the values, and what the other callbacks set at the start of an epoch."""
         trainer.callback_metrics.update({name: value.to(pl_module.device) for name, value in self._values.items()})
         self._values = {}
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, GradientAccumulationScheduler):
                 callback.on_train_epoch_start(trainer)
+            elif isinstance(callback, BaseFinetuning) and trainer.ckpt_path:
+                _unfreeze(trainer, pl_module)
+
+
+def _unfreeze(trainer: Trainer, pl_module: LightningModule) -> None:
+    """Make trainable what the optimizers train.
+
+    A fine-tuning callback freezes its layers before training and unfreezes them at the start of a certain epoch, which
+    a run that is resumed later never comes to.
+    """
+    groups = (group for optimizer in trainer.optimizers for group in optimizer.param_groups)
+    trained = {id(parameter) for group in groups for parameter in group["params"]}
+    for module in pl_module.modules():
+        own = [parameter for parameter in module.parameters(recurse=False) if id(parameter) in trained]
+        if own and not list(module.children()):
+            BaseFinetuning.make_trainable(module)  # with BatchNorm's statistics
+        for parameter in own:
+            parameter.requires_grad_(True)
