@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.callbacks import BaseFinetuning
 from lightning.pytorch.cli import OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
@@ -212,7 +213,10 @@ class ImageClassifier(LightningModule):
         """
         groups = parameter_groups(self.backbone.named_parameters(), self.decay_bias_and_norm, self.parameter_groups)
         if not groups:
-            raise InputError(f"{type(self.backbone).__name__} has no parameters to train")
+            callbacks = self.trainer.callbacks  # type: ignore[attr-defined]
+            freezing = [type(each).__name__ for each in callbacks if isinstance(each, BaseFinetuning)]
+            by = f": {freezing[0]} has frozen them all, since it spares BatchNorm alone" if freezing else ""
+            raise InputError(f"{type(self.backbone).__name__} has no parameters to train{by}")
         try:
             optimizer = self._fused_if_possible()(groups)
         except ValueError as error:  # what torch.optim raises for a negative learning rate and the like

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from jsonargparse import DefaultHelpFormatter
-from lightning.pytorch.callbacks import Checkpoint, ProgressBar, StochasticWeightAveraging, WeightAveraging
+from jsonargparse import DefaultHelpFormatter, Namespace
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar, WeightAveraging
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -38,6 +38,7 @@ from cifar_cnn.callbacks.checkpoint import (
     last_checkpoint,
 )
 from cifar_cnn.callbacks.filter_images import FilterImages
+from cifar_cnn.callbacks.given import check_given, is_exact
 from cifar_cnn.callbacks.mid_epoch import MidEpoch
 from cifar_cnn.callbacks.not_finite import NotFinite
 from cifar_cnn.callbacks.own_code import OwnCode
@@ -62,6 +63,7 @@ from cifar_cnn.results import ResultFiles, is_other_source
 from cifar_cnn.runs import RUNS, find_checkpoint, new_run_folder, run_of
 from cifar_cnn.tracebacks import with_own_frames
 from cifar_cnn.trainer import Trainer, images_evaluated
+from cifar_cnn.tuning import check_resumed, tune
 
 log = logging.getLogger("cifar_cnn")
 
@@ -242,6 +244,7 @@ class CLI(LightningCLI):
         """Instantiate, and refuse before anything is written a checkpoint that this run cannot go on from."""
         trust.check_functions(self.config[self.subcommand])
         if self.checkpoint and self.subcommand == "fit":
+            check_resumed(self.config["fit"])
             self._dump_config()
             given = self.config_dump["model"]
             saved = self.content["hyper_parameters"]
@@ -254,6 +257,8 @@ class CLI(LightningCLI):
                     "with the same one, or start a new run without --ckpt_path"
                 )
         try:
+            if self.subcommand == "fit" and not self.checkpoint:
+                self._tune()
             super().instantiate_classes()
         except Exception as error:  # jsonargparse wraps what a class says of its arguments
             for cause in _causes(error):
@@ -263,12 +268,21 @@ class CLI(LightningCLI):
                     raise InputError(f"a package is not installed: {cause}") from error
                 if isinstance(cause, TypeError) and _is_raised_in(cause, "jsonargparse"):  # by the call of the class
                     raise InputError(str(cause)) from error
+                if _is_raised_in(cause, "lightning"):
+                    raise InputError(f"trainer: {' '.join(str(cause).split())}") from error
             if self.checkpoint is None:
                 if line := library_errors.reason(error, self.config[self.subcommand].as_dict()):
                     raise InputError(line) from error
                 raise  # the traceback of the user's own class
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             raise InputError(f"{self.checkpoint} was trained with what cannot be made here: {reason}") from error
+
+    def _tune(self) -> None:
+        def instantiate(config: Namespace) -> Namespace:
+            return self.parser.instantiate_classes(Namespace(subcommand="fit", fit=config))["fit"]
+
+        if tune(self.config["fit"], instantiate):
+            del self.config_dump  # the hyper-parameters of checkpoints, which a search has asked for already
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer, with this project's callbacks and loggers beside those of the config."""
@@ -279,10 +293,11 @@ class CLI(LightningCLI):
         self.summary = RunSummary(files)
         given = config["callbacks"] or []
         given = [given] if isinstance(given, pl.Callback) else given
+        check_given(given, self.model)
         if self.checkpoint and self.subcommand == "fit":
             self.model.load_state_dict(self.content["state_dict"])  # here already, while its failure loses nothing
-            if processes.speaks() and any(isinstance(each, StochasticWeightAveraging) for each in given):
-                log.warning("A run with StochasticWeightAveraging does not go on exactly; EMAWeightAveraging does")
+            for inexact in (type(each).__name__ for each in given if processes.speaks() and not is_exact(each)):
+                log.warning("A run with %s does not resume exactly: an uninterrupted one ends differently.", inexact)
         callbacks = [
             *given,
             self.summary,
@@ -380,12 +395,16 @@ class CLI(LightningCLI):
                 raise Stopped(f"{ended}; {how_to_go_on(self.trainer)}", in_all=False) from error
             self._drop_new_folder()
             raise InputError(f"{subcommand} cannot go on: {reason}") from error
-        except (RuntimeError, ValueError, ZeroDivisionError) as error:
+        except (AttributeError, ImportError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
             if not processes.is_loss_of_a_process(error):
                 if not _is_raised_in(error, "lightning"):
                     raise  # the traceback of the user's own class
+                reason = str(error) or type(error).__name__
+                if subcommand == "fit" and self.trainer.global_step:  # such as SpikeDetection's end of a training
+                    ended = f"ended at step {self.trainer.global_step}: {reason}"
+                    raise Stopped(f"{ended}; {how_to_go_on(self.trainer)}", in_all=False) from error
                 self._drop_new_folder()
-                raise InputError(f"trainer: {error}") from error
+                raise InputError(f"trainer: {reason}") from error
             then = how_to_go_on(self.trainer) if subcommand == "fit" else f"run  cifar-cnn {subcommand}  again"
             raise processes.loss_of_a_process(self.trainer, error, then) from error
 
@@ -394,6 +413,8 @@ class CLI(LightningCLI):
         trained = hasattr(self, "trainer") and self.trainer.global_step > 0
         if self.new_folder is not None and not trained:
             shutil.rmtree(self.new_folder, ignore_errors=True)
+            with suppress(OSError):  # it holds other runs
+                self.new_folder.parent.rmdir()
 
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         arguments = super()._prepare_subcommand_kwargs(subcommand)
@@ -455,8 +476,8 @@ class CLI(LightningCLI):
 
 def _is_raised_in(error: BaseException, package: str) -> bool:
     """Whether the code of a package has raised it; Lightning does, for options that it finds out about at work."""
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return str(frame.f_globals.get("__name__", "")).startswith(f"{package}.")
+    modules = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(modules) and modules[-1].startswith(f"{package}.")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -506,7 +527,8 @@ _UNWANTED_WARNINGS = (
 )
 _UNWANTED_LOGS = re.compile(
     r"Tip:|tensorboardX|litlogger|litmodels|limit_\w+_batches=1.0|TPU|to estimate number of|Seed set|"
-    r"Restor(ing|ed) |Loaded model weights|stopped: `max_|Detected KeyboardInterrupt|Received SIGTERM"
+    r"Restor(ing|ed) |Loaded model weights|stopped: `max_|Detected KeyboardInterrupt|Received SIGTERM|"
+    r"`weights_only` was|LR finder stopped|Failed to compute sugg|Finished batch size|Reached the maximum batch size"
 )
 
 
@@ -517,7 +539,9 @@ def _plain_output() -> Iterator[None]:
 
     names = (
         *("pytorch", "pytorch.utilities.rank_zero", "pytorch.trainer.connectors.signal_connector"),
-        *("fabric.utilities.rank_zero", "fabric.utilities.seed"),
+        *("fabric.utilities.rank_zero", "fabric.utilities.seed", "fabric.utilities.cloud_io"),
+        "pytorch.trainer.connectors.checkpoint_connector",
+        *("pytorch.tuner.batch_size_scaling", "pytorch.tuner.lr_finder"),
     )
     loggers = [logging.getLogger(f"lightning.{name}") for name in names]
     launcher = logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script")

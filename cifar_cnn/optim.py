@@ -180,8 +180,9 @@ class FractionSchedule(LRScheduler):
         was given, scaled from then on as the schedule scales those of all others.
         """
         groups = self.optimizer.param_groups
-        first = [base * self._factor(group, self.last_epoch) for base, group in zip(self.base_lrs, groups, strict=False)]
-        return [*first, *(self._added_lr(index) for index in range(len(first), len(groups)))]
+        first, step = len(self.base_lrs), self.last_epoch
+        rates = [base * self._factor(group, step) for base, group in zip(self.base_lrs, groups[:first], strict=True)]
+        return [*rates, *(self._added_lr(index) for index in range(first, len(groups)))]
 
     def _factor(self, group: dict[str, Any], step: int) -> float:
         time, end = step / self.total_steps, group.get("until", 1.0)

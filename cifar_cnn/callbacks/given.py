@@ -1,0 +1,49 @@
+"""Which of Lightning's callbacks cannot work in a run of this project, said before the run has a folder."""
+
+from collections.abc import Iterable
+
+import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import (
+    BaseFinetuning,
+    BatchSizeFinder,
+    LearningRateFinder,
+    ModelPruning,
+    ProgressBar,
+    StochasticWeightAveraging,
+)
+
+from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.errors import InputError
+
+
+def check_given(callbacks: Iterable[Callback], model: ImageClassifier) -> None:
+    """Check the callbacks of a config.
+
+    Args:
+        callbacks: without those that the fit has taken off, see :func:`cifar_cnn.tuning.tune`.
+        model: that they are for.
+
+    Raises:
+        InputError: one of them cannot work.
+    """
+    for callback in callbacks:
+        name = type(callback).__name__
+        if type(callback) in (BaseFinetuning, ProgressBar):
+            raise InputError(f"trainer.callbacks: {name} is a base class: give the import path of a subclass")
+        if isinstance(callback, (BatchSizeFinder, LearningRateFinder)):
+            raise InputError(f"trainer.callbacks: {name} works in fit alone, and not as a subclass of Lightning's")
+        if type(callback) is ModelPruning:
+            raise InputError(
+                "trainer.callbacks: config.yaml cannot hold the pruning_fn of ModelPruning: give the import path of a "
+                "subclass that sets it"
+            )
+        if isinstance(callback, ModelPruning) and model.memory_format == torch.channels_last:
+            raise InputError(
+                f"trainer.callbacks: {name} needs PyTorch's layout of weights: add --model.channels_last false"
+            )
+
+
+def is_exact(callback: Callback) -> bool:
+    """Whether a run with this callback that is resumed ends as it would have ended without the interruption."""
+    return not isinstance(callback, (ModelPruning, StochasticWeightAveraging))
