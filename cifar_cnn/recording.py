@@ -78,6 +78,8 @@ class RecordingParser(ArgumentParser):
             default = defaults.get(dest)
             # What a class hands on as **kwargs has the default of another one, and it may hand on its own instead; of a
             # class as a default jsonargparse would make a partial, which cannot be called as the class can.
+            if isinstance(default, Namespace) and not _is_class(default):
+                continue  # a dataclass, whose fields are arguments of their own
             foreign = group is None and (names[dest] not in own or _is_class(default))
             if foreign or not (_is_plain(default) or self._reads_back(dest, default)):
                 self.set_defaults({dest: SUPPRESS})
