@@ -37,6 +37,7 @@ from cifar_cnn.callbacks.checkpoint import (
     how_to_go_on,
     last_checkpoint,
 )
+from cifar_cnn.callbacks.epoch_lines import EpochLines
 from cifar_cnn.callbacks.filter_images import FilterImages
 from cifar_cnn.callbacks.given import check_given, is_exact
 from cifar_cnn.callbacks.mid_epoch import MidEpoch
@@ -44,6 +45,7 @@ from cifar_cnn.callbacks.not_finite import NotFinite
 from cifar_cnn.callbacks.own_code import OwnCode
 from cifar_cnn.callbacks.predictions import StorePredictions
 from cifar_cnn.callbacks.progress import TimedProgressBar
+from cifar_cnn.callbacks.resumed import Resumed
 from cifar_cnn.callbacks.rng_state import RNGState
 from cifar_cnn.callbacks.run_record import RunRecord
 from cifar_cnn.callbacks.save_config import SaveConfig
@@ -307,11 +309,14 @@ class CLI(LightningCLI):
             StopOnSignal(),
             RNGState(),
             MidEpoch(),
+            Resumed(),
             OwnCode([self.config[self.subcommand].as_dict(), self.model.import_path()]),
             TensorBoardPages(files),
         ]
-        if config["enable_progress_bar"] is not False and not any(isinstance(c, ProgressBar) for c in callbacks):
-            callbacks.append(TimedProgressBar())
+        if config["enable_progress_bar"] is not False:
+            callbacks.insert(0, EpochLines())  # before those that may stop the fit when an epoch is logged
+            if not any(isinstance(callback, ProgressBar) for callback in callbacks):
+                callbacks.append(TimedProgressBar())
         config["callbacks"] = callbacks
         if self.subcommand != "fit":
             self.save_config_callback = None
@@ -419,6 +424,10 @@ class CLI(LightningCLI):
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         arguments = super()._prepare_subcommand_kwargs(subcommand)
         return {**arguments, "ckpt_path": self.checkpoint, "weights_only": True}
+
+    def before_fit(self) -> None:
+        """Say what takes its time before the first step."""
+        self._say(f"Loading the images of {type(self.datamodule.source).__name__}")
 
     def after_fit(self) -> None:
         """Test if that was asked for, and print the summary."""

@@ -6,20 +6,49 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm, convert_inf
+
+from cifar_cnn.classifier import ImageClassifier
 
 
 class TimedProgressBar(TQDMProgressBar):
     """Lightning's bar, drawn anew a few times a second instead of at every step, which small networks would wait for.
 
+    It shows the newest validation accuracy and the mean training loss of the epoch so far, in 80 columns. Where the
+    output is no terminal there is no bar: :class:`~cifar_cnn.callbacks.epoch_lines.EpochLines` is what a log needs.
+
     Args:
-        interval: seconds from one drawing to the next; by default 0.2 in a terminal, and 10 where each is one more
-            line, as in a file.
+        interval: seconds from one drawing to the next.
     """
 
-    def __init__(self, interval: float | None = None) -> None:
+    BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{remaining} left, {rate_noinv_fmt}{postfix}]"
+
+    def __init__(self, interval: float = 0.2) -> None:
         super().__init__()
-        self.interval = interval if interval is not None else 0.2 if sys.stdout.isatty() else 10.0
+        self.interval = interval
         self._drawn = 0.0
+        if not sys.stdout.isatty():
+            self.disable()
+
+    def init_train_tqdm(self) -> Tqdm:
+        """The bar of training, which goes at the end: the epochs' lines stay."""
+        bar = super().init_train_tqdm()
+        bar.leave = False
+        return bar
+
+    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
+        """Begin the bar, also in the middle of an epoch, where a resumed run may begin."""
+        super().on_train_start(trainer)
+        self._start_epoch(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
+        """Begin an epoch; they are counted from 1."""
+        self._start_epoch(trainer)
+
+    def _start_epoch(self, trainer: Trainer) -> None:
+        bar = self.train_progress_bar
+        bar.set_description(f"Epoch {epoch_of(trainer, trainer.current_epoch + 1)}", refresh=False)
+        bar.reset(convert_inf(self.total_train_batches))
 
     def _should_update(self, current: int, total: int) -> bool:
         now = time.monotonic()
@@ -29,7 +58,23 @@ class TimedProgressBar(TQDMProgressBar):
         return True
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """What is logged for the bar; not the run's number, which the first line has told."""
+        """Validation accuracy, training loss, and whatever else is logged for the bar."""
         metrics = dict(super().get_metrics(trainer, pl_module))
-        metrics.pop("v_num", None)
-        return metrics
+        metrics.pop("v_num", None)  # the first line has told it
+        shown: dict[str, Any] = {}
+        if (accuracy := metrics.pop("val/accuracy", None)) is not None:
+            shown["val_acc"] = f"{accuracy:.2%}"
+        loss = metrics.pop("train/loss_step", None)
+        if isinstance(pl_module, ImageClassifier) and pl_module.train_means.count:
+            loss = (pl_module.train_means.loss / pl_module.train_means.count).item()
+        if loss is not None:
+            shown["loss"] = f"{loss:.3f}"
+        for name in ("val/loss", "train/accuracy_step"):
+            metrics.pop(name, None)
+        return {**shown, **metrics}
+
+
+def epoch_of(trainer: Trainer, epoch: int) -> str:
+    """An epoch, counted from 1, and how many there will be, such as ``3/10``."""
+    total = trainer.max_epochs
+    return f"{epoch}/{total}" if total is not None and total > 0 else str(epoch)
