@@ -138,7 +138,7 @@ def test_a_search_that_finds_nothing_says_why(options: list[str], message: str, 
 
 
 def test_a_network_without_batchnorm_is_not_left_frozen_without_a_word(capsys: Capture) -> None:
-    plain = ["--model.backbone", "SimpleCNN", "--model.backbone.batch_norm", "false"]
+    plain = ["--model.backbone", "SimpleCNN", "--model.backbone.image_size", "16"]
     assert fit(*given("BackboneFinetuning", []), *plain) == 2
     message = "SimpleCNN has no parameters to train: BackboneFinetuning has frozen them all"
     assert message in capsys.readouterr().err
