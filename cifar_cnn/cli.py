@@ -29,7 +29,6 @@ import cifar_cnn.backbones
 import cifar_cnn.losses
 import cifar_cnn.optim  # noqa: F401  (imported so that the command line knows the classes by their short names)
 from cifar_cnn import class_options, commands, compat, kept_code, library_errors, processes, trained_as, trust
-from cifar_cnn.analysis.trained import read_checkpoint, read_to_go_on
 from cifar_cnn.callbacks.checkpoint import (
     BestCheckpoint,
     LastCheckpoint,
@@ -59,12 +58,14 @@ from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError, Stopped, Terminated, terminable
 from cifar_cnn.hardware import best_precision, use_all_of_the_hardware
 from cifar_cnn.loggers import RunCSVLogger, RunTensorBoardLogger
+from cifar_cnn.loops import images_evaluated
 from cifar_cnn.network_check import check_network
 from cifar_cnn.recording import RecordingParser
-from cifar_cnn.results import ResultFiles, is_other_source
-from cifar_cnn.runs import RUNS, find_checkpoint, new_run_folder, run_of
+from cifar_cnn.runs.checkpoints import read_checkpoint, read_to_go_on
+from cifar_cnn.runs.folders import RUNS, find_checkpoint, new_run_folder, run_of
+from cifar_cnn.runs.results import ResultFiles, is_other_source
 from cifar_cnn.tracebacks import with_own_frames
-from cifar_cnn.trainer import Trainer, images_evaluated
+from cifar_cnn.trainer import Trainer
 from cifar_cnn.tuning import check_resumed, tune
 
 log = logging.getLogger("cifar_cnn")

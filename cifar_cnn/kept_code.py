@@ -20,7 +20,7 @@ from typing import Any
 from cifar_cnn import trust, user_code
 from cifar_cnn.errors import InputError
 from cifar_cnn.processes import speaks
-from cifar_cnn.runs import run_of
+from cifar_cnn.runs.folders import run_of
 
 log = logging.getLogger("cifar_cnn")
 

@@ -3,7 +3,7 @@
 import logging
 import warnings
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Literal
+from typing import Any
 
 import lightning.pytorch as pl
 from lightning.fabric.connector import _PRECISION_INPUT
@@ -12,29 +12,9 @@ from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from cifar_cnn.checkpoint_io import AtomicCheckpointIO
-from cifar_cnn.data.batches import EvalBatches
 from cifar_cnn.hardware import best_precision
 
 log = logging.getLogger("cifar_cnn")
-
-
-def validates(trainer: pl.Trainer) -> bool:
-    """Whether a fit of this trainer has validation images to look at."""
-    datamodule = getattr(trainer, "datamodule", None)
-    return trainer.limit_val_batches != 0 and (datamodule is None or bool(datamodule.val_dataloader()))
-
-
-def images_evaluated(trainer: pl.Trainer, split: Literal["val", "test"]) -> tuple[int, int]:
-    """How many images a validation or test of this trainer sees, and how many there are.
-
-    They differ with ``limit_val_batches`` and ``limit_test_batches``. Both are 0 before the first validation or test.
-    """
-    batches = trainer.val_dataloaders if split == "val" else trainer.test_dataloaders
-    if not isinstance(batches, EvalBatches):
-        return 0, 0
-    (number,) = trainer.num_val_batches if split == "val" else trainer.num_test_batches
-    images = len(batches.image_set)
-    return min(int(number) * batches.batch_size * batches.world_size, images), images
 
 
 class NoProfiler(PassThroughProfiler):

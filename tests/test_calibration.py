@@ -5,8 +5,8 @@ from matplotlib.patches import Rectangle
 
 from cifar_cnn.analysis import charts
 from cifar_cnn.analysis.calibration import bins_of
-from cifar_cnn.analysis.predictions import Predictions
 from cifar_cnn.analysis.report import calibration
+from cifar_cnn.runs.predictions import Predictions
 
 
 def test_a_confidence_of_one_belongs_to_the_last_bin() -> None:

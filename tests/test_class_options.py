@@ -9,8 +9,8 @@ import yaml
 from torch import Tensor, nn
 
 import cifar_cnn.cli
-from cifar_cnn.analysis.trained import load_trained
 from cifar_cnn.class_options import classes_first
+from cifar_cnn.runs.checkpoints import load_trained
 from tests.conftest import CONFIGS, SMALL
 
 Capture = pytest.CaptureFixture[str]

@@ -17,10 +17,10 @@ from cifar_cnn.analysis.layers import layers_of
 from cifar_cnn.analysis.layouts import CHANNELS_FIRST, Layout
 from cifar_cnn.analysis.maps import grad_cam, last_maps, map_layers
 from cifar_cnn.analysis.run_data import RunData
-from cifar_cnn.analysis.trained import Trained
 from cifar_cnn.backbones import ResNet18, SimpleCNN
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule, ImageSet
+from cifar_cnn.runs.checkpoints import Trained
 from tests.conftest import CONFIGS, SMALL
 
 LAYOUTS = {"channels first": CHANNELS_FIRST, "channels last": Layout(3), "patches": Layout(2, 1)}

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from cifar_cnn.analysis import export
 from cifar_cnn.analysis.arguments import PARSERS
-from cifar_cnn.analysis.trained import Trained, load_trained
 from cifar_cnn.backbones import SpeedrunNet
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.errors import InputError
+from cifar_cnn.runs.checkpoints import Trained, load_trained
 from cifar_cnn.tta import TTA
 
 Capture = pytest.CaptureFixture[str]

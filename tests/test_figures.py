@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 import cifar_cnn
 from cifar_cnn.analysis import charts, compare_plots
 from cifar_cnn.analysis.compare import Network, RunResult
-from cifar_cnn.analysis.predictions import Predictions
 from cifar_cnn.analysis.report import confusion
 from cifar_cnn.callbacks.confusion_figure import draw_confusion, worst_confusions
 from cifar_cnn.callbacks.filter_images import draw_filters, render
 from cifar_cnn.figures import PlainFigure
+from cifar_cnn.runs.predictions import Predictions
 
 NAMES = ("cost_$1_$2", "$\\frac$", "_hidden", "a_b^c")
 

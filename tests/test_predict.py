@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 from cifar_cnn.analysis import predict
-from cifar_cnn.analysis.trained import load_trained
 from cifar_cnn.data import folders
 from cifar_cnn.data.decoding import decode_image
 from cifar_cnn.errors import InputError
+from cifar_cnn.runs.checkpoints import load_trained
 
 Capture = pytest.CaptureFixture[str]
 

@@ -12,8 +12,8 @@ import cifar_cnn.cli
 from cifar_cnn.analysis import compare
 from cifar_cnn.data import CIFAR10, ImageFolder, Shapes
 from cifar_cnn.errors import InputError
-from cifar_cnn.results import ResultFiles, is_other_source
-from cifar_cnn.runs import result_path
+from cifar_cnn.runs.folders import result_path
+from cifar_cnn.runs.results import ResultFiles, is_other_source
 
 Capture = pytest.CaptureFixture[str]
 QUIET = ["--trainer.enable_progress_bar", "false"]

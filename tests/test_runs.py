@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from cifar_cnn.errors import InputError
-from cifar_cnn.runs import find_checkpoint, new_run_folder, run_folders, run_of
+from cifar_cnn.runs.folders import find_checkpoint, new_run_folder, run_folders, run_of
 
 
 def make_run(number: int, *names: str) -> Path:

@@ -19,7 +19,7 @@ from torch.utils.tensorboard import SummaryWriter
 import cifar_cnn.cli
 from cifar_cnn.files import replacing
 from cifar_cnn.loggers import RunCSVLogger
-from cifar_cnn.runs import new_run_folder
+from cifar_cnn.runs.folders import new_run_folder
 from tests.conftest import CONFIGS, SMALL
 
 Capture = pytest.CaptureFixture[str]

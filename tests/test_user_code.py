@@ -9,9 +9,9 @@ import torch
 
 import cifar_cnn.cli
 from cifar_cnn import kept_code, trust, user_code
-from cifar_cnn.analysis.trained import load_trained, read_checkpoint
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.errors import InputError
+from cifar_cnn.runs.checkpoints import load_trained, read_checkpoint
 from cifar_cnn.signing import is_signed
 from tests.conftest import CONFIGS, SMALL
 

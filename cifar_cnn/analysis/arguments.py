@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cifar_cnn.errors import InputError
-from cifar_cnn.runs import RUNS
+from cifar_cnn.runs.folders import RUNS
 
 EXPORT_SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2"}
 

@@ -21,11 +21,11 @@ from cifar_cnn.analysis import arguments, plan
 from cifar_cnn.analysis.costs import macs_of
 from cifar_cnn.analysis.run_data import config_name
 from cifar_cnn.analysis.statistics import LEVEL, Difference, Interval, Seed, difference
-from cifar_cnn.analysis.trained import load_trained
 from cifar_cnn.callbacks.predictions import FILE_NAME
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import read_json
-from cifar_cnn.runs import BEST, RUNS, run_of
+from cifar_cnn.runs.checkpoints import load_trained
+from cifar_cnn.runs.folders import BEST, RUNS, run_of
 
 # Options of the Trainer in which runs of one experiment may differ.
 NOT_OF_THE_EXPERIMENT = ("default_root_dir", "logger", "limit_test_batches")

@@ -17,12 +17,12 @@ from cifar_cnn.analysis import arguments, charts
 from cifar_cnn.analysis.layers import Layer, Sharing, layers_of, sharing_of
 from cifar_cnn.analysis.maps import map_layers, outputs_of
 from cifar_cnn.analysis.run_data import RunData, Split, load_run
-from cifar_cnn.analysis.trained import Trained
 from cifar_cnn.data import ImageSet
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.data.images import random_order
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import write
+from cifar_cnn.runs.checkpoints import Trained
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

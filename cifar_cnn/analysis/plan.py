@@ -21,7 +21,7 @@ from cifar_cnn.callbacks.predictions import FILE_NAME
 from cifar_cnn.cli_errors import option_values
 from cifar_cnn.errors import InputError, terminable
 from cifar_cnn.files import read_json, write
-from cifar_cnn.runs import BEST, RUNS, run_folders
+from cifar_cnn.runs.folders import BEST, RUNS, run_folders
 
 PLAN = "plan.json"
 DEFAULT_EPOCHS = 10  # of `cifar-cnn fit`

@@ -18,14 +18,14 @@ import torch
 from tqdm import tqdm
 
 from cifar_cnn.analysis import arguments
-from cifar_cnn.analysis.trained import Trained, load_trained
 from cifar_cnn.data import folders
 from cifar_cnn.data.decoding import UNREADABLE, decode_image, why
 from cifar_cnn.data.folders import Skipped
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import replacing
 from cifar_cnn.hardware import available_cores
-from cifar_cnn.runs import find_checkpoint
+from cifar_cnn.runs.checkpoints import Trained, load_trained
+from cifar_cnn.runs.folders import find_checkpoint
 
 
 def main(args: list[str]) -> int:

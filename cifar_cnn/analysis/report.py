@@ -19,7 +19,6 @@ from cifar_cnn.analysis.calibration import bins_of
 from cifar_cnn.analysis.explain import SPLIT_NAMES, Theory, example_pictures, explain, feature_chart, prediction_chart
 from cifar_cnn.analysis.layers import Layer, layers_of
 from cifar_cnn.analysis.maps import grad_cam, last_maps, map_layers, outputs_of
-from cifar_cnn.analysis.predictions import Predictions
 from cifar_cnn.analysis.run_data import RunData, Split, begun, load_run
 from cifar_cnn.analysis.shown import Shown, find_shown, normalised
 from cifar_cnn.analysis.statistics import wilson_interval
@@ -27,7 +26,8 @@ from cifar_cnn.callbacks.confusion_figure import worst_confusions
 from cifar_cnn.data import CIFAR10DataModule, ImageSet
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import write
-from cifar_cnn.runs import is_best
+from cifar_cnn.runs.folders import is_best
+from cifar_cnn.runs.predictions import Predictions
 
 log = logging.getLogger("cifar_cnn")
 

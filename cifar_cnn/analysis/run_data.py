@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cifar_cnn import kept_code, trust
-from cifar_cnn.analysis.trained import Trained, load_trained, read_checkpoint
 from cifar_cnn.data import CIFAR10DataModule, ImageSet
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import read_json
-from cifar_cnn.runs import find_checkpoint, run_of
+from cifar_cnn.runs.checkpoints import Trained, load_trained, read_checkpoint
+from cifar_cnn.runs.folders import find_checkpoint, run_of
 
 Split = Literal["test", "val"]
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from cifar_cnn.analysis.explain import SPLIT_NAMES
-from cifar_cnn.analysis.predictions import Predictions, load_predictions
 from cifar_cnn.analysis.run_data import RunData, Split
 from cifar_cnn.callbacks.predictions import FILE_NAME, VAL_FILE_NAME
 from cifar_cnn.data import ImageSet
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import read_json
+from cifar_cnn.runs.predictions import Predictions, load_predictions
 from cifar_cnn.tta import TTA, logits_with_tta
 
 log = logging.getLogger("cifar_cnn")

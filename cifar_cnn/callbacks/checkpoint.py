@@ -14,8 +14,8 @@ from cifar_cnn import commands
 from cifar_cnn.callbacks.predictions import StorePredictions
 from cifar_cnn.errors import Stopped
 from cifar_cnn.files import move
-from cifar_cnn.runs import LAST, PREVIOUS
-from cifar_cnn.trainer import validates
+from cifar_cnn.loops import validates
+from cifar_cnn.runs.folders import LAST, PREVIOUS
 
 log = logging.getLogger("cifar_cnn")
 

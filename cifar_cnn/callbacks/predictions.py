@@ -13,8 +13,8 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from cifar_cnn.data.batches import Batch, EvalBatches
 from cifar_cnn.data.images import ImageSet
 from cifar_cnn.files import replacing
-from cifar_cnn.results import ResultFiles
-from cifar_cnn.runs import run_of
+from cifar_cnn.runs.folders import run_of
+from cifar_cnn.runs.results import ResultFiles
 
 SUFFIX = "_predictions.npz"
 FILE_NAME = f"test{SUFFIX}"
@@ -25,7 +25,7 @@ class StorePredictions(Callback):
     """Writes ``test_predictions.npz`` into the run that a tested checkpoint belongs to, beside its test.json.
 
     A test of another checkpoint, of other images or of some of the images writes a file of another name
-    (:func:`cifar_cnn.runs.result_path`).
+    (:func:`cifar_cnn.runs.folders.result_path`).
 
     It holds, in the order of the test images, ``logits`` (float32, (N, num_classes), with test-time augmentation if
     that is on) and ``labels`` (int64, (N,)), and ``images_sha256`` of the images' bytes, by which two runs are known

@@ -11,7 +11,7 @@ from cifar_cnn.callbacks.progress import epoch_of
 from cifar_cnn.errors import InputError
 from cifar_cnn.optim import FractionSchedule
 from cifar_cnn.processes import speaks
-from cifar_cnn.runs import run_of
+from cifar_cnn.runs.folders import run_of
 
 log = logging.getLogger("cifar_cnn")
 

@@ -20,8 +20,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from cifar_cnn.data.batches import TrainBatches
 from cifar_cnn.data.datamodule import CIFAR10DataModule
 from cifar_cnn.files import read_json, write
+from cifar_cnn.loops import images_evaluated
 from cifar_cnn.optim import learning_rate
-from cifar_cnn.trainer import images_evaluated
 
 log = logging.getLogger("cifar_cnn")
 

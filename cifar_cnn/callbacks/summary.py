@@ -15,9 +15,9 @@ from torch import nn
 from cifar_cnn.callbacks.checkpoint import best_checkpoint
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.files import write
-from cifar_cnn.results import ResultFiles
-from cifar_cnn.runs import is_best, result_path
-from cifar_cnn.trainer import images_evaluated, validates
+from cifar_cnn.loops import images_evaluated, validates
+from cifar_cnn.runs.folders import is_best, result_path
+from cifar_cnn.runs.results import ResultFiles
 
 
 class RunSummary(Callback):
@@ -25,7 +25,7 @@ class RunSummary(Callback):
 
     A test's figures are also written as ``test.json`` into the run folder that its checkpoint belongs to. A test of
     another checkpoint, of other images or of some of the images writes a file of another name
-    (:func:`cifar_cnn.runs.result_path`).
+    (:func:`cifar_cnn.runs.folders.result_path`).
 
     Args:
         files: where a test is written.

@@ -13,7 +13,7 @@ from cifar_cnn.callbacks.checkpoint import best_checkpoint
 from cifar_cnn.callbacks.confusion_figure import draw_confusion
 from cifar_cnn.callbacks.filter_images import render
 from cifar_cnn.callbacks.tensorboard_graph import network_graph
-from cifar_cnn.results import ResultFiles
+from cifar_cnn.runs.results import ResultFiles
 
 log = logging.getLogger("cifar_cnn")
 

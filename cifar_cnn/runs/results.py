@@ -12,7 +12,7 @@ from lightning.pytorch import Trainer
 from cifar_cnn.data import CIFAR10, ImageSet, Source
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import read_json
-from cifar_cnn.runs import result_path
+from cifar_cnn.runs.folders import result_path
 
 _RESERVED = ("best", "last", "previous", "partial")  # which have a meaning of their own in these files' names
 

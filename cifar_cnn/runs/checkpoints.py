@@ -16,7 +16,7 @@ from cifar_cnn.data.augment import normalize
 from cifar_cnn.data.datamodule import CIFAR10DataModule
 from cifar_cnn.errors import InputError
 from cifar_cnn.hardware import best_precision
-from cifar_cnn.runs import LAST, PREVIOUS
+from cifar_cnn.runs.folders import LAST, PREVIOUS
 
 log = logging.getLogger("cifar_cnn")
 

@@ -1,0 +1,26 @@
+"""What the loops of a Trainer see."""
+
+from typing import Literal
+
+import lightning.pytorch as pl
+
+from cifar_cnn.data.batches import EvalBatches
+
+
+def validates(trainer: pl.Trainer) -> bool:
+    """Whether a fit of this trainer has validation images to look at."""
+    datamodule = getattr(trainer, "datamodule", None)
+    return trainer.limit_val_batches != 0 and (datamodule is None or bool(datamodule.val_dataloader()))
+
+
+def images_evaluated(trainer: pl.Trainer, split: Literal["val", "test"]) -> tuple[int, int]:
+    """How many images a validation or test of this trainer sees, and how many there are.
+
+    They differ with ``limit_val_batches`` and ``limit_test_batches``. Both are 0 before the first validation or test.
+    """
+    batches = trainer.val_dataloaders if split == "val" else trainer.test_dataloaders
+    if not isinstance(batches, EvalBatches):
+        return 0, 0
+    (number,) = trainer.num_val_batches if split == "val" else trainer.num_test_batches
+    images = len(batches.image_set)
+    return min(int(number) * batches.batch_size * batches.world_size, images), images
