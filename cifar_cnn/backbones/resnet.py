@@ -7,8 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from cifar_cnn.errors import InputError
+from cifar_cnn.parts import remember_arguments
 
 
+@remember_arguments
 class ResidualBlock(nn.Module):
     """conv - BN - ReLU - conv - BN, plus the input, then ReLU.
 
@@ -41,6 +43,7 @@ class ResidualBlock(nn.Module):
         return self.relu(out + self.shortcut(x))
 
 
+@remember_arguments
 class ResNet18(nn.Module):
     """ResNet-18 with a configurable stem.
 

@@ -5,8 +5,10 @@ from typing import Literal
 from torch import Tensor, nn
 
 from cifar_cnn.errors import InputError
+from cifar_cnn.parts import remember_arguments
 
 
+@remember_arguments
 class SimpleCNN(nn.Module):
     """Two unpadded convolutions, each with ReLU and 2x2 max-pooling, and a head that turns features into logits.
 

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from cifar_cnn.errors import InputError
+from cifar_cnn.parts import remember_arguments
 
 
+@remember_arguments
 class SpeedrunGroup(nn.Module):
     """conv - 2x2 max-pooling - BN - GELU - conv - BN - GELU; the convolutions start as the identity.
 
@@ -34,6 +36,7 @@ class SpeedrunGroup(nn.Module):
         return self.activation(self.bn2(self.conv2(x)))
 
 
+@remember_arguments
 class SpeedrunNet(nn.Module):
     """Whitening convolution, three groups of two convolutions, maximum over the image, one linear layer.
 
