@@ -4,7 +4,7 @@ import logging
 import os
 from functools import partial
 from itertools import count
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
@@ -15,11 +15,16 @@ from cifar_cnn.data.augment import Augment, normalize, resize
 from cifar_cnn.data.batches import Batch, EvalBatches, PreparedBatches, TrainBatches
 from cifar_cnn.data.images import ImageSet, channel_mean_std, check_classes, stratified_split
 from cifar_cnn.data.resizing import check_sizes, size_at
+from cifar_cnn.data.show import show_augmented, show_images
 from cifar_cnn.data.sources import CIFAR10, ChannelStats, Source, Split
 from cifar_cnn.errors import InputError
 
 Batches = EvalBatches | TrainBatches | PreparedBatches
 log = logging.getLogger("cifar_cnn")
+
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class CIFAR10DataModule(LightningDataModule):
@@ -154,6 +159,23 @@ class CIFAR10DataModule(LightningDataModule):
         images = {"train": self._train, "val": self._val, "test": self._test}[split]
         assert images is not None
         return images
+
+    def show(self, split: Literal["train", "val", "test"] = "train", n: int = 24, augmented: bool = False) -> "Figure":
+        """Draw images with their classes: a random sample that is the same at each call.
+
+        Args:
+            split: of the images.
+            n: how many.
+            augmented: draw them as a training step sees them, with the normalisation undone.
+
+        Returns:
+            A matplotlib figure; Jupyter shows it inline.
+
+        Raises:
+            InputError: there is no such split, or its images cannot be used.
+        """
+        images = self.image_set(split)
+        return show_augmented(images, n, self.augment, self.mean_std) if augmented else show_images(images, n)
 
     def train_dataloader(self) -> Batches:
         """Batches in another order each epoch: uint8, with the draws for their augmentation, while a Trainer runs.
