@@ -18,6 +18,7 @@ import cifar_cnn.cli
 from cifar_cnn.analysis import compare, compare_plots, plan
 from cifar_cnn.analysis.compare import Network
 from cifar_cnn.errors import InputError
+from cifar_cnn.runs.run import RunFolder
 from tests.conftest import SMALL
 
 Capture = pytest.CaptureFixture[str]
@@ -140,7 +141,7 @@ def test_interrupted_it_goes_on_and_a_failed_run_stops_no_other(
     captured = capsys.readouterr()
     assert re.search("broken, seed 0 failed: the (loss|weights) became .*: stopped; ", captured.err)
     assert in_this_process[1][:3] == ["fit", "--ckpt_path", str(run / "checkpoints/last.ckpt")]
-    assert len(plan.finished_epochs(run)) == 2
+    assert len(RunFolder(run).epochs) == 2
     content = json.loads((FOLDER / "compare.json").read_text())
     assert [row["name"] for row in content["networks"]] == ["plain"]
     assert list(content["failed"]) == ["broken, seed 0"]

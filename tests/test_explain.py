@@ -16,11 +16,11 @@ from cifar_cnn.analysis.explain import explain, labels_of, measure_equivariance,
 from cifar_cnn.analysis.layers import layers_of
 from cifar_cnn.analysis.layouts import CHANNELS_FIRST, Layout
 from cifar_cnn.analysis.maps import grad_cam, last_maps, map_layers
-from cifar_cnn.analysis.run_data import RunData
 from cifar_cnn.backbones import ResNet18, SimpleCNN
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.data import CIFAR10DataModule, ImageSet
+from cifar_cnn.data import ImageSet
 from cifar_cnn.runs.checkpoints import Trained
+from cifar_cnn.runs.run import RunFolder
 from tests.conftest import CONFIGS, SMALL
 
 LAYOUTS = {"channels first": CHANNELS_FIRST, "channels last": Layout(3), "patches": Layout(2, 1)}
@@ -272,10 +272,12 @@ def test_explain_sets_runs_side_by_side(capsys: pytest.CaptureFixture[str]) -> N
 def test_runs_are_called_by_what_tells_them_apart(tmp_path: Path) -> None:
     network = trained(SimpleCNN((2, 2, 2)))
 
-    def run(name: str, command: str, seed: int = 0) -> RunData:
+    def run(name: str, command: str, seed: int = 0) -> RunFolder:
         (tmp_path / name).mkdir(exist_ok=True)
         (tmp_path / name / "fit.json").write_text(json.dumps({"command": command, "seed": seed}))
-        return RunData(tmp_path / name, tmp_path / name, network, CIFAR10DataModule(), {}, {}, 0)
+        found = RunFolder(tmp_path / name)
+        found.__dict__ |= {"trained": network, "content": {"hyper_parameters": {}}}  # in place of a checkpoint
+        return found
 
     a = run("a", "cifar-cnn fit --config configs/simple_cnn_a.yaml --model.tta none")
     b = run("b", "python -m cifar_cnn fit --config=../small.yaml --config 'my configs/b.yml'")

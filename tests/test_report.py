@@ -13,7 +13,7 @@ import torch
 import cifar_cnn.cli
 from cifar_cnn.analysis import report
 from cifar_cnn.analysis.report import calibration, confusion, content, count, duration, mistakes, read_metrics
-from cifar_cnn.analysis.run_data import load_run
+from cifar_cnn.analysis.run import load_run
 from cifar_cnn.data import ImageSet
 from cifar_cnn.runs.predictions import Predictions, load_predictions
 from tests.conftest import CONFIGS, SMALL

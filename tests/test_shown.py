@@ -11,7 +11,7 @@ import torch
 import cifar_cnn.cli
 from cifar_cnn.analysis import shown
 from cifar_cnn.analysis.report import read_metrics, validation_images
-from cifar_cnn.analysis.run_data import load_run
+from cifar_cnn.analysis.run import load_run
 from cifar_cnn.analysis.shown import Shown, find_shown
 from cifar_cnn.callbacks.predictions import VAL_FILE_NAME
 from cifar_cnn.runs.predictions import load_predictions

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import itertools
 import json
+import math
 import os
 import shlex
 import statistics
@@ -19,13 +20,12 @@ from filelock import FileLock, Timeout
 
 from cifar_cnn.analysis import arguments, plan
 from cifar_cnn.analysis.costs import macs_of
-from cifar_cnn.analysis.run_data import config_name
 from cifar_cnn.analysis.statistics import LEVEL, Difference, Interval, Seed, difference
 from cifar_cnn.callbacks.predictions import FILE_NAME
 from cifar_cnn.errors import InputError
-from cifar_cnn.files import read_json
 from cifar_cnn.runs.checkpoints import load_trained
 from cifar_cnn.runs.folders import BEST, RUNS, run_of
+from cifar_cnn.runs.run import RunFolder
 
 # Options of the Trainer in which runs of one experiment may differ.
 NOT_OF_THE_EXPERIMENT = ("default_root_dir", "logger", "limit_test_batches")
@@ -165,7 +165,7 @@ def names_of(folders: list[Path], taken: set[str]) -> list[str]:
         folders: of the runs.
         taken: names of others.
     """
-    configs = [config_name(read_json(folder / "fit.json")) for folder in folders]
+    configs = [RunFolder(folder).config_name for folder in folders]
     longer = [
         f"{config}, {folder.name}" if config else folder.name for config, folder in zip(configs, folders, strict=True)
     ]
@@ -222,7 +222,7 @@ def read_run(run: Path) -> RunResult:
             labels = predictions["labels"]
             correct = predictions["logits"].argmax(1) == labels
             images = hashlib.sha256(str(predictions["images_sha256"]).encode() + labels.tobytes()).hexdigest()
-        epochs = plan.finished_epochs(run)
+        epochs = RunFolder(run).epochs
         trainer = {name: value for name, value in config["trainer"].items() if name not in NOT_OF_THE_EXPERIMENT}
         key = json.dumps({**config, "trainer": trainer, "seed_everything": None}, sort_keys=True, default=str)
         return RunResult(
@@ -230,8 +230,8 @@ def read_run(run: Path) -> RunResult:
             None if config["seed_everything"] is False else int(config["seed_everything"]),
             key,
             float(test["accuracy"]),
-            [float(row.get("val/accuracy") or "nan") for row in epochs],
-            sum(float(row["epoch_seconds"]) for row in epochs),
+            [row.get("val/accuracy", math.nan) for row in epochs],
+            sum(row["epoch_seconds"] for row in epochs),
             correct,
             images,
             test.get("tta") or config["model"].get("tta") or "none",

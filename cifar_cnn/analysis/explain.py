@@ -16,13 +16,13 @@ from torch.nn import functional
 from cifar_cnn.analysis import arguments, charts
 from cifar_cnn.analysis.layers import Layer, Sharing, layers_of, sharing_of
 from cifar_cnn.analysis.maps import map_layers, outputs_of
-from cifar_cnn.analysis.run_data import RunData, Split, load_run
 from cifar_cnn.data import ImageSet
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.data.images import random_order
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import write
 from cifar_cnn.runs.checkpoints import Trained
+from cifar_cnn.runs.run import RunFolder, Split, find_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -342,7 +342,7 @@ def main(args: list[str]) -> int:
     options = arguments.explain().parse_args(args)
     if options.images < 2:
         raise InputError("--images is 2 or more")
-    runs = [load_run(name) for name in options.runs or [None]]
+    runs = [RunFolder(*find_run(name)) for name in options.runs or [None]]
     output = options.output or runs[0].folder / "explain"
     there = next(each for each in (output, *output.absolute().parents) if each.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):  # measuring takes minutes
@@ -380,7 +380,7 @@ def main(args: list[str]) -> int:
     return 0
 
 
-def labels_of(runs: list[RunData]) -> list[str]:
+def labels_of(runs: list[RunFolder]) -> list[str]:
     """What to call runs: by their config, where that does not tell them apart by their network, seed or folder.
 
     Raises:
@@ -399,7 +399,7 @@ def labels_of(runs: list[RunData]) -> list[str]:
     return folders
 
 
-def split_to_look_at(run: RunData) -> Split:
+def split_to_look_at(run: RunFolder) -> Split:
     """Test images for a run that has been tested; before that they are left alone."""
     return "test" if (run.folder / "test.json").is_file() else "val"
 

@@ -1,6 +1,5 @@
 """What ``cifar-cnn compare`` does first: train each config with each seed, or go on with what was begun."""
 
-import csv
 import json
 import os
 import re
@@ -17,36 +16,14 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from cifar_cnn.callbacks.predictions import FILE_NAME
 from cifar_cnn.cli_errors import option_values
 from cifar_cnn.errors import InputError, terminable
-from cifar_cnn.files import read_json, write
-from cifar_cnn.runs.folders import BEST, RUNS, run_folders
+from cifar_cnn.files import write
+from cifar_cnn.runs.folders import RUNS, run_folders
+from cifar_cnn.runs.run import RunFolder
 
 PLAN = "plan.json"
 DEFAULT_EPOCHS = 10  # of `cifar-cnn fit`
-
-
-def is_tested(run: Path) -> bool:
-    """Whether the run's folder has the results of a test of its best checkpoint as it is now."""
-    best, results = run / "checkpoints" / BEST, (run / "test.json", run / FILE_NAME)
-    if not best.is_file() or not all(path.is_file() for path in results):
-        return False
-    if Path(read_json(results[0]).get("checkpoint", BEST)).name != BEST:  # as earlier versions wrote it of any
-        return False
-    return all(path.stat().st_mtime >= best.stat().st_mtime for path in results)
-
-
-def finished_epochs(run: Path) -> list[dict[str, str]]:
-    """For each epoch that is finished, the last value of each column in the rows that metrics.csv has of it."""
-    epochs: dict[str | None, dict[str, str]] = {}
-    try:
-        with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                epochs.setdefault(row.get("epoch"), {}).update((name, value) for name, value in row.items() if value)
-    except FileNotFoundError:
-        pass
-    return [epoch for epoch in epochs.values() if "epoch_seconds" in epoch]
 
 
 @dataclass
@@ -74,7 +51,7 @@ class Task:
     def is_done(self) -> bool:
         """Whether its run was tested."""
         run = self.run()
-        return run is not None and is_tested(run)
+        return run is not None and RunFolder(run).is_tested
 
 
 def training(config: Path, seed: int, options: list[str], folder: Path) -> Task:
@@ -203,7 +180,7 @@ def _run_command(task: Task, at: Callable[[int], None], interval: float = 0.5) -
             try:
                 while process.poll() is None:
                     run = task.run()
-                    at(len(finished_epochs(run)) if run else 0)
+                    at(len(RunFolder(run).epochs) if run else 0)
                     time.sleep(interval)
             finally:
                 if process.poll() is None:  # we were interrupted

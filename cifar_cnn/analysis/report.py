@@ -1,6 +1,5 @@
 """``cifar-cnn report``: a run as one page, report.html in its folder, that needs no network and no other file."""
 
-import csv
 import logging
 import os
 import re
@@ -19,7 +18,6 @@ from cifar_cnn.analysis.calibration import bins_of
 from cifar_cnn.analysis.explain import SPLIT_NAMES, Theory, example_pictures, explain, feature_chart, prediction_chart
 from cifar_cnn.analysis.layers import Layer, layers_of
 from cifar_cnn.analysis.maps import grad_cam, last_maps, map_layers, outputs_of
-from cifar_cnn.analysis.run_data import RunData, Split, begun, load_run
 from cifar_cnn.analysis.shown import Shown, find_shown, normalised
 from cifar_cnn.analysis.statistics import wilson_interval
 from cifar_cnn.callbacks.confusion_figure import worst_confusions
@@ -28,6 +26,7 @@ from cifar_cnn.errors import InputError
 from cifar_cnn.files import write
 from cifar_cnn.runs.folders import is_best
 from cifar_cnn.runs.predictions import Predictions
+from cifar_cnn.runs.run import RunFolder, Split, find_run, metric_rows
 
 log = logging.getLogger("cifar_cnn")
 
@@ -50,7 +49,7 @@ def main(args: list[str]) -> int:
     Raises:
         InputError: no such run, or its folder cannot be written.
     """
-    run = load_run(arguments.report().parse_args(args).run)
+    run = RunFolder(*find_run(arguments.report().parse_args(args).run))
     if not is_best(run.checkpoint):
         raise InputError(
             f"a report is about a run's best checkpoint, not {run.checkpoint.name}: give the folder "
@@ -72,13 +71,13 @@ def try_to_write_report(folder: Path, datamodule: CIFAR10DataModule | None = Non
         datamodule: one that has the run's images in memory.
     """
     try:
-        return write_report(load_run(str(folder), datamodule))
+        return write_report(RunFolder(folder, datamodule=datamodule))
     except Exception as error:  # the training is worth more than any page about it
         log.warning("No report was written: %s (%s); `cifar-cnn report` tries again", error, type(error).__name__)
         return None
 
 
-def write_report(run: RunData) -> Path:
+def write_report(run: RunFolder) -> Path:
     """Write report.html into the run's folder, in place of an older one.
 
     Raises:
@@ -99,7 +98,7 @@ def write_report(run: RunData) -> Path:
     return path
 
 
-def content(run: RunData) -> dict[str, Any]:
+def content(run: RunFolder) -> dict[str, Any]:
     """All that the template shows. What cannot be had, of an unusual network or without the images, is None, with
     a line in ``missing``."""
     missing: list[str] = []
@@ -137,7 +136,7 @@ def content(run: RunData) -> dict[str, Any]:
         "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         "tiles": tiles(run, metrics, fit, found, macs),
         "facts": facts(run, fit, predictions, split),
-        "curves": part("Learning curves", lambda: curves(metrics, begun(fit).get("learning_rate"))),
+        "curves": part("Learning curves", lambda: curves(metrics, run.begun.get("learning_rate"))),
         "confusion": part("Confusion", lambda: confusion(predictions, names)) if predictions else None,
         "calibration": part("Calibration", lambda: calibration(predictions)) if predictions else None,
         "mistakes": part("Mistakes", lambda: mistakes(predictions, images, names)) if predictions and images else None,
@@ -159,11 +158,7 @@ def content(run: RunData) -> dict[str, Any]:
 
 def read_metrics(path: Path) -> Metrics:
     """The epochs (counted from 1; fractions within one) and values of each column of a metrics.csv."""
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row.get("epoch") and row.get("step")]
-    except OSError as error:
-        raise InputError(f"there is no {path.name}") from error
+    rows = [row for row in metric_rows(path) if row.get("epoch") and row.get("step")]
     ends = [(int(row["step"]) + 1) / (int(row["epoch"]) + 1) for row in rows if row.get("epoch_seconds")]
     steps_an_epoch = ends[-1] if ends else None
     metrics: Metrics = {}
@@ -202,7 +197,7 @@ def duration(seconds: float) -> str:
 
 
 def tiles(
-    run: RunData,
+    run: RunFolder,
     metrics: Metrics,
     fit: dict[str, Any],
     shown: Shown,
@@ -252,7 +247,7 @@ def validation_images(fit: dict[str, Any], shown: Shown) -> str:
     return f"{seen:,} validation images" if seen else "validation images"
 
 
-def basis(run: RunData, fit: dict[str, Any]) -> str:
+def basis(run: RunFolder, fit: dict[str, Any]) -> str:
     """What the headline figures rest on, in a line: source of the images, seed, hardware, version."""
     source = type(run.datamodule.source).__name__
     found = [f"Images of {source}, {run.trained.image_size} pixels a side"]
@@ -265,7 +260,7 @@ def basis(run: RunData, fit: dict[str, Any]) -> str:
     return line
 
 
-def facts(run: RunData, fit: dict[str, Any], predictions: Predictions | None, split: Split) -> dict[str, str]:
+def facts(run: RunFolder, fit: dict[str, Any], predictions: Predictions | None, split: Split) -> dict[str, str]:
     """What has to be known to judge the figures."""
 
     def described(group: dict[str, Any], part: str, default: str) -> str:
@@ -436,7 +431,7 @@ def one_of_each_class(images: ImageSet, most: int) -> list[int]:
 
 
 @torch.inference_mode()
-def feature_maps(run: RunData, images: ImageSet, layers: list[Layer], channels: int = 8) -> dict[str, Any]:
+def feature_maps(run: RunFolder, images: ImageSet, layers: list[Layer], channels: int = 8) -> dict[str, Any]:
     """The first channels of some layers for a few images; each map on a scale of its own.
 
     Raises:
@@ -466,7 +461,7 @@ def feature_maps(run: RunData, images: ImageSet, layers: list[Layer], channels: 
     return {"layers": shown, "images": found, "channels": channels}
 
 
-def cam(run: RunData, images: ImageSet, predictions: Predictions) -> dict[str, Any]:
+def cam(run: RunFolder, images: ImageSet, predictions: Predictions) -> dict[str, Any]:
     """Grad-CAM of the predicted class at the last feature maps, of right answers and of the surest mistakes.
 
     Raises:

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from cifar_cnn.analysis.explain import SPLIT_NAMES
-from cifar_cnn.analysis.run_data import RunData, Split
 from cifar_cnn.callbacks.predictions import FILE_NAME, VAL_FILE_NAME
 from cifar_cnn.data import ImageSet
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import read_json
 from cifar_cnn.runs.predictions import Predictions, load_predictions
+from cifar_cnn.runs.run import RunFolder, Split
 from cifar_cnn.tta import TTA, logits_with_tta
 
 log = logging.getLogger("cifar_cnn")
@@ -42,7 +42,7 @@ class Shown:
     missing: list[str] = field(default_factory=list)
 
 
-def find_shown(run: RunData) -> Shown:
+def find_shown(run: RunFolder) -> Shown:
     """The run's test, if it is of the best checkpoint as it is now and of the run's own images; else its validation."""
     test = read_json(run.folder / "test.json")
     if "accuracy" not in test:
@@ -61,7 +61,7 @@ def find_shown(run: RunData) -> Shown:
     return Shown("test", images, predictions, test)
 
 
-def _validation(run: RunData, missing: list[str]) -> Shown:
+def _validation(run: RunFolder, missing: list[str]) -> Shown:
     found = load_predictions(run.folder / VAL_FILE_NAME, len(run.trained.class_names))
     found = found if found is not None and found.step == run.step else None
     images = _or_reason(f"Pictures of {SPLIT_NAMES['val']} images", lambda: run.images("val"), missing)
@@ -86,7 +86,7 @@ def _or_reason(name: str, make: Callable[[], Any], missing: list[str]) -> Any:
 
 
 @torch.inference_mode()
-def fits(run: RunData, predictions: Predictions, images: ImageSet, tta: TTA) -> bool:
+def fits(run: RunFolder, predictions: Predictions, images: ImageSet, tta: TTA) -> bool:
     """Whether predictions are this network's of these images, by the labels and a sample of the logits.
 
     Args:
@@ -104,7 +104,7 @@ def fits(run: RunData, predictions: Predictions, images: ImageSet, tta: TTA) -> 
 
 
 @torch.inference_mode()
-def validated(run: RunData, images: ImageSet) -> Predictions:
+def validated(run: RunFolder, images: ImageSet) -> Predictions:
     """What the network says of the validation images, in the precision of the training; kept for the next report.
 
     Needed where the fit kept none: its last validation was before the checkpoint's step.
@@ -123,7 +123,7 @@ def validated(run: RunData, images: ImageSet) -> Predictions:
     return predictions
 
 
-def normalised(run: RunData, images: Tensor) -> Tensor:
+def normalised(run: RunFolder, images: Tensor) -> Tensor:
     """Images of a run as its network takes them, on its device."""
     device = run.trained.classifier.device
     return normalize(images.to(device), run.trained.mean.to(device), run.trained.std.to(device))

@@ -1,5 +1,6 @@
 """A trained network as a checkpoint holds it: weights, classes, image size and normalisation."""
 
+import copy
 import logging
 import zipfile
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor
+from torch import Tensor, nn
 
 from cifar_cnn import kept_code, trained_as, trust
 from cifar_cnn.classifier import ImageClassifier
@@ -41,9 +42,16 @@ class Trained:
     std: Tensor
     precision: str = "32-true"
 
-    @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:
         """From uint8 images (N, 3, image_size, image_size) to probabilities (N, num_classes), on the CPU.
+
+        With test-time augmentation, if the run was configured with it.
+        """
+        return self.logits(images).softmax(1)
+
+    @torch.inference_mode()
+    def logits(self, images: Tensor) -> Tensor:
+        """From uint8 images (N, 3, image_size, image_size) to logits (N, num_classes), float32, on the CPU.
 
         With test-time augmentation, if the run was configured with it.
         """
@@ -53,7 +61,7 @@ class Trained:
         mixed = self.precision == best_precision(device.type) == "bf16-mixed"
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
             logits = self.classifier.logits_with_tta(pixels)
-        return logits.float().softmax(1).cpu()
+        return logits.float().cpu()
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -110,12 +118,13 @@ def read_to_go_on(path: Path) -> tuple[Path, dict[str, Any]]:
         return previous, content
 
 
-def load_trained(path: Path, content: dict[str, Any] | None = None) -> Trained:
+def load_trained(path: Path, content: dict[str, Any] | None = None, backbone: nn.Module | None = None) -> Trained:
     """Load a checkpoint, on the GPU if there is one.
 
     Args:
         path: of the checkpoint.
         content: what has been read of it already.
+        backbone: the network, where the checkpoint does not name it; it is copied.
 
     Raises:
         InputError: see :func:`read_checkpoint`.
@@ -123,14 +132,7 @@ def load_trained(path: Path, content: dict[str, Any] | None = None) -> Trained:
     if content is None:
         content = read_checkpoint(path)
         kept_code.compare(path, content)
-    cls = trained_as.classifier_class(content)
-    trained_as.fit_to(cls, content)
-    # Compiling takes longer than what is done with the network here, and hides its layers.
-    hyper_parameters = {**content["hyper_parameters"], "compile": False}
-    try:
-        classifier = trust.instantiate(cls, hyper_parameters, content)
-    except (Exception, SystemExit) as error:  # jsonargparse's, for what is no network or has other arguments
-        raise InputError(f"{path} names a network that cannot be made here: {trust.reason(error)}") from error
+    classifier = _made(path, content) if backbone is None else _made_of(backbone, content)
     classifier.load_state_dict(classifier.own_weights(content))
     classifier.setup("predict")
     classifier.eval().to("cuda" if torch.cuda.is_available() else "cpu")
@@ -143,3 +145,28 @@ def load_trained(path: Path, content: dict[str, Any] | None = None) -> Trained:
         torch.tensor(data["std"]),
         content.get("precision", "32-true"),
     )
+
+
+def _made(path: Path, content: dict[str, Any]) -> ImageClassifier:
+    """The classifier that a checkpoint names."""
+    cls = trained_as.classifier_class(content)
+    trained_as.fit_to(cls, content)
+    if "backbone" not in content["hyper_parameters"]:
+        reason = content.get("not_recorded", {}).get("backbone", "it was given as a Python object")
+        raise InputError(
+            f"{path} does not say how its network is made ({reason}): load it in Python, with "
+            "load_run(folder, backbone=...)"
+        )
+    # Compiling takes longer than what is done with the network here, and hides its layers.
+    hyper_parameters = {**content["hyper_parameters"], "compile": False}
+    try:
+        return trust.instantiate(cls, hyper_parameters, content)
+    except (Exception, SystemExit) as error:  # jsonargparse's, for what is no network or has other arguments
+        raise InputError(f"{path} names a network that cannot be made here: {trust.reason(error)}") from error
+
+
+def _made_of(backbone: nn.Module, content: dict[str, Any]) -> ImageClassifier:
+    """A classifier of a network that was given."""
+    names = ("num_classes", "tta", "channels_last")
+    arguments = {name: value for name, value in content["hyper_parameters"].items() if name in names}
+    return ImageClassifier(copy.deepcopy(backbone), **arguments)

@@ -1,0 +1,211 @@
+"""Run: a run's folder with what a person wants to see of it."""
+
+import base64
+import html
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from cifar_cnn.analysis import charts, report
+from cifar_cnn.analysis.maps import grad_cam, last_maps
+from cifar_cnn.analysis.shown import find_shown, normalised
+from cifar_cnn.callbacks.confusion_figure import draw_confusion
+from cifar_cnn.callbacks.filter_images import convolutions, draw_filters
+from cifar_cnn.callbacks.predictions import StorePredictions
+from cifar_cnn.callbacks.summary import RunSummary
+from cifar_cnn.data.decoding import UNREADABLE, decode_image
+from cifar_cnn.errors import InputError
+from cifar_cnn.runs.run import RunFolder, find_run
+
+if TYPE_CHECKING:  # a DataFrame is an extra, and matplotlib takes a good part of a second to import
+    import pandas
+    from matplotlib.figure import Figure
+
+PAGE_HEIGHT = 900  # pixels of the report in a notebook
+ImageInput = str | os.PathLike | np.ndarray | Tensor
+
+
+class Run(RunFolder):
+    """A finished or interrupted run: its model, figures and results.
+
+    In Jupyter it is shown as its report. Plots are matplotlib figures; ``run.curves().savefig("curves.png")`` writes
+    one to a file.
+
+    Example::
+
+        run = load_run("lightning_logs/version_0")
+        run.metrics["val/accuracy"]          # a value for each epoch
+        run.test()["accuracy"]
+        run.classify("cat.jpg", top=3)       # [("cat", 0.93), ("dog", 0.05), ("frog", 0.01)]
+        run.logits(images)                   # uint8 (N, 3, H, W) -> float32 (N, num_classes)
+    """
+
+    def metrics_frame(self) -> "pandas.DataFrame":
+        """``metrics`` as a DataFrame with a row for each epoch.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise InputError("metrics_frame needs pandas: pip install pandas; run.metrics needs nothing") from error
+        return pandas.DataFrame(self.metrics)
+
+    def classify(self, image: ImageInput | list[ImageInput], top: int = 3) -> Any:
+        """The most likely classes of a picture, or of each of several.
+
+        Args:
+            image: path of a picture of any size and format, or an array of uint8 RGB values, (H, W, 3) or (3, H, W); a
+                list of these for several pictures.
+            top: how many classes.
+
+        Returns:
+            (class name, probability), the most likely first; for a list of pictures a list of these.
+
+        Raises:
+            InputError: a file cannot be read as an image.
+        """
+        if isinstance(image, list):
+            return [self.classify(each, top) for each in image]
+        pixels = torch.from_numpy(self._pixels(image)).permute(2, 0, 1)
+        probabilities, classes = self.logits(pixels).softmax(1)[0].topk(min(top, len(self.class_names)))
+        return [(self.class_names[i], p) for i, p in zip(classes.tolist(), probabilities.tolist(), strict=True)]
+
+    def test(self) -> dict[str, Any]:
+        """Test the best checkpoint on the test images, unless that was done; the content of test.json."""
+        if not self.is_tested:
+            # The callbacks write test.json and the predictions; nothing else of a run is needed.
+            trainer = pl.Trainer(
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                precision=self.trained.precision,  # type: ignore[arg-type]
+                callbacks=[summary := RunSummary(), StorePredictions()],
+            )
+            trainer.test(self.model, datamodule=self.datamodule, ckpt_path=self.checkpoint, weights_only=True)
+            summary.print_test(trainer, self.model)
+        return self.result
+
+    def confusion(self) -> "Figure":
+        """Confusion matrix of the test images or, before a test, of the validation images."""
+        shown = find_shown(self)
+        if shown.predictions is None:
+            raise InputError(f"{self.folder} has no predictions: {'; '.join(shown.missing)}")
+        labels, classes = shown.predictions.labels, shown.predictions.classes
+        size = len(self.class_names)
+        counts = torch.bincount(labels * size + classes, minlength=size**2).view(size, size)
+        figure = draw_confusion(counts.numpy(), self.class_names)
+        figure.suptitle(f"{self.name}: {len(labels):,} {shown.split} images", fontsize=10)
+        return figure
+
+    def curves(self) -> "Figure":
+        """Loss and accuracy of training and validation over the epochs.
+
+        Raises:
+            InputError: no epoch is finished.
+        """
+        metrics = self.metrics
+        if not metrics:
+            raise InputError(f"{self.folder} has no finished epoch yet")
+        with charts.chart(9, 3, panels=2) as (figure, panels):
+            for axes, (title, key) in zip(panels, (("Loss", "loss"), ("Accuracy", "accuracy")), strict=True):
+                series = {
+                    name: ([epoch + 1 for epoch in metrics["epoch"]], metrics[f"{part}/{key}"])
+                    for name, part in (("training", "train"), ("validation", "val"))
+                    if f"{part}/{key}" in metrics
+                }
+                few = len(metrics["epoch"]) <= 15
+                curves = charts.draw_lines(axes, title, "epoch", series, key == "accuracy", few)
+                axes.legend(curves.values(), curves.keys())
+            figure.set_facecolor("white")
+            return figure
+
+    def filters(self, layer: str | None = None, max_filters: int = 8) -> "Figure":
+        """Filters of a convolution (exercise 7 of the lab).
+
+        Args:
+            layer: name of its weight as in ``named_parameters()``, such as ``conv1.weight``; by default the first.
+            max_filters: how many filters are drawn, and of each how many input channels.
+        """
+        found = dict(convolutions(self.model))
+        if not found:
+            raise InputError(f"{type(self.model.backbone).__name__} has no convolution")
+        name = next(iter(found)) if layer is None else layer
+        if name not in found:
+            raise InputError(f"there is no convolution {name!r}; there are {', '.join(found)}")
+        return draw_filters(found[name], f"{self.name}: {name}, {tuple(found[name].shape)}", max_filters)
+
+    def grad_cam(self, image: ImageInput) -> "Figure":
+        """Which parts of a picture speak for the predicted class (Selvaraju et al. 2017)."""
+        from cifar_cnn.figures import PlainFigure
+
+        shown = self._pixels(image)
+        pixels = normalised(self, torch.from_numpy(shown).permute(2, 0, 1)[None])
+        last = last_maps(self.model.backbone, pixels, len(self.class_names))
+        if last is None:
+            raise InputError(f"{type(self.model.backbone).__name__} has no feature maps that its answer depends on")
+        label = self.model(pixels).argmax(1)
+        heat = grad_cam(self.model.backbone, last.name, pixels, label, last.layout)[0].cpu().numpy()
+        figure = PlainFigure(figsize=(6, 3.2), dpi=100, layout="constrained")
+        panels = figure.subplots(1, 2)
+        for axes, title in zip(panels, ("image", f"speaks for {self.class_names[int(label)]}"), strict=True):
+            axes.imshow(shown)
+            axes.set_title(title, fontsize=10)
+            axes.axis("off")
+        panels[1].imshow(heat, cmap="turbo", alpha=0.5, vmin=0, vmax=1)
+        return figure
+
+    def report(self) -> Path:
+        """Write report.html into the run's folder; its path."""
+        return report.write_report(self)
+
+    def _pixels(self, image: ImageInput) -> np.ndarray:
+        """A picture as uint8 (side, side, 3), of the size that the network was trained on."""
+        side = self.trained.image_size
+        if isinstance(image, (str, os.PathLike)):
+            try:
+                return decode_image(Path(image), side)
+            except UNREADABLE as error:
+                raise InputError(f"{os.fspath(image)} cannot be read as an image: {error}") from error
+        array = np.asarray(image)
+        array = array.transpose(1, 2, 0) if array.ndim == 3 and array.shape[0] == 3 else array
+        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3:
+            raise InputError(
+                f"an image must be uint8 of shape (H, W, 3) or (3, H, W); this one is {array.dtype} of {array.shape}"
+            )
+        if array.shape[:2] == (side, side):
+            return np.ascontiguousarray(array)
+        return np.asarray(Image.fromarray(array).resize((side, side), Image.Resampling.BICUBIC))
+
+    def _repr_html_(self) -> str:
+        page = self.folder / "report.html"
+        if not page.is_file():
+            self.report()
+        content = base64.b64encode(page.read_bytes()).decode()
+        title = html.escape(f"Report of {self.name}", quote=True)
+        style = f"width: 100%; height: {PAGE_HEIGHT}px; border: 1px solid #ccc"
+        return f'<iframe title="{title}" src="data:text/html;base64,{content}" style="{style}"></iframe>'
+
+
+def load_run(folder: str | os.PathLike | None = None, *, backbone: nn.Module | None = None) -> Run:
+    """Load a run.
+
+    Args:
+        folder: such as ``lightning_logs/version_0``, or a checkpoint in it; by default the newest run that has a best
+            checkpoint.
+        backbone: the network that was trained, with any weights, where the run was started from Python with a network
+            that cannot be rebuilt by its class and arguments.
+
+    Raises:
+        InputError: there is no such run.
+    """
+    path, checkpoint = find_run(folder)
+    return Run(path, checkpoint, backbone=backbone)

@@ -1,0 +1,293 @@
+"""RunFolder: the one class that knows what lies in a run's folder, and reads it when it is asked for."""
+
+import csv
+import math
+import os
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor, nn
+
+from cifar_cnn import kept_code, trust
+from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.data import CIFAR10DataModule, ImageSet
+from cifar_cnn.errors import InputError
+from cifar_cnn.files import read_json
+from cifar_cnn.runs.checkpoints import Trained, load_trained, read_checkpoint
+from cifar_cnn.runs.folders import BEST, LAST, find_checkpoint, run_of
+from cifar_cnn.runs.predictions import Predictions, load_predictions
+
+Split = Literal["test", "val"]
+Epoch = dict[str, float]
+
+
+class RunFolder:
+    """A run as its folder holds it; each part is read when it is first asked for.
+
+    Args:
+        folder: such as ``lightning_logs/version_0``.
+        checkpoint: by default the best one.
+        datamodule: one that has the run's images in memory; by default one as in the training.
+        backbone: the network that was trained, where the checkpoint cannot name it; its weights are loaded.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        checkpoint: Path | None = None,
+        datamodule: CIFAR10DataModule | None = None,
+        backbone: nn.Module | None = None,
+    ) -> None:
+        self.folder = Path(folder)
+        self.checkpoint = checkpoint or self.folder / "checkpoints" / BEST
+        self._datamodule = datamodule
+        self._backbone = backbone
+
+    # What was trained.
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """What is in the checkpoint: plain data and tensors.
+
+        Raises:
+            InputError: it cannot be used.
+        """
+        content = read_checkpoint(self.checkpoint)
+        kept_code.compare(self.checkpoint, content)
+        return content
+
+    @cached_property
+    def trained(self) -> Trained:
+        """The network with its classes, image size and normalisation.
+
+        Raises:
+            InputError: the network cannot be made here.
+        """
+        return load_trained(self.checkpoint, self.content, self._backbone)
+
+    @property
+    def model(self) -> ImageClassifier:
+        """The trained classifier of the best checkpoint, in eval mode."""
+        return self.trained.classifier
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes, in the order of the logits."""
+        return tuple(self.content[CIFAR10DataModule.__qualname__]["class_names"])
+
+    @property
+    def model_config(self) -> dict[str, Any]:
+        """What the model was made of, as in a config."""
+        return self.content["hyper_parameters"]
+
+    @property
+    def data_config(self) -> dict[str, Any]:
+        """What the data module was made of, as in a config."""
+        return self.content["datamodule_hyper_parameters"]
+
+    @property
+    def step(self) -> int:
+        """Of the checkpoint."""
+        return int(self.content["global_step"])
+
+    @property
+    def title(self) -> str:
+        """Such as ``SimpleCNN, head max_pool``."""
+        backbone = self.model_config.get("backbone")
+        arguments = (backbone.get("init_args") or {}) if isinstance(backbone, dict) else {}
+        name = type(self.model.backbone).__name__
+        return f"{name}, head {arguments['head']}" if "head" in arguments else name
+
+    # The images.
+
+    @cached_property
+    def datamodule(self) -> CIFAR10DataModule:
+        """The data module, with the settings of the training."""
+        if self._datamodule is not None:
+            return self._datamodule
+        return trust.instantiate(CIFAR10DataModule, self.data_config, self.content)
+
+    @property
+    def data(self) -> CIFAR10DataModule:
+        """The data module, with its images loaded."""
+        self.datamodule.setup("fit")
+        return self.datamodule
+
+    def images(self, split: Split) -> ImageSet:
+        """The test or the validation images.
+
+        Raises:
+            InputError: they are not where they were, or there are none.
+        """
+        try:
+            images = self.datamodule.image_set(split)
+        except (OSError, RuntimeError) as error:  # RuntimeError: torchvision's, for an archive that is not there
+            raise InputError(f"the images of {self.folder} cannot be read: {error}") from error
+        if not len(images):
+            raise InputError(f"{self.folder} has no validation images (data.val_size is 0)")
+        if images.class_names != self.class_names or images.images.shape[-1] != self.trained.image_size:
+            raise InputError(f"the images of {self.folder} are no longer those that it was trained on")
+        return images
+
+    # What was written down.
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """fit.json: command, seed, time, hardware, versions; empty where there is none."""
+        return read_json(self.folder / "fit.json")
+
+    @property
+    def begun(self) -> dict[str, Any]:
+        """What fit.json has of how the run was started, also when it was resumed later."""
+        return next(iter(self.record.get("earlier") or []), self.record)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """config.yaml.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        path = self.folder / "config.yaml"
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise InputError(f"{path} cannot be read: {error}") from error
+        if not isinstance(content, dict):
+            raise InputError(f"{path} holds no config")
+        return content
+
+    @property
+    def config_name(self) -> str:
+        """Of the config that the run was trained with, such as ``simple_cnn_a``, or ``a+b`` of several; empty where
+        there was none, or it was one that another run has saved."""
+        paths = re.findall(r"(?:-c|--config)[ =](?:'([^']+)'|([^' ]+))", str(self.begun.get("command", "")))
+        names = [Path(quoted or plain).stem for quoted, plain in paths]
+        return "" if "config" in names else "+".join(names)
+
+    @property
+    def name(self) -> str:
+        """The name that the run was given; by default that of its config or, without one, of its folder."""
+        return str(self.begun.get("name") or self.config_name or self.folder.name)
+
+    @property
+    def last(self) -> Path:
+        """Its last checkpoint, to resume from."""
+        return self.folder / "checkpoints" / LAST
+
+    @property
+    def epochs(self) -> list[Epoch]:
+        """For each finished epoch, the last value of each column of metrics.csv."""
+        found: dict[str, dict[str, str]] = {}
+        for row in metric_rows(self.folder / "metrics.csv", missing_ok=True):
+            epoch = found.setdefault(str(row.get("epoch")), {})
+            epoch.update((name, value) for name, value in row.items() if name and value)
+        finished = [epoch for epoch in found.values() if "epoch_seconds" in epoch]
+        return [{name: _number(value) for name, value in epoch.items()} for epoch in finished]
+
+    @property
+    def metrics(self) -> dict[str, list[float]]:
+        """The columns of metrics.csv with a value for each finished epoch; NaN where there is none.
+
+        ``epoch`` counts from 0.
+        """
+        epochs = self.epochs
+        names = dict.fromkeys(name for epoch in epochs for name in epoch)
+        return {name: [epoch.get(name, math.nan) for epoch in epochs] for name in names}
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """test.json: the test of the best checkpoint on the run's own test images; empty before it."""
+        return read_json(self.folder / "test.json")
+
+    def predictions(self, split: Split) -> Predictions | None:
+        """The network's answers on the test or validation images, where they were kept."""
+        return load_predictions(self.folder / f"{split}_predictions.npz", len(self.class_names))
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether the folder has the results of a test of its best checkpoint as it is now."""
+        best = self.folder / "checkpoints" / BEST
+        results = [self.folder / name for name in ("test.json", "test_predictions.npz")]
+        if not all(path.is_file() for path in (best, *results)):
+            return False
+        of_the_best = Path(str(self.result.get("checkpoint", BEST))).name == BEST
+        return of_the_best and all(path.stat().st_mtime >= best.stat().st_mtime for path in results)
+
+    # The network's answers.
+
+    def logits(self, images: Tensor | np.ndarray, batch_size: int = 500) -> Tensor:
+        """Logits of images that are normalised as in the training, with the run's test-time augmentation.
+
+        Args:
+            images: uint8, (N, 3, H, W) or (N, H, W, 3), or one image without N; of the size of the training.
+            batch_size: images at a time.
+
+        Returns:
+            float32, (N, num_classes), on the CPU.
+
+        Raises:
+            InputError: the images have another type, layout or size.
+        """
+        pixels = _as_batch(images, self.trained.image_size)
+        return torch.cat([self.trained.logits(batch) for batch in pixels.split(batch_size)])
+
+    def __repr__(self) -> str:
+        return f"Run({os.path.relpath(self.folder)}: {self.name})"
+
+
+def _as_batch(images: Tensor | np.ndarray, side: int) -> Tensor:
+    """Images as uint8 (N, 3, H, W)."""
+    pixels = torch.as_tensor(images)
+    pixels = pixels[None] if pixels.ndim == 3 else pixels
+    if pixels.ndim == 4 and pixels.shape[1] != 3 and pixels.shape[-1] == 3:
+        pixels = pixels.permute(0, 3, 1, 2)
+    if pixels.dtype != torch.uint8 or pixels.shape[1:] != (3, side, side):
+        raise InputError(
+            f"images must be uint8 of shape (N, 3, {side}, {side}) or (N, {side}, {side}, 3), values 0 to 255; these "
+            f"are {str(pixels.dtype).removeprefix('torch.')} of shape {tuple(torch.as_tensor(images).shape)}"
+        )
+    return pixels
+
+
+def metric_rows(path: Path, missing_ok: bool = False) -> list[dict[str, str]]:
+    """The rows of a metrics.csv.
+
+    Raises:
+        InputError: there is no such file, and none is no answer.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8", errors="replace") as file:
+            return list(csv.DictReader(file))
+    except OSError as error:
+        if missing_ok:
+            return []
+        raise InputError(f"there is no {path.name}") from error
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def find_run(name: str | os.PathLike | None = None) -> tuple[Path, Path]:
+    """The folder of a run and the checkpoint that is meant.
+
+    Args:
+        name: a run's folder or a checkpoint in it; None means the newest run that has a best checkpoint.
+
+    Raises:
+        InputError: there is no such run.
+    """
+    checkpoint = find_checkpoint(os.fspath(name) if name is not None else "best")
+    folder = run_of(checkpoint)
+    if folder is None:
+        raise InputError(f"{checkpoint} lies in no run's folder: give a folder such as lightning_logs/version_0")
+    return folder, checkpoint
