@@ -19,6 +19,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 from jsonargparse import DefaultHelpFormatter, Namespace
+from lightning.fabric.utilities.spike import TrainingSpikeException
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar, WeightAveraging
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
@@ -406,7 +407,7 @@ class CLI(LightningCLI):
                 if not _is_raised_in(error, "lightning"):
                     raise  # the traceback of the user's own class
                 reason = str(error) or type(error).__name__
-                if subcommand == "fit" and self.trainer.global_step:  # such as SpikeDetection's end of a training
+                if isinstance(error, TrainingSpikeException):  # SpikeDetection's end of a training
                     ended = f"ended at step {self.trainer.global_step}: {reason}"
                     raise Stopped(f"{ended}; {how_to_go_on(self.trainer)}", in_all=False) from error
                 self._drop_new_folder()

@@ -42,7 +42,7 @@ FIT = [
     *("--data.val_size", "24", "--data.batch_size", "16", "--data.augment.cutout", "4"),
     *("--model.backbone", "tests.forked_fits.TinyNet", "--trainer.max_epochs", "3", "--trainer.log_every_n_steps", "1"),
     *("--trainer.accelerator", "cpu", "--trainer.precision", "32", "--trainer.deterministic", "true"),
-    *("--trainer.enable_progress_bar", "false", "--last_checkpoint.every_n_steps", "1"),
+    *("--trainer.enable_progress_bar", "false", "--last_checkpoint.every_n_steps", "1", "--report", "false"),
 ]
 ADAMW = ["--model.optimizer", "torch.optim.AdamW", "--model.optimizer.lr", "1e-2", "--model.schedule", "WarmupCosine"]
 MUON = [
@@ -308,7 +308,7 @@ def signals_before(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, An
     for signum in (signal.SIGINT, signal.SIGTERM):
         where = folder / f"signal {signum} before"
         ended = signal_when_slow(0, [signum], where)
-        runs = [path.name for path in (where / RUN.parent).iterdir()]
+        runs = [path.name for path in where.iterdir() if path.name not in ("output.txt", "slow")]
         yield {"signal": signum, "ended": ended, "runs": runs, "output": (where / "output.txt").read_text()}
 
 

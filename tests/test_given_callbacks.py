@@ -142,3 +142,11 @@ def test_a_network_without_batchnorm_is_not_left_frozen_without_a_word(capsys: C
     assert fit(*given("BackboneFinetuning", []), *plain) == 2
     message = "SimpleCNN has no parameters to train: BackboneFinetuning has frozen them all"
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_spike_ends_the_training_and_an_unknown_metric_is_a_wrong_option(capsys: Capture) -> None:
+    assert fit("--model.optimizer.lr=100", *given("SpikeDetection", ["rtol=0"])) == 1
+    assert "cifar-cnn: ended at step 2: Training spike detected in batch 1; " in capsys.readouterr().err
+    assert fit(*given("EarlyStopping", ["monitor=nosuch"])) == 2
+    assert "cifar-cnn: error: trainer: Early stopping conditioned on metric `nosuch`" in capsys.readouterr().err

@@ -267,7 +267,8 @@ def test_of_an_exception_of_ones_own_only_ones_own_lines_are_printed(
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 1
-    first, *lines = capsys.readouterr().err.splitlines()
+    loading, first, *lines = capsys.readouterr().err.splitlines()
+    assert loading == "Loading PyTorch and Lightning"
     assert first == "Traceback (most recent call last):"
     assert lines[0].startswith('  File "')
     assert "/test_network_check.py" in lines[0]
