@@ -3,7 +3,9 @@
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
@@ -16,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from cifar_cnn import loss_options, trust
 from cifar_cnn.data import Source
+from cifar_cnn.errors import InputError
 
 # What the option's class is a subclass of.
 CLASS_OPTIONS: dict[str, type] = {
@@ -57,6 +60,46 @@ def classes_first(args: list[str]) -> list[str]:
         others = [option for option in options[:first] if not option[0].startswith(f"{name}.")]
         options = [*others, options[first], *early, *options[first + 1 :]]
     return [word for option in options for word in option]
+
+
+def check_chosen(args: list[str], default_of: Callable[[str], Any]) -> None:
+    """Refuse what a command line chooses for a class and is an object that has been made already.
+
+    Raises:
+        InputError: a ``functools.partial``, which may be a loss alone, or an object such as a network.
+    """
+    for option in CLASS_OPTIONS:
+        path = chosen(args, option, default_of(option))
+        with suppress(ValueError):
+            loss_options.loss_function(str(path))  # which has imported what there is, if that may be imported
+        part = trust.imported(path) if path and "." in path else None
+        is_loss = option == "model.loss" and callable(part) and not isinstance(part, nn.Module)
+        if part is not None and not (inspect.isroutine(part) or isinstance(part, (type, ModuleType)) or is_loss):
+            what = f"{path} is a {type(part).__name__} that is made already, which no config can record"
+            how = " or a function that makes it, def f() -> torch.nn.Module" if option.startswith("model.b") else ""
+            raise InputError(f"{option}: {what}: name its class{how}")
+
+
+def check_required(option: str, part: Any, arguments: Mapping[str, Any]) -> None:
+    """Check that the arguments of a class that has no default for them and no annotations were given.
+
+    Args:
+        option: that chooses the class.
+        part: the class or function.
+        arguments: for it.
+
+    Raises:
+        InputError: one was not given.
+    """
+    by_the_trainer = 1 if option in ("model.optimizer", "model.schedule") else 0
+    try:
+        names = list(inspect.signature(part).parameters.values())[by_the_trainer:]
+    except (TypeError, ValueError):  # it has no signature
+        return
+    for each in names:
+        untyped = each.default is each.annotation is inspect.Parameter.empty
+        if untyped and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD) and arguments.get(each.name) is None:
+            raise InputError(f"{option} needs {option}.{each.name}: give it with --{option}.{each.name}")
 
 
 def split_options(args: list[str]) -> list[list[str]]:

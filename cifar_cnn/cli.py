@@ -206,6 +206,7 @@ class CLI(LightningCLI):
             if command == "fit" and run is not None and not given & {"-c", "--config"}:
                 args = [command, "--config", str(run / "config.yaml"), *args[args.index(command) + 1 :]]
         known = self._subcommand_parsers.get(command or "fit", parser)
+        class_options.check_chosen(args, known.get_default)
         arranged = class_options.forward_arguments(class_options.classes_first(args), known.get_default)
         try:
             with compat.discarding_init_args(class_options.start_from_own_defaults):
@@ -247,6 +248,8 @@ class CLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Instantiate, and refuse before anything is written a checkpoint that this run cannot go on from."""
         trust.check_functions(self.config[self.subcommand])
+        for option, part, arguments in library_errors.chosen_parts(self.config[self.subcommand].as_dict()):
+            class_options.check_required(option, part, arguments)
         if self.checkpoint and self.subcommand == "fit":
             check_resumed(self.config["fit"])
             self._dump_config()

@@ -125,14 +125,24 @@ def explain(message: str, options: Iterable[str], args: list[str]) -> str:
         return f"unknown option {key}.{match[1]}; {hint}"
     if reason := trust.refusal(message):
         return f"{key}: {reason}"
+    if (match := re.search(r"Unable to load config '([^']+)'", message)) and key in SECTIONS:
+        hints = {
+            "model": f"a network is chosen with --model.backbone {match[1]}",
+            "data": "images are chosen with --data.source",
+        }
+        return f"--{key} takes a config of its options, and there is no file {match[1]}; {hints.get(key, '')}".rstrip(
+            "; "
+        )
     if match := re.search(r"following arguments are required: (\S+)", message):
         return _required(match[1], key, options, args)
     types = dict.fromkeys(re.findall(r"Expected an? <class '(\w+)'>", message))
     kinds = [name for name in types if name != "NoneType" and hasattr(builtins, name)]
     given = re.search(r"Given value: (.*?)(?: - |$)", message)
     full_key = ".".join(dict.fromkeys(re.findall(r'Parser key "([^"]+)"', message)))
-    if given and kinds:
+    if given and kinds and "typing.Literal" not in message:
         return f"{full_key}: {given[1]!r} is not of type {' or '.join(kinds)}"
+    if kinds and (match := re.search(r"Got value: (.*?)$", message)) and "typing.Literal" not in message:
+        return f"{full_key}: {match[1]!r} is not of type {' or '.join(kinds)}"
     if match := re.search(r"(?:dot import path string: |given class_path ')([\w.]+)", message):
         return f"{key}: there is no {match[1]!r}; {_nearest_class(match[1], key)}"
     if match := re.search(r"Import path (\S+ )?does not correspond to a subclass of (\w+)", message):

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.error import URLError
 
 from lightning.pytorch.loggers import Logger
+from torch import nn
 
 from cifar_cnn import trust
 from cifar_cnn.errors import InputError
@@ -81,6 +82,8 @@ def _hint(error: BaseException, path: str, spec: Mapping[str, Any]) -> str:
             f"pretrained weights are downloaded: without network, take random ones ({_RANDOM_WEIGHTS}), or put the "
             "file into the cache of the library, $TORCH_HOME or $HF_HOME"
         )
+    if isinstance(error, AttributeError) and isinstance(error.obj, nn.Module) and error.name in vars(nn.Module()):
+        return f"call super().__init__() first in {type(error.obj).__name__}.__init__"
     if path.startswith("torchvision.") and arguments.get("weights") and arguments.get("num_classes"):
         return (
             "torchvision's pretrained weights bring the last layer of their own classes: take timm's "
@@ -108,6 +111,12 @@ def _specs(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, M
                 yield from _specs(value, f"{prefix}{name}." if name != "init_args" else prefix)
                 if isinstance(value.get("class_path"), str):
                     yield f"{prefix}{name}", value
+
+
+def chosen_parts(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
+    """The options of a config that choose a class or function, with that and its arguments."""
+    for option, spec in _specs(config):
+        yield option, trust.imported(str(spec["class_path"])), {**(spec.get("init_args") or {}), **spec}
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

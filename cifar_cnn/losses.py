@@ -189,6 +189,13 @@ def as_module(loss: nn.Module | LossFunction | None) -> nn.Module:
     return loss if isinstance(loss, nn.Module) else FunctionLoss(loss)
 
 
+def name_of_loss(loss: Any) -> str:
+    """What a loss is called: a function by its name, a module by that of its class."""
+    if isinstance(loss, FunctionLoss):
+        return loss.name
+    return getattr(loss, "__name__", type(loss).__name__)
+
+
 def _log_softmax(x: Tensor, dim: int) -> Tensor:
     # Softmax does not change when all logits are shifted alike. With the largest at 0, exp cannot overflow
     # and the sum is at least 1. As the shift does not change the result, it has no gradient: detach.

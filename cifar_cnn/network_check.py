@@ -18,8 +18,11 @@ from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.data.memory import check_memory
 from cifar_cnn.errors import InputError
+from cifar_cnn.hidden_layers import HiddenLayers
+from cifar_cnn.image_sides import smallest_side, wrong_side
 from cifar_cnn.layer_advice import form, layer_advice, written
 from cifar_cnn.layer_trace import LayerTrace
+from cifar_cnn.losses import name_of_loss
 from cifar_cnn.metrics import in_float32
 from cifar_cnn.output_checks import wrong_logits, wrong_loss
 from cifar_cnn.tracebacks import own_line
@@ -29,6 +32,10 @@ _CHANNELS = 64  # of float maps as large as the images, for which there must be 
 _MOST_NUMBERS = 20e6  # parameters, at 32 pixels a side, of a network that runs in about 0.1 s on one core
 _DTYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}
 _STEPS = ("forward", "validation_step", "_logits_and_loss", "_loss")
+
+
+class _Explained(InputError):
+    """A mistake that is the same on any device."""
 
 
 def check_network(model: ImageClassifier, datamodule: CIFAR10DataModule, precision: str = "32-true") -> None:
@@ -49,18 +56,52 @@ def check_network(model: ImageClassifier, datamodule: CIFAR10DataModule, precisi
     own = type(model)
     if any(getattr(own, name) is not getattr(ImageClassifier, name) for name in _STEPS):
         return
+    if getattr(model.backbone, "aux_logits", False) is True:  # of torchvision's GoogLeNet and Inception3
+        raise InputError(
+            f"model.backbone: {type(model.backbone).__name__} gives the logits of its auxiliary classifiers too: give "
+            "--model.backbone.aux_logits false"
+        )
     shapes = _shapes(datamodule)
     for name, module in model.backbone.named_modules():
         if shapes and any(is_lazy(each) for each in module.parameters(recurse=False)):
             raise InputError(_lazy(model, name, module, shapes[0]))
     for shape in shapes:
-        if sum(each.numel() for each in model.parameters()) * shape[1] * shape[2] / 32**2 > _MOST_NUMBERS:
-            try:
-                _run(model, shape, "meta", precision)
-                continue
-            except Exception:  # of the network, or of the meta device, which cannot run all that the CPU can
-                pass
-        _run(model, shape, "cpu", precision)
+        try:
+            _run_cheaply(model, shape, precision)
+        except InputError as error:
+            if own_line(error.__cause__ or error) is None and (advice := _other_side(model, shape, datamodule.source)):
+                raise InputError(f"model.backbone: {advice}") from error
+            raise
+
+
+def _run_cheaply(model: ImageClassifier, shape: tuple[int, int, int], precision: str) -> None:
+    if sum(each.numel() for each in model.parameters()) * shape[1] * shape[2] / 32**2 > _MOST_NUMBERS:
+        try:
+            return _run(model, shape, "meta", precision)
+        except _Explained:
+            raise
+        except Exception:  # of the network, or of the meta device, which cannot run all that the CPU can
+            pass
+    _run(model, shape, "cpu", precision)
+
+
+def _other_side(model: ImageClassifier, shape: tuple[int, int, int], source: Any) -> str | None:
+    """What to do about a network of a library that runs on images of another size than these, None if it does not."""
+
+    def runs(side: int) -> bool:
+        copies = _copies(model, "meta")
+        if copies is None:
+            return False
+        try:
+            with _quiet(), isolate_rng(include_cuda=False):
+                copies[0].train()(torch.empty(_IMAGES, shape[0], side, side, device="meta"))
+        except Exception:  # whatever a network raises
+            return False
+        return True
+
+    if runs(shape[1]):
+        return None
+    return wrong_side(model.backbone, shape[1], smallest_side(runs, shape[1]), source)
 
 
 def _shapes(datamodule: CIFAR10DataModule) -> list[tuple[int, int, int]]:
@@ -93,12 +134,14 @@ def _run(model: ImageClassifier, shape: tuple[int, int, int], device: str, preci
         backbone.to(dtype)
     mixed = torch.autocast("cpu", torch.bfloat16, enabled=on_cpu and precision.endswith("-mixed"))
     with _quiet(), isolate_rng(include_cuda=False), mixed:
-        with LayerTrace(backbone) as trace:
+        with LayerTrace(backbone) as trace, HiddenLayers(backbone) as hidden:
             try:
                 logits = backbone(images.contiguous(memory_format=model.memory_format))
             except Exception as error:
                 _raise_explained(error, trace)
                 return
+        if hidden.found:
+            raise _Explained(f"model.backbone: {hidden.message()}")
         _check_logits(model, logits)
         _check_loss(model, loss, logits, (torch.arange(_IMAGES) % model.num_classes).to(device))
 
@@ -138,7 +181,7 @@ def _raise_explained(error: Exception, trace: LayerTrace) -> None:
     if isinstance(error, InputError):
         raise error
     call, line, message = trace.within[-1] if trace.within else None, own_line(error), " ".join(str(error).split())
-    advice = (layer_advice(call, trace.last) if call else None) or _view_advice(message)
+    advice = (layer_advice(call, trace.last) if call else None) or (_view_advice(message) if line else None)
     if advice is not None:
         raise InputError(f"model.backbone: {advice}{f' [{line}]' if line else ''}") from error
     if torch.accelerator.is_available():
@@ -166,7 +209,7 @@ def _view_advice(message: str) -> str | None:
 
 def _check_logits(model: ImageClassifier, logits: Any) -> None:
     if not isinstance(logits, Tensor) or logits.shape != (_IMAGES, model.num_classes):
-        raise InputError(wrong_logits(model.backbone, logits, _IMAGES, model.num_classes))
+        raise _Explained(wrong_logits(model.backbone, logits, _IMAGES, model.num_classes))
     trained = any(each.requires_grad for each in model.backbone.parameters())
     if trained and not logits.requires_grad:
         raise InputError(
@@ -176,7 +219,7 @@ def _check_logits(model: ImageClassifier, logits: Any) -> None:
 
 
 def _check_loss(model: ImageClassifier, loss: Any, logits: Tensor, target: Tensor) -> None:
-    name = getattr(model.loss, "__name__", type(model.loss).__name__)
+    name = name_of_loss(model.loss)
     try:
         value = loss(in_float32(logits), target)
     except Exception as error:

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from cifar_cnn.layer_advice import written
+from cifar_cnn.losses import name_of_loss
 
 
 def wrong_logits(backbone: nn.Module, logits: Any, images: int, classes: int) -> str:
@@ -42,7 +43,7 @@ def wrong_loss(loss: Any, value: Any) -> str:
         loss: the module or function.
         value: what it gave; no scalar tensor.
     """
-    name = getattr(loss, "__name__", type(loss).__name__)
+    name = name_of_loss(loss)
     if isinstance(value, Tensor):
         what = f"{tuple(value.shape)}: average it, with .mean() or reduction: mean"
     elif value is None:

@@ -14,6 +14,7 @@ _MEANT = {
     **dict.fromkeys(("scheduler", "lr_scheduler", "sched", "lr_schedule"), "model.schedule"),
     **dict.fromkeys(("loss", "criterion", "loss_function", "loss_fn"), "model.loss"),
     **dict.fromkeys(("arch", "net", "network", "backbone", "model_name", "architecture"), "model.backbone"),
+    **dict.fromkeys(("dropout", "drop", "drop_rate", "p_drop"), "model.backbone.dropout"),
     **dict.fromkeys(("classes", "n_classes", "nb_classes"), "model.backbone.num_classes"),
     **dict.fromkeys(("batch", "bs", "batchsize", "train_batch_size"), "data.batch_size"),
     **dict.fromkeys(("val_batch_size", "test_batch_size"), "data.eval_batch_size"),
@@ -75,7 +76,7 @@ def option(name: str, options: Iterable[str]) -> str:
     owner, _, lacking = meant.rpartition(".")
     if not found and near and owner in ("model.optimizer", "model.backbone", "data.source"):
         return f"the class chosen by --{owner} has no {lacking}"
-    found = found or difflib.get_close_matches(typed, options, n=3, cutoff=0.6)
+    found = found or difflib.get_close_matches(typed, options, n=3, cutoff=0.7)
     found = found or [each for each in options if _are_close(last, each.rpartition(".")[2])][:3]
     if found:
         return f"nearest: {', '.join(dashes + each for each in found)}"

@@ -3,6 +3,7 @@
 import site
 import sysconfig
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -32,8 +33,9 @@ def with_own_frames(error: Exception) -> Exception:
     The exceptions that it came from keep theirs in the same way, and are left out if they have none.
     """
     frames = _own_frames(error.__traceback__)
-    if frames is None:
-        return error
+    if frames is None:  # what has come of the user's exception in a library is of no use to him
+        own = next((each for each in causes(error) if _own_frames(each.__traceback__) is not None), None)
+        return error if own is None else with_own_frames(own)
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if isinstance(cause, Exception) and _own_frames(cause.__traceback__) is not None:
         with_own_frames(cause)
@@ -42,11 +44,19 @@ def with_own_frames(error: Exception) -> Exception:
     return error.with_traceback(frames)
 
 
+def causes(error: BaseException) -> Iterator[Exception]:
+    """The exceptions that an exception came from, the nearest first."""
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    while isinstance(cause, Exception):
+        yield cause
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+
+
 def own_traceback(error: Exception) -> str | None:
     """The traceback of the user's frames and the message, as Python prints it; None if no frame is the user's."""
+    error = with_own_frames(error)
     if _own_frames(error.__traceback__) is None:
         return None
-    error = with_own_frames(error)
     return "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
 
 

@@ -155,9 +155,13 @@ def check_functions(config: Any) -> None:
 
 def _check_loss_function(path: Any) -> None:
     try:
-        home = getattr(loss_function(path), "__module__", None) or path
+        function = loss_function(path)
     except ValueError as error:
         raise InputError(f"model.loss: {reason(error)}") from error
+    if inspect.isroutine(function):
+        home = getattr(function, "__module__", None) or path
+    else:  # a partial or a module that another module has made, of which it knows only its class's
+        home = path if path.rpartition(".")[0] in sys.modules else ""
     verdicts = parsing_settings["import_path_verdicts"]
     beyond = [name for name, allowed in verdicts.items() if allowed and name not in KNOWN]
     if "*" in verdicts and not _is_in(home, [*LOSSES, *beyond]):

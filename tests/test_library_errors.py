@@ -46,6 +46,17 @@ class OwnNet(nn.Module):
         nn.Conv2d(3, 4, 3, groups=2)
 
 
+class Forgetful(nn.Module):
+    def __init__(self) -> None:
+        self.width = 3
+
+
+class Untyped(nn.Module):
+    def __init__(self, width, depth=1):  # type: ignore[no-untyped-def]
+        super().__init__()
+        self.net = nn.Linear(width, depth)
+
+
 def fails(*words: str) -> int:
     return cifar_cnn.cli.run(["fit", *QUICK, *words], OnceMadeParsers)
 
@@ -63,6 +74,8 @@ def fails(*words: str) -> int:
             "1000 but got 10 instead; torchvision's pretrained weights bring the last layer of their own "
             "classes: take timm's (--model.backbone timm.create_model --model.backbone.pretrained true)",
         ),
+        ([f"{__name__}.Forgetful"], "call super().__init__() first in Forgetful.__init__\n"),
+        ([f"{__name__}.Untyped"], "model.backbone needs model.backbone.width: give it with --model.backbone.width\n"),
         (
             ["timm.create_model", "--model.backbone.model_name", "resnet10tt"],
             "model.backbone: timm.create_model: RuntimeError: Unknown model (resnet10tt)\n",

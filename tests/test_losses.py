@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cifar_cnn.errors import InputError
-from cifar_cnn.losses import CrossEntropyLoss, FunctionLoss, Reduction, as_module, cross_entropy
+from cifar_cnn.losses import CrossEntropyLoss, FunctionLoss, Reduction, as_module, cross_entropy, name_of_loss
 
 INF = float("inf")
 # bfloat16 has 8 significant bits, and PyTorch rounds every step to them
@@ -411,3 +411,9 @@ def test_an_unfit_function_is_one_line(function: Any, options: dict[str, Any], m
         return
     with pytest.raises(InputError, match=re.escape(message)):
         FunctionLoss(function, options)(torch.randn(4, 3), torch.tensor([0, 1, 2, 0]))
+
+
+def test_a_loss_is_called_what_its_user_calls_it() -> None:
+    assert name_of_loss(FunctionLoss("torch.nn.functional.cross_entropy")) == "torch.nn.functional.cross_entropy"
+    assert name_of_loss(nn.MSELoss()) == "MSELoss"
+    assert name_of_loss(cross_entropy) == "cross_entropy"

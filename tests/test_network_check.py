@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision import models
 from torchvision.models import VisionTransformer, convnext_tiny, googlenet
 
 import cifar_cnn.cli
@@ -75,6 +76,40 @@ class Detached(nn.Linear):
         return super().forward(x.flatten(1)).detach()
 
 
+class Pair(nn.Linear):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x.flatten(1)), x
+
+
+class InList(nn.Module):
+    """A network with layers that PyTorch does not know."""
+
+    def __init__(self, trained: bool = True) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 3, 1)
+        self.layers = [nn.Sequential(nn.Flatten()), nn.Sequential(nn.Linear(3072, 10)).requires_grad_(trained)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class InDict(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = {"last": nn.Linear(3072, 10)}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.parts["last"](x.flatten(1))
+
+
+class InForward(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.Linear(3072, 10)(x.flatten(1))
+
+
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "flatten size": (
         lambda: Student(4096),
@@ -118,9 +153,33 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
         r"the data has 10 classes, and layer 1 is Linear\(3072, 100\): write Linear\(3072, 10\)",
     ),
     "classes as an option": (lambda: SimpleCNN((4, 4, 4), num_classes=9), "see --model.backbone.num_classes"),
-    "several outputs": (lambda: googlenet(num_classes=10, init_weights=False), "gave a GoogLeNetOutputs of 3: return"),
+    "several outputs": (lambda: Pair(3072, 10), r"Pair gave a tuple of 2: return the logits alone"),
+    "auxiliary logits": (
+        lambda: googlenet(num_classes=10, init_weights=False),
+        "GoogLeNet gives the logits of its auxiliary classifiers too: give --model.backbone.aux_logits false",
+    ),
+    "layers in a list": (
+        InList,
+        "in self.layers would not be trained, since it is a plain list: write self.layers =",
+    ),
+    "layers in a dict of a block": (
+        lambda: nn.Sequential(InDict()),
+        r"in self.parts of 0 would not be trained, since it is a plain dict: write self.parts = nn.ModuleDict",
+    ),
+    "layer made in forward": (InForward, r"Linear\(3072, 10\) runs but would not be trained, .*: make it in __init__"),
+    "larger images": (
+        lambda: nn.Sequential(nn.Conv2d(3, 10, 40), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        "Sequential does not run on images of 32 x 32 pixels, but does on 40 x 40: give --data.source.image_size 40",
+    ),
     "no gradient": (lambda: Detached(3072, 10), "no gradient can pass from the output of Detached"),
-    "other image size": (lambda: VisionTransformer(64, 16, 1, 1, 8, 8, num_classes=10), "Expected 64 but got 32"),
+    "other image size": (
+        lambda: VisionTransformer(64, 16, 1, 1, 8, 8, num_classes=10),
+        "32 x 32: give --model.backbone.image_size 32",
+    ),
+    "other image size and patches": (
+        lambda: VisionTransformer(56, 14, 1, 1, 8, 8, num_classes=10),
+        "is made for images of 56 x 56 pixels, and these have 32 x 32, which its patches of 14 pixels do not divide",
+    ),
 }
 
 
@@ -128,6 +187,53 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
 def test_a_network_that_does_not_fit_is_explained(make: Callable[[], nn.Module], message: str) -> None:
     with pytest.raises(InputError, match=message):
         check(make())
+
+
+def test_frozen_layers_in_a_list_are_let_be() -> None:
+    check(InList(trained=False))
+
+
+# Of torchvision's, those that do not run on 32 pixels, and what is said of them.
+TORCHVISION = {
+    "alexnet": "AlexNet does not run on images of 32 x 32 pixels, but does on 63 x 63: ",
+    "googlenet": "give --model.backbone.aux_logits false",
+    "inception_v3": "give --model.backbone.aux_logits false",
+    "maxvit_t": "MaxVit does not run on images of 32 x 32 pixels, but does on 221 x 221: ",
+    "vit_h_14": "and these have 32 x 32, which its patches of 14 pixels do not divide",
+    "vit_b_32": "32 x 32: give --model.backbone.image_size 32",
+}
+
+
+SMALLEST = (
+    *("convnext_tiny", "densenet121", "mnasnet0_5", "mobilenet_v2", "mobilenet_v3_small"),
+    *("regnet_x_400mf", "resnet18", "shufflenet_v2_x0_5", "squeezenet1_1", "swin_t", "swin_v2_t", "vgg11"),
+)
+
+
+def on_meta(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda *args, **options: function(*args, **{**options, "device": "meta"})
+
+
+@pytest.mark.filterwarnings("ignore:.*initialization:FutureWarning")
+def test_each_kind_of_network_of_torchvision_runs_or_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cifar_cnn.network_check._MOST_NUMBERS", 0)  # shapes alone
+    datamodule = CIFAR10DataModule(Shapes(40, 10), val_size=10)
+    said = {}
+    names = [name for name in models.list_models(module=models) if name in TORCHVISION or name in SMALLEST]
+    for name in names:
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "empty", on_meta(torch.empty))
+            for init in [each for each in vars(nn.init) if each.endswith("_") and not each.startswith("_")]:
+                patch.setattr(nn.init, init, lambda tensor, *args, **options: tensor)
+            network = models.get_model(name, num_classes=10)
+        try:
+            check_network(ImageClassifier(network), datamodule)
+        except InputError as error:
+            said[name] = str(error)
+    assert len(names) == len(TORCHVISION) + len(SMALLEST)
+    assert said.keys() == TORCHVISION.keys()
+    for name, line in TORCHVISION.items():
+        assert line in said[name], said[name]
 
 
 def _as_float(logits: Tensor, target: Tensor) -> Any:

@@ -1,3 +1,4 @@
+import functools
 import sys
 from pathlib import Path
 
@@ -73,6 +74,8 @@ class OwnNet(nn.Module):
         super().__init__()
 
 
+NET_MADE = nn.Linear(1, 1)
+NET_PARTIAL = functools.partial(OwnNet, width=2)
 NET = f"--model.backbone={__name__}.OwnNet"
 ADAMW = "--model.optimizer=torch.optim.AdamW"
 
@@ -90,6 +93,25 @@ ADAMW = "--model.optimizer=torch.optim.AdamW"
         ([NET, ADAMW, "--momentum", "1"], "--momentum; the class chosen by --model.optimizer has no momentum\n"),
         ([NET, ADAMW, "--model.optimizer.learning_rate", "1"], "nearest: model.optimizer.lr\n"),
         ([NET, "--model.schedule.peak", "1"], "model.schedule.peak; name the class first, with --model.schedule\n"),
+        ([NET, "--dropout", "0.1"], "--dropout; the class chosen by --model.backbone has no dropout\n"),
+        (
+            [NET, "--model", "resnet18"],
+            "there is no file resnet18; a network is chosen with --model.backbone resnet18\n",
+        ),
+        ([NET, "--trainer.precision", "fp16"], "trainer.precision: 'fp16' is not one of transformer-engine"),
+        ([NET, "--data.batch_size", "x"], "data.batch_size: 'x' is not of type int\n"),
+        (
+            ["--model.backbone", f"{__name__}.NET_MADE"],
+            f"{__name__}.NET_MADE is a Linear that is made already, which no",
+        ),
+        (
+            ["--model.backbone", f"{__name__}.NET_PARTIAL"],
+            "NET_PARTIAL is a partial that is made already, which no con",
+        ),
+        (
+            [NET, "--model.loss", f"{__name__}.NET_MADE"],
+            "NET_MADE is a Linear that is made already, which no config ca",
+        ),
         ([NET, "--model.loss", f"{__name__}.NoModule"], "NoModule is neither a torch.nn.Module nor a function of (l"),
         ([NET, "--model.optimizer", f"{__name__}.OwnNet"], f"model.optimizer: {__name__}.OwnNet is no subclass of Opt"),
         (

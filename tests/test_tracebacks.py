@@ -54,3 +54,14 @@ def test_an_exception_without_a_frame_of_the_user_is_left_as_it_is() -> None:
     assert own_traceback(RuntimeError("nowhere")) is None
     error = RuntimeError("nowhere")
     assert with_own_frames(error) is error
+
+
+def test_an_exception_that_a_library_has_wrapped_gives_the_users_own() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        wrong_json()
+    wrapped = ValueError("no class")
+    wrapped.__cause__ = caught.value
+    assert with_own_frames(wrapped) is caught.value
+    text = own_traceback(wrapped)
+    assert text is not None
+    assert text.endswith("RuntimeError: no settings")

@@ -59,7 +59,8 @@ class FilterImages(Callback):
         """Draw what training starts from; here, unlike in ``on_fit_start``, a resumed run knows its epoch."""
         if self.enabled and not convolutions(pl_module):
             if trainer.is_global_zero:
-                log.info("No filters to draw: %s has no convolution.", type(pl_module).__name__)
+                network = getattr(pl_module, "backbone", pl_module)
+                log.info("No filters to draw: %s has no convolution.", type(network).__name__)
             return
         self._draw(trainer, pl_module, trainer.current_epoch, overwrite=trainer.global_step == 0)
 

@@ -15,6 +15,7 @@ from cifar_cnn.callbacks.checkpoint import last_checkpoint
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data.batches import Batch, TrainBatches
 from cifar_cnn.layer_trace import Call, LayerTrace
+from cifar_cnn.losses import name_of_loss
 from cifar_cnn.metrics import in_float32
 
 log = logging.getLogger("cifar_cnn")
@@ -159,7 +160,7 @@ def _logits(call: Call) -> str:
 
 
 def _loss(loss: Any, logits: Tensor) -> str:
-    name = getattr(loss, "__name__", type(loss).__name__)
+    name = name_of_loss(loss)
     where = f"the logits are finite, the loss is not, so the fault is in {name}"
     sums = logits.sum(1)
     if (logits >= 0).all() and torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
