@@ -288,7 +288,7 @@ def test_a_network_without_convolutions_goes_on_and_says_so_once(
         trainer = fit(tmp_path, nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), FilterImages(every_n_epochs=1))
     assert trainer.global_step == 2 * BATCHES
     assert [record.message for record in caplog.records if record.name == "cifar_cnn"] == [
-        "No filters to draw: Module has no convolution."
+        "No filters to draw: Sequential has no convolution."
     ]
     assert names(tmp_path) == []
 

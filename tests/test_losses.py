@@ -415,5 +415,5 @@ def test_an_unfit_function_is_one_line(function: Any, options: dict[str, Any], m
 
 def test_a_loss_is_called_what_its_user_calls_it() -> None:
     assert name_of_loss(FunctionLoss("torch.nn.functional.cross_entropy")) == "torch.nn.functional.cross_entropy"
-    assert name_of_loss(nn.MSELoss()) == "MSELoss"
+    assert name_of_loss(torch.nn.MSELoss()) == "MSELoss"
     assert name_of_loss(cross_entropy) == "cross_entropy"

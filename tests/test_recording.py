@@ -34,6 +34,8 @@ class Word(str, enum.Enum):
 def twice(x):
     return 2 * x
 
+smooth = functools.partial(F.cross_entropy, label_smoothing=0.1)
+
 class Block(nn.Module):
     def __init__(self, width: int, stride: int, norm=nn.BatchNorm2d) -> None: super().__init__()
 
@@ -128,6 +130,14 @@ def test_arguments_that_are_given_are_recorded(own: Any) -> None:
     assert (given["norm"], given["block"], given["path"]) == ([1, 2], nn.Linear, Path("b"))
     assert (given["dtype"], given["mode"], given["sizes"]) == (torch.float64, own.Mode.SLOW, (3,))
     assert given["typed"] is own.twice
+
+
+@pytest.mark.usefixtures("own")
+def test_a_partial_of_a_function_is_a_loss_that_loads_again() -> None:
+    spec = {"class_path": "cifar_cnn.losses.FunctionLoss", "init_args": {"function": "own_parts.smooth"}}
+    with trust.import_policy(["own_parts"]):
+        loss: Any = trust.instantiate(Holder, {"backbone": spec}, {}).backbone
+    assert loss.function.keywords == {"label_smoothing": 0.1}
 
 
 @pytest.mark.usefixtures("own")
