@@ -396,6 +396,8 @@ class CLI(LightningCLI):
             what, status = _interruption(end.__context__)
             raise Stopped(f"{what}{then}", status, in_all=False) from end
         except OSError as error:  # a full disk, a folder that is gone or cannot be written
+            if isinstance(error, BrokenPipeError) and subcommand != "fit":
+                raise  # no error, see __main__.py
             where = error.filename or self.new_folder or (self.checkpoint and self.checkpoint.parent)
             where = where and min(str(where), os.path.relpath(where), key=len)
             reason = f"{where}: {error.strerror or error}" if where else str(error)
@@ -442,7 +444,7 @@ class CLI(LightningCLI):
             log.warning("%s is gone: it is neither tested nor reported on.", os.path.relpath(path))
             path = ""
         failure: Exception | None = None
-        if self._get(self.config, "test_after_fit") and path:
+        if self._get(self.config, "test_after_fit") and path and self.trainer.limit_test_batches:
             # Of a checkpoint it would load the weights that training goes on from, not the averages that are tested.
             callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
             callbacks[:] = [each for each in callbacks if not isinstance(each, WeightAveraging)]
@@ -468,6 +470,8 @@ class CLI(LightningCLI):
 
     def test(self, **kwargs: Any) -> None:
         """Test a checkpoint; the summary prints the figures."""
+        if not self.trainer.limit_test_batches:
+            raise InputError("nothing to test: trainer.limit_test_batches is 0")
         self._say(f"Testing {os.path.relpath(kwargs['ckpt_path'])}")
         self.trainer.test(verbose=False, **kwargs)
         self.summary.print_test(self.trainer, self.model)

@@ -13,6 +13,11 @@ def validates(trainer: pl.Trainer) -> bool:
     return trainer.limit_val_batches != 0 and (datamodule is None or bool(datamodule.val_dataloader()))
 
 
+def overfits(trainer: pl.Trainer) -> bool:
+    """Whether the validation of a fit sees the few batches that it trains on (``overfit_batches``)."""
+    return bool(trainer.overfit_batches)  # type: ignore[attr-defined]
+
+
 def images_evaluated(trainer: pl.Trainer, split: Literal["val", "test"]) -> tuple[int, int]:
     """How many images a validation or test of this trainer sees, and how many there are.
 

@@ -2,6 +2,7 @@
 
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,11 @@ def test_dollar_signs_are_drawn_as_they_are(figure: Figure) -> None:
     assert isinstance(figure, PlainFigure)
     assert render(figure).std() > 0  # a formula that is none would raise
     assert "\\frac" in charts.svg(figure, "names") or "cost_$1_$2" in charts.svg(figure, "names")
+
+
+@pytest.mark.filterwarnings("error")
+def test_networks_without_multiply_adds_are_drawn() -> None:
+    assert render(compare_plots.accuracy([replace(network("scale"), macs=0)])).std() > 0
 
 
 def test_every_figure_is_a_plain_one() -> None:

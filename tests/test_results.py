@@ -1,3 +1,5 @@
+import contextlib
+import io
 import json
 import shutil
 from pathlib import Path
@@ -34,6 +36,15 @@ def trained_on(image_folder: Path) -> Path:
     return Path("lightning_logs/version_0")
 
 
+class Closed(io.StringIO):
+    """A pipe whose reader, such as ``head -3``, is gone when the figures are printed."""
+
+    def write(self, text: str) -> int:
+        if "Accuracy" in text:
+            raise BrokenPipeError
+        return super().write(text)
+
+
 def written(run: Path, name: str) -> dict[str, Any]:
     found = json.loads((run / f"{name}.json").read_text())
     with np.load(run / f"{name}_predictions.npz") as predictions:
@@ -67,6 +78,8 @@ def test_only_a_whole_test_of_the_best_checkpoint_on_the_runs_own_images_is_in_t
     other.mkdir(parents=True)
     for number in range(3):
         Image.new("RGB", (32, 32), (200, 50 * number, 0)).save(other / f"{number}.png")
+    assert cifar_cnn.cli.run(["test", "--trainer.limit_test_batches", "0", *QUIET]) == 2
+    assert "nothing to test: trainer.limit_test_batches is 0" in capsys.readouterr().err
     root = ["--data.source.root", "other"]
     assert cifar_cnn.cli.run(["test", *root, *QUIET]) == 0
     (path,) = run.glob("test_images_*.json")
@@ -78,13 +91,16 @@ def test_only_a_whole_test_of_the_best_checkpoint_on_the_runs_own_images_is_in_t
     last = ["--ckpt_path", str(run / "checkpoints/last.ckpt"), "--trainer.limit_test_batches", "0.9"]
     assert cifar_cnn.cli.run(["test", *root, "--data.eval_batch_size", "1", "--name", "reds", *last, *QUIET]) == 0
     assert written(run, "test_last_reds_partial")["images"] == 2
+    assert "a name was given for these images, and not all images were tested\n" in capsys.readouterr().out
     assert {name: (run / name).read_bytes() for name in before} == before
     assert not (run / "report.html").exists()
 
     # The same images elsewhere are the run's own, by their fingerprint.
     shutil.copytree(image_folder / "test", "moved/test")
     (run / "test_predictions.npz").unlink()
-    assert cifar_cnn.cli.run(["test", "--data.source.root", "moved", "--report", "false", *QUIET]) == 0
+    (run / "test.json").write_text(json.dumps({"tested_on": own["tested_on"]}))
+    with contextlib.redirect_stdout(Closed()), pytest.raises(BrokenPipeError):  # which __main__ takes for an end
+        cifar_cnn.cli.run(["test", "--data.source.root", "moved", "--report", "false", *QUIET])
     assert written(run, "test")["tested_on"]["sha256"] == own["tested_on"]["sha256"]
 
     (other / "../green").mkdir()

@@ -89,4 +89,6 @@ def test_a_test_of_images_that_have_changed_since_is_not_shown(run: Path, unaske
 
 def test_a_tile_names_the_number_of_validation_images_as_far_as_it_is_known() -> None:
     assert validation_images({}, Shown("test")) == "validation images"
+    overfitted = {"images": {"validation": 40, "validated": 0, "validated_on_training": True}}
+    assert "training batches themselves" in validation_images(overfitted, Shown("test"))
     assert validation_images({"images": {"validation": 40, "validated": 40}}, Shown("test")) == "40 validation images"

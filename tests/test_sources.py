@@ -214,6 +214,7 @@ def test_floats_of_0_to_1_or_to_255_become_levels(tmp_path: Path) -> None:
     assert np.array_equal(saved(Image.fromarray(unit), tmp_path / "a.tif"), levels)
     assert np.array_equal(saved(Image.fromarray(levels.astype(np.float32)), tmp_path / "b.tif"), levels)
     assert np.array_equal(saved(Image.fromarray(unit - 1), tmp_path / "c.tif"), np.zeros((8, 8)))
+    assert np.array_equal(saved(Image.fromarray(unit), tmp_path / "a.pfm"), levels)
 
 
 @pytest.mark.parametrize(("dtype", "suffix"), [("<u2", "png"), ("<u2", "tif"), (">u2", "tif"), ("<u2", "pgm")])

@@ -39,7 +39,8 @@ def accuracy(networks: "list[Network]") -> Figure:
     left.set_xlabel("test accuracy; a dot a run, a bar the mean" if several else "test accuracy")
     left.xaxis.set_major_formatter(PercentFormatter(1))
     left.grid(axis="x", alpha=0.3)
-    right.set_xscale("log")
+    if any(network.macs for network in networks):  # a logarithm needs a value above 0
+        right.set_xscale("log")
     for axis in ("major", "minor"):  # 3, not 3x10^0
         getattr(right.xaxis, f"set_{axis}_formatter")(LogFormatter(minor_thresholds=(1.5, 0.5)))
     right.margins(x=0.1, y=0.1)

@@ -239,6 +239,8 @@ def tiles(
 def validation_images(fit: dict[str, Any], shown: Shown) -> str:
     """On how many images the validation accuracy is, such as ``500 of 5,000 validation images``."""
     images = fit.get("images") or {}
+    if images.get("validated_on_training"):
+        return "the training batches themselves (trainer.overfit_batches)"
     all_images, seen = images.get("validation"), images.get("validated")
     if seen and all_images and seen < all_images:
         return f"{seen:,} of {all_images:,} validation images (trainer.limit_val_batches)"

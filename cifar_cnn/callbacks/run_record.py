@@ -20,7 +20,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from cifar_cnn.data.batches import TrainBatches
 from cifar_cnn.data.datamodule import CIFAR10DataModule
 from cifar_cnn.files import read_json, write
-from cifar_cnn.loops import images_evaluated
+from cifar_cnn.loops import images_evaluated, overfits
 from cifar_cnn.optim import learning_rate
 
 log = logging.getLogger("cifar_cnn")
@@ -102,6 +102,7 @@ class RunRecord(Callback):
         self._validation_seconds += time.perf_counter() - self._validation_start
         if self._record.get("images"):
             self._record["images"]["validated"] = images_evaluated(trainer, "val")[0]
+            self._record["images"]["validated_on_training"] = overfits(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the epoch's pace."""

@@ -5,6 +5,7 @@ import math
 import os
 import statistics
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import nn
 from cifar_cnn.callbacks.checkpoint import best_checkpoint
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.files import write
-from cifar_cnn.loops import images_evaluated, validates
+from cifar_cnn.loops import images_evaluated, overfits, validates
 from cifar_cnn.runs.folders import is_best, result_path
 from cifar_cnn.runs.results import ResultFiles
 
@@ -86,23 +87,14 @@ class RunSummary(Callback):
             "tested_on": self.files.tested_on(datamodule.source, image_set),
             "tta": pl_module.tta,
         }
-        width = max(map(len, names))
-        some = of_some_images(seen, images, "trainer.limit_test_batches")
-        print(f"\nAccuracy{some}" if some else "\nAccuracy on the test images")
-        for name, accuracy, row in zip(names, result["accuracy_per_class"], result["confusion_matrix"], strict=True):
-            known = f"{accuracy:7.2%}  of {sum(row)}" if accuracy is not None else f"{'-':>7}  no images"
-            print(f"  {name:{width}}  {known}")
-        print(f"  {'all':{width}}  {result['accuracy']:7.2%}  of {result['images']}")
-        if len(names) > 5:
-            print(f"  {'top 5':{width}}  {result['accuracy_top5']:7.2%}")
         self.written = path = self.files.path(trainer, ".json", image_set, seen)
-        if path is not None:
+        if path is not None:  # before anything is printed: what reads our output may have been closed
             result["checkpoint"] = os.path.relpath(os.path.realpath(str(trainer.ckpt_path)), path.parent)
             _write_json(path, result)
-            if path.name != "test.json":
-                print(
-                    f"Written to {os.path.relpath(path)}, not to test.json: {_difference(trainer, path, seen < images)}"
-                )
+        _print_test(result, images)
+        if path is not None and path.name != "test.json":
+            reason = _difference(trainer, path, self.files.is_named, seen < images)
+            print(f"Written to {os.path.relpath(path)}, not to test.json: {reason}")
 
     @rank_zero_only
     def print_fit(self, trainer: Trainer, pl_module: ImageClassifier) -> None:
@@ -117,6 +109,8 @@ class RunSummary(Callback):
         checkpoint = best_checkpoint(trainer)
         best = checkpoint.best_model_path if checkpoint and os.path.isfile(checkpoint.best_model_path) else ""
         some = of_some_images(*self._validated, "trainer.limit_val_batches")
+        if overfits(trainer):
+            some = " on the training batches themselves (trainer.overfit_batches)"
         if checkpoint and checkpoint.monitor == "val/accuracy" and checkpoint.best_model_score is not None:
             lines["Validation"] = f"{checkpoint.best_model_score.item():.2%} accuracy{some}, of the best epoch"
         elif "val/accuracy" in self._fit_metrics:
@@ -138,17 +132,30 @@ class RunSummary(Callback):
             print(f"{name:<11} {text}")
 
 
+def _print_test(result: Mapping[str, Any], images: int) -> None:
+    """Print what ``test.json`` holds, as a table; ``images``: how many test images there are."""
+    names, some = result["class_names"], of_some_images(result["images"], images, "trainer.limit_test_batches")
+    width = max(map(len, names))
+    print(f"\nAccuracy{some}" if some else "\nAccuracy on the test images")
+    for name, accuracy, row in zip(names, result["accuracy_per_class"], result["confusion_matrix"], strict=True):
+        known = f"{accuracy:7.2%}  of {sum(row)}" if accuracy is not None else f"{'-':>7}  no images"
+        print(f"  {name:{width}}  {known}")
+    print(f"  {'all':{width}}  {result['accuracy']:7.2%}  of {result['images']}")
+    if len(names) > 5:
+        print(f"  {'top 5':{width}}  {result['accuracy_top5']:7.2%}")
+
+
 def of_some_images(seen: int, images: int, option: str) -> str:
     """``on 500 of 5,000 images (OPTION)`` with a space before it; empty where all images were seen."""
     return f" on {seen:,} of {images:,} images ({option})" if seen < images else ""
 
 
-def _difference(trainer: Trainer, path: Path, partial: bool) -> str:
-    """How a test differs from one of the best checkpoint on all of the run's own test images."""
+def _difference(trainer: Trainer, path: Path, named: bool, partial: bool) -> str:
+    """Why a test is not taken for that of the best checkpoint on all of the run's own test images."""
     checkpoint = Path(str(trainer.ckpt_path))
     found = [] if is_best(checkpoint) else [f"{checkpoint.name} is not the run's best checkpoint"]
     if path != result_path(checkpoint, ".json", partial=partial):
-        found.append("these are not the run's own test images")
+        found.append("a name was given for these images" if named else "these are not the run's own test images")
     if partial:
         found.append("not all images were tested")
     return ", and ".join(found)

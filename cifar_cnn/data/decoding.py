@@ -65,10 +65,10 @@ def _levels(image: Image.Image, file_format: str | None) -> np.ndarray:
 
     Args:
         image: of mode I;16, I;16B, I or F.
-        file_format: of the file; PNG and PPM have 16 bits even where Pillow gives mode I.
+        file_format: of the file; integers of PNG and PPM have 16 bits even where Pillow gives mode I.
     """
     values = np.asarray(image)
-    if image.mode.startswith("I;16") or file_format in ("PNG", "PPM"):
+    if image.mode != "F" and (image.mode.startswith("I;16") or file_format in ("PNG", "PPM")):
         return (values >> 8).astype(np.uint8)
     highest = values.max(initial=0)
     if not np.isfinite(values).all() or highest > 255:

@@ -40,6 +40,11 @@ class ResultFiles:
         self._other_source = other_source
         self._known: tuple[ImageSet, str] | None = None  # the newest image set and its fingerprint
 
+    @property
+    def is_named(self) -> bool:
+        """Whether the user has named the images."""
+        return self._given is not None
+
     def path(self, trainer: Trainer, suffix: str, image_set: ImageSet, tested: int) -> Path | None:
         """The file of a test.
 
