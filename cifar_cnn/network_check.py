@@ -54,6 +54,11 @@ def check_network(model: ImageClassifier, datamodule: CIFAR10DataModule, precisi
         Exception: whatever the user's own code raises.
     """
     own = type(model)
+    if not isinstance(model.backbone, nn.Module):  # an argument without a type is given as it was typed
+        raise InputError(
+            f"{own.__name__}: its backbone is {model.backbone!r:.60}, no network: give the argument its type, "
+            "backbone: torch.nn.Module"
+        )
     if any(getattr(own, name) is not getattr(ImageClassifier, name) for name in _STEPS):
         return
     if getattr(model.backbone, "aux_logits", False) is True:  # of torchvision's GoogLeNet and Inception3

@@ -189,6 +189,14 @@ def test_a_network_that_does_not_fit_is_explained(make: Callable[[], nn.Module],
         check(make())
 
 
+def test_a_backbone_whose_argument_has_no_type_is_one_line() -> None:
+    model = ImageClassifier(head())
+    del model.backbone
+    model.backbone = "SimpleCNN"  # type: ignore[assignment]
+    with pytest.raises(InputError, match="ImageClassifier: its backbone is 'SimpleCNN', no network: give the argument"):
+        check_network(model, CIFAR10DataModule(Shapes(40, 10), val_size=10))
+
+
 def test_frozen_layers_in_a_list_are_let_be() -> None:
     check(InList(trained=False))
 
