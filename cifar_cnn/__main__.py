@@ -30,7 +30,7 @@ def main() -> None:
     # A class_path may name a module in the current folder, as `python -m` allows and a console script does not.
     sys.path.append(os.getcwd())  # not "", which would be the folder of a config while that is read
 
-    if args[0] in commands.TRAINING and not commands.local_rank():
+    if args[0] in commands.TRAINING and not commands.local_rank() and not {"-h", "--help"} & set(args):
         print("Loading PyTorch and Lightning", file=sys.stderr, flush=True)
     try:
         from cifar_cnn.cli import run  # only now: it imports torch and Lightning, which takes seconds

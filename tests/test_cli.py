@@ -459,7 +459,9 @@ def test_a_mistake_has_no_traceback_and_status_2() -> None:
     command = Path(sys.executable).with_name("cifar-cnn")
     result = subprocess.run([command, "fit", *QUICK, "--model.backbone", "ResNet81"], capture_output=True, text=True)
     assert result.returncode == 2
-    assert result.stderr.count("\n") == 1
+    loading, error = result.stderr.splitlines()
+    assert loading == "Loading PyTorch and Lightning"
+    assert error.startswith("cifar-cnn: error: ")
 
 
 class Payload:

@@ -220,4 +220,4 @@ def test_more_processes_by_torchrun_than_the_options_say_is_one_line(
     assert (
         "torchrun has started 2 processes and the options are for 1: give --trainer.devices" in capsys.readouterr().err
     )
-    assert not list(RUN.parent.iterdir())
+    assert list(Path().iterdir()) == []

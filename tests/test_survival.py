@@ -34,7 +34,7 @@ def test_a_killed_fit_says_how_it_was_begun_and_the_one_that_goes_on_keeps_that(
         assert "--trainer.max_epochs 3" in first["command"]
         assert first["seed"] == 0
         assert first["versions"]["torch"]
-        source = "cifar_cnn.data.sources.Shapes"
+        source = "cifar_cnn.data.sources.shapes.Shapes"
         assert first["images"] == {"source": source, "train": 96, "validation": 24, "classes": 10, "size": 16}
         assert ended["command"].endswith("--ckpt_path last")
         assert ended["finished"] >= ended["started"]

@@ -60,6 +60,7 @@ def distilled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ["fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL, "--trainer.max_epochs", "1"]
     words += ["--model.backbone", "own_net.Net", "--model.teacher", "own_net.Net", "--model.teacher.width", "2"]
     with pytest.MonkeyPatch.context() as patch:
+        forget()  # modules of the same names in other tests
         patch.chdir(root)
         patch.syspath_prepend(root)
         patch.setattr(sys, "argv", ["cifar-cnn", *words])
