@@ -5,6 +5,13 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
+# Functions that download pretrained weights and load them into the network that is their argument ``model``. Neither
+# library can make a network for pretrained weights without them (checked with torchvision 0.29 and timm 1.0.31).
+LOADERS_OF_PRETRAINED_WEIGHTS = (
+    ("torchvision.models.densenet", "_load_state_dict"),  # which renames the weights first
+    ("timm.models._builder", "load_pretrained"),
+)
+
 
 @contextmanager
 def discarding_init_args(discard: Callable[[Any, Any, Any], None]) -> Iterator[None]:

@@ -27,8 +27,9 @@ from typing import Any, TypeVar
 import yaml
 from jsonargparse import set_parsing_settings
 from jsonargparse._common import parsing_settings  # what has been set can be taken back nowhere else
+from torch import nn
 
-from cifar_cnn import signing
+from cifar_cnn import pretrained, signing
 from cifar_cnn.errors import InputError
 from cifar_cnn.loss_options import loss_function, makes_a_module
 from cifar_cnn.losses import FunctionLoss
@@ -69,7 +70,8 @@ def import_policy(named: Iterable[str] = ()) -> Iterator[None]:
     before = set(_named)
     _named.update(named)
     try:
-        yield
+        with pretrained.as_usual():
+            yield
     finally:
         parsing_settings.update(settings)
         _named.clear()
@@ -93,7 +95,10 @@ def instantiate(cls: type[T], config: dict[str, Any], checkpoint: Mapping[str, A
         restrict_to(checkpoint)
         parser, parsed = _parse(cls, config)
         check_functions(parsed)
-        return parser.instantiate(parsed).part
+        part = parser.instantiate(parsed).part
+        if isinstance(part, nn.Module):
+            pretrained.complete(part, checkpoint["state_dict"])
+        return part
 
 
 def check(cls: type, config: dict[str, Any]) -> None:
@@ -110,11 +115,13 @@ def _parse(cls: type, config: dict[str, Any], skip: set[str] | None = None) -> t
     parser = RecordingParser(exit_on_error=False)
     parser.add_class_arguments(cls, "part", fail_untyped=False, skip=skip)
     try:
-        return parser, parser.parse_object({"part": config})
+        parsed = parser.parse_object({"part": config})
     except Exception as error:
         if reason := refusal(str(error)):
             raise InputError(reason) from error
         raise
+    pretrained.leave_to_checkpoint()  # now that what the arguments name has been imported
+    return parser, parsed
 
 
 def refusal(message: str) -> str | None:
