@@ -41,7 +41,7 @@ def compare(checkpoint: Path, content: Mapping[str, Any]) -> None:
     if choice not in ("current", "kept"):
         raise InputError(f"{VARIABLE} is kept or current, not {choice!r}")
     sums = _sums(content)
-    changed = [name for name in sums if _has_changed(name, sums[name])]
+    changed = _changed(sums)
     if not changed:
         return
     run = run_of(checkpoint)
@@ -64,6 +64,25 @@ def compare(checkpoint: Path, content: Mapping[str, Any]) -> None:
         log.warning("%s. %s", what, copy)
     if gone:
         log.warning("%s, which %s was trained with, cannot be found here. %s", _listed(gone), where, copy)
+
+
+def changed_files(content: Mapping[str, Any]) -> list[str]:
+    """The user's files that are used as they are now, and were different when a checkpoint was trained.
+
+    Args:
+        content: of the checkpoint.
+
+    Returns:
+        Their names, as in :func:`cifar_cnn.user_code.own_files`; a program that was started as a script by its own.
+    """
+    changed = _changed(_sums(content))
+    if os.environ.get(VARIABLE) == "kept":  # which a program that is running already is not taken from
+        changed = [name for name in changed if user_code.is_script(name)]
+    return sorted(name.removeprefix(f"{user_code.SCRIPT}/") for name in changed)
+
+
+def _changed(sums: Mapping[str, str]) -> list[str]:
+    return [name for name in sums if _has_changed(name, sums[name])]
 
 
 def _listed(names: Sequence[str]) -> str:

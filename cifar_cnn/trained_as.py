@@ -18,12 +18,15 @@ PLAIN = ImageClassifier.import_path()
 def classifier_class(content: Mapping[str, Any]) -> type[ImageClassifier]:
     """The class that a checkpoint was trained as, where that may be imported; otherwise ImageClassifier.
 
-    A class of a program that was started as a script is not imported: that would run the program.
+    A class of a program that was started as a script is used while that program itself runs. It is not imported: that
+    would run the program.
 
     Args:
         content: of the checkpoint.
     """
     path = content.get("model", PLAIN)
+    if isinstance(path, str) and path.startswith("__main__."):
+        return _class_of_this_program(path, content["hyper_parameters"]) or ImageClassifier
     if not isinstance(path, str) or not trust.may_import(path, content):
         return ImageClassifier
     module, _, name = path.rpartition(".")
@@ -32,6 +35,16 @@ def classifier_class(content: Mapping[str, Any]) -> type[ImageClassifier]:
     except ImportError:
         return ImageClassifier
     return found if isinstance(found, type) and issubclass(found, ImageClassifier) else ImageClassifier
+
+
+def _class_of_this_program(path: str, arguments: Mapping[str, Any]) -> type[ImageClassifier] | None:
+    """The loaded class of that name, if it is one and ``arguments`` hold all that it needs."""
+    found = trust.imported(path)
+    if not isinstance(found, type) or not issubclass(found, ImageClassifier) or found.import_path() != path:
+        return None
+    takes = inspect.signature(found).parameters.values()
+    needed = {each.name for each in takes if each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD}
+    return found if needed <= {"backbone", *arguments} else None  # others were given as Python objects
 
 
 def fit_to(cls: type[ImageClassifier], content: dict[str, Any]) -> None:

@@ -1,14 +1,17 @@
 """A run keeps the user's own code that it was trained with, and commands say when that has changed since."""
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 
 import cifar_cnn.cli
-from cifar_cnn import kept_code, trust, user_code
+from cifar_cnn import kept_code, trained_as, trust, user_code
+from cifar_cnn.analysis.compare import read_run
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs.checkpoints import load_trained, read_checkpoint
@@ -154,6 +157,55 @@ def test_a_checkpoint_of_a_subclass_is_used_as_that_class(capsys: pytest.Capture
     forget()
     assert cifar_cnn.cli.run(["test", *SMALL[-2:], "--trainer.enable_progress_bar", "false"]) == 0
     assert "Accuracy on the test images" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("work")
+def test_a_checkpoint_of_a_script_is_used_as_its_class_while_that_script_runs(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import own_model  # type: ignore[import-not-found]
+
+    class Script(own_model.Distilled):
+        pass
+
+    class Extended(own_model.Distilled):
+        def __init__(self, given: object, **kwargs: object) -> None:
+            super().__init__(**kwargs)
+
+    for cls in (Script, Extended):
+        cls.__module__, cls.__qualname__ = "__main__", cls.__name__
+    others = {"Other": own_model.Distilled, "function": Mock(), "Extended": Extended}
+    for name, part in {"Script": Script, **others}.items():
+        monkeypatch.setattr(sys.modules["__main__"], name, part, raising=False)
+    content = read_checkpoint(CHECKPOINT)
+    for name in [*others, "Absent", "sys.exit"]:
+        content["model"] = f"__main__.{name}"
+        assert trained_as.classifier_class(content) is ImageClassifier, name
+    content["model"] = "__main__.Script"
+    with trust.import_policy():
+        assert type(load_trained(CHECKPOINT, content).classifier) is Script
+    assert not caplog.messages
+    others["function"].assert_not_called()
+
+
+def test_a_test_records_the_code_that_was_changed_after_the_training(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changed_code() -> list[str]:
+        forget()
+        assert cifar_cnn.cli.run(["test", "--trainer.enable_progress_bar", "false"]) == 0
+        result = json.loads((CODE.parent / "test.json").read_text())["changed_code"]
+        assert list(read_run(CODE.parent).changed_code) == result
+        return result
+
+    (work / "own_package/parts.py").write_text("from torch import nn\nACTIVATION = nn.Tanh\n")
+    assert changed_code() == ["own_package/parts.py"]
+    report = (CODE.parent / "report.html").read_text()
+    assert "tested with code that was changed after the training: own_package/parts.py" in report
+    monkeypatch.setenv(kept_code.VARIABLE, "kept")
+    assert changed_code() == []
+    report = (CODE.parent / "report.html").read_text()
+    assert "changed after the training" not in report
 
 
 @pytest.mark.usefixtures("work")

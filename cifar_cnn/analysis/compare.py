@@ -191,6 +191,7 @@ class RunResult:
         correct: whether it was right on each test image: bool, (N,).
         images: fingerprint of the test images and their labels.
         tta: the test-time augmentation of the test.
+        changed_code: files of the user's own that were changed between the training and the test.
     """
 
     folder: Path
@@ -202,6 +203,7 @@ class RunResult:
     correct: np.ndarray
     images: str
     tta: str
+    changed_code: tuple[str, ...] = ()
 
     @property
     def number(self) -> Seed:
@@ -235,6 +237,7 @@ def read_run(run: Path) -> RunResult:
             correct,
             images,
             test.get("tta") or config["model"].get("tta") or "none",
+            tuple(map(str, test.get("changed_code") or ())),
         )
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise InputError(f"{run} cannot be read ({type(error).__name__}: {error})") from error
@@ -449,6 +452,10 @@ def _notes(networks: list[Network]) -> list[str]:
     runs = [(network.name, run.tta) for network in networks for run in network.runs.values()]
     augmented = sorted({f"{name} ({tta})" for name, tta in runs if tta != "none"})
     notes = [f"Tested with test-time augmentation: {', '.join(augmented)}."] if augmented else []
+    for network in networks:
+        if changed := sorted({name for run in network.runs.values() for name in run.changed_code}):
+            files = ", ".join(changed)
+            notes.append(f"{network.name} was tested with code that was changed after the training: {files}.")
     unseeded = [network.name for network in networks if any(run.seed is None for run in network.runs.values())]
     if unseeded:
         notes.append(f"With runs that were not seeded (seed_everything false): {', '.join(unseeded)}.")

@@ -206,13 +206,8 @@ def tiles(
     """The headline figures: name, value and what the value is of."""
     found, test = [], shown.test
     if test:
-        n, accuracy = test["images"], test["accuracy"]
-        low, high = wilson_interval(round(accuracy * n), n)
-        sure = f"{100 * low:.1f} to {100 * high:.1f}\u00a0% with 95\u00a0% confidence"
-        note = f"{n:,} test images, which chose nothing; {sure}, as far as the choice of images goes"
-        if (tta := test.get("tta", run.trained.classifier.tta)) != "none":
-            note += f"; test-time augmentation: {tta}"
-        found.append({"name": "Test accuracy", "value": f"{accuracy:.2%}", "note": note})
+        note = _test_note(test, test.get("tta", run.trained.classifier.tta))
+        found.append({"name": "Test accuracy", "value": f"{test['accuracy']:.2%}", "note": note})
     epochs, values = metrics.get("val/accuracy", ([], []))
     if values:
         best = int(np.argmax(values))
@@ -234,6 +229,19 @@ def tiles(
         note = "training images; median over the epochs, validation left out"
         found.append({"name": "Images a second", "value": f"{fit['images_per_second']:,.0f}", "note": note})
     return found
+
+
+def _test_note(test: dict[str, Any], tta: str) -> str:
+    """What the test accuracy is of, and how sure it is."""
+    n = test["images"]
+    low, high = wilson_interval(round(test["accuracy"] * n), n)
+    sure = f"{100 * low:.1f} to {100 * high:.1f}\u00a0% with 95\u00a0% confidence"
+    note = f"{n:,} test images, which chose nothing; {sure}, as far as the choice of images goes"
+    if tta != "none":
+        note += f"; test-time augmentation: {tta}"
+    if changed := test.get("changed_code"):
+        note += f"; tested with code that was changed after the training: {', '.join(changed)}"
+    return note
 
 
 def validation_images(fit: dict[str, Any], shown: Shown) -> str:

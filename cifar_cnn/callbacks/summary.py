@@ -13,10 +13,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
+from cifar_cnn import kept_code
 from cifar_cnn.callbacks.checkpoint import best_checkpoint
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.files import write
 from cifar_cnn.loops import images_evaluated, overfits, validates
+from cifar_cnn.runs.checkpoints import read_checkpoint
 from cifar_cnn.runs.folders import is_best, result_path
 from cifar_cnn.runs.results import ResultFiles
 
@@ -89,7 +91,10 @@ class RunSummary(Callback):
         }
         self.written = path = self.files.path(trainer, ".json", image_set, seen)
         if path is not None:  # before anything is printed: what reads our output may have been closed
-            result["checkpoint"] = os.path.relpath(os.path.realpath(str(trainer.ckpt_path)), path.parent)
+            checkpoint = Path(os.path.realpath(str(trainer.ckpt_path)))
+            result["checkpoint"] = os.path.relpath(checkpoint, path.parent)
+            trained_here = bool(self._fit_start)  # with the code that has been imported, whatever became of the files
+            result["changed_code"] = [] if trained_here else kept_code.changed_files(read_checkpoint(checkpoint))
             _write_json(path, result)
         _print_test(result, images)
         if path is not None and path.name != "test.json":
