@@ -96,6 +96,7 @@ def explain(message: str, options: Iterable[str], args: list[str]) -> str:
         args: the command line.
     """
     options = list(options)
+    command = next((arg for arg in args if arg in commands.TRAINING), "fit")
     message = " ".join(message.split())
     match = re.search(r'Parser key "([^"]+)"', message)
     key = match[1] if match else ""
@@ -108,16 +109,17 @@ def explain(message: str, options: Iterable[str], args: list[str]) -> str:
         configs = sorted(map(str, Path("configs").glob("*.yaml")))
         wanted = str(Path("configs", Path(match[1]).name))
         path = min(match[1], os.path.relpath(match[1]), key=len)
-        hint = suggestions.nearest(wanted, configs) if configs else "there is no folder configs here"
+        hint = suggestions.nearest(wanted, configs, command) if configs else "there is no folder configs here"
         return f"no config file {path}; {hint}"
     if match := re.search(r"unrecognized arguments: (\S+).*", message):
         name = match[1].split("=")[0]
         if not name.startswith("-"):
             return f"unexpected argument {name!r}: options start with --, and a config is given with --config"
         names = dict.fromkeys(word.split("=")[0] for word in match[0].split() if word.startswith("--"))
-        return "; ".join(f"unknown option {each}; {suggestions.option(each, options)}" for each in names or [name])
+        hints = {each: suggestions.option(each, options, command) for each in names or [name]}
+        return "; ".join(f"unknown option {each}; {hint}" for each, hint in hints.items())
     if match := re.search(r"does not accept option '([^']+)'", message):
-        return f"unknown option {match[1]}; {suggestions.option(match[1], options)}"
+        return f"unknown option {match[1]}; {suggestions.option(match[1], options, command)}"
     if match := re.search(r"Option '([^']+)' is not accepted", message):
         section = class_options.section_of_further_arguments(args, key)
         hint = f"write it under {section}, inside of" if section == "options" else f"write it under {section}, beside"
@@ -126,15 +128,13 @@ def explain(message: str, options: Iterable[str], args: list[str]) -> str:
     if reason := trust.refusal(message):
         return f"{key}: {reason}"
     if (match := re.search(r"Unable to load config '([^']+)'", message)) and key in SECTIONS:
-        hints = {
-            "model": f"a network is chosen with --model.backbone {match[1]}",
-            "data": "images are chosen with --data.source",
+        sections = {
+            "model": f"; a network is chosen with --model.backbone {match[1]}",
+            "data": "; images are chosen with --data.source",
         }
-        return f"--{key} takes a config of its options, and there is no file {match[1]}; {hints.get(key, '')}".rstrip(
-            "; "
-        )
+        return f"--{key} takes a config of its options, and there is no file {match[1]}{sections.get(key, '')}"
     if match := re.search(r"following arguments are required: (\S+)", message):
-        return _required(match[1], key, options, args)
+        return _required(match[1], key, options, args, command)
     types = dict.fromkeys(re.findall(r"Expected an? <class '(\w+)'>", message))
     kinds = [name for name in types if name != "NoneType" and hasattr(builtins, name)]
     given = re.search(r"Given value: (.*?)(?: - |$)", message)
@@ -144,7 +144,10 @@ def explain(message: str, options: Iterable[str], args: list[str]) -> str:
     if kinds and (match := re.search(r"Got value: (.*?)$", message)) and "typing.Literal" not in message:
         return f"{full_key}: {match[1]!r} is not of type {' or '.join(kinds)}"
     if match := re.search(r"(?:dot import path string: |given class_path ')([\w.]+)", message):
-        return f"{key}: there is no {match[1]!r}; {_nearest_class(match[1], key)}"
+        return f"{key}: there is no {match[1]!r}; {_nearest_class(match[1], key, command)}"
+    if match := re.search(r"Multiple subclasses with name (\S+)\. Give the full class path[^:]*: (.+?)\.?$", message):
+        paths = match[2].replace(", ", " or ")
+        return f"{key}: write {paths}: more than one class is called {match[1]}"
     if match := re.search(r"Import path (\S+ )?does not correspond to a subclass of (\w+)", message):
         return _wrong_kind((match[1] or given[1] if given else match[1]).strip(), match[2], key)
     if match := re.search(r"Expected '(\S+)' to be a (?:subclass of|function that returns) <class '(\w+)'>", message):
@@ -171,7 +174,7 @@ def _wrong_kind(path: str, base: str, key: str) -> str:
     return f"{key}: {path} is no subclass of {base}"
 
 
-def _required(name: str, key: str, options: list[str], args: list[str]) -> str:
+def _required(name: str, key: str, options: list[str], args: list[str], command: str) -> str:
     if key:
         return f"{key} needs {key}.{name}: give it with --{key}.{name}"
     # A misspelt section hides what it holds, so that the network seems to be missing.
@@ -180,7 +183,7 @@ def _required(name: str, key: str, options: list[str], args: list[str]) -> str:
         for option in _keys(content if isinstance(content, dict) else {}):
             if not any(f"{known}.".startswith(f"{option}.") for known in options):
                 prefixes = {".".join(known.split(".")[: option.count(".") + 1]) for known in options}
-                return f"unknown option {option} in {path}; {suggestions.option(option, prefixes)}"
+                return f"unknown option {option} in {path}; {suggestions.option(option, prefixes, command)}"
     return (
         f"{name.split('.', 1)[-1]} is missing: give a --config, such as configs/quickstart.yaml, or "
         "--model.backbone SimpleCNN"
@@ -196,7 +199,7 @@ def _keys(config: dict, prefix: str = "") -> list[str]:
     return keys
 
 
-def _nearest_class(path: str, key: str) -> str:
+def _nearest_class(path: str, key: str, command: str) -> str:
     module, _, name = path.rpartition(".")
     names = [cls.__name__ for cls in _CLASSES.get(key, [])]
     if module:
@@ -204,4 +207,4 @@ def _nearest_class(path: str, key: str) -> str:
             return f"there is no module {module!r} to import it from"
         found = difflib.get_close_matches(name, dir(sys.modules[module]), n=3, cutoff=0.7)
         names = [f"{module}.{other}" for other in found if other != name] or names
-    return suggestions.nearest(path, names) + _ANY_CLASS.get(key, "")
+    return suggestions.nearest(path, names, command) + _ANY_CLASS.get(key, "")

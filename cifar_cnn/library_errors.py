@@ -2,6 +2,7 @@
 traceback.
 """
 
+import inspect
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from cifar_cnn.errors import InputError
 from cifar_cnn.loggers import RunCSVLogger, RunTensorBoardLogger
 from cifar_cnn.tracebacks import own_line
 
-_RANDOM_WEIGHTS = "--model.backbone.weights null, for timm --model.backbone.pretrained false"
+_RANDOM_WEIGHTS = {"weights": "null", "weights_backbone": "null", "pretrained": "false"}  # torchvision's and timm's
 
 
 def reason(error: BaseException, config: Mapping[str, Any]) -> str | None:
@@ -36,7 +37,7 @@ def reason(error: BaseException, config: Mapping[str, Any]) -> str | None:
         path = str(spec["class_path"])
         if not path.startswith("cifar_cnn.") and raised_in & _modules(trust.imported(path)):
             text = f"{option}: {path}: {_message(error)}"
-            return f"{text}; {hint}" if (hint := _hint(error, path, spec)) else text
+            return f"{text}; {hint}" if (hint := _hint(error, path, spec, option)) else text
     return None
 
 
@@ -75,12 +76,12 @@ def _logger_in(error: BaseException) -> Logger | None:
     return found
 
 
-def _hint(error: BaseException, path: str, spec: Mapping[str, Any]) -> str:
+def _hint(error: BaseException, path: str, spec: Mapping[str, Any], option: str) -> str:
     arguments = spec.get("init_args") or {}
     if any(_is_of_the_network(each) for each in _chain(error)):
         return (
-            f"pretrained weights are downloaded: without network, take random ones ({_RANDOM_WEIGHTS}), or put the "
-            "file into the cache of the library, $TORCH_HOME or $HF_HOME"
+            f"pretrained weights are downloaded: without network, take random ones{_random_weights(path, option)}, or "
+            "put the file into the cache of the library, $TORCH_HOME or $HF_HOME"
         )
     if isinstance(error, AttributeError) and isinstance(error.obj, nn.Module) and error.name in vars(nn.Module()):
         return f"call super().__init__() first in {type(error.obj).__name__}.__init__"
@@ -91,6 +92,13 @@ def _hint(error: BaseException, path: str, spec: Mapping[str, Any]) -> str:
             "function of your own that replaces the last layer"
         )
     return ""
+
+
+def _random_weights(path: str, option: str) -> str:
+    """The options, in brackets, by which a network of a library starts from random weights."""
+    takes = inspect.signature(trust.imported(path)).parameters
+    options = [f"--{option}.{name} {value}" for name, value in _RANDOM_WEIGHTS.items() if name in takes]
+    return f" ({' '.join(options)})" if options else ""
 
 
 def _is_of_the_network(error: BaseException) -> bool:

@@ -51,12 +51,13 @@ _WITHOUT_OPTION = {
 }
 
 
-def option(name: str, options: Iterable[str]) -> str:
+def option(name: str, options: Iterable[str], command: str = "fit") -> str:
     """A hint at the option that ``name`` was meant to be: by its meaning, its last part or its spelling.
 
     Args:
         name: as typed, such as ``--epochs`` or ``trainer.max_epoch``.
         options: all that there are, without dashes.
+        command: that they are of.
     """
     dashes = "--" if name.startswith("--") else ""
     options = sorted(set(options))
@@ -80,7 +81,7 @@ def option(name: str, options: Iterable[str]) -> str:
     found = found or [each for each in options if _are_close(last, each.rpartition(".")[2])][:3]
     if found:
         return f"nearest: {', '.join(dashes + each for each in found)}"
-    return "`cifar-cnn fit --help all` lists all"
+    return f"`cifar-cnn {command} --help all` lists all"
 
 
 def argument(name: str, owner: str, options: Iterable[str]) -> str:
@@ -103,8 +104,14 @@ def _are_close(name: str, other: str) -> bool:
     return bool(difflib.get_close_matches(name, [other], 1, 0.8))
 
 
-def nearest(name: str, choices: Iterable[str]) -> str:
-    """The choices that are spelt like ``name``; all of a few if none is."""
+def nearest(name: str, choices: Iterable[str], command: str = "fit") -> str:
+    """The choices that are spelt like ``name``; all of a few if none is.
+
+    Args:
+        name: as typed.
+        choices: of an option or for ``--config``.
+        command: whose help lists them.
+    """
     choices = sorted(set(choices))
     found = difflib.get_close_matches(name, choices, n=3, cutoff=0.6) or (choices if len(choices) <= 12 else [])
-    return f"nearest: {', '.join(found)}" if found else "`cifar-cnn fit --help all` lists all"
+    return f"nearest: {', '.join(found)}" if found else f"`cifar-cnn {command} --help all` lists all"

@@ -67,7 +67,12 @@ def fails(*words: str) -> int:
         (
             ["torchvision.models.resnet18", "--model.backbone.weights", "DEFAULT"],
             "model.backbone: torchvision.models.resnet18: URLError: <urlopen error no network>; "
-            "pretrained weights are downloaded: without network, take random ones (--model.backbone.weights null",
+            "pretrained weights are downloaded: without network, take random ones (--model.backbone.weights null), "
+            "or put",
+        ),
+        (
+            ["torchvision.models.segmentation.lraspp_mobilenet_v3_large"],
+            "take random ones (--model.backbone.weights null --model.backbone.weights_backbone null), or put",
         ),
         (
             ["torchvision.models.resnet18", "--model.backbone.weights=DEFAULT", "--model.backbone.num_classes", "10"],

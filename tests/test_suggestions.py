@@ -8,6 +8,7 @@ from torch import nn
 import cifar_cnn.cli
 from cifar_cnn import commands, suggestions
 from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.cli_errors import explain
 from cifar_cnn.errors import InputError
 from tests.conftest import CONFIGS
 from tests.test_class_options import OnlyParses
@@ -48,6 +49,23 @@ OPTIONS = [
 )
 def test_an_option_is_suggested_by_meaning_and_by_spelling(typed: str, hint: str) -> None:
     assert suggestions.option(typed, OPTIONS) == hint
+
+
+def test_hints_name_the_help_of_the_command_that_was_typed() -> None:
+    assert suggestions.option("--name", OPTIONS, "validate") == "`cifar-cnn validate --help all` lists all"
+    hint = explain("unrecognized arguments: --name x", OPTIONS, ["validate", "--name", "x"])
+    assert hint == "unknown option --name; `cifar-cnn validate --help all` lists all"
+
+
+def test_two_classes_of_one_name_are_told_apart_by_what_to_write() -> None:
+    message = (
+        'Parser key "model.optimizer": - Expected a path but Muon either not accessible or invalid - Multiple '
+        "subclasses with name Muon. Give the full class path to avoid ambiguity: torch.optim.Muon, "
+        "cifar_cnn.optim.Muon."
+    )
+    assert explain(message, OPTIONS, ["fit"]) == (
+        "model.optimizer: write torch.optim.Muon or cifar_cnn.optim.Muon: more than one class is called Muon"
+    )
 
 
 @pytest.mark.parametrize(
