@@ -7,8 +7,12 @@ import lightning.pytorch.callbacks
 import pytest
 import torch
 import yaml
+from lightning.pytorch.callbacks import SpikeDetection
+from torch import nn
 
 import cifar_cnn.cli
+from cifar_cnn.callbacks.given import check_given
+from cifar_cnn.classifier import ImageClassifier
 from tests.conftest import CONFIGS, SMALL
 
 Capture = pytest.CaptureFixture[str]
@@ -142,6 +146,21 @@ def test_a_network_without_batchnorm_is_not_left_frozen_without_a_word(capsys: C
     assert fit(*given("BackboneFinetuning", []), *plain) == 2
     message = "SimpleCNN has no parameters to train: BackboneFinetuning has frozen them all"
     assert message in capsys.readouterr().err
+
+
+def test_spike_detection_is_resumed() -> None:
+    given, resumed = SpikeDetection(), SpikeDetection()
+    check_given([given, resumed], ImageClassifier(nn.Linear(1, 1)))
+    given.bad_batches.append(3)
+    resumed.load_state_dict(given.state_dict())
+    assert resumed.bad_batches == [3]
+
+
+@pytest.mark.parametrize("option", ["limit_train_batches", "max_epochs"])
+def test_a_fit_of_nothing_is_refused_and_leaves_nothing(option: str, capsys: Capture) -> None:
+    assert fit(f"--trainer.{option}", "0") == 2
+    assert f"cifar-cnn: error: nothing to train: trainer.{option} is 0" in capsys.readouterr().err
+    assert not Path("lightning_logs").exists()
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import (
     LearningRateFinder,
     ModelPruning,
     ProgressBar,
+    SpikeDetection,
     StochasticWeightAveraging,
 )
 
@@ -18,7 +19,7 @@ from cifar_cnn.errors import InputError
 
 
 def check_given(callbacks: Iterable[Callback], model: ImageClassifier) -> None:
-    """Check the callbacks of a config.
+    """Check the callbacks of a config, and let those that Lightning cannot resume be resumed.
 
     Args:
         callbacks: without those that the fit has taken off, see :func:`cifar_cnn.tuning.tune`.
@@ -38,6 +39,9 @@ def check_given(callbacks: Iterable[Callback], model: ImageClassifier) -> None:
                 "trainer.callbacks: config.yaml cannot hold the pruning_fn of ModelPruning: give the import path of a "
                 "subclass that sets it"
             )
+        if isinstance(callback, SpikeDetection) and not hasattr(callback, "running"):
+            # Lightning's load_state_dict calls it so, all the rest of the class running_mean (checked with 2.6).
+            callback.running = callback.running_mean  # type: ignore[attr-defined]
         if isinstance(callback, ModelPruning) and model.memory_format == torch.channels_last:
             raise InputError(
                 f"trainer.callbacks: {name} needs PyTorch's layout of weights: add --model.channels_last false"

@@ -16,6 +16,7 @@ from torch import nn
 from cifar_cnn import kept_code
 from cifar_cnn.callbacks.checkpoint import best_checkpoint
 from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.errors import InputError
 from cifar_cnn.files import write
 from cifar_cnn.loops import images_evaluated, overfits, validates
 from cifar_cnn.runs.checkpoints import read_checkpoint
@@ -45,6 +46,16 @@ class RunSummary(Callback):
         self._epoch_seconds: list[float] = []
         self._fit_seconds = 0.0
         self._fit_metrics: dict[str, float] = {}
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Check that there is something to train.
+
+        Raises:
+            InputError: there is not.
+        """
+        for option in ("limit_train_batches", "max_epochs"):
+            if stage == "fit" and getattr(trainer, option) == 0:
+                raise InputError(f"nothing to train: trainer.{option} is 0")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
