@@ -1,12 +1,12 @@
 """ImageClassifier: the one LightningModule, over any backbone, loss, optimizer and schedule."""
 
+import inspect
 import logging
 import os
 import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any
 
 import torch
@@ -26,8 +26,9 @@ from cifar_cnn.errors import InputError
 from cifar_cnn.loops import validates
 from cifar_cnn.losses import LossFunction, as_module
 from cifar_cnn.metrics import MeanLoss, PlainAccuracy, TrainMeans, accuracy_per_class, in_float32
-from cifar_cnn.optim import learning_rate, make_schedule, parameter_groups
+from cifar_cnn.optim import learning_rate, make_schedule, parameter_groups, use_fused_step
 from cifar_cnn.output_checks import wrong_logits, wrong_loss
+from cifar_cnn.parts import record_known
 from cifar_cnn.tta import TTA, logits_with_tta
 
 log = logging.getLogger("cifar_cnn")
@@ -80,6 +81,7 @@ class ImageClassifier(LightningModule):
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.compile_backbone = compile
         self.num_classes = num_classes
+        self._record: tuple[dict[str, Any], dict[str, str]] | None = None  # of the arguments
         self.test_results: dict[str, Tensor] = {}  # of the newest test, by the metrics' names
         self._plateau: tuple[ReduceLROnPlateau, str] | None = None  # and what it goes by
 
@@ -218,9 +220,13 @@ class ImageClassifier(LightningModule):
             by = f": {freezing[0]} has frozen them all, since it spares BatchNorm alone" if freezing else ""
             raise InputError(f"{type(self.backbone).__name__} has no parameters to train{by}")
         try:
-            optimizer = self._fused_if_possible()(groups)
+            optimizer = self.make_optimizer(groups)
         except ValueError as error:  # what torch.optim raises for a negative learning rate and the like
             raise InputError(f"model.optimizer: {error}") from error
+        # Lightning takes a fused optimizer in mixed precision for one that unscales gradients itself: it clips none.
+        clips = self.trainer.precision == "bf16-mixed" and bool(self.trainer.gradient_clip_val)
+        if self.device.type in ("cpu", "cuda") and self.trainer.precision != "16-mixed" and not clips:
+            use_fused_step(optimizer)
         if self.make_schedule is None:
             return optimizer
         total_steps = self.trainer.estimated_stepping_batches
@@ -240,16 +246,6 @@ class ImageClassifier(LightningModule):
             never = {"interval": "epoch", "frequency": sys.maxsize, "monitor": monitor}
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, **never}}
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _fused_if_possible(self) -> Callable[..., Optimizer]:
-        """One kernel for the step of all parameters, where the optimizer has one and the config leaves it open."""
-        options = getattr(self.make_optimizer, "keywords", {})  # a partial, when it comes from the command line
-        # Lightning takes a fused optimizer in mixed precision for one that unscales gradients itself: it clips none.
-        clips = self.trainer.precision == "bf16-mixed" and bool(self.trainer.gradient_clip_val)
-        wanted = self.device.type in ("cpu", "cuda") and self.trainer.precision != "16-mixed" and not clips
-        if wanted and options.get("fused", False) is None and not options.get("foreach"):
-            return partial(self.make_optimizer, fused=True)  # type: ignore[call-arg]
-        return self.make_optimizer
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load weights.
@@ -271,10 +267,7 @@ class ImageClassifier(LightningModule):
             ) from error
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the epoch's averages so far, of each process.
-
-        Hyper-parameters given in Python as objects are left out: they could not be loaded with weights_only.
-        """
+        """Keep the epoch's averages so far, of each process, and hyper-parameters as plain data."""
         checkpoint["precision"] = str(self.trainer.precision)  # which test and predict then use too
         checkpoint["first_step"] = self._steps_taken()
         checkpoint["model"] = self.import_path()  # whose training step a run that goes on must have
@@ -282,9 +275,20 @@ class ImageClassifier(LightningModule):
         if self.trainer.world_size > 1:
             means = {name: torch.stack(gather_all_tensors(value)) for name, value in means.items()}
         checkpoint["train_means"] = means
-        for key in (self.CHECKPOINT_HYPER_PARAMS_KEY, LightningDataModule.CHECKPOINT_HYPER_PARAMS_KEY):
-            if key in checkpoint:
-                checkpoint[key] = {name: value for name, value in checkpoint[key].items() if _is_plain(value)}
+        checkpoint[self.CHECKPOINT_HYPER_PARAMS_KEY], checkpoint["not_recorded"] = self.recorded()
+        key = LightningDataModule.CHECKPOINT_HYPER_PARAMS_KEY
+        if key in checkpoint:
+            checkpoint[key], _ = record_known(checkpoint[key])
+
+    def recorded(self) -> tuple[dict[str, Any], dict[str, str]]:
+        """The arguments that the classifier was made with as plain data, and why others cannot be written down."""
+        if self._record is None:  # an object is rebuilt to see whether it can be
+            known, unknown = record_known(self.hparams)
+            arguments = inspect.signature(type(self)).parameters
+            # A default that cannot be written down is the class's own whenever it is made.
+            own = [name for name in unknown if name in arguments and self.hparams[name] is arguments[name].default]
+            self._record = known, {name: reason for name, reason in unknown.items() if name not in own}
+        return self._record
 
     @classmethod
     def import_path(cls) -> str:
@@ -316,14 +320,6 @@ class ImageClassifier(LightningModule):
                 setattr(self.train_means, name, values[self.global_rank])
             elif self.global_rank == 0:
                 setattr(self.train_means, name, values.sum())
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(map(_is_plain, (*value.keys(), *value.values())))
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_plain, value))
-    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def _has_cpp_compiler() -> bool:

@@ -7,23 +7,15 @@ import logging
 import os
 import re
 import shlex
-import shutil
 import signal
-import threading
-import traceback
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout, suppress
+from collections.abc import Iterator
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 from jsonargparse import DefaultHelpFormatter, Namespace
-from lightning.fabric.utilities.spike import TrainingSpikeException
-from lightning.pytorch.callbacks import Checkpoint, ProgressBar, WeightAveraging
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 import cifar_cnn.backbones
@@ -33,37 +25,27 @@ from cifar_cnn import class_options, commands, compat, kept_code, library_errors
 from cifar_cnn.callbacks.checkpoint import (
     BestCheckpoint,
     LastCheckpoint,
-    best_checkpoint,
-    how_to_go_on,
-    last_checkpoint,
 )
-from cifar_cnn.callbacks.epoch_lines import EpochLines
 from cifar_cnn.callbacks.filter_images import FilterImages
-from cifar_cnn.callbacks.given import check_given, is_exact
-from cifar_cnn.callbacks.mid_epoch import MidEpoch
+from cifar_cnn.callbacks.given import check_given
 from cifar_cnn.callbacks.not_finite import NotFinite
 from cifar_cnn.callbacks.own_code import OwnCode
 from cifar_cnn.callbacks.predictions import StorePredictions
-from cifar_cnn.callbacks.progress import TimedProgressBar
-from cifar_cnn.callbacks.resumed import Resumed
-from cifar_cnn.callbacks.rng_state import RNGState
 from cifar_cnn.callbacks.run_record import RunRecord
 from cifar_cnn.callbacks.save_config import SaveConfig
-from cifar_cnn.callbacks.signals import StopOnSignal
-from cifar_cnn.callbacks.summary import RunSummary, of_some_images, why_not_validated
+from cifar_cnn.callbacks.summary import RunSummary
 from cifar_cnn.callbacks.tensorboard import TensorBoardPages
-from cifar_cnn.callbacks.validate_at_end import ValidateAtEnd
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli_errors import check_configs, explain, option_values
 from cifar_cnn.data import CIFAR10DataModule
-from cifar_cnn.errors import InputError, Stopped, Terminated, terminable
+from cifar_cnn.endings import interruption, is_raised_in
+from cifar_cnn.errors import InputError, Stopped, terminable
 from cifar_cnn.hardware import best_precision, use_all_of_the_hardware
-from cifar_cnn.loggers import RunCSVLogger, RunTensorBoardLogger
-from cifar_cnn.loops import images_evaluated
-from cifar_cnn.network_check import check_network
+from cifar_cnn.quiet import plain_output
 from cifar_cnn.recording import RecordingParser
-from cifar_cnn.runs.checkpoints import read_checkpoint, read_to_go_on
-from cifar_cnn.runs.folders import RUNS, find_checkpoint, new_run_folder, run_of
+from cifar_cnn.resumable import check_class, check_same
+from cifar_cnn.runs.checkpoints import Checkpoint, read_checkpoint, read_to_resume
+from cifar_cnn.runs.folders import RUNS, find_checkpoint, run_of
 from cifar_cnn.runs.results import ResultFiles, is_other_source
 from cifar_cnn.tracebacks import with_own_frames
 from cifar_cnn.trainer import Trainer
@@ -134,6 +116,8 @@ class CLI(LightningCLI):
             "--test_after_fit", type=bool, default=False, help="Test the best checkpoint at the end of fit."
         )
         parser.add_argument("--report", type=bool, default=True, help="Write report.html at the end of fit and test.")
+        for option in ("test_after_fit", "report"):
+            parser.link_arguments(option, f"trainer.{option}")
         parser.set_defaults({"data.source": {"class_path": "cifar_cnn.data.sources.CIFAR10"}})
         parser.link_arguments("data.num_classes", "model.num_classes", apply_on="instantiate")
 
@@ -164,8 +148,6 @@ class CLI(LightningCLI):
         assert isinstance(args, list)
         self.command = [*shlex.split(commands.program(self.model_class)), *args]
         self.checkpoint: Path | None = None
-        self.new_folder: Path | None = None
-        self.first_step = 0  # that this fit logs
         command = next((arg for arg in args if arg in self.subcommands()), None)
         default = ["best"] if command in ("test", "validate") else []
         names = [*default, *option_values(args, "--ckpt_path")]
@@ -174,13 +156,8 @@ class CLI(LightningCLI):
             root = Path([".", *option_values(args, "--trainer.default_root_dir")][-1], RUNS)
             self.checkpoint = processes.checkpoint_of_the_starter() or find_checkpoint(names[-1], root)
             if command == "fit":
-                self.checkpoint, self.content = read_to_go_on(self.checkpoint)
-                trained = str(self.content.get("model", trained_as.PLAIN)).rpartition(".")[2]
-                if trained != (here := self.model_class.__name__):
-                    raise InputError(
-                        f"{self.checkpoint} was trained as {trained!r:.60} and cannot go on as {here!r}: give the "
-                        "same command to the program that trained it"
-                    )
+                self.checkpoint, self.content = found = read_to_resume(self.checkpoint)
+                check_class(found, self.model_class)
             else:
                 self.content = read_checkpoint(self.checkpoint)
             trust.restrict_to(self.content)
@@ -199,14 +176,12 @@ class CLI(LightningCLI):
                 raise InputError(
                     f"{self.checkpoint} was trained with what cannot be used here: {trust.reason(error)}"
                 ) from error
-            self.first_step = self.content["first_step"]
             run = run_of(self.checkpoint)
             if command != "fit" and (precision := self.content.get("precision")):
                 self._subcommand_parsers[command].set_defaults({"trainer.precision": precision})  # as it was trained
             if command == "fit" and run is not None and not given & {"-c", "--config"}:
                 args = [command, "--config", str(run / "config.yaml"), *args[args.index(command) + 1 :]]
         known = self._subcommand_parsers.get(command or "fit", parser)
-        class_options.check_chosen(args, known.get_default)
         arranged = class_options.forward_arguments(class_options.classes_first(args), known.get_default)
         try:
             with compat.discarding_init_args(class_options.start_from_own_defaults):
@@ -248,21 +223,10 @@ class CLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Instantiate, and refuse before anything is written a checkpoint that this run cannot go on from."""
         trust.check_functions(self.config[self.subcommand])
-        for option, part, arguments in library_errors.chosen_parts(self.config[self.subcommand].as_dict()):
-            class_options.check_required(option, part, arguments)
         if self.checkpoint and self.subcommand == "fit":
             check_resumed(self.config["fit"])
             self._dump_config()
-            given = self.config_dump["model"]
-            saved = self.content["hyper_parameters"]
-            # The checkpoint's optimizer state holds its arguments too and would silently win over new ones.
-            same = {name: saved.get(name) == given[name] for name in ("optimizer", "decay_bias_and_norm")}
-            same["schedule"] = _class_path(saved, "schedule") == _class_path(given, "schedule")
-            if changed := [name for name, unchanged in same.items() if not unchanged]:
-                raise InputError(
-                    f"{self.checkpoint} was trained with another model.{changed[0]} ({saved.get(changed[0])}): go on "
-                    "with the same one, or start a new run without --ckpt_path"
-                )
+            check_same(Checkpoint(self.checkpoint, self.content), self.config_dump["model"])
         try:
             if self.subcommand == "fit" and not self.checkpoint:
                 self._tune()
@@ -273,9 +237,9 @@ class CLI(LightningCLI):
                     raise cause from error
                 if isinstance(cause, ModuleNotFoundError):
                     raise InputError(f"a package is not installed: {cause}") from error
-                if isinstance(cause, TypeError) and _is_raised_in(cause, "jsonargparse"):  # by the call of the class
+                if isinstance(cause, TypeError) and is_raised_in(cause, "jsonargparse"):  # by the call of the class
                     raise InputError(str(cause)) from error
-                if _is_raised_in(cause, "lightning"):
+                if is_raised_in(cause, "lightning"):
                     raise InputError(f"trainer: {' '.join(str(cause).split())}") from error
             if self.checkpoint is None:
                 if line := library_errors.reason(error, self.config[self.subcommand].as_dict()):
@@ -292,52 +256,26 @@ class CLI(LightningCLI):
             del self.config_dump  # the hyper-parameters of checkpoints, which a search has asked for already
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """The trainer, with this project's callbacks and loggers beside those of the config."""
+        """The trainer, with what only the command line knows."""
         config = self._get(self.config_init, "trainer")
-        if self.subcommand == "fit" and commands.local_rank() == 0:
-            check_network(self.model, self.datamodule, str(config["precision"]))
-        files = self._result_files()
-        self.summary = RunSummary(files)
         given = config["callbacks"] or []
         given = [given] if isinstance(given, pl.Callback) else given
         check_given(given, self.model)
-        if self.checkpoint and self.subcommand == "fit":
-            self.model.load_state_dict(self.content["state_dict"])  # here already, while its failure loses nothing
-            for inexact in (type(each).__name__ for each in given if processes.speaks() and not is_exact(each)):
-                log.warning("A run with %s does not resume exactly: an uninterrupted one ends differently.", inexact)
-        callbacks = [
+        files = self._result_files()
+        config["callbacks"] = [
             *given,
-            self.summary,
-            ValidateAtEnd(),
-            StorePredictions(files),
-            RunRecord(self.command),
-            StopOnSignal(),
-            RNGState(),
-            MidEpoch(),
-            Resumed(),
+            *(RunSummary(files), StorePredictions(files), TensorBoardPages(files), RunRecord(self.command)),
             OwnCode([self.config[self.subcommand].as_dict(), self.model.import_path()]),
-            TensorBoardPages(files),
         ]
-        if config["enable_progress_bar"] is not False:
-            callbacks.insert(0, EpochLines())  # before those that may stop the fit when an epoch is logged
-            if not any(isinstance(callback, ProgressBar) for callback in callbacks):
-                callbacks.append(TimedProgressBar())
-        config["callbacks"] = callbacks
         if self.subcommand != "fit":
             self.save_config_callback = None
             config["logger"] = config["logger"] or False
-        elif config["logger"] is not False and not config["fast_dev_run"]:
-            config["logger"] = self._loggers(config)
         try:
-            trainer = super().instantiate_trainer(**kwargs)
-            processes.check_number(trainer)
+            return super().instantiate_trainer(**kwargs)
         except (TypeError, ValueError, MisconfigurationException) as error:  # for options that Lightning cannot meet
-            self._drop_new_folder()
-            if isinstance(error, TypeError) and not _is_raised_in(error, "lightning"):
+            if isinstance(error, TypeError) and not is_raised_in(error, "lightning"):
                 raise  # the traceback of the user's own class
             raise InputError(f"trainer: {error}") from error
-        processes.watch(trainer)
-        return trainer
 
     def _result_files(self) -> ResultFiles:
         if self.subcommand != "test":
@@ -347,173 +285,17 @@ class CLI(LightningCLI):
         other = is_other_source(self.datamodule.source, config["data"]["source"].as_dict(), trained)
         return ResultFiles(config["name"], other)
 
-    def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[pl.Callback]) -> pl.Trainer:
-        if config["logger"] is False or config["enable_checkpointing"] is False:
-            # Without a run folder, checkpoints and config would lie in the current one and overwrite each other.
-            config["enable_checkpointing"] = False
-            callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
-            if not config["logger"]:
-                self.save_config_callback = None
-        return super()._instantiate_trainer(config, callbacks)
-
-    def _loggers(self, config: dict[str, Any]) -> list[Logger]:
-        """TensorBoard and CSV on one run folder, unless the config names others."""
-        given = [] if config["logger"] in (None, True) else config["logger"]
-        given = list(given) if isinstance(given, (list, tuple)) else [given]
-        if given and isinstance(given[0], (TensorBoardLogger, CSVLogger)):  # it has a folder, which the run then takes
-            run = run_of(self.checkpoint) if self.checkpoint else None
-            return [_in_folder(each, run, self.first_step) for each in given] if run else given
-        folder = self._run_folder(Path(config["default_root_dir"] or ".", RUNS))
-        kinds = (RunCSVLogger,) if given else (RunTensorBoardLogger, RunCSVLogger)
-        return [*(kind(folder, self.first_step) for kind in kinds), *given]
-
-    def _run_folder(self, root: Path) -> Path:
-        run = run_of(self.checkpoint) if self.checkpoint else None
-        if run is not None:
-            return run
-        if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
-            # It writes nothing; Lightning tells it the folder of process 0.
-            return Path(root, "version_of_process_0")
-        # As a run that goes on finds it: a ModelCheckpoint whose folder has another name forgets what it has kept.
-        self.new_folder = new_run_folder(root).resolve()
-        return self.new_folder
-
-    def _run_subcommand(self, subcommand: str) -> None:
-        try:
-            with library_errors.loggers_in_one_line():
-                super()._run_subcommand(subcommand)
-        except (InputError, MisconfigurationException):
-            self._drop_new_folder()
-            raise
-        except SystemExit as end:
-            # Lightning's end of a Ctrl-C that StopOnSignal does not take: before the first step, or the second one.
-            if not isinstance(end.__context__, KeyboardInterrupt):
-                raise
-            last = last_checkpoint(self.trainer)
-            if last is None or last.path is None:
-                self._drop_new_folder()
-            then = f": {how_to_go_on(self.trainer)}" if subcommand == "fit" else ""
-            what, status = _interruption(end.__context__)
-            raise Stopped(f"{what}{then}", status, in_all=False) from end
-        except OSError as error:  # a full disk, a folder that is gone or cannot be written
-            if isinstance(error, BrokenPipeError) and subcommand != "fit":
-                raise  # no error, see __main__.py
-            where = error.filename or self.new_folder or (self.checkpoint and self.checkpoint.parent)
-            where = where and min(str(where), os.path.relpath(where), key=len)
-            reason = f"{where}: {error.strerror or error}" if where else str(error)
-            last = last_checkpoint(self.trainer)
-            if subcommand == "fit" and last is not None and last.path is not None and self.trainer.global_step:
-                ended = f"ended at step {self.trainer.global_step}: {reason}"
-                raise Stopped(f"{ended}; {how_to_go_on(self.trainer)}", in_all=False) from error
-            self._drop_new_folder()
-            raise InputError(f"{subcommand} cannot go on: {reason}") from error
-        except (AttributeError, ImportError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
-            if not processes.is_loss_of_a_process(error):
-                if not _is_raised_in(error, "lightning"):
-                    raise  # the traceback of the user's own class
-                reason = str(error) or type(error).__name__
-                if isinstance(error, TrainingSpikeException):  # SpikeDetection's end of a training
-                    ended = f"ended at step {self.trainer.global_step}: {reason}"
-                    raise Stopped(f"{ended}; {how_to_go_on(self.trainer)}", in_all=False) from error
-                self._drop_new_folder()
-                raise InputError(f"trainer: {reason}") from error
-            then = how_to_go_on(self.trainer) if subcommand == "fit" else f"run  cifar-cnn {subcommand}  again"
-            raise processes.loss_of_a_process(self.trainer, error, then) from error
-
-    def _drop_new_folder(self) -> None:
-        # A start that failed by the user's mistake leaves nothing; what has trained stays.
-        trained = hasattr(self, "trainer") and self.trainer.global_step > 0
-        if self.new_folder is not None and not trained:
-            shutil.rmtree(self.new_folder, ignore_errors=True)
-            with suppress(OSError):  # it holds other runs
-                self.new_folder.parent.rmdir()
-
     def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
         arguments = super()._prepare_subcommand_kwargs(subcommand)
-        return {**arguments, "ckpt_path": self.checkpoint, "weights_only": True}
-
-    def before_fit(self) -> None:
-        """Say what takes its time before the first step."""
-        self._say(f"Loading the images of {type(self.datamodule.source).__name__}")
-
-    def after_fit(self) -> None:
-        """Test if that was asked for, and print the summary."""
-        best = best_checkpoint(self.trainer)
-        path = best.best_model_path if best else ""
-        if path and not self.trainer.strategy.broadcast(os.path.isfile(path)):
-            log.warning("%s is gone: it is neither tested nor reported on.", os.path.relpath(path))
-            path = ""
-        failure: Exception | None = None
-        if self._get(self.config, "test_after_fit") and path and self.trainer.limit_test_batches:
-            # Of a checkpoint it would load the weights that training goes on from, not the averages that are tested.
-            callbacks: list[pl.Callback] = self.trainer.callbacks  # type: ignore[attr-defined]
-            callbacks[:] = [each for each in callbacks if not isinstance(each, WeightAveraging)]
-            try:
-                self.trainer.test(self.model, self.datamodule, ckpt_path=path, weights_only=True, verbose=False)
-                self.summary.print_test(self.trainer, self.model)
-            except (InputError, OSError) as error:  # the test images are loaded only now
-                failure = error
-        self.summary.print_fit(self.trainer, self.model)
-        if path:
-            self._report(path)
-        if failure is not None:
-            raise InputError(f"all is trained and saved, but the test failed: {failure}") from failure
-
-    def validate(self, **kwargs: Any) -> None:
-        """Validate a checkpoint."""
-        self._say(f"Validating {os.path.relpath(kwargs['ckpt_path'])}")
-        if not self.trainer.validate(verbose=False, **kwargs):
-            raise InputError(f"nothing to validate: {why_not_validated(self.trainer)}")
-        metrics = self.trainer.callback_metrics
-        some = of_some_images(*images_evaluated(self.trainer, "val"), "trainer.limit_val_batches")
-        self._say(f"\nValidation  {metrics['val/accuracy']:.2%} accuracy{some}, loss {metrics['val/loss']:.4f}")
-
-    def test(self, **kwargs: Any) -> None:
-        """Test a checkpoint; the summary prints the figures."""
-        if not self.trainer.limit_test_batches:
-            raise InputError("nothing to test: trainer.limit_test_batches is 0")
-        self._say(f"Testing {os.path.relpath(kwargs['ckpt_path'])}")
-        self.trainer.test(verbose=False, **kwargs)
-        self.summary.print_test(self.trainer, self.model)
-        if self.summary.written is not None and self.summary.written.name == "test.json":  # which a report is about
-            self._report(kwargs["ckpt_path"])
-
-    def _report(self, checkpoint: str | Path) -> None:
-        run = run_of(checkpoint)
-        if self.trainer.is_global_zero and self._get(self.config, "report") and run is not None:
-            from cifar_cnn.analysis import report  # matplotlib and Jinja2 come with it
-
-            path = report.try_to_write_report(run, self.datamodule)
-            if path is not None:
-                print(f"{'Report':<11} {os.path.relpath(path)}")
-
-    def _say(self, line: str) -> None:
-        if self.trainer.is_global_zero:
-            print(line)
-
-
-def _is_raised_in(error: BaseException, package: str) -> bool:
-    """Whether the code of a package has raised it; Lightning does, for options that it finds out about at work."""
-    modules = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return bool(modules) and modules[-1].startswith(f"{package}.")
+        checkpoint = Checkpoint(self.checkpoint, self.content) if self.checkpoint else None
+        path = checkpoint if subcommand == "fit" or checkpoint is None else checkpoint.path
+        return {**arguments, "ckpt_path": path, "weights_only": True}
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
-
-
-def _in_folder(logger: Logger, run: Path, first_step: int) -> Logger:
-    """A logger of the same kind on the folder of a run that goes on; its own would make a new one."""
-    if isinstance(logger, CSVLogger):
-        return RunCSVLogger(run, first_step)
-    return RunTensorBoardLogger(run, first_step) if isinstance(logger, TensorBoardLogger) else logger
-
-
-def _class_path(config: Mapping[str, Any], part: str) -> str | None:
-    value = config.get(part)
-    return value.get("class_path") if isinstance(value, Mapping) else value
 
 
 def _trained_with(content: dict[str, Any]) -> dict[str, Any]:
@@ -525,69 +307,6 @@ def _trained_with(content: dict[str, Any]) -> dict[str, Any]:
         for name, value in values.items()
         if name != "num_classes"
     }
-
-
-# What the libraries say and the user can do nothing about.
-_UNWANTED_WARNINGS = (
-    r".*tensorboardX.*",
-    r".*LeafSpec.*",
-    r".*could be decompression bomb.*",  # what is one is refused
-    r".*does not have many workers.*",
-    r".*The number of training batches .* is smaller than the logging interval.*",
-    r".*Experiment logs directory .* exists and is not empty.*",
-    r".*Checkpoint directory .* exists and is not empty.*",
-    r".*is not of type `DataLoader`.*",
-    r".*Total length of `list` across ranks is zero.*",
-    r".*is already saved during checkpointing.*",
-    r".*callbacks used to create the checkpoint need to be provided.*",
-    r".*args parameter is intended to run from within Python.*",
-    r".*It is recommended to use `self.log\(.*sync_dist=True\)`.*",  # what is logged is of all processes already
-)
-_UNWANTED_LOGS = re.compile(
-    r"Tip:|tensorboardX|litlogger|litmodels|limit_\w+_batches=1.0|TPU|to estimate number of|Seed set|"
-    r"Restor(ing|ed) |Loaded model weights|stopped: `max_|Detected KeyboardInterrupt|Received SIGTERM|"
-    r"`weights_only` was|LR finder stopped|Failed to compute sugg|Finished batch size|Reached the maximum batch size"
-)
-
-
-@contextmanager
-def _plain_output() -> Iterator[None]:
-    def wanted(record: logging.LogRecord) -> bool:
-        return not _UNWANTED_LOGS.search(record.getMessage())
-
-    names = (
-        *("pytorch", "pytorch.utilities.rank_zero", "pytorch.trainer.connectors.signal_connector"),
-        *("fabric.utilities.rank_zero", "fabric.utilities.seed", "fabric.utilities.cloud_io"),
-        "pytorch.trainer.connectors.checkpoint_connector",
-        *("pytorch.tuner.batch_size_scaling", "pytorch.tuner.lr_finder"),
-    )
-    loggers = [logging.getLogger(f"lightning.{name}") for name in names]
-    launcher = logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script")
-    ours, handler = logging.getLogger("cifar_cnn"), logging.StreamHandler()
-    ours.setLevel(logging.INFO)
-    ours.addHandler(handler)
-    for logger in loggers:
-        logger.addFilter(wanted)
-    excepthook = threading.excepthook
-
-    def in_thread(args: threading.ExceptHookArgs) -> None:
-        # TensorBoard's writer raises this anew in the main thread, where it becomes one warning.
-        if not (type(args.thread).__module__.startswith("tensorboard.") and isinstance(args.exc_value, OSError)):
-            excepthook(args)
-
-    threading.excepthook = in_thread
-    launcher.addFilter(processes.tell_plainly)
-    with warnings.catch_warnings():
-        for message in _UNWANTED_WARNINGS:
-            warnings.filterwarnings("ignore", message)
-        try:
-            yield
-        finally:
-            threading.excepthook = excepthook
-            ours.removeHandler(handler)
-            for logger in loggers:
-                logger.removeFilter(wanted)
-            launcher.removeFilter(processes.tell_plainly)
 
 
 def _command(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = ImageClassifier) -> None:
@@ -630,7 +349,7 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
         # While it trains, StopOnSignal takes it; the other processes are ended by the first.
         ends = [] if commands.local_rank() else [signal.SIGTERM]
         named = trust.packages_of_options(args)
-        with terminable(*ends), _plain_output(), trust.import_policy(named), kept_code.forgetting():
+        with terminable(*ends), plain_output(), trust.import_policy(named), kept_code.forgetting():
             if args and args[0] in commands.ANALYSES:
                 commands.check_that_own_class_is_trained(args, model)
                 return importlib.import_module(f"cifar_cnn.analysis.{args[0]}").main(args[1:])
@@ -650,7 +369,7 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
         processes.tell(f"\ncifar-cnn: {stopped}", processes.SECONDS_TO_END if stopped.in_all else 0)
         return stopped.status
     except KeyboardInterrupt as interrupt:
-        what, status = _interruption(interrupt)
+        what, status = interruption(interrupt)
         if processes.speaks():
             processes.tell(f"\ncifar-cnn: {what}")
         return status
@@ -658,9 +377,3 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
         raise with_own_frames(error)  # noqa: B904  (it is the same one)
     finally:
         processes.disconnect()
-
-
-def _interruption(interrupt: KeyboardInterrupt) -> tuple[str, int]:
-    if isinstance(interrupt, Terminated):
-        return "ended by SIGTERM", 128 + signal.SIGTERM
-    return "interrupted", 128 + signal.SIGINT

@@ -11,8 +11,11 @@ class InputError(ValueError):
     """Something the user gave (a path, an option, an image, a checkpoint) cannot be used.
 
     The message is one line that says what is wrong and what to do. The command line prints it alone, without a
-    traceback, and exits with status 2.
+    traceback, and exits with status 2; so does a notebook.
     """
+
+    def _render_traceback_(self) -> list[str]:  # IPython asks for it
+        return [f"{type(self).__name__}: {self}"]
 
 
 class Stopped(Exception):
@@ -30,6 +33,9 @@ class Stopped(Exception):
         super().__init__(message)
         self.status = status
         self.in_all = in_all
+
+    def _render_traceback_(self) -> list[str]:  # IPython asks for it
+        return [str(self)]
 
 
 class Terminated(KeyboardInterrupt):

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
@@ -142,3 +142,30 @@ class RunTensorBoardLogger(TensorBoardLogger):
                 raise
             self._failed = True
             log.warning("TensorBoard's events could not be written, training goes on without them: %s", cause)
+
+
+def run_loggers(given: list[Logger], folder: Path | None, first_step: int) -> list[Logger]:
+    """The loggers of a run.
+
+    Args:
+        given: by the user. A TensorBoardLogger or CSVLogger that comes first has a folder, which is then the run's.
+        folder: of the run; None for a new run whose folder is that of such a logger.
+        first_step: rows and events of this step and later are dropped.
+    """
+    if brings_a_folder(given):
+        return [_in_folder(each, folder, first_step) for each in given] if folder else given
+    assert folder is not None
+    kinds = (RunCSVLogger,) if given else (RunTensorBoardLogger, RunCSVLogger)
+    return [*(kind(folder, first_step) for kind in kinds), *given]
+
+
+def brings_a_folder(given: list[Logger]) -> bool:
+    """Whether the first of some loggers has a folder of its own, which the run then takes."""
+    return bool(given) and isinstance(given[0], (TensorBoardLogger, CSVLogger))
+
+
+def _in_folder(logger: Logger, run: Path, first_step: int) -> Logger:
+    """A logger of the same kind on the folder of a run that is resumed; its own would make a new one."""
+    if isinstance(logger, CSVLogger):
+        return RunCSVLogger(run, first_step)
+    return RunTensorBoardLogger(run, first_step) if isinstance(logger, TensorBoardLogger) else logger

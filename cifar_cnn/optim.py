@@ -257,6 +257,13 @@ class WarmupCosine(FractionSchedule):
         return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
+def use_fused_step(optimizer: Optimizer) -> None:
+    """Update all parameters in one kernel, where the optimizer has one and its options leave that open."""
+    for options in (optimizer.defaults, *optimizer.param_groups):
+        if options.get("fused", False) is None and not options.get("foreach") and not options.get("differentiable"):
+            options["fused"] = True
+
+
 def learning_rate(optimizer: Optimizer) -> float:
     """Of an optimizer's several rates the one that most weights have."""
     return float(max(optimizer.param_groups, key=lambda group: sum(p.numel() for p in group["params"]))["lr"])

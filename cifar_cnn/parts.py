@@ -33,7 +33,7 @@ def remember_arguments(cls: T) -> T:
     @functools.wraps(make)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         make(self, *args, **kwargs)
-        if type(self) is cls:
+        if type(self).__init__ is init:  # not a subclass with arguments of its own
             given = inspect.signature(make).bind(self, *args, **kwargs).arguments
             setattr(self, _ARGUMENTS, {name: value for name, value in list(given.items())[1:]})
 
@@ -75,6 +75,21 @@ def record(value: Any) -> Any:
     if isinstance(value, type) or inspect.isroutine(value):
         return import_path(value)
     return _record_object(value)
+
+
+def record_known(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Write down the arguments that can be.
+
+    Returns:
+        These as plain data, and why each of the others cannot.
+    """
+    known, unknown = {}, {}
+    for name, value in values.items():
+        try:
+            known[name] = record(value)
+        except NotRecordable as error:
+            unknown[name] = str(error)
+    return known, unknown
 
 
 def import_path(part: Callable[..., Any]) -> str:

@@ -22,6 +22,7 @@ from torch import nn
 from cifar_cnn import trust
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.errors import InputError
+from cifar_cnn.run_callbacks import DEFAULTS
 from cifar_cnn.trainer import Trainer
 
 log = logging.getLogger("cifar_cnn")
@@ -88,7 +89,7 @@ class _Search:
         config["trainer"]["logger"] = False
         made = instantiate(config)
         self.model, self.datamodule = made["model"], made["data"]
-        self.trainer = Trainer(**{**made["trainer"], **_SEARCH, "default_root_dir": folder})
+        self.trainer = Trainer(**{**made["trainer"], **_SEARCH, "without": DEFAULTS, "default_root_dir": folder})
         if self.trainer.world_size > 1:
             raise InputError(f"{name} works in one process: search with --trainer.devices 1")
         self.tuner = Tuner(self.trainer)

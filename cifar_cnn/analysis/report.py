@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from cifar_cnn.analysis import arguments, charts
 from cifar_cnn.analysis.calibration import bins_of
@@ -63,15 +63,18 @@ def main(args: list[str]) -> int:
     return 0
 
 
-def try_to_write_report(folder: Path, datamodule: CIFAR10DataModule | None = None) -> Path | None:
+def try_to_write_report(
+    folder: Path, datamodule: CIFAR10DataModule | None = None, backbone: nn.Module | None = None
+) -> Path | None:
     """Write a run's report; whatever goes wrong, a warning says so and nothing else happens.
 
     Args:
         folder: the run's.
         datamodule: one that has the run's images in memory.
+        backbone: the network, where the run's checkpoint cannot name it.
     """
     try:
-        return write_report(RunFolder(folder, datamodule=datamodule))
+        return write_report(RunFolder(folder, datamodule=datamodule, backbone=backbone))
     except Exception as error:  # the training is worth more than any page about it
         log.warning("No report was written: %s (%s); `cifar-cnn report` tries again", error, type(error).__name__)
         return None
@@ -129,7 +132,7 @@ def content(run: RunFolder) -> dict[str, Any]:
     names = run.trained.class_names
     return {
         "title": run.title,
-        "config_name": run.config_name,
+        "config_name": run.begun.get("name") or run.config_name,
         "basis": basis(run, fit),
         "run": run.folder.name,
         "split": SPLIT_NAMES[split],

@@ -29,19 +29,19 @@ log = logging.getLogger("cifar_cnn")
 class RunRecord(Callback):
     """Writes ``fit.json`` into the run's folder, at the start of a fit and again at its end.
 
-    From the start it holds the command, the seed (null: not seeded), the seed of the order of the images, the images,
-    the hardware, the precision, the versions, the git commit and the first step's learning rate, so that a killed run
-    can still be identified and reproduced. ``finished`` is null until the end adds that time, the epochs, the steps,
-    the seconds and the training images a second (median over the epochs, validation left out). A resumed run keeps
-    what it finds there under ``earlier``, the oldest first.
+    From the start it holds the command, the run's name, the seed (null: not seeded), the seed of the order of the
+    images, the images, the hardware, the precision, the versions, the git commit and the first step's learning rate, so
+    that a killed run can still be identified and reproduced. ``finished`` is null until the end adds that time, the
+    epochs, the steps, the seconds and the training images a second (median over the epochs, validation left out). A
+    resumed run keeps what it finds there under ``earlier``, the oldest first.
 
     Args:
-        command: the command line; by default the process's.
+        command: the command line; by default how Python was started.
     """
 
     def __init__(self, command: list[str] | None = None) -> None:
         super().__init__()
-        self._command = command or [Path(sys.argv[0]).name, *sys.argv[1:]]
+        self._command = command
         self._path: Path | None = None  # none without a run's folder, and on other processes than the first
         self._record: dict[str, Any] = {}
         self._start = 0.0
@@ -60,7 +60,8 @@ class RunRecord(Callback):
             return
         seed = os.environ.get("PL_GLOBAL_SEED")
         self._record = {
-            "command": shlex.join(self._command),
+            "command": shlex.join(self._command) if self._command else python_command(),
+            "name": getattr(trainer, "name", None),
             "started": _now(),
             "finished": None,
             "seed": int(seed) if seed is not None else None,
@@ -132,6 +133,13 @@ class RunRecord(Callback):
             write(self._path, json.dumps(self._record, indent=1) + "\n")
         except OSError as error:
             log.warning("%s could not be written: %s", self._path, error.strerror)
+
+
+def python_command() -> str:
+    """What was typed to start this process, such as ``python train.py``; of a notebook only that it was one."""
+    if "ipykernel" in sys.modules:
+        return "a notebook"
+    return shlex.join(["python", *sys.argv]) if sys.argv[0].endswith(".py") else shlex.join(sys.argv)
 
 
 def _now() -> str:

@@ -21,9 +21,10 @@ class SaveConfig(SaveConfigCallback):
         super().__init__(*args, **kwargs)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find the run's folder: a broadcast, so every process must ask."""
-        self._folder = trainer.log_dir
-        super().setup(trainer, pl_module, stage)
+        """Find the run's folder, if it has one: a broadcast, so every process must ask."""
+        if trainer.loggers:
+            self._folder = trainer.log_dir
+            super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Write, in process 0."""

@@ -5,7 +5,7 @@ import logging
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
@@ -97,17 +97,26 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_to_go_on(path: Path) -> tuple[Path, dict[str, Any]]:
-    """Read a checkpoint that a run goes on from; where a ``last.ckpt`` is damaged, the one before it.
+class Checkpoint(NamedTuple):
+    """A checkpoint that has been read.
 
-    Returns:
-        Its path and what is in it.
+    Attributes:
+        path: of the file.
+        content: plain data and tensors.
+    """
+
+    path: Path
+    content: dict[str, Any]
+
+
+def read_to_resume(path: Path) -> Checkpoint:
+    """Read a checkpoint that a run is resumed from; where a ``last.ckpt`` is damaged, the one before it.
 
     Raises:
         InputError: see :func:`read_checkpoint`.
     """
     try:
-        return path, read_checkpoint(path)
+        return Checkpoint(path, read_checkpoint(path))
     except InputError as error:
         previous = path.with_name(PREVIOUS)
         if path.name != LAST or not previous.is_file():
@@ -115,7 +124,7 @@ def read_to_go_on(path: Path) -> tuple[Path, dict[str, Any]]:
         content = read_checkpoint(previous)
         if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
             log.warning("%s: going on from %s, of step %d", error, previous.name, content["global_step"])
-        return previous, content
+        return Checkpoint(previous, content)
 
 
 def load_trained(path: Path, content: dict[str, Any] | None = None, backbone: nn.Module | None = None) -> Trained:

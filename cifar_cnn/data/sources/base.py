@@ -1,9 +1,10 @@
 """What a source is: it gives an ImageSet for ``train`` and one for ``test``."""
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 from cifar_cnn.data.images import ImageSet
+from cifar_cnn.parts import remember_arguments
 
 Split = Literal["train", "test"]
 ChannelStats = tuple[tuple[float, ...], tuple[float, ...]]
@@ -19,6 +20,11 @@ class Source(ABC):
     """
 
     mean_std: ChannelStats | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            remember_arguments(cls)
 
     @property
     @abstractmethod

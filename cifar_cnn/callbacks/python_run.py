@@ -1,0 +1,64 @@
+"""What is written down of a run that was started from Python, where no config says what was trained."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+
+from cifar_cnn import files
+from cifar_cnn.callbacks.own_code import OwnCode
+from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.parts import record_known
+
+_OPTIONS = ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val")  # of the Trainer
+
+
+class PythonRun(Callback):
+    """Writes ``config.yaml`` into the run's folder, and keeps the user's modules as :class:`OwnCode` does.
+
+    The config repeats the run with ``cifar-cnn fit --config`` where all parts can be written down: those of classes
+    that can be imported by name, with known arguments. Its head names the others.
+
+    Args:
+        model: that is trained.
+        datamodule: that it is trained on, if any.
+    """
+
+    def __init__(self, model: LightningModule, datamodule: LightningDataModule | None) -> None:
+        super().__init__()
+        recorded = model.recorded() if isinstance(model, ImageClassifier) else record_known(model.hparams)
+        known, self._unknown = recorded[0], dict(recorded[1])
+        data, unknown = record_known(datamodule.hparams) if datamodule is not None else ({}, {})
+        self._unknown |= unknown
+        self._config: dict[str, Any] = {
+            "model": {name: value for name, value in known.items() if name != "num_classes"},
+            "data": data,
+        }
+        cls = type(model)
+        self._code = OwnCode([self._config, f"{cls.__module__}.{cls.__qualname__}"])
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Write, in process 0.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        folder = trainer.log_dir if stage == "fit" and trainer.loggers else None  # a broadcast: every process must ask
+        if folder is None or not trainer.is_global_zero:
+            return
+        seed = os.environ.get("PL_GLOBAL_SEED")
+        options = {name: getattr(trainer, name) for name in _OPTIONS}
+        config = {"seed_everything": int(seed) if seed else False, **self._config, "trainer": options}
+        unknown = [f"# - {name}: {reason}\n" for name, reason in self._unknown.items()]
+        head = "# Started from Python.\n"
+        if unknown:
+            head += f"# These arguments cannot be written down, so this config lacks them:\n{''.join(unknown)}"
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        files.write(Path(folder, "config.yaml"), head + yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        self._code.setup(trainer, pl_module, stage)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Put the user's packages in, signed."""
+        self._code.on_save_checkpoint(trainer, pl_module, checkpoint)

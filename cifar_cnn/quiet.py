@@ -1,0 +1,87 @@
+"""What the libraries say and a user can do nothing about, left out while a run is under way."""
+
+import logging
+import re
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from cifar_cnn import processes
+
+_WARNINGS = (
+    r".*tensorboardX.*",
+    r".*LeafSpec.*",
+    r".*could be decompression bomb.*",  # such images are rejected
+    r".*does not have many workers.*",
+    r".*The number of training batches .* is smaller than the logging interval.*",
+    r".*Experiment logs directory .* exists and is not empty.*",
+    r".*Checkpoint directory .* exists and is not empty.*",
+    r".*is not of type `DataLoader`.*",
+    r".*Total length of `list` across ranks is zero.*",
+    r".*is already saved during checkpointing.*",
+    r".*callbacks used to create the checkpoint need to be provided.*",
+    r".*args parameter is intended to run from within Python.*",
+    r".*It is recommended to use `self.log\(.*sync_dist=True\)`.*",  # logged values are of all processes already
+)
+_LOGS = re.compile(
+    r"Tip:|tensorboardX|litlogger|litmodels|limit_\w+_batches=1.0|TPU|to estimate number of|Seed set|"
+    r"Restor(ing|ed) |Loaded model weights|stopped: `max_|Detected KeyboardInterrupt|Received SIGTERM|"
+    r"`weights_only` was|LR finder stopped|Failed to compute sugg|Finished batch size|Reached the maximum batch size"
+)
+_LIGHTNING = (
+    *("pytorch", "pytorch.utilities.rank_zero", "pytorch.trainer.connectors.signal_connector"),
+    *("fabric.utilities.rank_zero", "fabric.utilities.seed", "fabric.utilities.cloud_io"),
+    "pytorch.trainer.connectors.checkpoint_connector",
+    *("pytorch.tuner.batch_size_scaling", "pytorch.tuner.lr_finder"),
+)
+
+
+class _Handler(logging.StreamHandler):
+    """Prints this project's own messages; one for each nesting of contexts."""
+
+
+@contextmanager
+def plain_output() -> Iterator[None]:
+    """Print this project's messages and the libraries' warnings, but not their notes to developers.
+
+    May be nested: the command line and the Trainer each use it.
+    """
+    ours = logging.getLogger("cifar_cnn")
+    if any(isinstance(each, _Handler) for each in ours.handlers):
+        yield
+        return
+    handler, level = _Handler(), ours.level
+    filters = {logging.getLogger(f"lightning.{name}"): _is_wanted for name in _LIGHTNING}
+    filters[logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script")] = processes.tell_plainly
+    ours.setLevel(logging.INFO)
+    ours.addHandler(handler)
+    for logger, wanted in filters.items():
+        logger.addFilter(wanted)
+    excepthook = threading.excepthook
+    threading.excepthook = _in_thread(excepthook)
+    try:
+        with warnings.catch_warnings():
+            for message in _WARNINGS:
+                warnings.filterwarnings("ignore", message)
+            yield
+    finally:
+        threading.excepthook = excepthook
+        ours.removeHandler(handler)
+        ours.setLevel(level)
+        for logger, wanted in filters.items():
+            logger.removeFilter(wanted)
+
+
+def _is_wanted(record: logging.LogRecord) -> bool:
+    return not _LOGS.search(record.getMessage())
+
+
+def _in_thread(usual: Callable[[Any], Any]) -> Callable[[Any], None]:
+    def hook(args: Any) -> None:
+        # TensorBoard's writer raises this again in the main thread, where it becomes one warning.
+        if not (type(args.thread).__module__.startswith("tensorboard.") and isinstance(args.exc_value, OSError)):
+            usual(args)
+
+    return hook
