@@ -3,17 +3,19 @@ PYTHON ?= python3
 CONFIG ?= configs/quickstart.yaml
 ARGS ?=
 STAMP := .venv/.installed
+DEV := .venv/.installed-dev
 
 .PHONY: fit test lint bench clean
 
 fit: $(STAMP)
 	.venv/bin/cifar-cnn fit --config $(CONFIG) $(ARGS)
 
-# A process a core, with a thread each: two processes of two threads on two cores wait for one another.
-test: $(STAMP)
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadscope $(ARGS)
+# A process a core, with a thread each: two processes of two threads on two cores wait for one another. The files are
+# handed out in the order that tests/conftest.py puts them in, the slowest first.
+test: $(DEV)
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder $(ARGS)
 
-lint: $(STAMP)
+lint: $(DEV)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
@@ -25,6 +27,10 @@ bench: $(STAMP)
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "cifar-cnn needs Python 3.10 or newer; name one with make PYTHON=...")'
 	$(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --editable .
+	@touch $@
+
+$(DEV): $(STAMP)
 	.venv/bin/pip install --quiet --editable '.[dev]'
 	@touch $@
 

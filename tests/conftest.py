@@ -24,6 +24,15 @@ SMALL = [
 ]
 
 
+SLOWEST = ("test_survival", "test_ranks", "test_notebooks", "test_readme", "test_given_callbacks", "test_docs")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take longest first, so that no process ends with one of them alone."""
+    places = {name: place for place, name in enumerate(SLOWEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(SLOWEST)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What is signed here is signed with a key of these tests."""
