@@ -9,6 +9,7 @@ from pathlib import Path
 
 import optuna
 import pytest
+import torch
 import yaml
 
 import cifar_cnn.cli
@@ -175,3 +176,13 @@ def test_options_of_the_lab_and_of_several_devices_are_known(run: Run, capsys: p
                 run(*words, "--print_config")
             assert not end.value.code
             assert "backbone" in capsys.readouterr().out
+
+
+def test_the_code_of_python_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Path("python_page.py")
+    script.write_text("\n".join(blocks("python.md", "python")))
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    names = runpy.run_path(str(script))
+    assert names["run"].folder.name == "version_0"
+    assert names["own"].run.folder.name == "version_1"
+    assert torch.equal(names["again"].logits(names["images"]), names["own"].run.logits(names["images"]))

@@ -1,0 +1,79 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from tests.conftest import CONFIGS
+
+NOTEBOOKS = sorted((CONFIGS.parent / "docs" / "notebooks").glob("*.ipynb"))
+
+# Enough for each cell to do all that it does.
+SMALLER = {
+    "train_size=5000, test_size=1000": "train_size=200, test_size=40",
+    "train_size=3000, test_size=1000": "train_size=200, test_size=40",
+    "val_size=500": "val_size=40",
+    "val_size=300": "val_size=40",
+    "EPOCHS = 3": "EPOCHS = 1",
+    "SEEDS = 3": "SEEDS = 2",
+    "max_epochs=3": "max_epochs=1",
+    "Trainer(max_epochs=EPOCHS, name=name)": "Trainer(max_epochs=EPOCHS, name=name, report=False)",
+}
+
+
+def run_notebook(path: Path, folder: Path) -> list[Any]:
+    """Execute a notebook with less data; its code cells, with outputs."""
+    text = path.read_text(encoding="utf-8")
+    for large, small in SMALLER.items():
+        text = text.replace(large, small)
+    notebook = nbformat.reads(text, as_version=4)
+    resources = {"metadata": {"path": str(folder)}}
+    NotebookClient(notebook, timeout=240, kernel_name="python3", resources=resources).execute()
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def texts(cells: list[Any]) -> str:
+    outputs = [output for cell in cells for output in cell.outputs]
+    return "\n".join(str(output.get("text") or output.get("data", {}).get("text/plain", "")) for output in outputs)
+
+
+def kinds(cells: list[Any]) -> list[str]:
+    return [kind for cell in cells for output in cell.outputs for kind in output.get("data", {})]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_stored_without_outputs(path: Path) -> None:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
+    assert "pip" in "".join(code[0]["source"])
+
+
+def test_the_lab_can_be_done_in_a_notebook(in_empty_folder: Path) -> None:
+    cells = run_notebook(CONFIGS.parent / "docs/notebooks/lab.ipynb", in_empty_folder)
+    found = texts(cells)
+    assert "315,722 parameters, equal outputs" in found
+    assert "1,261,194 parameters, equal outputs" in found
+    assert "equal to the package's ResidualBlock" in found
+    assert "conv1.weight (32, 3, 3, 3)\nconv2.weight (64, 32, 3, 3)" in found
+    assert kinds(cells).count("image/png") >= 5
+    assert "iframe" in str(cells[-1].outputs[0]["data"]["text/html"])
+    assert len(list(Path("lightning_logs").glob("version_*/checkpoints/best.ckpt"))) == 8
+
+
+def test_pictures_of_your_own_can_be_classified_in_a_notebook(in_empty_folder: Path) -> None:
+    cells = run_notebook(CONFIGS.parent / "docs/notebooks/your_images.ipynb", in_empty_folder)
+    assert "torch.Size([8, 10])" in texts(cells)
+    assert "image/png" in kinds(cells)
+
+
+def test_variants_can_be_compared_in_a_notebook(in_empty_folder: Path) -> None:
+    shutil.rmtree("lightning_logs", ignore_errors=True)
+    cells = run_notebook(CONFIGS.parent / "docs/notebooks/research.ipynb", in_empty_folder)
+    found = texts(cells)
+    assert "B - A" in found
+    assert "SmallNet" in found
+    assert len(list(Path("lightning_logs").glob("version_*/test.json"))) == 6
