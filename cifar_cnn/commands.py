@@ -11,7 +11,7 @@ from cifar_cnn.errors import InputError
 STARTED_BY = "CIFAR_CNN_STARTED_BY"
 
 TRAINING = ("fit", "validate", "test")  # methods of the Trainer
-ANALYSES = ("predict", "report", "explain", "compare", "export")  # modules of cifar_cnn.analysis
+ANALYSES = ("predict", "report", "explain", "compare", "export", "runs")  # modules of cifar_cnn.analysis
 ALL = (*TRAINING, *ANALYSES)
 
 

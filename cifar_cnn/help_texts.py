@@ -21,6 +21,7 @@ usage: cifar-cnn COMMAND [options]
   explain   equivariance, invariance and parameter sharing, measured on trained networks
   compare   runs, or configs that are trained first, with the uncertainty of each difference
   export    a trained network as one ONNX or PyTorch file, verified
+  runs      a table of all runs, with accuracy, time and status
 
 examples:
   cifar-cnn fit --config configs/quickstart.yaml
@@ -54,6 +55,7 @@ what to run:
   --ckpt_path PATH          go on from this checkpoint, in its run's folder; last: the newest run's (default: none)
   --seed_everything N       seed of the weights, of the order of the images and of augmentation; false: another
                             each time (default: 0)
+  --name NAME               of the run, for its report, comparisons and `cifar-cnn runs`
   --test_after_fit BOOL     test the best checkpoint at the end (default: false)
 
 images:

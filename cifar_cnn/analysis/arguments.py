@@ -197,10 +197,23 @@ def export() -> ArgumentParser:
     return parser
 
 
+def runs() -> ArgumentParser:
+    """The options of ``cifar-cnn runs``."""
+    parser = ArgumentParser(
+        "runs",
+        "List all runs: name (or config), finished epochs, best validation accuracy, test accuracy, start, training\n"
+        "time and status (finished; unfinished: running or interrupted; failed: it has no checkpoint).",
+        ["", "elsewhere/lightning_logs"],
+    )
+    parser.add_argument("folder", nargs="?", default=RUNS, metavar="FOLDER", help=f"of the runs (default: {RUNS})")
+    return parser
+
+
 PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "predict": predict,
     "report": report,
     "explain": explain,
     "compare": compare,
     "export": export,
+    "runs": runs,
 }

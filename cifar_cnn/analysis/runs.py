@@ -1,0 +1,66 @@
+"""``cifar-cnn runs``: the runs of a folder in a table."""
+
+from datetime import datetime
+from pathlib import Path
+
+from cifar_cnn.analysis import arguments
+from cifar_cnn.analysis.report import duration
+from cifar_cnn.errors import InputError
+from cifar_cnn.runs.folders import run_folders
+from cifar_cnn.runs.run import RunFolder
+
+COLUMNS = ("run", "name", "epochs", "val", "test", "started", "time", "status")
+_LEFT = ("run", "name", "started", "status")  # columns of text
+
+
+def main(args: list[str]) -> int:
+    """Run the command.
+
+    Raises:
+        InputError: there are no runs.
+    """
+    root = Path(arguments.runs().parse_args(args).folder)
+    folders = run_folders(root)
+    if not folders:
+        raise InputError(f"there are no runs in {root}: train one with `cifar-cnn fit`")
+    rows = [COLUMNS, *(row(RunFolder(folder)) for folder in folders)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for each in rows:
+        cells = (
+            cell.ljust(width) if name in _LEFT else cell.rjust(width)
+            for name, cell, width in zip(COLUMNS, each, widths, strict=True)
+        )
+        print("  ".join(cells).rstrip())
+    return 0
+
+
+def row(run: RunFolder) -> tuple[str, ...]:
+    """A run as the cells of a table; ``-`` where something is not known."""
+    epochs, begun = run.epochs, run.begun
+    accuracies = [epoch["val/accuracy"] for epoch in epochs if "val/accuracy" in epoch]
+    seconds = sum(epoch["epoch_seconds"] for epoch in epochs)
+    tested = run.result.get("accuracy") if run.is_tested else None
+    return (
+        run.folder.name,
+        run.label or "-",
+        str(len(epochs)),
+        f"{max(accuracies):.2%}" if accuracies else "-",
+        f"{tested:.2%}" if isinstance(tested, float) else "-",
+        _when(begun.get("started")),
+        duration(seconds) if epochs else "-",
+        status(run),
+    )
+
+
+def status(run: RunFolder) -> str:
+    """``finished``, ``unfinished`` (it is running or was interrupted) or, without any checkpoint, ``failed``."""
+    if run.record.get("finished"):
+        return "finished"
+    return "unfinished" if run.last.is_file() else "failed"
+
+
+def _when(started: object) -> str:
+    try:
+        return datetime.fromisoformat(str(started)).astimezone().strftime("%Y-%m-%d %H:%M")
+    except ValueError:  # an interrupted start, or not one of ours
+        return "-"
