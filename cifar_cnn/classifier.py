@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,7 +22,7 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from cifar_cnn.data.batches import Batch
+from cifar_cnn.data.batches import Batch, as_batch
 from cifar_cnn.errors import InputError
 from cifar_cnn.loops import validates
 from cifar_cnn.losses import LossFunction, as_module
@@ -70,7 +71,9 @@ class ImageClassifier(LightningModule):
         num_classes: int = 10,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Attribute '.*' (is an instance of `nn.Module`|removed from hparams)")
+            self.save_hyperparameters()
         self.backbone = backbone
         self.loss = as_module(loss)
         self.make_optimizer = optimizer
@@ -136,6 +139,7 @@ class ImageClassifier(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step; the loss that is differentiated, a scalar."""
+        batch = as_batch(batch)
         logits, loss = self._logits_and_loss(batch)
         correct = (logits.detach().argmax(1) == batch.labels).sum()
         self.train_means.update(loss.detach(), correct, len(batch.labels))
@@ -161,6 +165,7 @@ class ImageClassifier(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """Count one batch; its logits (N, num_classes)."""
+        batch = as_batch(batch)
         logits = None
         if len(batch.labels):  # a process's share of the last images may be none
             logits, loss = self._logits_and_loss(batch)
@@ -169,6 +174,7 @@ class ImageClassifier(LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """Count one batch, with test-time augmentation if that is on; its logits (N, num_classes)."""
+        batch = as_batch(batch)
         logits = None
         if len(batch.labels):
             logits, plain = logits_with_tta(self, batch.images, self.tta)
@@ -205,6 +211,7 @@ class ImageClassifier(LightningModule):
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Probabilities (N, num_classes)."""
+        batch = as_batch(batch)
         return self.logits_with_tta(batch.images).float().softmax(1)
 
     def configure_optimizers(self) -> Any:

@@ -138,6 +138,9 @@ class CLI(LightningCLI):
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         (ckpt_path,) = (action for action in parser._actions if action.dest == "ckpt_path")
+        if subcommand == "fit":
+            parser.add_argument("--name", type=str | None, help="Of the run, for its report and comparisons.")
+            parser.link_arguments("name", "trainer.name")
         if subcommand == "test":
             parser.add_argument("--name", type=str | None, help="Of other test images: writes test_NAME.json.")
         ckpt_path.help = "best or last, of the newest run; a checkpoint; or the folder of a run, whose best is meant."
@@ -182,6 +185,7 @@ class CLI(LightningCLI):
             if command == "fit" and run is not None and not given & {"-c", "--config"}:
                 args = [command, "--config", str(run / "config.yaml"), *args[args.index(command) + 1 :]]
         known = self._subcommand_parsers.get(command or "fit", parser)
+        class_options.check_chosen(args, known.get_default)
         arranged = class_options.forward_arguments(class_options.classes_first(args), known.get_default)
         try:
             with compat.discarding_init_args(class_options.start_from_own_defaults):
@@ -223,6 +227,8 @@ class CLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Instantiate, and refuse before anything is written a checkpoint that this run cannot go on from."""
         trust.check_functions(self.config[self.subcommand])
+        for option, part, arguments in library_errors.chosen_parts(self.config[self.subcommand].as_dict()):
+            class_options.check_required(option, part, arguments)
         if self.checkpoint and self.subcommand == "fit":
             check_resumed(self.config["fit"])
             self._dump_config()

@@ -46,6 +46,8 @@ def ended_plainly(trainer: pl.Trainer, command: str, new_folder: Path | None = N
         then = f": {how_to_go_on(trainer)}" if command == "fit" else ""
         raise Stopped(f"{what}{then}", status, in_all=False) from end
     except OSError as error:  # a full disk, a folder that is gone or cannot be written
+        if isinstance(error, BrokenPipeError) and command != "fit":
+            raise  # no error, see __main__.py
         where = error.filename or new_folder or trainer.ckpt_path
         where = where and min(str(where), os.path.relpath(where), key=len)
         reason = f"{where}: {error.strerror or error}" if where else str(error)

@@ -4,6 +4,7 @@ import csv
 import io
 import logging
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
 
 from cifar_cnn.files import replacing
+from cifar_cnn.parts import record_known
 
 log = logging.getLogger("cifar_cnn")
 
@@ -40,6 +42,10 @@ class RunCSVLogger(CSVLogger):
         if self._experiment is None:
             self._experiment = MetricsFile(Path(self.log_dir), self._first_step)
         return super().experiment
+
+    def log_hyperparams(self, params: Any = None) -> None:
+        """Keep hyper-parameters as plain data."""
+        super().log_hyperparams(_plain(params))
 
     def save(self) -> None:
         """Write the rows since the last time."""
@@ -119,6 +125,10 @@ class RunTensorBoardLogger(TensorBoardLogger):
         super().__init__(str(folder.parent), "", folder.name, purge_step=first_step or None, default_hp_metric=False)
         self._failed = False
 
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Keep hyper-parameters as plain data, and write them as events."""
+        super().log_hyperparams(_plain(params), *args, **kwargs)
+
     def log_metrics(self, *args: Any, **kwargs: Any) -> None:
         """Write values as events."""
         self._try(super().log_metrics, *args, **kwargs)
@@ -142,6 +152,11 @@ class RunTensorBoardLogger(TensorBoardLogger):
                 raise
             self._failed = True
             log.warning("TensorBoard's events could not be written, training goes on without them: %s", cause)
+
+
+def _plain(params: Any) -> Any:
+    """Hyper-parameters without networks, which Lightning would write into hparams.yaml number by number."""
+    return record_known(params)[0] if isinstance(params, Mapping) else params
 
 
 def run_loggers(given: list[Logger], folder: Path | None, first_step: int) -> list[Logger]:

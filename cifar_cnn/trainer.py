@@ -243,13 +243,16 @@ class Trainer(pl.Trainer):
         With the ``ckpt_path`` of a run, test.json and the predictions are written into its folder, and the report.
         """
         with plain_output(), ended_plainly(self, "test"):
+            if not self.limit_test_batches:
+                raise InputError("nothing to test: trainer.limit_test_batches is 0")
             self._announce("Testing", ckpt_path)
             return self._test(model, dataloaders, ckpt_path, False, datamodule, weights_only)
 
     def _test(self, *arguments: Any) -> Any:
         found = super().test(*arguments)
         summary, model = self._summary, self.lightning_module
-        if summary is not None and isinstance(model, ImageClassifier):
+        known = isinstance(self.datamodule, CIFAR10DataModule)  # type: ignore[attr-defined]
+        if summary is not None and known and isinstance(model, ImageClassifier):
             summary.print_test(self, model)
             if summary.written is not None and summary.written.name == "test.json":  # which a report is about
                 self._write_report(summary.written.parent, self.datamodule)  # type: ignore[attr-defined]
@@ -313,7 +316,7 @@ class Trainer(pl.Trainer):
             path = ""
         failure: Exception | None = None
         report, self.report = self.report, False  # one, after both
-        if self.test_after_fit and path:
+        if self.test_after_fit and path and self.limit_test_batches:
             # Of a checkpoint it would load the weights that training goes on from, not the averages that are tested.
             callbacks: list[Callback] = self.callbacks  # type: ignore[attr-defined]
             callbacks[:] = [each for each in callbacks if not isinstance(each, WeightAveraging)]

@@ -193,7 +193,11 @@ def test_a_checkpoint_made_in_python_loads_with_weights_only(tmp_path: Path) -> 
     trainer.save_checkpoint(tmp_path / "a.ckpt")
     content = torch.load(tmp_path / "a.ckpt", weights_only=True)
     assert content["hyper_parameters"]["num_classes"] == 10
-    assert "backbone" not in content["hyper_parameters"]
+    recorded = {name: content["hyper_parameters"][name]["class_path"] for name in ("backbone", "loss")}
+    assert recorded == {
+        "backbone": "cifar_cnn.backbones.simple.SimpleCNN",
+        "loss": "cifar_cnn.losses.CrossEntropyLoss",
+    }
     other = small(loss=CrossEntropyLoss())
     nn.init.zeros_(first_convolution(other).weight)
     other.load_state_dict(content["state_dict"])

@@ -386,7 +386,10 @@ COMMAND_ERRORS: dict[str, tuple[list[str], str]] = {
     "val_size": (["fit", *QUICK, "--data.val_size", "300"], "val_size must be from 0 to 299"),
     "learning rate": (["fit", *QUICK, "--model.optimizer.lr", "-1"], "Invalid learning rate"),
     "classes": (["fit", *QUICK, "--model.backbone.num_classes", "9"], "see --model.backbone.num_classes"),
-    "image size": (["fit", *QUICK, "--data.source.image_size", "28"], "made for 32x32 pixels, the images have 28x28"),
+    "image size": (
+        ["fit", *QUICK, "--data.source.image_size", "28"],
+        "is made for images of 32 x 32 pixels, and these have 28 x 28",
+    ),
     "Shapes noise": (["fit", *QUICK, "--data.source.noise", "-1"], "noise of 0 or more"),
     "loss argument": (
         ["fit", *QUICK, "--model.loss", "cifar_cnn.losses.CrossEntropyLoss", "--model.loss.label_smoothing", "2"],
@@ -398,7 +401,7 @@ COMMAND_ERRORS: dict[str, tuple[list[str], str]] = {
     ),
     "no number": (["fit", *QUICK, "--model.optimizer.lr", "fast"], "model.optimizer.lr: 'fast' is not of type float"),
     "no precision": (["fit", *QUICK, "--trainer.precision", "8"], "trainer.precision: '8' is not one of 64, 32, 16, "),
-    "larger images": (["fit", *QUICK, "--data.source.image_size", "40"], "the images have 40x40"),
+    "larger images": (["fit", *QUICK, "--data.source.image_size", "40"], "and these have 40 x 40"),
     "accelerator": (["fit", *QUICK, "--trainer.accelerator", "gpuu"], "invalid accelerator name"),
     "no GPU": (["fit", *QUICK, "--trainer.accelerator", "cuda"], "trainer: "),
     "no seed": (["fit", *QUICK, "--seed_everything", "-1"], "seed_everything is from 0 to 4,294,967,295, not -1"),
@@ -576,7 +579,7 @@ def test_what_is_tested_has_the_precision_it_was_trained_in(
     cifar_cnn_command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     precisions: list[str] = []
-    monkeypatch.setattr(cifar_cnn.cli.CLI, "test", lambda self, **_: precisions.append(self.trainer.precision))
+    monkeypatch.setattr(cifar_cnn.cli.Trainer, "test", lambda self, *_, **__: precisions.append(self.precision))
     few = ["--test_after_fit", "false", "--trainer.max_epochs", 1, "--trainer.limit_train_batches", 1]
     assert cifar_cnn_command("fit", *QUICK, *few) == 0
     saved = yaml.safe_load((RUN / "config.yaml").read_text())["trainer"]["precision"]

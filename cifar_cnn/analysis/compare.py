@@ -165,7 +165,7 @@ def names_of(folders: list[Path], taken: set[str]) -> list[str]:
         folders: of the runs.
         taken: names of others.
     """
-    configs = [RunFolder(folder).config_name for folder in folders]
+    configs = [RunFolder(folder).label for folder in folders]
     longer = [
         f"{config}, {folder.name}" if config else folder.name for config, folder in zip(configs, folders, strict=True)
     ]
@@ -226,7 +226,9 @@ def read_run(run: Path) -> RunResult:
             images = hashlib.sha256(str(predictions["images_sha256"]).encode() + labels.tobytes()).hexdigest()
         epochs = RunFolder(run).epochs
         trainer = {name: value for name, value in config["trainer"].items() if name not in NOT_OF_THE_EXPERIMENT}
-        key = json.dumps({**config, "trainer": trainer, "seed_everything": None}, sort_keys=True, default=str)
+        key = json.dumps(
+            {**config, "trainer": trainer, "seed_everything": None, "name": None}, sort_keys=True, default=str
+        )
         return RunResult(
             run,
             None if config["seed_everything"] is False else int(config["seed_everything"]),

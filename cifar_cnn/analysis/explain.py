@@ -389,7 +389,7 @@ def labels_of(runs: list[RunFolder]) -> list[str]:
     folders = [os.path.relpath(run.folder) for run in runs]
     if twice := {folder for folder in folders if folders.count(folder) > 1}:
         raise InputError(f"given twice: {', '.join(sorted(twice))}")
-    configs = [run.config_name for run in runs]
+    configs = [run.label for run in runs]
     numbers = [run.record.get("seed") for run in runs]
     named = zip(configs, numbers, strict=True)
     seeds = [f"{name} seed {seed}" if name and seed is not None else "" for name, seed in named]

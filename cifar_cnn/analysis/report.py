@@ -132,7 +132,7 @@ def content(run: RunFolder) -> dict[str, Any]:
     names = run.trained.class_names
     return {
         "title": run.title,
-        "config_name": run.begun.get("name") or run.config_name,
+        "config_name": run.label,
         "basis": basis(run, fit),
         "run": run.folder.name,
         "split": SPLIT_NAMES[split],

@@ -74,7 +74,7 @@ class Run(RunFolder):
         """
         if isinstance(image, list):
             return [self.classify(each, top) for each in image]
-        pixels = torch.from_numpy(self._pixels(image)).permute(2, 0, 1)
+        pixels = torch.from_numpy(self._pixels(image).copy()).permute(2, 0, 1)
         probabilities, classes = self.logits(pixels).softmax(1)[0].topk(min(top, len(self.class_names)))
         return [(self.class_names[i], p) for i, p in zip(classes.tolist(), probabilities.tolist(), strict=True)]
 
@@ -148,7 +148,7 @@ class Run(RunFolder):
         from cifar_cnn.figures import PlainFigure
 
         shown = self._pixels(image)
-        pixels = normalised(self, torch.from_numpy(shown).permute(2, 0, 1)[None])
+        pixels = normalised(self, torch.from_numpy(shown.copy()).permute(2, 0, 1)[None])
         last = last_maps(self.model.backbone, pixels, len(self.class_names))
         if last is None:
             raise InputError(f"{type(self.model.backbone).__name__} has no feature maps that its answer depends on")

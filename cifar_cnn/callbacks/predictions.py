@@ -62,8 +62,9 @@ class StorePredictions(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the logits that the step returned, on the device."""
-        if isinstance(outputs, Tensor) and batch.indices is not None:  # of a process's share, which may be none
-            self._batches.append((outputs.detach().float(), batch.labels, batch.indices))
+        known = isinstance(batch, Batch) and batch.indices is not None  # not so of an ordinary DataLoader
+        if known and isinstance(outputs, Tensor):  # a process's share of the last images may be none
+            self._batches.append((outputs.detach().float(), batch.labels, batch.indices))  # type: ignore[arg-type]
 
     on_validation_batch_end = on_test_batch_end
 

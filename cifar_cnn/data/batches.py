@@ -28,6 +28,23 @@ class Batch(NamedTuple):
     indices: Tensor | None = None
 
 
+def as_batch(batch: Any) -> Batch:
+    """A Batch as it is, or (images, labels) of an ordinary DataLoader as a Batch.
+
+    Raises:
+        InputError: the images are not normalised floats.
+    """
+    if isinstance(batch, Batch):
+        return batch
+    images, labels = batch[:2]
+    if images.dtype == torch.uint8:
+        raise InputError(
+            "uint8 images of a DataLoader are not normalised: give normalised float images, or train with a "
+            "CIFAR10DataModule, which normalises them"
+        )
+    return Batch(images, labels)
+
+
 def _generator(*key: int) -> torch.Generator:
     """A generator seeded with all of ``key``: neighbouring seeds, epochs and steps share nothing."""
     state = 0

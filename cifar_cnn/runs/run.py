@@ -171,9 +171,14 @@ class RunFolder:
         return "" if "config" in names else "+".join(names)
 
     @property
+    def label(self) -> str:
+        """The name that the run was given, or that of its config; empty where there is neither."""
+        return str(self.begun.get("name") or self.config_name)
+
+    @property
     def name(self) -> str:
-        """The name that the run was given; by default that of its config or, without one, of its folder."""
-        return str(self.begun.get("name") or self.config_name or self.folder.name)
+        """The run's label or, without one, the name of its folder."""
+        return self.label or self.folder.name
 
     @property
     def last(self) -> Path:
