@@ -119,7 +119,11 @@ class Trainer(pl.Trainer):
         self.run_folder: Path | None = None  # of the newest fit
         self.report = report
         self.test_after_fit = test_after_fit
-        self._given_loggers = logger
+        given_loggers = [] if logger in (None, True, False) else logger
+        self._given_loggers: list[Logger] = (
+            list(given_loggers) if isinstance(given_loggers, (list, tuple)) else [given_loggers]  # type: ignore[list-item]
+        )
+        self._has_folder = logger is not False
         self._backbone: nn.Module | None = None
         options = {**kwargs, "val_check_interval": val_check_interval}
         for option in ("accumulate_grad_batches", "check_val_every_n_epoch", "max_steps", "val_check_interval"):
@@ -152,6 +156,8 @@ class Trainer(pl.Trainer):
                 profiler=profiler or NoProfiler(),
                 **kwargs,
             )
+        if not self.fast_dev_run:  # type: ignore[attr-defined]
+            self.loggers = self._given_loggers  # of a test or validation; a fit has those of its run
         if type(self.strategy.checkpoint_io) is TorchCheckpointIO:  # not a plugin's own
             self.strategy.checkpoint_io = AtomicCheckpointIO()
         if str(precision) in ("16", "16-mixed") and self.precision == "bf16-mixed" and self.is_global_zero:
@@ -246,16 +252,19 @@ class Trainer(pl.Trainer):
             if not self.limit_test_batches:
                 raise InputError("nothing to test: trainer.limit_test_batches is 0")
             self._announce("Testing", ckpt_path)
-            return self._test(model, dataloaders, ckpt_path, False, datamodule, weights_only)
+            found = self._test(model, dataloaders, ckpt_path, False, datamodule, weights_only)
+            written = self._summary.written if self._summary is not None else None
+            if written is not None and written.name == "test.json":  # which a report is about
+                self._write_report(written.parent, self.datamodule)  # type: ignore[attr-defined]
+        return found
 
     def _test(self, *arguments: Any) -> Any:
+        """Test, print the figures and write them into the run's folder, but no report."""
         found = super().test(*arguments)
         summary, model = self._summary, self.lightning_module
         known = isinstance(self.datamodule, CIFAR10DataModule)  # type: ignore[attr-defined]
         if summary is not None and known and isinstance(model, ImageClassifier):
             summary.print_test(self, model)
-            if summary.written is not None and summary.written.name == "test.json":  # which a report is about
-                self._write_report(summary.written.parent, self.datamodule)  # type: ignore[attr-defined]
         return found
 
     @property
@@ -289,12 +298,11 @@ class Trainer(pl.Trainer):
 
     def _open_folder(self, checkpoint: Checkpoint | None) -> Path | None:
         """Point the loggers at the run's folder; the folder, if it is a new one."""
-        if self._given_loggers is False or self.fast_dev_run:  # type: ignore[attr-defined]
+        if not self._has_folder or self.fast_dev_run:  # type: ignore[attr-defined]
             self.loggers = [DummyLogger()] if self.fast_dev_run else []  # type: ignore[attr-defined]
             self.run_folder = None
             return None
-        given = [] if self._given_loggers in (None, True) else self._given_loggers
-        given = list(given) if isinstance(given, (list, tuple)) else [given]  # type: ignore[list-item]
+        given = self._given_loggers
         folder = run_of(checkpoint.path) if checkpoint else None
         new = folder is None and not brings_a_folder(given)
         if new:
@@ -315,7 +323,6 @@ class Trainer(pl.Trainer):
             log.warning("%s is gone: it is neither tested nor reported on.", os.path.relpath(path))
             path = ""
         failure: Exception | None = None
-        report, self.report = self.report, False  # one, after both
         if self.test_after_fit and path and self.limit_test_batches:
             # Of a checkpoint it would load the weights that training goes on from, not the averages that are tested.
             callbacks: list[Callback] = self.callbacks  # type: ignore[attr-defined]
@@ -324,7 +331,6 @@ class Trainer(pl.Trainer):
                 self._test(model, None, path, False, datamodule, True)
             except (InputError, OSError) as error:  # the test images are loaded only now
                 failure = error
-        self.report = report
         if (summary := self._summary) is not None:
             summary.print_fit(self, model)
         if path and (run := run_of(path)) is not None:

@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -201,6 +202,14 @@ def test_without_a_logger_nothing_is_written() -> None:
     assert not list(Path().iterdir())
     with pytest.raises(InputError, match="this trainer has no run yet"):
         _ = trainer.run
+
+
+def test_a_given_logger_logs_a_test_too(python_run: Path) -> None:
+    trainer = make_trainer(logger=CSVLogger("elsewhere"))
+    assert not Path("elsewhere").exists()
+    trainer.test(make_model(), datamodule=make_data(), ckpt_path=str(python_run / "checkpoints/best.ckpt"))
+    (metrics,) = Path("elsewhere").rglob("metrics.csv")
+    assert "test/accuracy" in metrics.read_text().splitlines()[0]
 
 
 def test_a_start_that_fails_leaves_no_folder() -> None:
