@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cifar_cnn.analysis.network_summary import summary
+    from cifar_cnn.analysis.network.summary import summary
     from cifar_cnn.analysis.run import Run, load_run
     from cifar_cnn.backbones import ResidualBlock, ResNet18, SimpleCNN, SpeedrunNet
     from cifar_cnn.classifier import ImageClassifier
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _MODULES = {
-    "analysis.network_summary": ("summary",),
+    "analysis.network.summary": ("summary",),
     "analysis.run": ("Run", "load_run"),
     "backbones": ("ResNet18", "ResidualBlock", "SimpleCNN", "SpeedrunNet"),
     "classifier": ("ImageClassifier",),

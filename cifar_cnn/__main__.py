@@ -4,7 +4,8 @@ import os
 import signal
 import sys
 
-from cifar_cnn import commands, help_texts
+from cifar_cnn import commands
+from cifar_cnn.cli import help_texts
 
 
 def main() -> None:
@@ -33,7 +34,7 @@ def main() -> None:
     if args[0] in commands.TRAINING and not commands.local_rank() and not {"-h", "--help"} & set(args):
         print("Loading PyTorch and Lightning", file=sys.stderr, flush=True)
     try:
-        from cifar_cnn.cli import run  # only now: it imports torch and Lightning, which takes seconds
+        from cifar_cnn.cli.parser import run  # only now: it imports torch and Lightning, which takes seconds
 
         try:
             status = run(args)
@@ -54,8 +55,8 @@ def main() -> None:
 
 def _report(error: Exception) -> int:
     """Print the traceback of the user's own code alone; returns the exit status."""
-    from cifar_cnn import processes
-    from cifar_cnn.tracebacks import own_traceback
+    from cifar_cnn import distributed as processes
+    from cifar_cnn.trust.tracebacks import own_traceback
 
     text = own_traceback(error)
     if text is None or isinstance(error, BrokenPipeError):

@@ -22,14 +22,14 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+from cifar_cnn.checks.outputs import wrong_logits, wrong_loss
 from cifar_cnn.data.batches import Batch, as_batch
 from cifar_cnn.errors import InputError
-from cifar_cnn.loops import validates
 from cifar_cnn.losses import LossFunction, as_module
 from cifar_cnn.metrics import MeanLoss, PlainAccuracy, TrainMeans, accuracy_per_class, in_float32
 from cifar_cnn.optim import learning_rate, make_schedule, parameter_groups, use_fused_step
-from cifar_cnn.output_checks import wrong_logits, wrong_loss
 from cifar_cnn.parts import record_known
+from cifar_cnn.resume.loops import validates
 from cifar_cnn.tta import TTA, logits_with_tta
 
 log = logging.getLogger("cifar_cnn")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from cifar_cnn import processes
+from cifar_cnn import distributed as processes
 
 _WARNINGS = (
     r".*tensorboardX.*",

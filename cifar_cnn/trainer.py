@@ -21,27 +21,28 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
-from cifar_cnn import commands, processes
+from cifar_cnn import commands
+from cifar_cnn import distributed as processes
 from cifar_cnn.analysis import report as reports
 from cifar_cnn.analysis.run import Run
-from cifar_cnn.callbacks.checkpoint import best_checkpoint
+from cifar_cnn.callbacks.defaults import with_defaults
 from cifar_cnn.callbacks.python_run import PythonRun
 from cifar_cnn.callbacks.save_config import SaveConfig
 from cifar_cnn.callbacks.summary import RunSummary, of_some_images, why_not_validated
-from cifar_cnn.checkpoint_io import AtomicCheckpointIO
+from cifar_cnn.checks.network import check_network
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule
-from cifar_cnn.endings import ended_plainly
 from cifar_cnn.errors import InputError
 from cifar_cnn.hardware import best_precision, use_all_of_the_hardware
-from cifar_cnn.loggers import brings_a_folder, run_loggers
-from cifar_cnn.loops import images_evaluated
-from cifar_cnn.network_check import check_network
 from cifar_cnn.quiet import plain_output
-from cifar_cnn.resumable import check_resumable
-from cifar_cnn.run_callbacks import with_defaults
+from cifar_cnn.resume.checkpoint_io import AtomicCheckpointIO
+from cifar_cnn.resume.checkpoints import best_checkpoint
+from cifar_cnn.resume.endings import ended_plainly
+from cifar_cnn.resume.loops import images_evaluated
+from cifar_cnn.resume.resumable import check_resumable
 from cifar_cnn.runs.checkpoints import Checkpoint, read_to_resume
 from cifar_cnn.runs.folders import RUNS, find_checkpoint, new_run_folder, run_of
+from cifar_cnn.runs.loggers import brings_a_folder, run_loggers
 
 log = logging.getLogger("cifar_cnn")
 
@@ -73,8 +74,8 @@ class Trainer(pl.Trainer):
         name: of the run, for its record, report and comparisons.
         report: write report.html after fit and test.
         test_after_fit: test the best checkpoint at the end of ``fit``.
-        callbacks: added to those of every run (``cifar_cnn.run_callbacks.DEFAULTS``); one of the same class takes the
-            place of a default.
+        callbacks: added to those of every run (``cifar_cnn.callbacks.defaults.DEFAULTS``); a callback of the same class
+            replaces the default.
         without: classes of default callbacks to leave out.
         logger: by default TensorBoard and metrics.csv in the run's folder. A CSVLogger or TensorBoardLogger given first
             brings a folder of its own, other loggers are used beside metrics.csv, False trains without a folder.

@@ -19,11 +19,11 @@ from lightning.pytorch.tuner import Tuner
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
 
-from cifar_cnn import trust
+from cifar_cnn.callbacks.defaults import DEFAULTS
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.errors import InputError
-from cifar_cnn.run_callbacks import DEFAULTS
 from cifar_cnn.trainer import Trainer
+from cifar_cnn.trust import names as trust
 
 log = logging.getLogger("cifar_cnn")
 

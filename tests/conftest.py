@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-import cifar_cnn.cli
+import cifar_cnn.cli.parser
 from cifar_cnn.data import ImageSet
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -64,7 +64,7 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]  # so that results depend on no batch size
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["cifar-cnn", *arguments])
-        assert cifar_cnn.cli.run(arguments) == 0
+        assert cifar_cnn.cli.parser.run(arguments) == 0
     return root / "lightning_logs" / "version_0"
 
 

@@ -19,7 +19,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from cifar_cnn.analysis import arguments, plan
-from cifar_cnn.analysis.costs import macs_of
+from cifar_cnn.analysis.network.costs import macs_of
 from cifar_cnn.analysis.statistics import LEVEL, Difference, Interval, Seed, difference
 from cifar_cnn.callbacks.predictions import FILE_NAME
 from cifar_cnn.errors import InputError

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cifar_cnn.analysis import arguments, charts
-from cifar_cnn.analysis.layers import Layer, Sharing, layers_of, sharing_of
-from cifar_cnn.analysis.maps import map_layers, outputs_of
+from cifar_cnn.analysis.network.layers import Layer, Sharing, layers_of, sharing_of
+from cifar_cnn.analysis.network.maps import map_layers, outputs_of
 from cifar_cnn.data import ImageSet
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.data.images import random_order

@@ -16,17 +16,19 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from cifar_cnn import __version__, kept_code, trust
+from cifar_cnn import __version__
 from cifar_cnn.analysis import arguments
 from cifar_cnn.analysis.predict import image_files
 from cifar_cnn.data.augment import normalize
-from cifar_cnn.data.datamodule import CIFAR10DataModule
 from cifar_cnn.data.decoding import UNREADABLE, decode_image, why
 from cifar_cnn.data.folders import Skipped
 from cifar_cnn.data.images import random_order
+from cifar_cnn.data.module import CIFAR10DataModule
 from cifar_cnn.errors import InputError
+from cifar_cnn.runs import kept_code
 from cifar_cnn.runs.checkpoints import Trained, load_trained, read_checkpoint
 from cifar_cnn.runs.folders import find_checkpoint, run_of
+from cifar_cnn.trust import names as trust
 from cifar_cnn.tta import views
 
 TOLERANCE = 1e-4  # of a probability: float32 sums in another order differ by some 1e-6

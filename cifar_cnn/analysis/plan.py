@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from tqdm import tqdm
 
-from cifar_cnn.cli_errors import option_values
+from cifar_cnn.cli.plain_errors import option_values
 from cifar_cnn.errors import InputError, terminable
 from cifar_cnn.files import write
 from cifar_cnn.runs.folders import RUNS, run_folders
@@ -77,7 +77,7 @@ def check(config: Path, options: list[str]) -> None:
     Raises:
         InputError: it or one of the options would be refused.
     """
-    from cifar_cnn.cli import check_options  # only here: it imports what this is a part of
+    from cifar_cnn.cli.parser import check_options  # only here: it imports what this is a part of
 
     try:
         check_options(["fit", "--config", str(config), *options])

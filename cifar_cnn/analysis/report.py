@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from cifar_cnn.analysis import arguments, charts
 from cifar_cnn.analysis.calibration import bins_of
 from cifar_cnn.analysis.explain import SPLIT_NAMES, Theory, example_pictures, explain, feature_chart, prediction_chart
-from cifar_cnn.analysis.layers import Layer, layers_of
-from cifar_cnn.analysis.maps import grad_cam, last_maps, map_layers, outputs_of
+from cifar_cnn.analysis.network.layers import Layer, layers_of
+from cifar_cnn.analysis.network.maps import grad_cam, last_maps, map_layers, outputs_of
 from cifar_cnn.analysis.shown import Shown, find_shown, normalised
 from cifar_cnn.analysis.statistics import wilson_interval
 from cifar_cnn.callbacks.confusion_figure import worst_confusions

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from cifar_cnn.analysis import charts, report
-from cifar_cnn.analysis.maps import grad_cam, last_maps
+from cifar_cnn.analysis.network.maps import grad_cam, last_maps
 from cifar_cnn.analysis.shown import find_shown, normalised
 from cifar_cnn.callbacks.confusion_figure import draw_confusion
 from cifar_cnn.callbacks.filter_images import convolutions, draw_filters

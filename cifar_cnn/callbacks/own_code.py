@@ -5,13 +5,14 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from cifar_cnn import trust, user_code
+from cifar_cnn.trust import names as trust
+from cifar_cnn.trust import user_code
 
 
 class OwnCode(Callback):
     """Keeps the packages that the user has named in the checkpoints, signed, and a copy of their files in ``code``.
 
-    See :mod:`cifar_cnn.trust` and :mod:`cifar_cnn.user_code`.
+    See :mod:`cifar_cnn.trust.names` and :mod:`cifar_cnn.trust.user_code`.
 
     Args:
         config: of the run; with import paths that it does not hold, in any form.

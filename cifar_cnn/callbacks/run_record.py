@@ -18,10 +18,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cifar_cnn.data.batches import TrainBatches
-from cifar_cnn.data.datamodule import CIFAR10DataModule
+from cifar_cnn.data.module import CIFAR10DataModule
 from cifar_cnn.files import read_json, write
-from cifar_cnn.loops import images_evaluated, overfits
 from cifar_cnn.optim import learning_rate
+from cifar_cnn.resume.loops import images_evaluated, overfits
 
 log = logging.getLogger("cifar_cnn")
 

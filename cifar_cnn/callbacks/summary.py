@@ -13,12 +13,12 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
-from cifar_cnn import kept_code
-from cifar_cnn.callbacks.checkpoint import best_checkpoint
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import write
-from cifar_cnn.loops import images_evaluated, overfits, validates
+from cifar_cnn.resume.checkpoints import best_checkpoint
+from cifar_cnn.resume.loops import images_evaluated, overfits, validates
+from cifar_cnn.runs import kept_code
 from cifar_cnn.runs.checkpoints import read_checkpoint
 from cifar_cnn.runs.folders import is_best, result_path
 from cifar_cnn.runs.results import ResultFiles

@@ -9,10 +9,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.compat.proto import event_pb2
 
-from cifar_cnn.callbacks.checkpoint import best_checkpoint
 from cifar_cnn.callbacks.confusion_figure import draw_confusion
 from cifar_cnn.callbacks.filter_images import render
 from cifar_cnn.callbacks.tensorboard_graph import network_graph
+from cifar_cnn.resume.checkpoints import best_checkpoint
 from cifar_cnn.runs.results import ResultFiles
 
 log = logging.getLogger("cifar_cnn")

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cifar_cnn.data.augment import normalize
-from cifar_cnn.data.datamodule import CIFAR10DataModule
 from cifar_cnn.data.images import random_order
+from cifar_cnn.data.module import CIFAR10DataModule
 from cifar_cnn.errors import InputError
 
 

@@ -11,13 +11,14 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
-from cifar_cnn import kept_code, trained_as, trust
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data.augment import normalize
-from cifar_cnn.data.datamodule import CIFAR10DataModule
+from cifar_cnn.data.module import CIFAR10DataModule
 from cifar_cnn.errors import InputError
 from cifar_cnn.hardware import best_precision
+from cifar_cnn.runs import kept_code, trained_as
 from cifar_cnn.runs.folders import LAST, PREVIOUS
+from cifar_cnn.trust import names as trust
 
 log = logging.getLogger("cifar_cnn")
 

@@ -13,14 +13,15 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from cifar_cnn import kept_code, trust
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule, ImageSet
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import read_json
+from cifar_cnn.runs import kept_code
 from cifar_cnn.runs.checkpoints import Trained, load_trained, read_checkpoint
 from cifar_cnn.runs.folders import BEST, LAST, find_checkpoint, run_of
 from cifar_cnn.runs.predictions import Predictions, load_predictions
+from cifar_cnn.trust import names as trust
 
 Split = Literal["test", "val"]
 Epoch = dict[str, float]

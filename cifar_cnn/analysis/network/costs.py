@@ -1,0 +1,103 @@
+"""What a network costs: parameters and multiply-adds, module by module."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from cifar_cnn.analysis.network.probes import probe_copy, run_noting
+
+
+@dataclass
+class Cost:
+    """What one module adds to the cost of a network, without the modules that it calls.
+
+    Attributes:
+        parameters: trainable or not; those of modules that are never called as such count for the one that uses them.
+        macs: multiply-adds of its convolutions and matrix products for one image.
+    """
+
+    parameters: int = 0
+    macs: int = 0
+
+
+def macs_of(network: nn.Module, image_shape: tuple[int, ...]) -> int:
+    """Multiply-adds of one image (C, H, W) through a network, in convolutions and matrix products."""
+    with probe_copy(network) as probe:
+        return sum(cost.macs for cost in costs_of(probe, torch.randn(1, *image_shape)).values())
+
+
+def costs_of(network: nn.Module, image: Tensor) -> dict[str, Cost]:
+    """The cost of each module that is called; they add up to the cost of the network.
+
+    Multiply-adds are half of what torch's FlopCounterMode counts where nothing is fused: attention, also that of
+    :class:`torch.nn.MultiheadAttention` and its projections, is counted as the matrix products that it stands for.
+
+    Args:
+        network: a copy to experiment with, in eval mode.
+        image: (1, C, H, W).
+    """
+    costs = {"": Cost()}
+    calls: list[list[int]] = []  # of the modules that are being called: operations before, and those of inner calls
+    with _nothing_fused(network), FlopCounterMode(display=False, custom_mapping=_VECTOR_PRODUCTS) as counter:
+
+        def before(name: str) -> None:
+            calls.append([counter.get_total_flops(), 0])
+
+        def after(name: str, module: nn.Module, given: Tensor | None, output: Tensor | None) -> None:
+            start, of_inner = calls.pop()
+            flops = counter.get_total_flops() - start
+            if given is None or output is None:  # it made a weight: that is part of the caller's work
+                if calls:
+                    calls[-1][1] += of_inner
+                return
+            costs.setdefault(name, Cost()).macs += (flops - of_inner) // 2
+            if calls:
+                calls[-1][1] += flops
+
+        run_noting(network, image, after, before)
+    for name, parameter in network.named_parameters():
+        owner = name.rpartition(".")[0]
+        while owner not in costs:
+            owner = owner.rpartition(".")[0]
+        costs[owner].parameters += parameter.numel()
+    return costs
+
+
+@contextmanager
+def _nothing_fused(network: nn.Module) -> Iterator[None]:
+    """Within the context, attention and recurrent layers run as the matrix products that a counter can see."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    # Of recurrent layers, oneDNN fuses LSTM alone; convolutions would take ten times as long without it.
+    fused = torch.backends.mkldnn.is_available() and any(isinstance(module, nn.LSTM) for module in network.modules())
+    with warnings.catch_warnings():  # of TF32, on Intel's GPUs
+        warnings.simplefilter("ignore")
+        plain: Any = torch.backends.mkldnn.flags(enabled=False) if fused else nullcontext()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            with plain, sdpa_kernel(SDPBackend.MATH):
+                yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
+
+
+def _matrix_vector(matrix: torch.Size, vector: torch.Size, *_: Any, **__: Any) -> int:
+    return 2 * matrix.numel()
+
+
+def _add_matrix_vector(start: torch.Size, matrix: torch.Size, vector: torch.Size, *_: Any, **__: Any) -> int:
+    return 2 * matrix.numel()
+
+
+# FlopCounterMode leaves out products with a vector.
+_VECTOR_PRODUCTS = {
+    torch.ops.aten.mv: _matrix_vector,
+    torch.ops.aten.dot: _matrix_vector,
+    torch.ops.aten.addmv: _add_matrix_vector,
+}

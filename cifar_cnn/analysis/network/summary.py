@@ -1,0 +1,90 @@
+"""``summary``: a network layer by layer, as text and in a notebook as a table."""
+
+import html
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from cifar_cnn.analysis.network.layers import Layer, layers_of
+
+_COLUMNS: dict[str, Callable[[Layer], str]] = {
+    "layer": lambda layer: layer.name or "(network)",
+    "kind": lambda layer: layer.kind,
+    "output": lambda layer: " x ".join(map(str, layer.output_shape)),
+    "parameters": lambda layer: f"{layer.parameters:,}",
+    "multiply-adds": lambda layer: f"{layer.macs:,}",
+    "receptive field": lambda layer: str(layer.field.size or ("whole image" if layer.field.known else "unknown")),
+}
+_LEFT = 3  # columns of text, before those of numbers
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The layers of a network; ``str`` gives a table, and so does Jupyter.
+
+    Attributes:
+        layers: in the order in which they end.
+        image_shape: (C, H, W) of the images.
+        parameters: of the network.
+        macs: multiply-adds of its convolutions and matrix products for one image.
+    """
+
+    layers: list[Layer]
+    image_shape: tuple[int, ...]
+    parameters: int
+    macs: int
+
+    @property
+    def total(self) -> str:
+        """Parameters and multiply-adds in a line."""
+        size = " x ".join(map(str, self.image_shape))
+        return f"{self.parameters:,} parameters, {self.macs:,} multiply-adds an image of {size}"
+
+    def __str__(self) -> str:
+        rows = [list(_COLUMNS), *self._rows()]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if i < _LEFT else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
+        ]
+        return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], self.total])
+
+    __repr__ = __str__
+
+    def _rows(self) -> list[list[str]]:
+        return [[cell(layer) for cell in _COLUMNS.values()] for layer in self.layers]
+
+    def _repr_html_(self) -> str:
+        def line(cells: list[str], tag: str) -> str:
+            sides = ("left" if i < _LEFT else "right" for i in range(len(cells)))
+            found = (
+                f'<{tag} style="text-align: {side}">{html.escape(cell)}</{tag}>'
+                for cell, side in zip(cells, sides, strict=True)
+            )
+            return f"<tr>{''.join(found)}</tr>"
+
+        body = "".join(line(row, "td") for row in self._rows())
+        return f"<table>{line(list(_COLUMNS), 'th')}{body}</table><p>{html.escape(self.total)}</p>"
+
+
+def summary(model: nn.Module, image_shape: tuple[int, int, int] = (3, 32, 32)) -> Summary:
+    """A network's layers with output shapes, parameters, multiply-adds and receptive fields, as the report has them.
+
+    The network is copied, and left as it is.
+
+    Args:
+        model: an ImageClassifier, or any network from images (N, C, H, W) to logits.
+        image_shape: (C, H, W).
+
+    Example::
+
+        print(summary(SimpleCNN(), (3, 32, 32)))
+    """
+    network = getattr(model, "backbone", model)
+    layers = layers_of(network, tuple(image_shape))
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return Summary(layers, tuple(image_shape), parameters, sum(layer.macs for layer in layers))

@@ -1,0 +1,58 @@
+"""The callbacks of every run, in the order that some of them rely on."""
+
+from collections.abc import Iterable
+
+from lightning.pytorch import Callback
+from lightning.pytorch.callbacks import ProgressBar
+
+from cifar_cnn.callbacks.epoch_lines import EpochLines
+from cifar_cnn.callbacks.filter_images import FilterImages
+from cifar_cnn.callbacks.predictions import StorePredictions
+from cifar_cnn.callbacks.progress import TimedProgressBar
+from cifar_cnn.callbacks.run_record import RunRecord
+from cifar_cnn.callbacks.summary import RunSummary
+from cifar_cnn.callbacks.tensorboard import TensorBoardPages
+from cifar_cnn.callbacks.validate_at_end import ValidateAtEnd
+from cifar_cnn.resume.checkpoints import BestCheckpoint, LastCheckpoint
+from cifar_cnn.resume.mid_epoch import MidEpoch
+from cifar_cnn.resume.not_finite import NotFinite
+from cifar_cnn.resume.resumed import Resumed
+from cifar_cnn.resume.rng_state import RNGState
+from cifar_cnn.resume.signals import StopOnSignal
+
+BEFORE_GIVEN: tuple[type[Callback], ...] = (EpochLines,)  # before those that may stop the fit when an epoch is logged
+AFTER_GIVEN: tuple[type[Callback], ...] = (
+    *(RunSummary, ValidateAtEnd, StorePredictions, RunRecord, StopOnSignal),
+    *(RNGState, MidEpoch),  # they set the state of the given callbacks
+    *(Resumed, TensorBoardPages, TimedProgressBar),
+    *(BestCheckpoint, LastCheckpoint),  # the last holds the best's score
+    *(NotFinite, FilterImages),
+)
+DEFAULTS = (*BEFORE_GIVEN, *AFTER_GIVEN)
+
+
+def with_defaults(
+    given: Iterable[Callback], without: Iterable[type[Callback]] = (), progress: bool = True
+) -> list[Callback]:
+    """The callbacks that were given, and the defaults that are not among them.
+
+    Args:
+        given: one of a default's class, or of a subclass, takes its place.
+        without: classes of defaults to leave out.
+        progress: whether there are lines for the epochs and, unless one is given, a progress bar.
+    """
+    given, left_out = list(given), tuple(without)
+    if not progress:
+        left_out = (*left_out, EpochLines, TimedProgressBar)
+    elif any(isinstance(each, ProgressBar) for each in given):
+        left_out = (*left_out, TimedProgressBar)
+
+    def ours(kinds: tuple[type[Callback], ...]) -> list[Callback]:
+        found: list[Callback] = []
+        for kind in kinds:
+            replaced = [each for each in given if isinstance(each, kind)]
+            found += replaced or ([] if issubclass(kind, left_out) else [kind()])
+        return found
+
+    rest = [each for each in given if not isinstance(each, DEFAULTS)]
+    return [*ours(BEFORE_GIVEN), *rest, *ours(AFTER_GIVEN)]

@@ -1,0 +1,1 @@
+"""What is checked of a network before a run starts."""

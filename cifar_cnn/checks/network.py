@@ -1,0 +1,256 @@
+"""Run two images through a network and its loss before a run is started, and say in plain words what does not fit."""
+
+import copy
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from itertools import chain
+from typing import Any
+
+import torch
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from cifar_cnn.checks.hidden_layers import HiddenLayers
+from cifar_cnn.checks.image_sides import smallest_side, wrong_side
+from cifar_cnn.checks.layer_advice import form, layer_advice, written
+from cifar_cnn.checks.layer_trace import LayerTrace
+from cifar_cnn.checks.outputs import wrong_logits, wrong_loss
+from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.data import CIFAR10DataModule
+from cifar_cnn.data.memory import check_memory
+from cifar_cnn.errors import InputError
+from cifar_cnn.losses import name_of_loss
+from cifar_cnn.metrics import in_float32
+from cifar_cnn.trust.tracebacks import own_line
+
+_IMAGES = 2  # BatchNorm needs two
+_CHANNELS = 64  # of float maps as large as the images, for which there must be memory
+_MOST_NUMBERS = 20e6  # parameters, at 32 pixels a side, of a network that runs in about 0.1 s on one core
+_DTYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}
+_STEPS = ("forward", "validation_step", "_logits_and_loss", "_loss")
+
+
+class _Explained(InputError):
+    """A mistake that is the same on any device."""
+
+
+def check_network(model: ImageClassifier, datamodule: CIFAR10DataModule, precision: str = "32-true") -> None:
+    """Run a copy of the network and the loss on two images, as training would.
+
+    Neither the model nor the state of any random generator changes. The copy of a large network runs on the meta
+    device, which computes shapes alone, and on the CPU only if that fails.
+
+    Args:
+        model: of which a subclass with a ``forward`` or ``validation_step`` of its own is not checked.
+        datamodule: its images' size and classes. A source that does not know the size is asked for its images.
+        precision: the Trainer's.
+
+    Raises:
+        InputError: the network or the loss fails; the message names the layer and what to write.
+        Exception: whatever the user's own code raises.
+    """
+    own = type(model)
+    if not isinstance(model.backbone, nn.Module):  # an argument without a type is given as it was typed
+        raise InputError(
+            f"{own.__name__}: its backbone is {model.backbone!r:.60}, no network: give the argument its type, "
+            "backbone: torch.nn.Module"
+        )
+    if any(getattr(own, name) is not getattr(ImageClassifier, name) for name in _STEPS):
+        return
+    if "_parameters" not in vars(model.backbone):
+        raise InputError(f"model.backbone: call super().__init__() first in {type(model.backbone).__name__}.__init__")
+    if getattr(model.backbone, "aux_logits", False) is True:  # of torchvision's GoogLeNet and Inception3
+        raise InputError(
+            f"model.backbone: {type(model.backbone).__name__} gives the logits of its auxiliary classifiers too: give "
+            "--model.backbone.aux_logits false"
+        )
+    shapes = _shapes(datamodule)
+    for name, module in model.backbone.named_modules():
+        if shapes and any(is_lazy(each) for each in module.parameters(recurse=False)):
+            raise InputError(_lazy(model, name, module, shapes[0]))
+    for shape in shapes:
+        try:
+            _run_cheaply(model, shape, precision)
+        except InputError as error:
+            if own_line(error.__cause__ or error) is None and (advice := _other_side(model, shape, datamodule.source)):
+                raise InputError(f"model.backbone: {advice}") from error
+            raise
+
+
+def _run_cheaply(model: ImageClassifier, shape: tuple[int, int, int], precision: str) -> None:
+    if sum(each.numel() for each in model.parameters()) * shape[1] * shape[2] / 32**2 > _MOST_NUMBERS:
+        try:
+            return _run(model, shape, "meta", precision)
+        except _Explained:
+            raise
+        except Exception:  # of the network, or of the meta device, which cannot run all that the CPU can
+            pass
+    _run(model, shape, "cpu", precision)
+
+
+def _other_side(model: ImageClassifier, shape: tuple[int, int, int], source: Any) -> str | None:
+    """What to do about a network of a library that runs on images of another size than these, None if it does not."""
+
+    def runs(side: int) -> bool:
+        copies = _copies(model, "meta")
+        if copies is None:
+            return False
+        try:
+            with _quiet(), isolate_rng(include_cuda=False):
+                copies[0].train()(torch.empty(_IMAGES, shape[0], side, side, device="meta"))
+        except Exception:  # whatever a network raises
+            return False
+        return True
+
+    if runs(shape[1]):
+        return None
+    return wrong_side(model.backbone, shape[1], smallest_side(runs, shape[1]), source)
+
+
+def _shapes(datamodule: CIFAR10DataModule) -> list[tuple[int, int, int]]:
+    """Of one image, in each size in which training sees it: (channels, height, width). None if it cannot be loaded."""
+    side = getattr(datamodule.source, "image_size", None)
+    if not isinstance(side, int):
+        try:
+            datamodule.prepare_data()
+            datamodule.setup("fit")
+        except OSError:
+            return []  # training will meet it again
+        channels, height, width = datamodule.train_images.shape[1:]
+    else:
+        channels, height, width = 3, side, side
+    check_memory(_IMAGES, height, more=_IMAGES * _CHANNELS * height * width * 4)
+    smaller = {size for _, size in datamodule.image_sizes or [] if size < height}
+    return [(channels, height, width), *((channels, size, size) for size in sorted(smaller))]
+
+
+def _run(model: ImageClassifier, shape: tuple[int, int, int], device: str, precision: str) -> None:
+    copies = _copies(model, device)
+    if copies is None:
+        return
+    backbone, loss = copies
+    on_cpu = device == "cpu"
+    backbone.to(memory_format=model.memory_format).train()
+    images = torch.randn(_IMAGES, *shape, generator=torch.Generator().manual_seed(0)).to(device)
+    if on_cpu and (dtype := _DTYPES.get(precision)) is not None:
+        images = images.to(dtype)
+        backbone.to(dtype)
+    mixed = torch.autocast("cpu", torch.bfloat16, enabled=on_cpu and precision.endswith("-mixed"))
+    with _quiet(), isolate_rng(include_cuda=False), mixed:
+        with LayerTrace(backbone) as trace, HiddenLayers(backbone) as hidden:
+            try:
+                logits = backbone(images.contiguous(memory_format=model.memory_format))
+            except Exception as error:
+                _raise_explained(error, trace)
+                return
+        if hidden.found:
+            raise _Explained(f"model.backbone: {hidden.message()}")
+        _check_logits(model, logits)
+        _check_loss(model, loss, logits, (torch.arange(_IMAGES) % model.num_classes).to(device))
+
+
+def _copies(model: ImageClassifier, device: str) -> tuple[nn.Module, Any] | None:
+    """Of the backbone and the loss, on another device if it is not the CPU; None if they cannot be copied."""
+    known: dict[int, Any] = {}
+    if device != "cpu":
+        for each in chain(model.backbone.parameters(), model.backbone.buffers(), _tensors_of(model.loss)):
+            moved = each.detach().to(device)
+            is_parameter = isinstance(each, nn.Parameter)
+            known[id(each)] = nn.Parameter(moved, each.requires_grad) if is_parameter else moved
+    try:
+        return copy.deepcopy((model.backbone, model.loss), known)
+    except Exception:  # of whatever a module holds, such as an open file or a generator
+        return None
+
+
+def _tensors_of(loss: Any) -> Iterator[Tensor]:
+    return chain(loss.parameters(), loss.buffers()) if isinstance(loss, nn.Module) else iter(())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Print what a network prints only if it fails, and show no warning, which training will show."""
+    said = io.StringIO()
+    try:
+        with warnings.catch_warnings(), redirect_stdout(said):
+            warnings.simplefilter("ignore")
+            yield
+    except Exception:
+        print(said.getvalue(), end="")
+        raise
+
+
+def _raise_explained(error: Exception, trace: LayerTrace) -> None:
+    if isinstance(error, InputError):
+        raise error
+    call, line, message = trace.within[-1] if trace.within else None, own_line(error), " ".join(str(error).split())
+    advice = (layer_advice(call, trace.last) if call else None) or (_view_advice(message) if line else None)
+    if advice is not None:
+        raise InputError(f"model.backbone: {advice}{f' [{line}]' if line else ''}") from error
+    if torch.accelerator.is_available():
+        return  # which training uses; it may be only the CPU that cannot run this
+    if line is not None:
+        raise error  # the user's own, with the lines it was raised in
+    layer = "" if call is None or not call.name else f" in {call.name} ({type(call.module).__name__})"
+    given = f", given {form(call.shape)}" if call and call.shape else ""
+    name = type(trace.network).__name__
+    raise InputError(f"model.backbone: {name} fails{layer}{given}: {type(error).__name__}: {message}") from error
+
+
+def _view_advice(message: str) -> str | None:
+    if "view size is not compatible" in message:
+        return (
+            "view() needs another layout in memory: write x.flatten(1) or x.reshape(...) in its place, or give "
+            "--model.channels_last false"
+        )
+    if match := re.search(r"shape '\[(.*?)\]' is invalid for input of size (\d+)", message):
+        count, rest = divmod(int(match[2]), _IMAGES)
+        if not rest:
+            return f"view({match[1]}) does not fit the {count} numbers of each image: write x.flatten(1)"
+    return None
+
+
+def _check_logits(model: ImageClassifier, logits: Any) -> None:
+    if not isinstance(logits, Tensor) or logits.shape != (_IMAGES, model.num_classes):
+        raise _Explained(wrong_logits(model.backbone, logits, _IMAGES, model.num_classes))
+    trained = any(each.requires_grad for each in model.backbone.parameters())
+    if trained and not logits.requires_grad:
+        raise InputError(
+            f"model.backbone: no gradient can pass from the output of {type(model.backbone).__name__} to its weights: "
+            "leave out detach(), no_grad(), numpy() and the like"
+        )
+
+
+def _check_loss(model: ImageClassifier, loss: Any, logits: Tensor, target: Tensor) -> None:
+    name = name_of_loss(model.loss)
+    try:
+        value = loss(in_float32(logits), target)
+    except Exception as error:
+        if isinstance(error, InputError) or own_line(error) is not None:
+            raise
+        given = f"logits {form(tuple(logits.shape))} and classes (N,) of type int64"
+        message = " ".join(str(error).split())
+        raise InputError(f"model.loss: {name} does not take {given}: {type(error).__name__}: {message}") from error
+    if not isinstance(value, Tensor) or value.ndim:
+        raise InputError(wrong_loss(model.loss, value))
+    own_step = type(model).training_step is not ImageClassifier.training_step
+    if logits.requires_grad and not value.requires_grad and not own_step:
+        raise InputError(f"model.loss: no gradient can pass through {name}: leave out detach(), no_grad() and argmax()")
+
+
+def _lazy(model: ImageClassifier, name: str, layer: nn.Module, shape: tuple[int, int, int]) -> str:
+    """How to write a lazy layer, which has no parameters yet to train."""
+    how = "write the layer with its sizes"
+    copies = _copies(model, "cpu")
+    if copies is not None:
+        try:
+            with _quiet(), isolate_rng(include_cuda=False):
+                copies[0](torch.zeros(_IMAGES, *shape))
+            how = f"write {written(copies[0].get_submodule(name))}"
+        except Exception:  # another fault; it is reported once the sizes are written
+            pass
+    return f"model.backbone: {name} is {type(layer).__name__}, whose weights do not exist before the first batch: {how}"

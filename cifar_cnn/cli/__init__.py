@@ -1,0 +1,1 @@
+"""The command line: parser, commands, help and plain errors."""

@@ -1,0 +1,238 @@
+"""Options that name a class, such as ``--model.optimizer``, and the options of that class."""
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import yaml
+from jsonargparse import ArgumentParser
+from lightning.pytorch import Callback
+from lightning.pytorch.loggers import Logger
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from cifar_cnn.data import Source
+from cifar_cnn.errors import InputError
+from cifar_cnn.trust import loss_options
+from cifar_cnn.trust import names as trust
+
+# What the option's class is a subclass of.
+CLASS_OPTIONS: dict[str, type] = {
+    "model.backbone": nn.Module,
+    "model.loss": nn.Module,
+    "model.optimizer": Optimizer,
+    "model.schedule": LRScheduler,
+    "data.source": Source,
+    "trainer.callbacks": Callback,
+    "trainer.logger": Logger,
+}
+
+
+def start_from_own_defaults(parser: Any, former: Any, new: Any) -> None:
+    """Remove the arguments of a former class, so that a new class starts from its own defaults.
+
+    For :func:`cifar_cnn.compat.discarding_init_args`.
+    """
+    if former and not _is_same(former["class_path"], new["class_path"]):
+        for arguments in ("init_args", "dict_kwargs"):
+            former.pop(arguments, None)
+
+
+def _is_same(path: str, other: str) -> bool:
+    return path == other or (trust.imported(path) is not None and trust.imported(path) is trust.imported(other))
+
+
+def classes_first(args: list[str]) -> list[str]:
+    """Put the arguments of a class that stand before the first option that names the class behind that option.
+
+    ``--model.optimizer.lr 0.01 --model.optimizer torch.optim.AdamW`` gives the rate of AdamW, not of the optimizer that
+    a config names.
+    """
+    options = split_options(args)
+    named = {name for name, value in map(_name_and_value, options) if re.fullmatch(r"[A-Za-z_][\w.]*", value)}
+    for name in sorted(named):
+        first = next(i for i, option in enumerate(options) if _name_and_value(option)[0] == name)
+        early = [option for option in options[:first] if option[0].startswith(f"{name}.")]
+        others = [option for option in options[:first] if not option[0].startswith(f"{name}.")]
+        options = [*others, options[first], *early, *options[first + 1 :]]
+    return [word for option in options for word in option]
+
+
+def check_chosen(args: list[str], default_of: Callable[[str], Any]) -> None:
+    """Refuse what a command line chooses for a class and is an object that has been made already.
+
+    Raises:
+        InputError: a ``functools.partial``, which may be a loss alone, or an object such as a network.
+    """
+    for option in CLASS_OPTIONS:
+        path = chosen(args, option, default_of(option))
+        with suppress(ValueError):
+            loss_options.loss_function(str(path))  # which has imported what there is, if that may be imported
+        part = trust.imported(path) if path and "." in path else None
+        is_loss = option == "model.loss" and callable(part) and not isinstance(part, nn.Module)
+        if part is not None and not (inspect.isroutine(part) or isinstance(part, (type, ModuleType)) or is_loss):
+            what = f"{path} is a {type(part).__name__} that is made already, which no config can record"
+            how = " or a function that makes it, def f() -> torch.nn.Module" if option.startswith("model.b") else ""
+            raise InputError(f"{option}: {what}: name its class{how}")
+
+
+def check_required(option: str, part: Any, arguments: Mapping[str, Any]) -> None:
+    """Check that the arguments of a class that has no default for them and no annotations were given.
+
+    Args:
+        option: that chooses the class.
+        part: the class or function.
+        arguments: for it.
+
+    Raises:
+        InputError: one was not given.
+    """
+    by_the_trainer = 1 if option in ("model.optimizer", "model.schedule") else 0
+    try:
+        names = list(inspect.signature(part).parameters.values())[by_the_trainer:]
+    except (TypeError, ValueError):  # it has no signature
+        return
+    for each in names:
+        untyped = each.default is each.annotation is inspect.Parameter.empty
+        if untyped and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD) and arguments.get(each.name) is None:
+            raise InputError(f"{option} needs {option}.{each.name}: give it with --{option}.{each.name}")
+
+
+def split_options(args: list[str]) -> list[list[str]]:
+    """The words of a command line, each option with its values; words before the first option stand alone."""
+    options: list[list[str]] = []
+    for word in args:
+        if options and not word.startswith("--") and word not in ("-c", "-h") and options[-1][0].startswith("-"):
+            options[-1].append(word)
+        else:
+            options.append([word])
+    return options
+
+
+def _name_and_value(option: list[str]) -> tuple[str, str]:
+    name, _, value = option[0].partition("=")
+    return (name, value) if value else (name, " ".join(option[1:]))
+
+
+def forward_arguments(args: list[str], default_of: Callable[[str], Any]) -> list[str]:
+    """Write arguments that a chosen class or function passes on, or that a loss function takes, as jsonargparse does.
+
+    ``--model.backbone timm.create_model --model.backbone.num_classes 10`` becomes
+    ``--model.backbone.dict_kwargs.num_classes 10``, and ``--model.loss.label_smoothing`` of a function
+    ``--model.loss.options.label_smoothing``.
+
+    Args:
+        args: the command line.
+        default_of: gives an option's default.
+    """
+    options = split_options(args)
+    for option in CLASS_OPTIONS:
+        prefix = f"--{option}."
+        if not any(words[0].startswith(prefix) for words in options):
+            continue
+        section, own = _further_arguments(option, chosen(args, option, default_of(option)))
+        for words in options if section else []:
+            name = words[0].removeprefix(prefix)
+            if words[0].startswith(prefix) and re.split("[.=]", name)[0] not in (*own, section, "init_args"):
+                words[0] = f"{prefix}{section}.{name.removeprefix('dict_kwargs.')}"
+    return [word for words in options for word in words]
+
+
+def chosen(args: list[str], option: str, default: Any = None) -> str | None:
+    """The class or function that a command line chooses for an option, by itself or by its configs.
+
+    Args:
+        args: the command line.
+        option: such as ``model.backbone``.
+        default: of the option.
+
+    Returns:
+        Its name as given, such as ``SimpleCNN``, or None.
+    """
+    found = _path_in(default)
+    for name, value in map(_name_and_value, split_options(args)):
+        key = "" if name in ("-c", "--config") else name.removeprefix("--").removesuffix("+")
+        if name.startswith("-") and (not key or key == option or option.startswith(f"{key}.")):
+            content = _load(value)
+            for part in filter(None, option.removeprefix(key).split(".")):
+                content = content.get(part) if isinstance(content, Mapping) else None
+            found = _path_in(content) or found
+    return found
+
+
+def section_of_further_arguments(args: list[str], option: str) -> str:
+    """Where in a config arguments go that the chosen class has no parameter for: ``dict_kwargs``, ``options`` or "".
+
+    Args:
+        args: the command line.
+        option: that chooses the class.
+    """
+    return _further_arguments(option, chosen(args, option))[0]
+
+
+def options_of_chosen(args: list[str], default_of: Callable[[str], Any]) -> list[str]:
+    """The options of the classes that a command line chooses, such as ``model.optimizer.lr``."""
+    options = []
+    for option, base in CLASS_OPTIONS.items():
+        path = chosen(args, option, default_of(option))
+        part = trust.imported(path) if path and "." in path else _subclass(base, path)
+        given = ("params", "optimizer")  # by the trainer
+        options += [f"{option}.{name}" for name in (parameters(part) if part else []) if name not in given]
+    return options
+
+
+def _subclass(base: type, name: str | None) -> type | None:
+    """A class that has been imported, by its name alone."""
+    each: type
+    for each in base.__subclasses__():
+        if found := each if each.__name__ == name else _subclass(each, name):
+            return found
+    return None
+
+
+def parameters(part: Any) -> list[str]:
+    """The names of the arguments of a class or function, with those that it passes on to what it names."""
+    parser = ArgumentParser(exit_on_error=False)
+    add = parser.add_class_arguments if isinstance(part, type) else parser.add_function_arguments
+    try:
+        return add(part, fail_untyped=False)
+    except ValueError:  # nothing that can be called, or a built-in function without a signature
+        return []
+
+
+def _further_arguments(option: str, path: str | None) -> tuple[str, list[str]]:
+    """Where arguments go that a class has no parameter for (nowhere: ""), and its parameters."""
+    if path is None or "." not in path:
+        return "", []
+    try:
+        loss_options.loss_function(path)
+        is_function = True
+    except ValueError:  # it has imported what there is, if that may be imported
+        is_function = False
+    if option == "model.loss" and (is_function or path == loss_options.CLASS_PATH):
+        return "options", ["function"]
+    part = trust.imported(path)
+    if not callable(part):
+        return "", []
+    own = parameters(part)
+    kinds = {each.name: each.kind for each in inspect.signature(part).parameters.values()}
+    passes_on = inspect.Parameter.VAR_KEYWORD in kinds.values() and not set(own) - set(kinds)
+    return ("dict_kwargs" if passes_on else ""), own
+
+
+def _path_in(value: Any) -> str | None:
+    path = value.get("class_path") if hasattr(value, "get") else value
+    return path if isinstance(path, str) and re.fullmatch(r"[A-Za-z_][\w.]*", path) else None
+
+
+def _load(text: str) -> Any:
+    """A config, or the value of an option; None where it cannot be read, which the parser will say."""
+    try:
+        return yaml.safe_load(Path(text).read_text(encoding="utf-8") if Path(text).is_file() else text)
+    except (OSError, ValueError, yaml.YAMLError):
+        return None

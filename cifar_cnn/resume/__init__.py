@@ -1,0 +1,1 @@
+"""Exact resume and safe stops."""

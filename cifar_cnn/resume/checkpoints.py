@@ -1,0 +1,276 @@
+"""Which checkpoints a run keeps: its best, its last, and the one before that."""
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
+from torch import Tensor
+
+from cifar_cnn import commands
+from cifar_cnn.callbacks.predictions import StorePredictions
+from cifar_cnn.errors import Stopped
+from cifar_cnn.files import move
+from cifar_cnn.resume.loops import validates
+from cifar_cnn.runs.folders import LAST, PREVIOUS
+
+log = logging.getLogger("cifar_cnn")
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """``checkpoints/best.ckpt``: of the best validation accuracy; the last where there are no validation images.
+
+    Args:
+        monitor: the logged value that ``best`` goes by.
+        mode: whether its ``max`` or ``min`` is best.
+    """
+
+    def __init__(self, monitor: str = "val/accuracy", mode: str = "max") -> None:
+        super().__init__(
+            filename="best",
+            monitor=monitor,
+            mode=mode,
+            enable_version_counter=False,
+            auto_insert_metric_name=False,
+            # With all of the epoch's values logged, so that a run that goes on repeats none of them.
+            save_on_train_epoch_end=True,
+        )
+        self.step = 0  # of the best of this fit
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find the run's folder, and whether there is anything to monitor."""
+        if stage != "fit":
+            return
+        if not validates(trainer):
+            self.monitor = None
+        if trainer.loggers and self.dirpath is None:
+            self.dirpath = _folder(trainer)
+        super().setup(trainer, pl_module, stage)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save if this epoch is the best so far; before the first validation, nothing is."""
+        validated = any(name.startswith("val/") for name in trainer.callback_metrics)
+        if validated or not (self.monitor or "").startswith("val/"):
+            super().on_train_epoch_end(trainer, pl_module)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the best of the run so far, also when its folder has been moved."""
+
+        def here(path: str) -> str:
+            return os.path.join(self.dirpath or "", os.path.basename(path)) if path else path
+
+        paths = {name: here(state_dict[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        best_k = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": best_k, "dirpath": self.dirpath})
+        self.current_score = state_dict["current_score"]  # which Lightning's own forgets
+
+    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
+        super()._save_checkpoint(trainer, filepath)
+        if _failure(trainer) is None:
+            self.step = trainer.global_step
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, StorePredictions):
+                    callback.write_validation(trainer, Path(filepath))
+
+    def _save_topk_checkpoint(self, trainer: Trainer, monitor_candidates: dict[str, Tensor]) -> None:
+        before = {name: value for name, value in self.state_dict().items() if name != "best_k_models"}
+        best_k = dict(self.best_k_models)
+        super()._save_topk_checkpoint(trainer, monitor_candidates)
+        if _failure(trainer):
+            # The file is still that of the former best, and so must be what is said of it.
+            for name, value in before.items():
+                setattr(self, name, value)
+            self.best_k_models = best_k
+
+
+class LastCheckpoint(Checkpoint):
+    """``checkpoints/last.ckpt``, to go on from exactly, whatever ends the run; ``previous.ckpt`` is the one before it.
+
+    Written when a fit starts, at the end of each epoch, and in mid-epoch every so often. A checkpoint is taken when a
+    step or an epoch is done, which is before Lightning logs its values; it gets its name when these are written. So a
+    run that is killed in between goes on from the checkpoint before, and no line of the log is missing or doubled.
+
+    Apart from the first, the last, and what ``every_n_steps`` asks for, none is written before twenty times the time
+    that the one before took have passed.
+
+    Args:
+        every_n_minutes: in mid-epoch (0: not by time).
+        every_n_steps: in mid-epoch, steps of the optimizer (0: not by steps).
+        on_failure: when a checkpoint cannot be written, ``go_on``, with what there is, or ``stop``.
+    """
+
+    SHARE = 20
+
+    def __init__(
+        self,
+        every_n_minutes: float = 2.0,
+        every_n_steps: int = 0,
+        on_failure: Literal["go_on", "stop"] = "go_on",
+    ) -> None:
+        super().__init__()
+        self.every_n_minutes = every_n_minutes
+        self.every_n_steps = every_n_steps
+        self.on_failure = on_failure
+        self.requested = False  # at the next step
+        self.path: Path | None = None  # of the newest checkpoint of this fit, and
+        self.step = 0  # its step
+        self._folder: Path | None = None
+        self._pending: int | None = None  # the step of what is written but has no name yet
+        self.tried = -1  # the step of the newest attempt
+        self._seconds = 0.0  # that the newest took
+        self._time = 0.0  # when it was done
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find the run's folder."""
+        if stage == "fit" and trainer.loggers and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            self._folder = Path(_folder(trainer))
+            if trainer.is_global_zero:
+                for left_by_a_kill in self._folder.glob("*.part"):
+                    left_by_a_kill.unlink(missing_ok=True)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the first, so that there is always something to go on from."""
+        self._time = time.monotonic()
+        self.tried = self.step = trainer.global_step
+        if trainer.ckpt_path:
+            self.path = Path(trainer.ckpt_path)
+            # Lightning keeps what early stopping has counted, not that it has stopped: each time it would train on.
+            stopping = (each for each in trainer.callbacks if isinstance(each, EarlyStopping))  # type: ignore[attr-defined]
+            trainer.should_stop |= any(each.wait_count >= each.patience for each in stopping)
+        elif trainer.max_steps != -1:
+            self.requested = True  # from before the first step Lightning cannot go on either, when it counts by steps
+        elif trainer.global_step == 0:
+            self._save(trainer)
+            self.commit(trainer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Take a checkpoint if it is time and nothing is half done."""
+        due = self._is_due(trainer)
+        if trainer.world_size > 1:
+            due = trainer.strategy.reduce_boolean_decision(due, all=False)
+        if due and not trainer.is_last_batch and not _is_within_a_step(trainer, batch_idx):
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take a checkpoint, with the epoch's values logged."""
+        ends = trainer.should_stop or _is_at_its_end(trainer)
+        # Lightning cannot go on from an epoch's end when it counts by steps: the next step will be the one.
+        self.requested |= trainer.max_steps != -1 and not ends
+        due = ends or (not self.requested and self._is_cheap()) or (self.requested and trainer.max_steps == -1)
+        if trainer.world_size > 1:
+            due = trainer.strategy.reduce_boolean_decision(due, all=False)
+        if due and self.tried != trainer.global_step:
+            self._save(trainer)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """The step before is logged."""
+        self.commit(trainer)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The epoch before is logged."""
+        self.commit(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """All is logged."""
+        self.commit(trainer)
+
+    def request(self) -> None:
+        """Have a checkpoint taken as soon as one can be."""
+        self.requested = True
+
+    def commit(self, trainer: Trainer) -> None:
+        """Give what was written last its name, for good."""
+        if self._pending is None or self._folder is None:
+            return
+        self.path, self.step, self._pending = self._folder / LAST, self._pending, None
+        if trainer.is_global_zero:
+            try:
+                if self.path.exists():
+                    move(self.path, self._folder / PREVIOUS)
+                move(self._folder / "last.pending", self.path)
+            except OSError as error:
+                log.error("A CHECKPOINT COULD NOT BE WRITTEN: %s: %s", self.path, error.strerror)
+
+    def _is_due(self, trainer: Trainer) -> bool:
+        if self.requested:
+            return True
+        if self.every_n_steps and trainer.global_step - self.tried >= self.every_n_steps:
+            return True
+        minutes = (time.monotonic() - self._time) / 60
+        return bool(self.every_n_minutes) and minutes >= self.every_n_minutes and self._is_cheap()
+
+    def _is_cheap(self) -> bool:
+        return time.monotonic() - self._time >= self.SHARE * self._seconds
+
+    def _save(self, trainer: Trainer) -> None:
+        self.requested = False
+        self.tried = trainer.global_step
+        if self._folder is None:
+            return
+        start = time.monotonic()
+        trainer.save_checkpoint(self._folder / "last.pending", weights_only=False)
+        self._time = time.monotonic()
+        self._seconds = self._time - start
+        failure = _failure(trainer)
+        if failure is None:
+            self._pending = trainer.global_step
+            return
+        kept = f"{os.path.relpath(self.path)}, of step {self.step}, is kept" if self.path else "there is none yet"
+        if self.on_failure == "stop":
+            raise Stopped(f"the checkpoint of step {trainer.global_step} could not be written ({failure}); {kept}")
+        if trainer.is_global_zero:
+            log.error("The checkpoint of step %d is lost and training goes on; %s.", trainer.global_step, kept)
+
+
+def best_checkpoint(trainer: Trainer) -> BestCheckpoint | None:
+    """The callback that keeps the best of this trainer's run."""
+    return next((each for each in trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint)), None)
+
+
+def last_checkpoint(trainer: Trainer) -> LastCheckpoint | None:
+    """The callback that keeps the last of this trainer's run."""
+    return next((each for each in trainer.checkpoint_callbacks if isinstance(each, LastCheckpoint)), None)
+
+
+def how_to_go_on(trainer: Trainer) -> str:
+    """The end of the line that says why a fit ended: what is saved, and the command that goes on from it."""
+    last = last_checkpoint(trainer)
+    if last is None:
+        return "nothing is saved, since this run keeps no checkpoints"
+    if last.path is None:
+        return "nothing is saved"
+    saved = "all is saved" if last.step == trainer.global_step else f"saved is step {last.step}"
+    program = commands.program(type(trainer.lightning_module))
+    return f"{saved}; go on with  {program} fit --ckpt_path {os.path.relpath(last.path)}"
+
+
+def _folder(trainer: Trainer) -> str:
+    return os.path.abspath(os.path.join(trainer.log_dir or ".", "checkpoints"))
+
+
+def _failure(trainer: Trainer) -> str | None:
+    """Why process 0 could not write the newest checkpoint, on all processes; None if it could."""
+    return trainer.strategy.broadcast(getattr(trainer.strategy.checkpoint_io, "failure", None))
+
+
+def _is_within_a_step(trainer: Trainer, batch_idx: int) -> bool:
+    """Whether gradients are waiting for further batches, or a validation within the epoch for this one to end."""
+    if (batch_idx + 1) % trainer.accumulate_grad_batches:
+        return True
+    every = trainer.val_check_batch
+    if not trainer.enable_validation or not every or every == float("inf"):
+        return False
+    batches = trainer.fit_loop.total_batch_idx if trainer.check_val_every_n_epoch is None else batch_idx
+    return (batches + 1) % every == 0
+
+
+def _is_at_its_end(trainer: Trainer) -> bool:
+    epochs = trainer.max_epochs
+    return (epochs is not None and 0 <= epochs <= trainer.current_epoch + 1) or (
+        0 <= trainer.max_steps <= trainer.global_step
+    )

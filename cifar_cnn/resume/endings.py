@@ -1,0 +1,102 @@
+"""How a run ends before its time: the exceptions of Lightning and the system as one line that says how to resume."""
+
+import os
+import shutil
+import signal
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import lightning.pytorch as pl
+from lightning.fabric.utilities.spike import TrainingSpikeException
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from cifar_cnn import distributed as processes
+from cifar_cnn.errors import InputError, Stopped, Terminated
+from cifar_cnn.resume import library_errors
+from cifar_cnn.resume.checkpoints import how_to_go_on, last_checkpoint
+
+
+@contextmanager
+def ended_plainly(trainer: pl.Trainer, command: str, new_folder: Path | None = None) -> Iterator[None]:
+    """Turn what ends a run early into ``InputError`` or ``Stopped``; a user's own exception stays as it is.
+
+    A run that fails before its first step leaves no folder behind.
+
+    Args:
+        trainer: of the run.
+        command: ``fit``, ``validate`` or ``test``.
+        new_folder: the run's, where this run has made it.
+    """
+    interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        with library_errors.loggers_in_one_line():
+            yield
+    except (InputError, MisconfigurationException):
+        _drop(new_folder, trainer)
+        raise
+    except SystemExit as end:
+        # Lightning's end of a Ctrl-C that StopOnSignal does not take: before the first step, or the second one.
+        if not isinstance(end.__context__, KeyboardInterrupt):
+            raise
+        if not _is_saved(trainer):
+            _drop(new_folder, trainer)
+        what, status = interruption(end.__context__)
+        then = f": {how_to_go_on(trainer)}" if command == "fit" else ""
+        raise Stopped(f"{what}{then}", status, in_all=False) from end
+    except OSError as error:  # a full disk, a folder that is gone or cannot be written
+        if isinstance(error, BrokenPipeError) and command != "fit":
+            raise  # no error, see __main__.py
+        where = error.filename or new_folder or trainer.ckpt_path
+        where = where and min(str(where), os.path.relpath(where), key=len)
+        reason = f"{where}: {error.strerror or error}" if where else str(error)
+        if command == "fit" and _is_saved(trainer) and trainer.global_step:
+            raise _stopped(trainer, reason) from error
+        _drop(new_folder, trainer)
+        raise InputError(f"{command} cannot go on: {reason}") from error
+    except (AttributeError, ImportError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
+        if processes.is_loss_of_a_process(error):
+            then = how_to_go_on(trainer) if command == "fit" else f"run  cifar-cnn {command}  again"
+            raise processes.loss_of_a_process(trainer, error, then) from error
+        if not is_raised_in(error, "lightning"):
+            raise  # the user's own code has raised it
+        reason = str(error) or type(error).__name__
+        if isinstance(error, TrainingSpikeException):  # SpikeDetection's end of a training
+            raise _stopped(trainer, reason) from error
+        _drop(new_folder, trainer)
+        raise InputError(f"trainer: {reason}") from error
+    finally:
+        # Lightning leaves Ctrl-C ignored once it has ended a fit; a notebook lives on.
+        if threading.current_thread() is threading.main_thread() and interrupt is not None:
+            signal.signal(signal.SIGINT, interrupt)
+
+
+def interruption(interrupt: KeyboardInterrupt) -> tuple[str, int]:
+    """What has interrupted a run, and the exit status that says so."""
+    if isinstance(interrupt, Terminated):
+        return "ended by SIGTERM", 128 + signal.SIGTERM
+    return "interrupted", 128 + signal.SIGINT
+
+
+def is_raised_in(error: BaseException, package: str) -> bool:
+    """Whether the code of a package has raised it; Lightning does, for options that it finds out about at work."""
+    modules = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(modules) and modules[-1].startswith(f"{package}.")
+
+
+def _stopped(trainer: pl.Trainer, reason: str) -> Stopped:
+    return Stopped(f"ended at step {trainer.global_step}: {reason}; {how_to_go_on(trainer)}", in_all=False)
+
+
+def _is_saved(trainer: pl.Trainer) -> bool:
+    last = last_checkpoint(trainer)
+    return last is not None and last.path is not None
+
+
+def _drop(folder: Path | None, trainer: pl.Trainer) -> None:
+    if folder is not None and trainer.global_step == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # it holds other runs
+            folder.parent.rmdir()

@@ -1,0 +1,64 @@
+"""What a run that is resumed must have in common with its checkpoint, checked before anything is written."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import lightning.pytorch as pl
+
+from cifar_cnn import distributed as processes
+from cifar_cnn.callbacks.given import is_exact
+from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.errors import InputError
+from cifar_cnn.runs import trained_as
+from cifar_cnn.runs.checkpoints import Checkpoint
+
+log = logging.getLogger("cifar_cnn")
+
+
+def check_resumable(checkpoint: Checkpoint, model: pl.LightningModule, callbacks: Iterable[pl.Callback]) -> None:
+    """Load the weights of a checkpoint into a model, and warn of callbacks that do not resume exactly.
+
+    Raises:
+        InputError: the checkpoint was trained as another class, with another optimizer or another network.
+    """
+    check_class(checkpoint, type(model))
+    if isinstance(model, ImageClassifier):
+        check_same(checkpoint, model.recorded()[0])
+    model.load_state_dict(checkpoint.content["state_dict"])  # here already, while its failure loses nothing
+    for inexact in (type(each).__name__ for each in callbacks if processes.speaks() and not is_exact(each)):
+        log.warning("A run with %s does not resume exactly: an uninterrupted one ends differently.", inexact)
+
+
+def check_class(checkpoint: Checkpoint, cls: type[pl.LightningModule]) -> None:
+    """Reject a checkpoint that was trained by the training step of another class."""
+    trained = str(checkpoint.content.get("model", trained_as.PLAIN)).rpartition(".")[2]
+    if trained != cls.__name__:
+        raise InputError(
+            f"{checkpoint.path} was trained as {trained!r:.60} and cannot go on as {cls.__name__!r}: give the "
+            "same command to the program that trained it"
+        )
+
+
+def check_same(checkpoint: Checkpoint, given: Mapping[str, Any]) -> None:
+    """Reject another optimizer: the state of the checkpoint's holds its arguments too, and would silently win.
+
+    Args:
+        checkpoint: to resume from.
+        given: hyper-parameters of the model, as plain data; what is not known of either is not compared.
+    """
+    saved = checkpoint.content["hyper_parameters"]
+    known = [name for name in ("optimizer", "decay_bias_and_norm") if name in saved and name in given]
+    changed = [name for name in known if saved[name] != given[name]]
+    if "schedule" in saved and "schedule" in given and _class_path(saved) != _class_path(given):
+        changed.append("schedule")
+    if changed:
+        raise InputError(
+            f"{checkpoint.path} was trained with another model.{changed[0]} ({saved.get(changed[0])}): go on "
+            "with the same one, or start a new run without --ckpt_path"
+        )
+
+
+def _class_path(config: Mapping[str, Any]) -> Any:
+    value = config.get("schedule")
+    return value.get("class_path") if isinstance(value, Mapping) else value

@@ -1,0 +1,71 @@
+"""The class of ImageClassifier that a checkpoint was trained as, for the commands that only use its network."""
+
+import importlib
+import inspect
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.distributed import speaks
+from cifar_cnn.trust import names as trust
+
+log = logging.getLogger("cifar_cnn")
+
+PLAIN = ImageClassifier.import_path()
+
+
+def classifier_class(content: Mapping[str, Any]) -> type[ImageClassifier]:
+    """The class that a checkpoint was trained as, where that may be imported; otherwise ImageClassifier.
+
+    A class of a program that was started as a script is used while that program itself runs. It is not imported: that
+    would run the program.
+
+    Args:
+        content: of the checkpoint.
+    """
+    path = content.get("model", PLAIN)
+    if isinstance(path, str) and path.startswith("__main__."):
+        return _class_of_this_program(path, content["hyper_parameters"]) or ImageClassifier
+    if not isinstance(path, str) or not trust.may_import(path, content):
+        return ImageClassifier
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError:
+        return ImageClassifier
+    return found if isinstance(found, type) and issubclass(found, ImageClassifier) else ImageClassifier
+
+
+def _class_of_this_program(path: str, arguments: Mapping[str, Any]) -> type[ImageClassifier] | None:
+    """The loaded class of that name, if it is one and ``arguments`` hold all that it needs."""
+    found = trust.imported(path)
+    if not isinstance(found, type) or not issubclass(found, ImageClassifier) or found.import_path() != path:
+        return None
+    takes = inspect.signature(found).parameters.values()
+    needed = {each.name for each in takes if each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD}
+    return found if needed <= {"backbone", *arguments} else None  # others were given as Python objects
+
+
+def fit_to(cls: type[ImageClassifier], content: dict[str, Any]) -> None:
+    """Leave in a checkpoint what a class takes, where that is not the one that the checkpoint was trained as.
+
+    Its further arguments and weights, such as those of a teacher, are what the training step was for.
+
+    Args:
+        cls: the class, such as ImageClassifier.
+        content: of the checkpoint; it is changed.
+    """
+    path = str(content.get("model", PLAIN))
+    if path in (PLAIN, cls.import_path()):
+        return
+    taken = inspect.signature(cls).parameters
+    arguments = content["hyper_parameters"]
+    further = sorted(set(arguments) - set(taken))
+    content["hyper_parameters"] = {name: value for name, value in arguments.items() if name in taken}
+    if speaks():
+        without = f" and without its {', '.join(map(str, further))}" if further else ""
+        log.warning(
+            "Trained as %.60s, which is not imported here: its backbone is used as %s%s",
+            *(path, cls.__qualname__, without),
+        )

@@ -1,0 +1,1 @@
+"""Which code a config or a checkpoint may import."""

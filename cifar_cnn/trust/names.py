@@ -1,0 +1,289 @@
+"""Which code a config or a checkpoint may name.
+
+A ``class_path`` is imported, and an import runs code, before it can be seen what it names. So it goes by names:
+
+- Nothing of Python's standard library (``os``, ``subprocess``, ...) is part of a training: no option, config
+  or checkpoint may name it.
+- What the user gives himself, as an option or with ``--config``, may name all other modules, his own in the current
+  folder among them. What it names must fit the option's type: a subclass of nn.Module, Optimizer, Callback, ..., or a
+  function annotated to return an nn.Module; as the loss, also a function of (logits, target). Anything else is not
+  called.
+- A checkpoint, and the config.yaml that lies with it, may have come from somebody else. It may name the parts in
+  :data:`KNOWN`, and of their functions those in :data:`LOSSES` as its loss; beyond these, only packages that the user
+  has named in the same command or in the environment variable ``CIFAR_CNN_TRUST`` (names with commas between them), or
+  that the checkpoint was trained with by the same user. Such a checkpoint holds the packages' names with a signature,
+  whose key never leaves the user's account. Jupyter tells the notebooks that may run their code in the same way.
+"""
+
+import inspect
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from jsonargparse import set_parsing_settings
+from jsonargparse._common import parsing_settings  # what has been set can be taken back nowhere else
+from torch import nn
+
+from cifar_cnn.errors import InputError
+from cifar_cnn.losses import FunctionLoss
+from cifar_cnn.trust import pretrained, signing
+from cifar_cnn.trust.loss_options import loss_function, makes_a_module
+from cifar_cnn.trust.recording import RecordingParser
+
+KNOWN = (
+    "cifar_cnn",
+    "lightning.fabric",
+    "lightning.pytorch",
+    "torch.nn",
+    "torch._C._nn",  # where some of torch.nn.functional is defined
+    "torch.optim",
+    "torchvision.models",
+    "torchvision.ops",
+)
+LOSSES = ("cifar_cnn.losses", "torch.nn.functional", "torch._C._nn", "torchvision.ops")
+VARIABLE = "CIFAR_CNN_TRUST"
+KEY = "own_code"  # in a checkpoint
+
+T = TypeVar("T")
+_named: set[str] = set()  # by this command's user
+
+
+@contextmanager
+def import_policy(named: Iterable[str] = ()) -> Iterator[None]:
+    """Hold to the rules for what a user gives, for the time of a command.
+
+    Args:
+        named: packages that the user has named, which checkpoints may name as well.
+    """
+    settings = dict(parsing_settings)
+    set_parsing_settings(
+        import_path_denylist=[*sys.stdlib_module_names, "__main__"],
+        # A class_path where any value is allowed could name any function, and it would be called.
+        instantiate_subclass_spec_in_any=False,
+        validate_subclass_spec_in_any=True,
+    )
+    before = set(_named)
+    _named.update(named)
+    try:
+        with pretrained.as_usual():
+            yield
+    finally:
+        parsing_settings.update(settings)
+        _named.clear()
+        _named.update(before)
+
+
+def restrict_to(checkpoint: Mapping[str, Any]) -> None:
+    """From here to the end of :func:`import_policy`, hold to the rules for what a checkpoint names."""
+    allowed = _allowed(checkpoint)
+    set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=sorted(allowed))
+
+
+def instantiate(cls: type[T], config: dict[str, Any], checkpoint: Mapping[str, Any]) -> T:
+    """Make a ``cls`` of the arguments that a checkpoint holds.
+
+    Raises:
+        InputError: they name what a checkpoint may not name.
+        Exception: jsonargparse's, for what cannot be made.
+    """
+    with import_policy():
+        restrict_to(checkpoint)
+        parser, parsed = _parse(cls, config)
+        check_functions(parsed)
+        part = parser.instantiate(parsed).part
+        if isinstance(part, nn.Module):
+            pretrained.complete(part, checkpoint["state_dict"])
+        return part
+
+
+def check(cls: type, config: dict[str, Any]) -> None:
+    """Check, once names are restricted, that some of the arguments of a ``cls`` are what they may be.
+
+    Raises:
+        InputError: they name what a checkpoint may not name.
+        Exception: jsonargparse's, for what does not fit.
+    """
+    _parse(cls, config, skip=set(inspect.signature(cls).parameters) - set(config))
+
+
+def _parse(cls: type, config: dict[str, Any], skip: set[str] | None = None) -> tuple[RecordingParser, Any]:
+    parser = RecordingParser(exit_on_error=False)
+    parser.add_class_arguments(cls, "part", fail_untyped=False, skip=skip)
+    try:
+        parsed = parser.parse_object({"part": config})
+    except Exception as error:
+        if reason := refusal(str(error)):
+            raise InputError(reason) from error
+        raise
+    pretrained.leave_to_checkpoint()  # now that what the arguments name has been imported
+    return parser, parsed
+
+
+def refusal(message: str) -> str | None:
+    """What jsonargparse's message for a name that is not allowed means, in plain words; None for other messages."""
+    match = re.search(r"Importing '(\S+)' is not allowed, denied by the '(\S+)'", message)
+    if match is None:
+        return None
+    if match[2] != "*":
+        return f"{match[1]} is not allowed: it is no part of a training"
+    return (
+        f"{match[1]} is code that this checkpoint was not trained with here; it was not run. If you trust it, set the "
+        f"environment variable {VARIABLE}={package(match[1])}"
+    )
+
+
+def reason(error: BaseException) -> str:
+    """Why what a checkpoint names cannot be made, in one line."""
+    message = " ".join(str(error).split())
+    if match := re.search(r"No module named '([\w.]+)'", message):
+        return f"there is no module {match[1]!r}; one of your own is looked for in the current folder"
+    return refusal(message) or message[:300]
+
+
+def check_functions(config: Any) -> None:
+    """Check that what a parsed config would call are classes, functions annotated to return an nn.Module, or losses.
+
+    Raises:
+        InputError: they are not.
+    """
+    for path, arguments in _class_paths(config):
+        part = imported(path)
+        if isinstance(part, type):  # whose type jsonargparse has checked
+            if issubclass(part, FunctionLoss):
+                _check_loss_function(arguments.get("function"))
+        elif not makes_a_module(part):
+            raise InputError(f"{path} is not allowed as a class_path: it is not annotated to return an nn.Module")
+
+
+def _check_loss_function(path: Any) -> None:
+    try:
+        function = loss_function(path)
+    except ValueError as error:
+        raise InputError(f"model.loss: {reason(error)}") from error
+    if inspect.isroutine(function):
+        home = getattr(function, "__module__", None) or path
+    else:  # a partial or a module that another module has made, of which it knows only its class's
+        home = path if path.rpartition(".")[0] in sys.modules else ""
+    verdicts = parsing_settings["import_path_verdicts"]
+    beyond = [name for name, allowed in verdicts.items() if allowed and name not in KNOWN]
+    if "*" in verdicts and not _is_in(home, [*LOSSES, *beyond]):
+        raise InputError(f"{path} is not allowed as the loss of a checkpoint")
+
+
+def imported(path: str) -> Any:
+    """What an import path names whose module has been imported; what a module holds comes before its submodules."""
+    module, _, name = path.rpartition(".")
+    names = [name]
+    while module not in sys.modules and "." in module:
+        module, _, name = module.rpartition(".")
+        names.insert(0, name)
+    part = sys.modules.get(module)
+    for name in names:
+        part = getattr(part, name, None)
+    return part
+
+
+def _class_paths(config: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if isinstance(config, (list, tuple)):
+        for value in config:
+            yield from _class_paths(value)
+    elif isinstance(config, Mapping) or hasattr(config, "as_dict"):  # a Namespace of jsonargparse
+        values = config if isinstance(config, Mapping) else vars(config)
+        if isinstance(path := values.get("class_path"), str):
+            arguments = values.get("init_args") or {}
+            yield path, arguments if isinstance(arguments, Mapping) else vars(arguments)
+        for value in values.values():
+            yield from _class_paths(value)
+
+
+def packages(config: Any) -> set[str]:
+    """The packages of all import paths, and of the functions, in a config."""
+    return {package(path) for path in import_paths(config)}
+
+
+def import_paths(config: Any) -> set[str]:
+    """All import paths, and those of the functions, in a config."""
+    if inspect.isroutine(config):
+        config = f"{config.__module__}.{config.__qualname__}"
+    if isinstance(config, Mapping):
+        return import_paths(list(config.values()))
+    if isinstance(config, (list, tuple, set)):
+        return set().union(*map(import_paths, config))
+    return {config} if isinstance(config, str) and "." in config and _is_path(config) else set()
+
+
+def packages_of_options(args: list[str]) -> set[str]:
+    """The packages that a command line names, in its options and in the configs that it gives."""
+    content: list[Any] = []
+    for arg in args:
+        value = arg.split("=", 1)[-1]
+        try:  # the name of a file, such as best.ckpt, is no import path
+            is_file = Path(value).exists()
+            text = Path(value).read_text(encoding="utf-8") if value.endswith((".yaml", ".yml", ".json")) else value
+            content += [yaml.safe_load(text)] if text is not value or not is_file else []
+        except (OSError, ValueError, yaml.YAMLError):  # the parser will complain of it, or it is none of a config
+            continue
+    return packages(content)
+
+
+def package(path: str) -> str:
+    """The package that is trusted along with ``path``: all of it, but of the large libraries only the part."""
+    first, *rest = path.split(".")
+    large = {known.split(".")[0] for known in KNOWN if "." in known}
+    return ".".join([first, *rest[:1]]) if first in large else first
+
+
+def signature(config: Any, code: Mapping[str, str]) -> dict[str, Any] | None:
+    """What a checkpoint keeps of the packages beyond :data:`KNOWN` that its run has imported by name.
+
+    Args:
+        config: of the run.
+        code: SHA-256 of the user's own files among them, see :mod:`cifar_cnn.trust.user_code`.
+
+    Returns:
+        Plain data; None where there are none. Without a signature where the user has no folder for the key.
+    """
+    own = {name for name in packages(config) if not _is_in(name, KNOWN) and name.split(".")[0] in sys.modules}
+    own -= {*sys.stdlib_module_names, "__main__"}
+    if not own and not code:
+        return None
+    content = {"packages": sorted(own), "code": dict(code)}
+    return {**content, "signature": signing.signed(content)}
+
+
+def signed_packages(checkpoint: Mapping[str, Any]) -> list[str]:
+    """The packages that this user has trained a checkpoint with."""
+    return checkpoint[KEY]["packages"] if is_own(checkpoint) else []
+
+
+def is_own(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether this user has trained a checkpoint with packages or code of his own, which it names with a signature."""
+    try:
+        content = {name: checkpoint[KEY][name] for name in ("packages", "code")}
+        return all(map(_is_path, content["packages"])) and signing.is_signed(content, checkpoint[KEY]["signature"])
+    except (KeyError, TypeError, ValueError):  # it has none, or something else
+        return False
+
+
+def may_import(path: str, checkpoint: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint may name an import path."""
+    return _is_in(path, _allowed(checkpoint))
+
+
+def _allowed(checkpoint: Mapping[str, Any]) -> set[str]:
+    environment = [name.strip() for name in os.environ.get(VARIABLE, "").split(",")]
+    allowed = {*KNOWN, *filter(_is_path, environment), *_named, *signed_packages(checkpoint)}
+    return allowed - {*sys.stdlib_module_names, "__main__", "jsonargparse"}
+
+
+def _is_in(name: str, packages: Iterable[str]) -> bool:
+    return any(f"{name}.".startswith(f"{package}.") for package in packages)
+
+
+def _is_path(name: Any) -> bool:
+    return isinstance(name, str) and all(part.isidentifier() for part in name.split("."))

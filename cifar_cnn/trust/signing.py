@@ -1,0 +1,41 @@
+"""Signatures of what a user's own runs may import: see :mod:`cifar_cnn.trust.names`."""
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+from cifar_cnn.files import locked, replacing
+
+
+def signed(content: Any) -> str | None:
+    """The signature of plain data by this user; None where the user has no folder for the key."""
+    key = _key(make=True)
+    return _sign(content, key) if key else None
+
+
+def is_signed(content: Any, signature: Any) -> bool:
+    """Whether this user has signed it."""
+    key = _key(make=False)
+    return key is not None and isinstance(signature, str) and hmac.compare_digest(_sign(content, key), signature)
+
+
+def _sign(content: Any, key: bytes) -> str:
+    return hmac.new(key, json.dumps(content, sort_keys=True).encode(), hashlib.sha256).hexdigest()
+
+
+def _key(make: bool) -> bytes | None:
+    try:
+        folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state", "cifar_cnn")
+        path = folder / "key"
+        if make and not path.exists():
+            with locked(folder):
+                if not path.exists():
+                    with replacing(path, opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+                        file.write(secrets.token_bytes(32))
+        return path.read_bytes() or None
+    except (OSError, RuntimeError):  # RuntimeError: a user without a home
+        return None

@@ -1,0 +1,69 @@
+"""Which part of a traceback is the user's own code, and a traceback of that part alone."""
+
+import site
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+_PACKAGE = Path(__file__).parent.parent
+_PACKAGE_FOLDERS = {"site-packages", "dist-packages"}
+
+
+def is_own(filename: str) -> bool:
+    """Whether a source file is the user's: neither of this package, nor installed, nor of Python itself."""
+    path = Path(filename)
+    if filename.startswith("<") or _PACKAGE in path.parents or not _PACKAGE_FOLDERS.isdisjoint(path.parts):
+        return False
+    installed = [*sysconfig.get_paths().values(), *site.getsitepackages(), site.getusersitepackages()]
+    libraries = {Path(folder) for folder in installed} - {Path(sysconfig.get_path("data"))}
+    return libraries.isdisjoint(path.parents)
+
+
+def own_line(error: BaseException) -> str | None:
+    """The innermost line of the user's code that an exception went through, such as ``mine.py, line 13: x = f(x)``."""
+    own = [each for each in traceback.extract_tb(error.__traceback__) if is_own(each.filename)]
+    return f"{Path(own[-1].filename).name}, line {own[-1].lineno}: {own[-1].line}" if own else None
+
+
+def with_own_frames(error: Exception) -> Exception:
+    """Leave in an exception's traceback only the frames in the user's code, if there are any.
+
+    The exceptions that it came from keep theirs in the same way, and are left out if they have none.
+    """
+    frames = _own_frames(error.__traceback__)
+    if frames is None:  # what has come of the user's exception in a library is of no use to him
+        own = next((each for each in causes(error) if _own_frames(each.__traceback__) is not None), None)
+        return error if own is None else with_own_frames(own)
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    if isinstance(cause, Exception) and _own_frames(cause.__traceback__) is not None:
+        with_own_frames(cause)
+    elif cause is not None:
+        error.__cause__ = None  # which suppresses the context too
+    return error.with_traceback(frames)
+
+
+def causes(error: BaseException) -> Iterator[Exception]:
+    """The exceptions that an exception came from, the nearest first."""
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    while isinstance(cause, Exception):
+        yield cause
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+
+
+def own_traceback(error: Exception) -> str | None:
+    """The traceback of the user's frames and the message, as Python prints it; None if no frame is the user's."""
+    error = with_own_frames(error)
+    if _own_frames(error.__traceback__) is None:
+        return None
+    return "".join(traceback.format_exception(type(error), error, error.__traceback__)).rstrip()
+
+
+def _own_frames(tb: TracebackType | None) -> TracebackType | None:
+    if tb is None:
+        return None
+    following = _own_frames(tb.tb_next)
+    if not is_own(tb.tb_frame.f_code.co_filename):
+        return following
+    return TracebackType(following, tb.tb_frame, tb.tb_lasti, tb.tb_lineno)

@@ -1,0 +1,299 @@
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from filelock import FileLock
+
+import cifar_cnn.cli.parser
+from cifar_cnn.analysis import compare, compare_plots, plan
+from cifar_cnn.analysis.compare import Network
+from cifar_cnn.errors import InputError
+from cifar_cnn.runs.run import RunFolder
+from tests.conftest import SMALL
+
+Capture = pytest.CaptureFixture[str]
+FOLDER = Path("lightning_logs/compare_0")
+SHORT = [*SMALL[:-2], "--trainer.max_epochs", "2", "--trainer.enable_progress_bar", "false"]
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Runs the sub-processes' commands here, which saves the seconds that each takes to import torch."""
+    ran = []
+
+    def run(task: plan.Task, at: Any) -> int:
+        ran.append(task.command())
+        task.log.parent.mkdir(parents=True, exist_ok=True)
+        with task.log.open("w") as log, monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["cifar-cnn", *ran[-1]])
+            patch.setattr(sys, "stderr", log)
+            return cifar_cnn.cli.parser.run(ran[-1])
+
+    monkeypatch.setattr(plan, "_run_command", run)
+    return ran
+
+
+@pytest.fixture
+def configs() -> list[str]:
+    for name, batch_norm in (("plain", False), ("norm", True)):
+        backbone = {
+            "class_path": "cifar_cnn.backbones.SimpleCNN",
+            "init_args": {"channels": [4, 6, 8], "batch_norm": batch_norm},
+        }
+        Path(f"{name}.yaml").write_text(yaml.safe_dump({"report": False, "model": {"backbone": backbone}}))
+    return ["plain.yaml", "norm.yaml"]
+
+
+def test_configs_are_trained_with_each_seed_and_compared(
+    in_this_process: list[list[str]], configs: list[str], capsys: Capture
+) -> None:
+    command = [*configs, "--seeds", "2", *SHORT]
+    assert compare.main(command) == 0
+    output = capsys.readouterr().out
+    assert len(in_this_process) == 4
+
+    content = json.loads((FOLDER / "compare.json").read_text())
+    accuracies: dict[str, list[float]] = {"plain": [], "norm": []}
+    for run in content["runs"]:
+        assert run["folder"] == f"{FOLDER}/{run['name']}/seed_{run['seed']}/lightning_logs/version_0"
+        folder = Path(run["folder"])
+        tested = json.loads((folder / "test.json").read_text())
+        assert run["test_accuracy"] == tested["accuracy"]
+        best = torch.load(folder / "checkpoints/best.ckpt", weights_only=True)["callbacks"]
+        (score,) = [
+            float(state["best_model_score"]) for name, state in best.items() if name.startswith("BestCheckpoint")
+        ]
+        assert run["val_accuracy"] == pytest.approx(score)
+        accuracies[run["name"]].append(tested["accuracy"])
+        assert yaml.safe_load((folder / "config.yaml").read_text())["seed_everything"] == run["seed"]
+        with np.load(folder / "test_predictions.npz") as predictions:
+            right = predictions["logits"].argmax(1) == predictions["labels"]
+            confusion = np.zeros((10, 10), int)
+            np.add.at(confusion, (predictions["labels"], predictions["logits"].argmax(1)), 1)
+        assert right.mean() == pytest.approx(tested["accuracy"])
+        np.testing.assert_array_equal(confusion, tested["confusion_matrix"])
+    (axes,) = compare_plots.curves([Network("plain", "", {0: compare.read_run(folder)}, 1, 1)]).axes
+    assert len(np.asarray(axes.lines[0].get_ydata())) == 2
+    assert np.isfinite(np.asarray(axes.lines[0].get_ydata())).all()
+    plain, norm = content["networks"]
+    assert plain["test_accuracy_mean"] == pytest.approx(np.mean(accuracies["plain"]))
+    assert plain["test_accuracy_sd"] == pytest.approx(np.std(accuracies["plain"], ddof=1))
+    # 32 - 30 - 15 - 13 - 6: filters, biases and the fully connected layers by hand.
+    parameters = (27 + 1) * 4 + (36 + 1) * 6 + (216 + 1) * 8 + (8 + 1) * 10
+    assert (plain["parameters"], norm["parameters"]) == (parameters, parameters + 4 + 6)  # a scale more
+    assert plain["macs"] == norm["macs"] == 30 * 30 * 27 * 4 + 13 * 13 * 36 * 6 + 216 * 8 + 80
+    assert (plain["n"], plain["epochs"]) == (2, 2)
+    (difference,) = content["differences"]
+    assert difference["b_minus_a"] == pytest.approx(np.mean(accuracies["norm"]) - np.mean(accuracies["plain"]))
+    assert difference["paired"]
+    assert difference["over_images"][0] <= difference["b_minus_a"] <= difference["over_images"][1]
+
+    markdown = (FOLDER / "compare.md").read_text()
+    lines = [line for line in output.splitlines() if line.startswith("|")]  # before them, what the fits print
+    assert len(lines) >= 4
+    assert set(lines) <= set(markdown.splitlines())
+    assert re.search(rf"^\| plain +\| +2 \| +{plain['test_accuracy_mean']:.2%} \|", output, re.MULTILINE)
+    for picture in re.findall(r"\((\w+\.png)\)", markdown):
+        assert (FOLDER / picture).stat().st_size > 10_000
+    with (FOLDER / "differences.csv").open() as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["over_images_low"]) == difference["over_images"][0]
+
+    # The same again has nothing to train; anything else is another plan.
+    assert compare.main(command) == 0
+    assert len(in_this_process) == 4
+    with pytest.raises(InputError, match="holds another comparison"):
+        compare.main([*configs, "--seeds", "3", *SHORT, "--output", str(FOLDER)])
+
+
+def test_interrupted_it_goes_on_and_a_failed_run_stops_no_other(
+    in_this_process: list[list[str]], configs: list[str], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = yaml.safe_load(Path("norm.yaml").read_text())
+    broken["model"] |= {"optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": 1e30}}}
+    Path("broken.yaml").write_text(yaml.safe_dump(broken))
+    command = ["broken.yaml", configs[0], "--seeds", "1", *SHORT]
+    # As an interruption leaves it: the first of two epochs is finished, and not tested.
+    begun = FOLDER / "plain" / "seed_0"
+    short = [word if word != "2" else "1" for word in SHORT]
+    arguments = ["fit", "--config", "plain.yaml", *short, "--trainer.default_root_dir", str(begun)]
+    monkeypatch.setattr(sys, "argv", ["cifar-cnn", *arguments])
+    assert cifar_cnn.cli.parser.run(arguments) == 0
+    run = begun / "lightning_logs/version_0"
+    saved = yaml.safe_load((run / "config.yaml").read_text())
+    saved["trainer"]["max_epochs"], saved["test_after_fit"] = 2, True
+    (run / "config.yaml").write_text(yaml.safe_dump(saved))
+    items = {name: compare.hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in command[:2]}
+    identity: dict[str, Any] = {"items": items, "seeds": 1, "options": SHORT}
+    (FOLDER / "plan.json").write_text(json.dumps(identity))
+
+    assert compare.main(command) == 1
+    captured = capsys.readouterr()
+    assert re.search("broken, seed 0 failed: the (loss|weights) became .*: stopped; ", captured.err)
+    assert in_this_process[1][:3] == ["fit", "--ckpt_path", str(run / "checkpoints/last.ckpt")]
+    assert len(RunFolder(run).epochs) == 2
+    content = json.loads((FOLDER / "compare.json").read_text())
+    assert [row["name"] for row in content["networks"]] == ["plain"]
+    assert list(content["failed"]) == ["broken, seed 0"]
+    assert "- broken, seed 0: " in (FOLDER / "compare.md").read_text()
+
+
+def test_runs_are_read_and_tested_if_they_are_not(
+    in_this_process: list[list[str]], trained_run: Path, capsys: Capture
+) -> None:
+    runs = [Path(f"run_{i}") for i in range(3)]
+    for seed, run in enumerate(runs):
+        shutil.copytree(trained_run, run)
+        config = yaml.safe_load((run / "config.yaml").read_text())
+        config["seed_everything"] = seed
+        if seed == 2:
+            config["model"]["optimizer"]["init_args"]["lr"] = 1.0
+        (run / "config.yaml").write_text(yaml.safe_dump(config))
+    (runs[0] / "test_predictions.npz").unlink()
+    assert compare.main([*map(str, runs), "--output", "out"]) == 0
+    assert [command[:3] for command in in_this_process] == [["test", "--ckpt_path", "run_0"]]
+    content = json.loads(Path("out/compare.json").read_text())
+    assert [(row["name"], row["n"]) for row in content["networks"]] == [
+        ("quickstart, run_0", 2),
+        ("quickstart, run_2", 1),
+    ]
+    (difference,) = content["differences"]
+    assert difference["b_minus_a"] == pytest.approx(0)
+    assert difference["over_images"] == [0, 0]
+    assert difference["over_seeds"] is None
+    output = capsys.readouterr().out
+    assert "\nTested with" not in output
+    assert "\nNot all were tested" not in output
+    options = output[output.index("| option ") :].partition("\n\n")[0].splitlines()
+    assert [re.split(r" *\| *", line)[1:-1] for line in options[2:]] == [["model.optimizer.lr", "0.1", "1.0"]]
+
+    with np.load(runs[2] / "test_predictions.npz") as arrays:
+        changed = {**arrays, "images_sha256": np.array("others")}
+    np.savez(runs[2] / "test_predictions.npz", **changed)
+    test = json.loads((runs[2] / "test.json").read_text())
+    (runs[2] / "test.json").write_text(json.dumps({**test, "tta": "flip"}))
+    assert compare.main([*map(str, runs), "--output", "out"]) == 0
+    output = capsys.readouterr().out
+    assert "Tested with test-time augmentation: quickstart, run_2 (flip).\n" in output
+    assert "Not all were tested on the same images" in output
+    assert re.search(r"^\| quickstart, run_0 +\| quickstart, run_2 .* other images \|", output, re.MULTILINE)
+
+
+def test_the_test_of_another_checkpoint_is_not_taken_for_that_of_the_best(
+    in_this_process: list[list[str]], trained_run: Path
+) -> None:
+    shutil.copytree(trained_run, "run")
+    best = Path("run/test.json").read_bytes()
+    command = ["test", "--ckpt_path", "run/checkpoints/last.ckpt", "--trainer.enable_progress_bar", "false"]
+    assert cifar_cnn.cli.parser.run(command) == 0
+    assert Path("run/test.json").read_bytes() == best
+    assert json.loads(Path("run/test_last.json").read_text())["checkpoint"] == "checkpoints/last.ckpt"
+    assert Path("run/test_last_predictions.npz").is_file()
+    assert not Path("run/report.html").exists()
+    assert compare.main(["run", "--output", "out"]) == 0
+    assert in_this_process == []
+    # As version 0.1.0 left it.
+    shutil.copy("run/test_last.json", "run/test.json")
+    assert compare.main(["run", "--output", "out"]) == 0
+    assert [command[:3] for command in in_this_process] == [["test", "--ckpt_path", "run"]]
+    assert json.loads(Path("run/test.json").read_text())["checkpoint"] == "checkpoints/best.ckpt"
+
+
+def test_networks_of_runs_are_called_by_what_tells_them_apart() -> None:
+    folders = [Path(name) for name in ("version_0", "version_1", "a/version_0", "a/version_1", "saved", "b/version_2")]
+    for folder, config in zip(folders, ("small", "large", "large", "other", "", "given"), strict=True):
+        folder.mkdir(parents=True)
+        command = f"cifar-cnn fit --config configs/{config}.yaml" if config else "cifar-cnn fit"
+        (folder / "fit.json").write_text(json.dumps({"command": command}))
+    assert compare.names_of(folders, {"given"}) == [
+        *("small", "large, version_1", "large, version_0", "other", "saved", "given, version_2")
+    ]
+    Path("b/version_0").mkdir(parents=True)
+    shutil.copy("a/version_0/fit.json", "b/version_0")
+    assert compare.names_of([Path("a/version_0"), Path("b/version_0")], set()) == ["a/version_0", "b/version_0"]
+
+
+def test_a_sub_process_is_followed_to_its_end_and_under_nohup_outlives_the_terminal(configs: list[str]) -> None:
+    task = plan.training(Path("plain.yaml"), 0, SHORT, Path("out"))
+    assert task.epochs == 2
+    seen: list[int] = []
+
+    def at(epochs: int) -> None:
+        seen.append(epochs)
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        assert plan._run_command(task, at, interval=0.05) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert task.is_done()
+    assert seen == sorted(seen)
+    assert "Trained     SimpleCNN" in task.log.read_text()
+
+
+def test_interrupted_the_sub_process_saves_first(configs: list[str]) -> None:
+    options = [word if word != "2" else "1000000" for word in SHORT]
+    task = plan.training(Path("plain.yaml"), 0, options, Path("out"))
+
+    def interrupt(epochs: int) -> None:
+        if epochs:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        plan._run_command(task, interrupt, interval=0.05)
+    assert "stopped by SIGTERM" in task.log.read_text()
+    assert task.command()[:2] == ["fit", "--ckpt_path"]
+    assert not task.is_done()
+
+
+def test_the_progress_bar_goes_over_the_whole_plan(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    def run(task: plan.Task, at: Any) -> int:
+        for epochs in (0, 1, 9):  # more than it was thought to take
+            at(epochs)
+        task.log.write_text("what went wrong\n")
+        return 1
+
+    monkeypatch.setattr(plan, "_run_command", run)
+    tasks = [plan.Task(f"task {i}", 3, Path(f"{i}.txt"), list, lambda: None) for i in range(2)]
+    plan.carry_out(tasks)
+    assert [task.failure for task in tasks] == ["what went wrong"] * 2
+    assert "task 1: 100%" in capsys.readouterr().err
+
+
+def test_mistakes_are_one_line(trained_run: Path, configs: list[str]) -> None:
+    run = str(trained_run)
+    Path("full").mkdir()
+    Path("full/file").touch()
+    Path("broken.yaml").write_text("model: {backbone: {class_path: SimpelCNN}}")
+    for arguments, message in (
+        ([], "the following arguments are required: RUN_OR_CONFIG"),
+        (["nope.yaml"], "nope.yaml is neither a config"),
+        ([configs[0], configs[0]], "given twice: plain"),
+        ([run, "--trainer.max_epochs", "3"], "--trainer.max_epochs is for configs that are trained"),
+        ([configs[0], "--trainer.max_epochs"], "--trainer.max_epochs needs a value"),
+        ([configs[0], "--seeds", "0"], "--seeds is 1 or more"),
+        ([configs[0], "broken.yaml"], "^broken.yaml: model.backbone: there is no 'SimpelCNN'; nearest: SimpleCNN"),
+        ([configs[0], "--trainer.max_epoch", "1"], "unknown option --trainer.max_epoch; nearest: --trainer.max_epochs"),
+        ([run, "--output", "full"], "full exists and is no folder of a comparison"),
+    ):
+        with pytest.raises(InputError, match=message):
+            compare.main(arguments)
+    Path("out").mkdir()
+    identity: dict[str, Any] = {"items": {os.path.relpath(run): "run"}, "seeds": None, "options": []}
+    Path("out/plan.json").write_text(json.dumps(identity))
+    with (
+        FileLock("out/.lock"),
+        pytest.raises(InputError, match="another process is working on this comparison, in out"),
+    ):
+        compare.main([run, "--output", "out"])

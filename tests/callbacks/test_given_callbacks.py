@@ -1,0 +1,178 @@
+"""Every callback of Lightning, named on the command line: it works, or one line says why not."""
+
+import importlib.util
+from pathlib import Path
+
+import lightning.pytorch.callbacks
+import pytest
+import torch
+import yaml
+from lightning.pytorch.callbacks import SpikeDetection
+from torch import nn
+
+import cifar_cnn.cli.parser
+from cifar_cnn.callbacks.given import check_given
+from cifar_cnn.classifier import ImageClassifier
+from tests.conftest import CONFIGS, SMALL
+
+Capture = pytest.CaptureFixture[str]
+RUN = Path("lightning_logs/version_0")
+TINY = [
+    *("fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL, "--test_after_fit", "false", "--data.val_size", "0"),
+    *(
+        "--data.source.image_size",
+        "16",
+        "--model.backbone",
+        "tests.harness.killed.TinyNet",
+        "--filters.enabled",
+        "false",
+    ),
+    *("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "2", "--trainer.accelerator", "cpu"),
+    *("--data.source.train_size", "80", "--data.source.test_size", "10", "--trainer.precision", "32"),
+]
+
+TOGETHER = {  # the options that each needs
+    "BasePredictionWriter": [],
+    "Callback": [],
+    "Checkpoint": [],
+    "EarlyStopping": ["monitor=train/loss"],
+    "LambdaCallback": ["on_fit_start=tests.callbacks.test_given_callbacks.on_fit_start"],
+    "LearningRateMonitor": ["logging_interval=step"],
+    "ModelCheckpoint": ["filename=mine"],
+    "ModelSummary": [],
+    "OnExceptionCheckpoint": ["dirpath=exceptions"],
+    "SpikeDetection": [],
+    "ThroughputMonitor": ["batch_size_fn=tests.callbacks.test_given_callbacks.size"],
+    "Timer": ["duration=00:00:10:00"],
+}
+ALONE = {  # for they change the training
+    "BackboneFinetuning": ["unfreeze_backbone_at_epoch=0"],
+    "EMAWeightAveraging": [],
+    "GradientAccumulationScheduler": ["scheduling={0: 2}"],
+    "StochasticWeightAveraging": ["swa_lrs=0.01"],
+    "WeightAveraging": [],
+}
+FINDERS = {
+    "BatchSizeFinder": ["steps_per_trial=1", "init_val=32", "max_val=70"],
+    "LearningRateFinder": ["num_training_steps=14", "min_lr=0.001", "max_lr=0.1", "early_stop_threshold=null"],
+}
+REFUSED = {  # the options that each needs, and what is said
+    "BaseFinetuning": ([], "BaseFinetuning is a base class"),
+    "DeviceStatsMonitor": ([], "`psutil` is not installed"),
+    "ModelPruning": (["pruning_fn=l1_unstructured"], "config.yaml cannot hold the pruning_fn of ModelPruning"),
+    "ProgressBar": ([], "ProgressBar is a base class"),
+    "RichModelSummary": ([], "requires `rich`"),
+    "RichProgressBar": ([], "requires `rich`"),
+    "TQDMProgressBar": ([], "`enable_progress_bar=False`"),  # which TINY sets
+}
+PACKAGES = {"DeviceStatsMonitor": "psutil", "RichModelSummary": "rich", "RichProgressBar": "rich"}
+
+
+def on_fit_start(trainer: object, pl_module: object) -> None:
+    """For LambdaCallback."""
+
+
+def size(batch: cifar_cnn.cli.parser.CIFAR10DataModule) -> int:
+    """For ThroughputMonitor."""
+    return len(batch.labels)  # type: ignore[attr-defined]
+
+
+def given(name: str, options: list[str]) -> list[str]:
+    return [f"--trainer.callbacks+={name}", *(f"--trainer.callbacks.{option}" for option in options)]
+
+
+def fit(*options: str) -> int:
+    return cifar_cnn.cli.parser.run([*TINY, *options])
+
+
+def test_each_callback_of_lightning_is_tried() -> None:
+    assert {*TOGETHER, *ALONE, *FINDERS, *REFUSED} == set(lightning.pytorch.callbacks.__all__)
+
+
+WORKING = [
+    [option for name, options in TOGETHER.items() for option in given(name, options)],
+    *(given(name, options) for name, options in ALONE.items()),
+]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("options", WORKING, ids=["together", *ALONE])
+def test_it_trains_and_its_config_can_be_read_again(options: list[str], capsys: Capture) -> None:
+    assert fit(*options) == 0, capsys.readouterr().err
+    config = RUN / "config.yaml"
+    assert "Unable to serialize" not in config.read_text()
+    cifar_cnn.cli.parser.check_options(["fit", "--config", str(config)])
+    assert torch.load(RUN / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] > 0
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", REFUSED)
+def test_it_is_refused_in_one_line_and_leaves_nothing(name: str, capsys: Capture) -> None:
+    if name in PACKAGES and importlib.util.find_spec(PACKAGES[name]):
+        pytest.skip(f"{PACKAGES[name]} is installed")
+    options, message = REFUSED[name]
+    assert fit(*given(name, options)) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cifar-cnn: ")]
+    assert message in line
+    assert not Path("lightning_logs").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_equals_one_that_is_given_what_the_finders_find(capsys: Capture) -> None:
+    assert fit(*(option for name, options in FINDERS.items() for option in given(name, options))) == 0
+    config = yaml.safe_load((RUN / "config.yaml").read_text())
+    assert config["trainer"]["callbacks"] == []
+    assert config["data"]["batch_size"] == 70
+    lr = config["model"]["optimizer"]["init_args"]["lr"]
+    assert 0.001 <= lr <= 0.1
+    assert fit("--model.optimizer.lr", str(lr), "--data.batch_size", "70") == 0
+    last = [f"lightning_logs/version_{i}/checkpoints/last.ckpt" for i in range(2)]
+    first, second = (torch.load(path, weights_only=True)["state_dict"] for path in last)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert cifar_cnn.cli.parser.run(["fit", "--ckpt_path", last[0]]) == 0
+    assert fit("--ckpt_path", last[0], "--trainer.callbacks+=LearningRateFinder") == 2
+    assert "a resumed run does not search again" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model.optimizer", "cifar_cnn.optim.Muon"], "here some have one of their own, by Muon"),
+        (["--trainer.callbacks.num_training_steps=3"], "found no learning rate in 3 steps"),
+    ],
+)
+def test_a_search_that_finds_nothing_says_why(options: list[str], message: str, capsys: Capture) -> None:
+    assert fit("--trainer.callbacks+=LearningRateFinder", *options) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("lightning_logs").exists()
+
+
+def test_a_network_without_batchnorm_is_not_left_frozen_without_a_word(capsys: Capture) -> None:
+    plain = ["--model.backbone", "SimpleCNN", "--model.backbone.image_size", "16"]
+    assert fit(*given("BackboneFinetuning", []), *plain) == 2
+    message = "SimpleCNN has no parameters to train: BackboneFinetuning has frozen them all"
+    assert message in capsys.readouterr().err
+
+
+def test_spike_detection_is_resumed() -> None:
+    given, resumed = SpikeDetection(), SpikeDetection()
+    check_given([given, resumed], ImageClassifier(nn.Linear(1, 1)))
+    given.bad_batches.append(3)
+    resumed.load_state_dict(given.state_dict())
+    assert resumed.bad_batches == [3]
+
+
+@pytest.mark.parametrize("option", ["limit_train_batches", "max_epochs"])
+def test_a_fit_of_nothing_is_refused_and_leaves_nothing(option: str, capsys: Capture) -> None:
+    assert fit(f"--trainer.{option}", "0") == 2
+    assert f"cifar-cnn: error: nothing to train: trainer.{option} is 0" in capsys.readouterr().err
+    assert not Path("lightning_logs").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_spike_ends_the_training_and_an_unknown_metric_is_a_wrong_option(capsys: Capture) -> None:
+    assert fit("--model.optimizer.lr=100", *given("SpikeDetection", ["rtol=0"])) == 1
+    assert "cifar-cnn: ended at step 2: Training spike detected in batch 1; " in capsys.readouterr().err
+    assert fit(*given("EarlyStopping", ["monitor=nosuch"])) == 2
+    assert "cifar-cnn: error: trainer: Early stopping conditioned on metric `nosuch`" in capsys.readouterr().err

@@ -1,0 +1,165 @@
+import functools
+import sys
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+import cifar_cnn.cli.parser
+from cifar_cnn import commands
+from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.cli import suggestions
+from cifar_cnn.cli.plain_errors import explain
+from cifar_cnn.errors import InputError
+from tests.cli.test_class_options import OnlyParses
+from tests.conftest import CONFIGS
+
+Capture = pytest.CaptureFixture[str]
+OPTIONS = [
+    *("config", "ckpt_path", "report", "filters", "test_after_fit", "seed_everything", "filters.max_filters"),
+    *("trainer.max_epochs", "trainer.min_epochs", "trainer.devices", "trainer.accelerator", "trainer.max_steps"),
+    *("model.backbone", "model.backbone.num_classes", "model.optimizer", "model.optimizer.lr", "model.schedule"),
+    *("data", "data.batch_size", "data.eval_batch_size", "data.source", "data.source.root", "data.augment.flip"),
+]
+
+
+@pytest.mark.parametrize(
+    ("typed", "hint"),
+    [
+        ("--epochs", "nearest: --trainer.max_epochs"),
+        ("--num-epochs", "nearest: --trainer.max_epochs"),
+        ("--trainer.epochs", "nearest: --trainer.max_epochs"),
+        ("--trainer.max-epochs", "nearest: --trainer.max_epochs"),
+        ("trainer.max_epoch", "nearest: trainer.max_epochs, trainer.min_epochs, trainer.max_steps"),
+        ("--lr", "nearest: --model.optimizer.lr"),
+        ("--model.lr", "nearest: --model.optimizer.lr"),
+        ("--batch_size", "nearest: --data.batch_size"),
+        ("--gpus", "nearest: --trainer.devices"),
+        ("--device", "nearest: --trainer.accelerator"),
+        ("--seed", "nearest: --seed_everything"),
+        ("--optimizer", "nearest: --model.optimizer"),
+        ("--resume", "nearest: --ckpt_path last"),
+        ("--data.root", "nearest: --data.source.root"),
+        ("--num_classes", "nearest: --model.backbone.num_classes"),
+        ("--flip", "nearest: --data.augment.flip"),
+        ("--confg", "nearest: --config"),
+        ("--workers", "there are no worker processes: all images stay in memory"),
+        ("--momentum", "the class chosen by --model.optimizer has no momentum"),
+        ("--xyzzy", "`cifar-cnn fit --help all` lists all"),
+    ],
+)
+def test_an_option_is_suggested_by_meaning_and_by_spelling(typed: str, hint: str) -> None:
+    assert suggestions.option(typed, OPTIONS) == hint
+
+
+def test_hints_name_the_help_of_the_command_that_was_typed() -> None:
+    assert suggestions.option("--name", OPTIONS, "validate") == "`cifar-cnn validate --help all` lists all"
+    hint = explain("unrecognized arguments: --name x", OPTIONS, ["validate", "--name", "x"])
+    assert hint == "unknown option --name; `cifar-cnn validate --help all` lists all"
+
+
+def test_two_classes_of_one_name_are_told_apart_by_what_to_write() -> None:
+    message = (
+        'Parser key "model.optimizer": - Expected a path but Muon either not accessible or invalid - Multiple '
+        "subclasses with name Muon. Give the full class path to avoid ambiguity: torch.optim.Muon, "
+        "cifar_cnn.optim.Muon."
+    )
+    assert explain(message, OPTIONS, ["fit"]) == (
+        "model.optimizer: write torch.optim.Muon or cifar_cnn.optim.Muon: more than one class is called Muon"
+    )
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("train", "unknown command 'train': use cifar-cnn fit"),
+        ("Evaluate", "unknown command 'Evaluate': use cifar-cnn test"),
+        ("resume", "unknown command 'resume': use cifar-cnn fit --ckpt_path last"),
+        ("fti", "unknown command 'fti'; nearest: fit"),
+        ("xyzzy", "unknown command 'xyzzy'; `cifar-cnn --help` lists the commands"),
+        ("fit", None),
+    ],
+)
+def test_a_command_is_suggested_by_meaning_and_by_spelling(typed: str, message: str | None) -> None:
+    assert commands.mistake(typed) == message
+
+
+class NoModule:
+    pass
+
+
+class OwnNet(nn.Module):
+    def __init__(self, width: int = 3, kernel: int = 3, num_classes: int = 10) -> None:
+        super().__init__()
+
+
+NET_MADE = nn.Linear(1, 1)
+NET_PARTIAL = functools.partial(OwnNet, width=2)
+NET = f"--model.backbone={__name__}.OwnNet"
+ADAMW = "--model.optimizer=torch.optim.AdamW"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([NET, "--model.backbone.widht", "3"], "model.backbone.widht; nearest: model.backbone.width\n"),
+        ([NET, "--model.backbone.filters", "3"], "model.backbone.filters; it takes width, kernel, num_classes\n"),
+        (
+            [NET, "--epochs", "3", "--lr=1"],
+            "--epochs; nearest: --trainer.max_epochs; unknown option --lr; nearest: --m",
+        ),
+        ([NET, ADAMW, "--betas", "1"], "--betas; nearest: --model.optimizer.betas\n"),
+        ([NET, ADAMW, "--momentum", "1"], "--momentum; the class chosen by --model.optimizer has no momentum\n"),
+        ([NET, ADAMW, "--model.optimizer.learning_rate", "1"], "nearest: model.optimizer.lr\n"),
+        ([NET, "--model.schedule.peak", "1"], "model.schedule.peak; name the class first, with --model.schedule\n"),
+        ([NET, "--dropout", "0.1"], "--dropout; the class chosen by --model.backbone has no dropout\n"),
+        (
+            [NET, "--model", "resnet18"],
+            "there is no file resnet18; a network is chosen with --model.backbone resnet18\n",
+        ),
+        ([NET, "--trainer.precision", "fp16"], "trainer.precision: 'fp16' is not one of transformer-engine"),
+        ([NET, "--data.batch_size", "x"], "data.batch_size: 'x' is not of type int\n"),
+        (
+            ["--model.backbone", f"{__name__}.NET_MADE"],
+            f"{__name__}.NET_MADE is a Linear that is made already, which no",
+        ),
+        (
+            ["--model.backbone", f"{__name__}.NET_PARTIAL"],
+            "NET_PARTIAL is a partial that is made already, which no con",
+        ),
+        (
+            [NET, "--model.loss", f"{__name__}.NET_MADE"],
+            "NET_MADE is a Linear that is made already, which no config ca",
+        ),
+        ([NET, "--model.loss", f"{__name__}.NoModule"], "NoModule is neither a torch.nn.Module nor a function of (l"),
+        ([NET, "--model.optimizer", f"{__name__}.OwnNet"], f"model.optimizer: {__name__}.OwnNet is no subclass of Opt"),
+        (
+            ["--config", "timm.yaml"],
+            "unknown option model.backbone.num_classes; write it under dict_kwargs, beside init_args\n",
+        ),
+    ],
+)
+def test_a_mistake_names_what_the_chosen_class_has(words: list[str], message: str, capsys: Capture) -> None:
+    arguments = "{model_name: resnet10t, num_classes: 10}"
+    Path("timm.yaml").write_text(f"model: {{backbone: {{class_path: timm.create_model, init_args: {arguments}}}}}")
+    assert cifar_cnn.cli.parser.run(["fit", *words], OnlyParses) == 2
+    assert message in capsys.readouterr().err
+
+
+class OwnClassifier(ImageClassifier):
+    pass
+
+
+def test_configs_are_not_compared_without_a_programs_own_class(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["mix.py"])
+    config = str(CONFIGS / "quickstart.yaml")
+    assert cifar_cnn.cli.parser.run(["compare", config, "--seeds", "1"], model=OwnClassifier) == 2
+    error = capsys.readouterr().err
+    assert f"compare would train {config} without the OwnClassifier of this program: train each" in error
+    assert "python mix.py fit --config FILE" in error
+    commands.check_that_own_class_is_trained(["compare", config], ImageClassifier)
+    commands.check_that_own_class_is_trained(["compare", "lightning_logs/version_0"], OwnClassifier)
+    with pytest.raises(InputError):
+        commands.check_that_own_class_is_trained(["compare", "lightning_logs/version_0", config], OwnClassifier)

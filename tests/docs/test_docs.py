@@ -1,0 +1,188 @@
+import json
+import re
+import runpy
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+import torch
+import yaml
+
+import cifar_cnn.cli.parser
+from cifar_cnn.analysis.plan import Task
+from cifar_cnn.analysis.report import read_metrics
+from tests.conftest import CONFIGS, SMALL
+
+Run = Callable[..., None]
+DOCS = CONFIGS.parent / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+FEW = [
+    *("--trainer.limit_train_batches", "1", "--trainer.max_epochs", "1"),
+    *("--trainer.enable_progress_bar", "false", "--report", "false"),
+]
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def commands(page: str) -> list[list[str]]:
+    """The command lines of a page; of a shell's loop its commands with the loop's first value."""
+    lines = []
+    for line in "\n".join(blocks(page, "sh")).splitlines():
+        if loop := re.match(r"for (\w+) in (\S+) .*?; do (.*); done", line):
+            line = loop[3].replace(f"${loop[1]}", loop[2])
+        lines.append(shlex.split(line, comments=True))
+    return [words[1:] for words in lines if words and words[0] == "cifar-cnn"]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    shutil.copytree(CONFIGS, "configs")
+
+    def run(*arguments: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["cifar-cnn", *arguments])
+        assert cifar_cnn.cli.parser.run(list(arguments)) == 0, (arguments, capsys.readouterr().err)
+
+    return run
+
+
+def test_every_example_of_extending_is_short_and_works(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    *examples, script = blocks("extending.md", "python")
+    assert len(examples) == len(commands("extending.md")) == 5
+    for example in (*examples, script):
+        assert len([line for line in example.splitlines() if line.strip()]) < 20
+    Path("mine.py").write_text("\n".join(examples))
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    monkeypatch.syspath_prepend(Path.cwd())
+    for words in commands("extending.md"):
+        small = ["--data.batch_size", "32"] if "--data.source" in words else SMALL
+        run(*words[:3], *small, *FEW, *words[3:])
+    metrics = (Path("lightning_logs") / "version_4" / "metrics.csv").read_text()
+    assert "weight_norm" in metrics.splitlines()[0]
+    Path("train.py").write_text(script)
+    monkeypatch.setattr(sys, "argv", ["train.py", "fit", "--config", "configs/quickstart.yaml", *SMALL, *FEW])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path("train.py", run_name="__main__")
+    assert end.value.code == 0
+    (epoch,) = read_metrics(Path("lightning_logs/version_5/metrics.csv"))["train/loss"][1]
+    assert 1 < epoch < 5
+    record = json.loads(Path("lightning_logs/version_5/fit.json").read_text())
+    assert record["command"].startswith("python train.py fit")
+    run("test", *FEW[-4:])
+    assert cifar_cnn.cli.parser.run(["fit", "--ckpt_path", "last"]) == 2
+    assert "was trained as 'Mixup' and cannot go on as 'ImageClassifier': give" in capsys.readouterr().err
+
+
+def test_every_recipe_works(run: Run, image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (config,) = blocks("recipes.md", "yaml")
+    Path("timm.yaml").write_text(config)
+    ran = commands("recipes.md")
+    assert {words[0] for words in ran} == {"fit", "compare", "predict", "export"}
+    for words in ran:
+        words = [word.replace("DIR", str(image_folder)) for word in words]
+        if words[0] == "fit":
+            run(*words[:3], *SMALL, *FEW, *words[3:])
+        elif any(word.endswith("*") for word in words):
+            run("compare", *map(str, sorted(Path("lightning_logs").glob("version_*"))[-1:]))
+        elif words[0] == "compare":
+            # Its sub-processes are tested in test_compare.py; here, that the command is understood.
+            planned: list[Task] = []
+            monkeypatch.setattr("cifar_cnn.analysis.plan.carry_out", planned.extend)
+            with pytest.raises(AssertionError, match="no run has a result"):
+                run(*words)
+            names = [f"simple_cnn_{name}, seed {seed}" for name in ("a", "batchnorm") for seed in (0, 1)]
+            assert [task.name for task in planned] == names
+            assert all(task.epochs == 2 for task in planned)
+        else:
+            run(*words)
+    assert Path("classes.json").is_file()
+    assert list(Path("elsewhere").rglob("metrics.csv"))
+    _, example = blocks("recipes.md", "python")
+    Path("use.py").write_text(example)
+    runpy.run_path("use.py")
+
+
+@pytest.fixture
+def sweep(run: Run) -> Path:
+    """The script of the sweep, with two trials on few images."""
+    script, _ = blocks("recipes.md", "python")
+    assert len([line for line in script.splitlines() if line.strip() and not line.startswith("#")]) <= 15
+    config = yaml.safe_load(Path("configs/quickstart.yaml").read_text())
+    source = {"class_path": "Shapes", "init_args": {"train_size": 600, "test_size": 10}}
+    config["data"] |= {"source": source, "val_size": 300}
+    config |= {"trainer": {"max_epochs": 2, "enable_progress_bar": False}, "report": False}
+    Path("configs/quickstart.yaml").write_text(yaml.safe_dump(config))
+    Path("sweep.py").write_text(script.replace("n_trials=8", "n_trials=2"))
+    return Path("sweep.py")
+
+
+def test_the_sweep_continues_after_a_trial_whose_loss_became_nan(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suggest = optuna.Trial.suggest_float
+    config = Path("configs/quickstart.yaml")
+    config.write_text(config.read_text().replace("max_epochs: 2", "max_epochs: 1"))
+
+    def first_too_high(trial: optuna.Trial, name: str, low: float, high: float, *, log: bool) -> float:
+        return 1e30 if trial.number == 0 else suggest(trial, name, low, high, log=log)
+
+    monkeypatch.setattr(optuna.Trial, "suggest_float", first_too_high)
+    study = runpy.run_path(str(sweep))["study"]
+    assert [trial.state.name for trial in study.trials] == ["PRUNED", "COMPLETE"]
+    assert study.best_trial.number == 1
+
+
+def test_the_sweep_ends_with_a_command_that_is_wrong(sweep: Path) -> None:
+    sweep.write_text(sweep.read_text().replace("--test_after_fit=false", "--test_after_fitt=false"))
+    with pytest.raises(AssertionError):
+        runpy.run_path(str(sweep))
+
+
+def test_the_sweep_judges_by_validation_accuracy_and_prunes(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(optuna.pruners.MedianPruner, "prune", lambda self, study, trial: trial.number in (1, 3))
+    runpy.run_path(str(sweep))
+    trials = runpy.run_path(str(sweep))["study"].trials  # goes on
+    assert [trial.state.name for trial in trials] == ["COMPLETE", "PRUNED"] * 2
+    for trial in trials:
+        folder = Path("lightning_logs", f"version_{trial.number}")
+        fit = json.loads((folder / "fit.json").read_text())
+        assert f"--model.optimizer.lr={trial.params['lr']}" in fit["command"]
+        assert (fit["finished"] is None) is (trial.state.name == "PRUNED")
+        if fit["finished"]:
+            accuracies = read_metrics(folder / "metrics.csv")["val/accuracy"][1]
+            assert len(accuracies) == 2
+            assert trial.value == pytest.approx(max(accuracies))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_what_a_page_names_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for name in re.findall(r"configs/([\w.]+\.yaml)", text):
+        assert (CONFIGS / name).is_file()
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (DOCS / target).exists()
+
+
+def test_options_of_the_lab_and_of_several_devices_are_known(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in [*commands("lab.md"), *commands("multi-gpu.md")]:
+        if words[0] == "fit":
+            with pytest.raises(SystemExit) as end:
+                run(*words, "--print_config")
+            assert not end.value.code
+            assert "backbone" in capsys.readouterr().out
+
+
+def test_the_code_of_python_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Path("python_page.py")
+    script.write_text("\n".join(blocks("python.md", "python")))
+    monkeypatch.setattr(sys, "argv", [str(script)])
+    names = runpy.run_path(str(script))
+    assert names["run"].folder.name == "version_0"
+    assert names["own"].run.folder.name == "version_1"
+    assert torch.equal(names["again"].logits(names["images"]), names["own"].run.logits(names["images"]))

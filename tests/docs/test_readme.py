@@ -1,0 +1,55 @@
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+import cifar_cnn.cli.parser
+from cifar_cnn.commands import ANALYSES
+from tests.conftest import CONFIGS, SMALL
+
+ROOT = CONFIGS.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands(name: str) -> list[list[str]]:
+    blocks = re.findall(r"^```sh\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
+    return [words[1:] for words in lines if words and words[0] == name]
+
+
+def test_every_command_of_the_readme_works(
+    image_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(CONFIGS, "configs")
+    few = ["--trainer.limit_train_batches", "1", "--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false"]
+    folder = [*few, "--model.backbone.num_classes", "2", "--data.val_size", "10"]
+    ran = commands("cifar-cnn")
+    assert len(ran) >= 12
+    for command in ran:
+        words = [word.replace("DIR", str(image_folder)) for word in command]
+        # Less of the same: the options that make it short go first, so that the README's own go before them.
+        short = {"fit": folder if "ImageFolder" in words else [*SMALL, *few]}.get(words[0], few[-2:])
+        short = [] if words[0] in ANALYSES else short
+        if "--ckpt_path" in words and words[0] == "fit":
+            short = ["--trainer.max_epochs", "2", "--trainer.limit_train_batches", "1"]
+        at = words.index("--config") + 2 if "--config" in words else len(words)
+        if "--data.source" in words:
+            short = [word for word in short if word != "Shapes"] if "ImageFolder" in words else few
+        arguments = [*words[:at], *short, *words[at:]]
+        monkeypatch.setattr(sys, "argv", ["cifar-cnn", *arguments])
+        status = cifar_cnn.cli.parser.run(arguments)
+        assert status == 0, (command, capsys.readouterr().err)
+    assert Path("classes.csv").is_file()
+
+
+def test_every_target_and_config_that_the_readme_names_exists() -> None:
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for words in commands("make"):
+        assert words[0] in targets
+    for name in re.findall(r"configs/([\w.]+\.yaml)", README):
+        assert (CONFIGS / name).is_file()
+    named = set(re.findall(r"^\| (?:[1-7].*?\| )?`(\w+)`", README, re.MULTILINE))
+    assert named | {"quickstart"} == {path.stem for path in CONFIGS.glob("*.yaml")}

@@ -1,0 +1,244 @@
+import filecmp
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import cifar_cnn.cli.parser
+from cifar_cnn.analysis.run import load_run
+from cifar_cnn.backbones import SimpleCNN
+from cifar_cnn.callbacks.filter_images import FilterImages
+from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.data import Augment, CIFAR10DataModule, Shapes
+from cifar_cnn.errors import InputError, Stopped
+from cifar_cnn.resume.not_finite import NotFinite
+from cifar_cnn.trainer import Trainer
+from tests.conftest import CONFIGS
+
+CONFIG = """
+data: {source: {class_path: Shapes, init_args: {train_size: 200, test_size: 20}}, batch_size: 32, val_size: 40,
+       augment: {crop: 2, flip: true}}
+model:
+  backbone: {class_path: SimpleCNN, init_args: {channels: [4, 4, 8], batch_norm: true}}
+  optimizer: {class_path: torch.optim.SGD, init_args: {lr: 0.05, momentum: 0.9, nesterov: true, weight_decay: 5.0e-4}}
+trainer: {max_epochs: 2, enable_progress_bar: false}
+test_after_fit: true
+"""
+
+
+def make_data(**options: Any) -> CIFAR10DataModule:
+    defaults: dict[str, Any] = {"batch_size": 32, "val_size": 40, "augment": Augment(crop=2, flip=True)}
+    return CIFAR10DataModule(Shapes(200, 20), **{**defaults, **options})
+
+
+def make_model() -> ImageClassifier:
+    optimizer = functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    return ImageClassifier(SimpleCNN((4, 4, 8), batch_norm=True), optimizer=optimizer)
+
+
+def make_trainer(**options: Any) -> Trainer:
+    return Trainer(**{"max_epochs": 2, "enable_progress_bar": False, "report": False, **options})
+
+
+def weights(path: str | Path) -> dict[str, Tensor]:
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+@pytest.fixture(scope="module")
+def python_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was started from Python; for reading only."""
+    root = tmp_path_factory.mktemp("python")
+    pl.seed_everything(0, verbose=False)
+    trainer = make_trainer(report=True, test_after_fit=True, name="mine", default_root_dir=root)
+    trainer.fit(make_model(), make_data())
+    assert trainer.run.folder == root / "lightning_logs" / "version_0"
+    return trainer.run.folder
+
+
+def files_of(folder: Path) -> set[str]:
+    names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    return {name for name in names if "tfevents" not in name}
+
+
+def test_a_run_from_python_is_the_run_of_the_command(python_run: Path) -> None:
+    Path("t.yaml").write_text(CONFIG)
+    assert cifar_cnn.cli.parser.run(["fit", "--config", "t.yaml"]) == 0
+    run = Path("lightning_logs/version_0")
+    for name in ("best.ckpt", "last.ckpt"):
+        ours, theirs = weights(python_run / "checkpoints" / name), weights(run / "checkpoints" / name)
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    assert files_of(python_run) == files_of(run)
+    for picture in run.glob("filters/*.png"):
+        assert filecmp.cmp(picture, python_run / "filters" / picture.name, shallow=False)
+    ours, theirs = (json.loads((folder / "test.json").read_text()) for folder in (python_run, run))
+    assert ours == theirs
+    metrics = [load_run(folder).metrics for folder in (python_run, run)]
+    for each in metrics:
+        each.pop("epoch_seconds")
+    assert str(metrics[0]) == str(metrics[1])
+
+
+def test_the_config_of_a_run_from_python_repeats_it(python_run: Path) -> None:
+    config = python_run / "config.yaml"
+    assert config.read_text().startswith("# Started from Python.\nseed_everything: 0\n")
+    assert cifar_cnn.cli.parser.run(["fit", "--config", str(config), "--trainer.enable_progress_bar", "false"]) == 0
+    ours = weights(python_run / "checkpoints/last.ckpt")
+    theirs = weights("lightning_logs/version_0/checkpoints/last.ckpt")
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_every_command_reads_a_run_from_python(python_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = load_run(python_run)
+    assert (run.name, run.record["name"], run.record["seed"]) == ("mine", "mine", 0)
+    assert isinstance(run.model.backbone, SimpleCNN)
+    assert "mine" in (python_run / "report.html").read_text(encoding="utf-8")
+    best = str(python_run / "checkpoints/best.ckpt")
+    assert cifar_cnn.cli.parser.run(["validate", "--ckpt_path", best, "--trainer.enable_progress_bar", "false"]) == 0
+    accuracy = max(run.metrics["val/accuracy"])
+    assert f"Validation  {accuracy:.2%} accuracy" in capsys.readouterr().out
+
+
+RESUME = """
+import sys
+import lightning.pytorch as pl
+from tests.trainer.test_trainer import make_data, make_model, make_trainer
+
+if __name__ == "__main__":
+    pl.seed_everything(0, verbose=False)
+    make_trainer(max_epochs=int(sys.argv[1])).fit(make_model(), make_data(), ckpt_path=sys.argv[2])
+"""
+
+
+def test_a_run_resumes_exactly_in_another_python_process() -> None:
+    class Interrupt(Callback):
+        def on_train_batch_end(self, *arguments: Any) -> None:
+            if arguments[0].global_step == 7:
+                signal.raise_signal(signal.SIGINT)
+
+    handler = signal.getsignal(signal.SIGINT)
+    for interrupted in (False, True):
+        pl.seed_everything(0, verbose=False)
+        trainer = make_trainer(max_epochs=3, callbacks=[Interrupt()] if interrupted else None)
+        if interrupted:
+            with pytest.raises(Stopped, match=r"all is saved; .*last\.ckpt"):
+                trainer.fit(make_model(), make_data())
+            assert trainer.run.record["finished"] is None
+        else:
+            trainer.fit(make_model(), make_data())
+    assert signal.getsignal(signal.SIGINT) is handler
+    Path("resume.py").write_text(RESUME)
+    environment = {**os.environ, "PYTHONPATH": str(CONFIGS.parent)}
+    command = [sys.executable, "resume.py", "3", "last"]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert "Resuming version_1 at epoch 2/3, step 7 of 15" in result.stderr
+    whole, resumed = (weights(f"lightning_logs/version_{i}/checkpoints/last.ckpt") for i in (0, 1))
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    assert len(load_run("lightning_logs/version_1").metrics["epoch"]) == 3
+
+
+class Unknown(nn.Module):
+    """Does not keep its argument."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(12, width), nn.Linear(width, 10))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images)
+
+
+def test_a_network_that_cannot_be_rebuilt_is_given_to_load_run(capsys: pytest.CaptureFixture[str]) -> None:
+    trainer = make_trainer(max_epochs=1, report=True)
+    trainer.fit(ImageClassifier(Unknown(6)), make_data())
+    images = make_data().image_set("test").images
+    logits = trainer.run.logits(images)  # the trainer still has the network
+    assert trainer.run.test()["accuracy"] == pytest.approx(
+        (logits.argmax(1) == make_data().image_set("test").labels).float().mean().item()
+    )
+    assert (trainer.run.folder / "report.html").is_file()
+    assert "the argument width of Unknown is not kept as self.width" in (trainer.run.folder / "config.yaml").read_text()
+    with pytest.raises(InputError, match=r"self\.width\): load it in Python, .*load_run\(folder, backbone="):
+        _ = load_run().model
+    assert torch.equal(load_run(backbone=Unknown(6)).logits(images), logits)
+    with pytest.raises(InputError, match="weights do not fit this Unknown"):
+        _ = load_run(backbone=Unknown(7)).model
+    assert cifar_cnn.cli.parser.run(["test", "--trainer.enable_progress_bar", "false"]) == 2
+    assert "backbone" in capsys.readouterr().err
+
+
+def test_a_network_given_as_an_object_is_no_hyper_parameter_number_by_number(python_run: Path) -> None:
+    text = (python_run / "hparams.yaml").read_text()
+    assert "class_path: cifar_cnn.backbones.simple.SimpleCNN" in text
+    assert len(text) < 2000
+
+
+def test_callbacks_can_be_replaced_and_left_out() -> None:
+    mine = FilterImages(every_n_epochs=1)
+    trainer = make_trainer(callbacks=mine, without=[NotFinite])
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    assert [each for each in callbacks if isinstance(each, FilterImages)] == [mine]
+    assert not any(isinstance(each, NotFinite) for each in callbacks)
+    assert len(make_trainer(logger=False).checkpoint_callbacks) == 0
+    assert make_trainer().num_sanity_val_steps == 0
+    assert Trainer().max_epochs == 10
+
+
+def test_without_a_logger_nothing_is_written() -> None:
+    trainer = make_trainer(logger=False, max_epochs=1)
+    trainer.fit(make_model(), make_data())
+    assert not list(Path().iterdir())
+    with pytest.raises(InputError, match="this trainer has no run yet"):
+        _ = trainer.run
+
+
+def test_a_given_logger_logs_a_test_too(python_run: Path) -> None:
+    trainer = make_trainer(logger=CSVLogger("elsewhere"))
+    assert not Path("elsewhere").exists()
+    trainer.test(make_model(), datamodule=make_data(), ckpt_path=str(python_run / "checkpoints/best.ckpt"))
+    (metrics,) = Path("elsewhere").rglob("metrics.csv")
+    assert "test/accuracy" in metrics.read_text().splitlines()[0]
+
+
+def test_a_start_that_fails_leaves_no_folder() -> None:
+    with pytest.raises(InputError, match=r"gave \(2, 3\)|num_classes|classes"):
+        make_trainer().fit(ImageClassifier(SimpleCNN(num_classes=3)), make_data())
+    with pytest.raises(InputError, match="val_size must be"):
+        make_trainer().fit(make_model(), make_data(val_size=500))
+    with pytest.raises(InputError, match="no run in lightning_logs has a checkpoint last"):
+        make_trainer().fit(make_model(), make_data(), ckpt_path="last")
+    assert not list(Path().iterdir())
+
+
+def test_another_optimizer_or_network_cannot_resume(python_run: Path) -> None:
+    last = python_run / "checkpoints/last.ckpt"
+    other = ImageClassifier(SimpleCNN((4, 4, 8), batch_norm=True), optimizer=functools.partial(torch.optim.SGD, lr=1.0))
+    with pytest.raises(InputError, match=r"was trained with another model\.optimizer"):
+        make_trainer().fit(other, make_data(), ckpt_path=last)
+    larger = ImageClassifier(SimpleCNN((4, 4, 9), batch_norm=True), optimizer=make_model().make_optimizer)
+    with pytest.raises(InputError, match="weights do not fit"):
+        make_trainer().fit(larger, make_data(), ckpt_path=last)
+
+
+def test_an_ordinary_data_loader_trains() -> None:
+    def pairs(n: int) -> DataLoader:
+        return DataLoader(TensorDataset(torch.randn(n, 3, 32, 32), torch.arange(n) % 10), batch_size=16)
+
+    trainer = make_trainer(max_epochs=1)
+    trainer.fit(make_model(), pairs(64), pairs(32))
+    assert {"train/loss", "val/accuracy"} <= trainer.run.metrics.keys()
+    with pytest.raises(InputError, match="uint8 images of a DataLoader are not normalised"):
+        make_trainer().fit(make_model(), DataLoader(make_data().image_set("train"), batch_size=16))
