@@ -1,31 +1,30 @@
-"""Means of runs and differences between them, with their uncertainty over seeds and over test images."""
+"""Differences between groups of runs, with their uncertainty over training runs and over test images."""
 
-import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import TypeVar
 
 import numpy as np
 
-LEVEL = 0.95  # of the confidence intervals
-Interval = tuple[float, float]
-Seed = int | str  # by which runs are told apart
+LEVEL = 0.95  # confidence level of all intervals
+Interval = tuple[float, float]  # its lower and upper end
+Seed = int | str  # identifies a run within its group
 S = TypeVar("S", bound=Seed)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """By how much the accuracy of B is above that of A.
+    """The test accuracy of group B minus that of group A.
 
     Attributes:
-        mean: of the accuracies of B less that of A.
-        seeds_interval: confidence interval over training runs, or None where there are fewer than two of each.
-        paired: whether it is over the seeds that both have (a paired t interval) or over two independent groups
-            (Welch's t interval).
-        images_interval: confidence interval over test images, by bootstrap, or None where the runs were not tested on
-            the same images.
-        mcnemar_p: p value of McNemar's exact test; None but for one run each on the same images.
+        mean: mean accuracy of B minus mean accuracy of A.
+        seeds_interval: confidence interval over training runs; None for fewer than two runs in either group.
+        paired: True for a paired t interval over the seeds that both groups share, False for Welch's t interval over
+            two independent groups.
+        images_interval: bootstrap confidence interval over test images; None if the runs were tested on different
+            images.
+        mcnemar_p: p value of McNemar's exact test; only for one run in each group, tested on the same images.
     """
 
     mean: float
@@ -43,14 +42,14 @@ def difference(
 ) -> Difference:
     """Compare two groups of runs.
 
-    Where they share two seeds or more, only those that they share are compared.
+    Groups that share at least two seeds are compared on the shared seeds only.
 
     Args:
-        a: the accuracy of each run of A, by its seed; of a run without a seed, by a text that no other run has.
-        b: likewise.
-        a_correct: for each run of A, by its seed, whether it was right on each test image: bool, (N,). None for either
-            group where the images are not the same.
-        b_correct: likewise.
+        a: the accuracy of each run of A by its seed; a run without a seed has a unique text as its key.
+        b: the same for B.
+        a_correct: for each run of A by its seed, whether each test image was classified correctly: bool, (N,). None if
+            the groups were tested on different images.
+        b_correct: the same for B.
     """
     shared = sorted(a.keys() & b.keys(), key=str)
     paired = len(shared) >= 2 or (len(a) == len(b) == 1 and bool(shared))
@@ -74,28 +73,40 @@ def difference(
 
 
 def seeds_interval(a: np.ndarray, b: np.ndarray, paired: bool) -> Interval | None:
-    """Student's t interval of mean(b) - mean(a), paired or Welch's; None for fewer than two values of each."""
+    """Student's t interval of mean(b) - mean(a).
+
+    Args:
+        a: accuracy of each run of A.
+        b: accuracy of each run of B; with ``paired`` in the order of the same seeds.
+        paired: take the t interval of the paired differences rather than Welch's.
+
+    Returns:
+        None for fewer than two values of either.
+    """
     from scipy import stats  # takes a second to import
 
     if min(len(a), len(b)) < 2:
         return None
-    if paired:
-        error, freedom = (b - a).std(ddof=1) / np.sqrt(len(a)), len(a) - 1.0
-    else:
-        variances = np.array([a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)])
-        error = np.sqrt(variances.sum())
-        # Welch-Satterthwaite; without any spread the interval is a point, whatever the degrees of freedom.
-        spread = (variances**2 / [len(a) - 1, len(b) - 1]).sum()
-        freedom = variances.sum() ** 2 / spread if spread > 0 else 1.0
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, freedom) * error)
     mean = float(b.mean() - a.mean())
-    return mean - reach, mean + reach
+    if (np.ptp(b - a) if paired else max(np.ptp(a), np.ptp(b))) == 0:  # Welch's degrees of freedom would be 0 / 0
+        return mean, mean
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # scipy's, on the p value of nearly equal accuracies
+        result = stats.ttest_rel(b, a) if paired else stats.ttest_ind(b, a, equal_var=False)
+    interval = result.confidence_interval(LEVEL)
+    return float(interval.low), float(interval.high)
 
 
 def bootstrap_interval(values: np.ndarray, resamples: int = 10_000, seed: int = 0) -> Interval:
-    """Percentile bootstrap interval of the mean of ``values``, one a test image: float, (N,).
+    """Percentile bootstrap interval of the mean over test images.
 
-    The values are few (n runs each are right or wrong), so that a resample is drawn as how often each occurs.
+    There are few distinct values, since each of n runs is right or wrong on an image. A resample is therefore drawn as
+    the number of times that each value occurs.
+
+    Args:
+        values: one value for each test image: float, (N,).
+        resamples: number of bootstrap resamples.
+        seed: seed of the resampling.
     """
     distinct, counts = np.unique(values, return_counts=True)
     drawn = np.random.default_rng(seed).multinomial(len(values), counts / len(values), resamples)
@@ -105,21 +116,27 @@ def bootstrap_interval(values: np.ndarray, resamples: int = 10_000, seed: int = 
 
 
 def wilson_interval(right: int, n: int) -> Interval:
-    """Confidence interval of an accuracy: ``right`` of ``n`` images (Wilson 1927); it has a width at 0 and 1 too."""
-    z, share = NormalDist().inv_cdf((1 + LEVEL) / 2), right / n
-    center = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    reach = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return max(center - reach, 0.0), min(center + reach, 1.0)
+    """Wilson's confidence interval of an accuracy, which has a width at 0 and 1 too.
+
+    Args:
+        right: number of correctly classified images.
+        n: number of images.
+    """
+    from scipy import stats
+
+    interval = stats.binomtest(right, n).proportion_ci(LEVEL, "wilson")
+    return float(interval.low), float(interval.high)
 
 
 def mcnemar(a: np.ndarray, b: np.ndarray) -> float:
     """Two-sided p value of McNemar's exact test.
 
-    Of the images on which one network is right and the other wrong, each is right on half if they are equally good.
+    Under the null hypothesis both networks are equally good: of the images that only one of them classifies correctly,
+    each gets half.
 
     Args:
-        a: whether network A is right on each image: bool, (N,).
-        b: likewise of network B.
+        a: whether network A classifies each image correctly: bool, (N,).
+        b: the same for network B.
     """
     from scipy import stats
 

@@ -20,6 +20,32 @@ def test_one_run_has_no_interval_over_seeds_and_equal_runs_have_a_point() -> Non
     assert seeds_interval(np.full(3, 0.5), np.full(3, 0.75), paired=False) == (0.25, 0.25)
 
 
+def students_interval(a: np.ndarray, b: np.ndarray, paired: bool) -> tuple[float, float]:
+    """The textbook formulas, written out."""
+    if paired:
+        error, freedom = (b - a).std(ddof=1) / np.sqrt(len(a)), len(a) - 1.0
+    else:
+        variances = np.array([a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)])
+        error = np.sqrt(variances.sum())
+        freedom = variances.sum() ** 2 / (variances**2 / [len(a) - 1, len(b) - 1]).sum()
+    reach = stats.t.ppf(0.975, freedom) * error
+    return b.mean() - a.mean() - reach, b.mean() - a.mean() + reach
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_intervals_equal_the_textbook_formulas(paired: bool) -> None:
+    rng = np.random.default_rng(0)
+    for n in range(2, 8):
+        a, b = rng.random(n), rng.random(n if paired else 9 - n)
+        assert seeds_interval(a, b, paired) == pytest.approx(students_interval(a, b, paired), rel=0, abs=1e-12)
+
+
+@pytest.mark.filterwarnings("error")
+def test_nearly_equal_accuracies_print_no_warning() -> None:
+    low, high = seeds_interval(np.full(3, 0.7), np.array([0.1, 0.1, 0.1 + 1e-16]), paired=False) or (0, 0)
+    assert (low, high) == pytest.approx((-0.6, -0.6))
+
+
 def test_bootstrap_equals_resampling_the_images() -> None:
     rng = np.random.default_rng(1)
     values = rng.choice([-1.0, -0.5, 0.0, 0.5, 1.0], 400, p=[0.05, 0.1, 0.6, 0.15, 0.1])
@@ -52,6 +78,11 @@ def test_only_seeds_that_both_have_are_compared_if_there_are_two() -> None:
 def test_an_accuracy_has_wilsons_interval(right: int, n: int) -> None:
     expected = stats.binomtest(right, n).proportion_ci(0.95, "wilson")
     assert wilson_interval(right, n) == pytest.approx((expected.low, expected.high))
+    z, share = stats.norm.ppf(0.975), right / n
+    center = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    reach = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    by_hand = max(center - reach, 0.0), min(center + reach, 1.0)
+    assert wilson_interval(right, n) == pytest.approx(by_hand, rel=0, abs=1e-12)
 
 
 def test_images_are_compared_over_the_mean_of_the_seeds() -> None:
