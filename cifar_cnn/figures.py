@@ -1,24 +1,35 @@
-"""The figure that everything is drawn on; imports matplotlib, so import it where something is drawn."""
+"""The figure class of all drawings. Importing it imports matplotlib, so import it inside the function that draws."""
 
 import io
+import warnings
 from typing import Any
 
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 
 class PlainFigure(Figure):
-    """A figure that shows each text as it is: names of classes, configs and layers may hold dollar signs.
+    """A figure that shows text literally: names of classes, configs and layers may contain dollar signs.
 
-    matplotlib would take what stands between two of them for a formula. Jupyter shows the figure inline without pyplot,
-    which would keep every figure in memory.
+    matplotlib would read the text between two dollar signs as a formula. Jupyter displays the figure inline without
+    pyplot, which would keep every figure in memory.
     """
 
     def draw(self, renderer: Any) -> None:
-        """Draw the figure, whatever the format."""
+        """Draw the figure in any format."""
         for text in self.findobj(Text):
             text.set_parse_math(False)
         super().draw(renderer)
+
+    def pixels(self) -> np.ndarray:
+        """Render the figure: uint8, (height, width, RGB)."""
+        canvas = FigureCanvasAgg(self)
+        with warnings.catch_warnings():  # class names may need glyphs the font lacks, or be too long for the layout
+            warnings.simplefilter("ignore", UserWarning)
+            canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()

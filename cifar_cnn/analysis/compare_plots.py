@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
 
 from cifar_cnn.figures import PlainFigure
@@ -22,7 +21,7 @@ def _several(networks: "list[Network]") -> bool:
     return any(len(network.runs) > 1 for network in networks)
 
 
-def accuracy(networks: "list[Network]") -> Figure:
+def accuracy(networks: "list[Network]") -> PlainFigure:
     """Test accuracy of each run, the mean of each network, and the accuracy against its multiply-adds."""
     figure = PlainFigure(figsize=(11, 1.6 + 0.4 * max(len(networks), 4)), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[3, 2], sharex=False)
@@ -51,7 +50,7 @@ def accuracy(networks: "list[Network]") -> Figure:
     return figure
 
 
-def curves(networks: "list[Network]") -> Figure:
+def curves(networks: "list[Network]") -> PlainFigure:
     """Validation accuracy by epoch: the mean of the runs as a line, from the lowest to the highest as a band."""
     figure = PlainFigure(figsize=(9, 5), dpi=120, layout="constrained")
     axes = figure.subplots()

@@ -1,24 +1,33 @@
-"""A picture of what a network takes for what: a matrix of few classes, the worst confusions of many."""
+"""Which classes a network confuses: a matrix for few classes, the most frequent confusions for many."""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from cifar_cnn.runs.predictions import Predictions
 
 if TYPE_CHECKING:  # matplotlib takes a good part of a second to import
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-MATRIX_CLASSES = 30  # more of them are no readable matrix
-NUMBERED_CLASSES = 20  # up to so many, each cell holds its number
-WORST = 30  # confusions shown in place of a matrix
+    from cifar_cnn.figures import PlainFigure
+
+MATRIX_CLASSES = 30  # a larger matrix is unreadable
+NUMBERED_CLASSES = 20  # in a larger matrix the cells are too small for numbers
+WORST = 30  # confusions shown instead of a matrix
+
+
+def confusion_counts(predictions: Predictions, num_classes: int) -> np.ndarray:
+    """How many images of each class (row) were predicted as each class (column): int64, (classes, classes)."""
+    return multiclass_confusion_matrix(predictions.classes, predictions.labels, num_classes).numpy()
 
 
 def worst_confusions(counts: np.ndarray, most: int) -> list[tuple[int, int]]:
-    """The most frequent confusions, the worst first, as pairs of the true and the predicted class.
+    """The most frequent confusions as pairs of true and predicted class, in descending order.
 
     Args:
-        counts: (classes, classes): how many images of a class (row) were taken for another (column).
-        most: how many to give; confusions that did not happen are left out.
+        counts: (classes, classes), as :func:`confusion_counts` returns them.
+        most: maximum number of pairs; pairs that were never confused are left out.
     """
     wrong = counts * ~np.eye(len(counts), dtype=bool)
     places = np.flatnonzero(wrong)
@@ -26,11 +35,11 @@ def worst_confusions(counts: np.ndarray, most: int) -> list[tuple[int, int]]:
     return [(int(place) // len(counts), int(place) % len(counts)) for place in worst]
 
 
-def draw_confusion(counts: np.ndarray, class_names: tuple[str, ...]) -> "Figure":
+def draw_confusion(counts: np.ndarray, class_names: tuple[str, ...]) -> "PlainFigure":
     """Draw a confusion matrix, or the worst confusions if there are more than MATRIX_CLASSES classes.
 
     Args:
-        counts: (classes, classes): how many images of a class (row) were taken for another (column).
+        counts: (classes, classes), as :func:`confusion_counts` returns them.
         class_names: in the order of the rows.
     """
     from cifar_cnn.figures import PlainFigure
@@ -61,7 +70,7 @@ def _draw_matrix(axes: "Axes", counts: np.ndarray, labels: list[str]) -> None:
 
 
 def _draw_worst(axes: "Axes", counts: np.ndarray, labels: list[str]) -> None:
-    """A bar for each of the worst confusions: as long as the share of the true class that it takes."""
+    """Draw a bar for each of the most frequent confusions: its share of the images of the true class."""
     pairs = worst_confusions(counts, WORST)
     images = counts.sum(1)
     shares = [100 * counts[pair] / images[pair[0]] for pair in pairs]

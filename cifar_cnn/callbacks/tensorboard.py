@@ -10,7 +10,6 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from tensorboard.compat.proto import event_pb2
 
 from cifar_cnn.callbacks.confusion_figure import draw_confusion
-from cifar_cnn.callbacks.filter_images import render
 from cifar_cnn.callbacks.tensorboard_graph import network_graph
 from cifar_cnn.resume.checkpoints import best_checkpoint
 from cifar_cnn.runs.results import ResultFiles
@@ -55,7 +54,7 @@ class TensorBoardPages(Callback):
         from torch.utils.tensorboard import SummaryWriter
 
         names = trainer.datamodule.class_names  # type: ignore[attr-defined]
-        pixels = render(draw_confusion(counts.cpu().numpy(), names))
+        pixels = draw_confusion(counts.cpu().numpy(), names).pixels()
         try:
             with SummaryWriter(os.fspath(written.parent)) as writer:
                 writer.add_image("test/confusion_matrix", pixels, trainer.global_step, dataformats="HWC")

@@ -15,7 +15,7 @@ from cifar_cnn.analysis import charts, compare_plots
 from cifar_cnn.analysis.compare import Network, RunResult
 from cifar_cnn.analysis.report import confusion
 from cifar_cnn.callbacks.confusion_figure import draw_confusion, worst_confusions
-from cifar_cnn.callbacks.filter_images import draw_filters, render
+from cifar_cnn.callbacks.filter_figure import draw_filters
 from cifar_cnn.figures import PlainFigure
 from cifar_cnn.runs.predictions import Predictions
 
@@ -45,13 +45,13 @@ def series() -> dict[str, tuple[list[int], list[int]]]:
 )
 def test_dollar_signs_are_drawn_as_they_are(figure: Figure) -> None:
     assert isinstance(figure, PlainFigure)
-    assert render(figure).std() > 0  # a formula that is none would raise
+    assert figure.pixels().std() > 0  # a formula that is none would raise
     assert "\\frac" in charts.svg(figure, "names") or "cost_$1_$2" in charts.svg(figure, "names")
 
 
 @pytest.mark.filterwarnings("error")
 def test_networks_without_multiply_adds_are_drawn() -> None:
-    assert render(compare_plots.accuracy([replace(network("scale"), macs=0)])).std() > 0
+    assert compare_plots.accuracy([replace(network("scale"), macs=0)]).pixels().std() > 0
 
 
 def test_every_figure_is_a_plain_one() -> None:
@@ -88,7 +88,7 @@ def test_of_many_classes_the_worst_confusions_are_drawn() -> None:
     assert [label.get_text() for label in axes.get_yticklabels()] == ["class 7 → class 9", "class 3 → class 100"]
     assert [text.get_text() for text in axes.texts] == ["4 of 14", "1 of 11"]
     assert axes.get_title() == "The 2 most frequent confusions, true → predicted\n200 classes; 5 of 2,005 images wrong"
-    assert render(draw_confusion(np.eye(200, dtype=int), names)).shape == (800, 800, 3)
+    assert draw_confusion(np.eye(200, dtype=int), names).pixels().shape == (800, 800, 3)
 
 
 def test_a_thousand_classes_cost_little() -> None:
@@ -96,9 +96,9 @@ def test_a_thousand_classes_cost_little() -> None:
     names = tuple(f"class {i}" for i in range(1000))
     counts = rng.integers(0, 2, (1000, 1000))
     logits, labels = torch.eye(1000)[rng.integers(0, 1000, 5000)], torch.arange(5000) % 1000
-    render(draw_confusion(counts[:40, :40], names[:40]))  # matplotlib reads its fonts
+    draw_confusion(counts[:40, :40], names[:40]).pixels()  # matplotlib reads its fonts
     start = time.process_time()
-    pixels = render(draw_confusion(counts, names))
+    pixels = draw_confusion(counts, names).pixels()
     found = confusion(Predictions(logits, labels), names)
     assert time.process_time() - start < 3
     assert pixels.size < 3e6

@@ -13,7 +13,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from cifar_cnn.callbacks.filter_images import FilterImages, convolutions, draw_filters, render
+from cifar_cnn.callbacks.filter_figure import draw_filters
+from cifar_cnn.callbacks.filter_images import FilterImages, convolutions
 
 BATCHES = 2  # an epoch
 GREY = 128  # of a weight of 0 in an RGB picture
@@ -74,7 +75,7 @@ def pixels(path: Path) -> np.ndarray:
 def tile(weight: Tensor, row: int, column: int) -> np.ndarray:
     """What a person sees of one filter: the tile's part of the rendered figure, (height, width, RGB)."""
     figure = draw_filters(weight, "a layer")
-    picture = render(figure)
+    picture = figure.pixels()
     corners = [(column - 0.5, row - 0.5), (column + 0.5, row + 0.5)]
     (left, top), (right, bottom) = figure.axes[0].transData.transform(corners).round().astype(int)
     height = len(picture)  # matplotlib counts pixels from the bottom
@@ -165,7 +166,7 @@ def test_any_shape_and_value_is_drawn_within_the_figure(shape: tuple[int, ...], 
     if fill == "not finite":
         weight[0, 0], weight[0, 1:] = float("nan"), float("inf")
     name = "backbone.stage_four.block_two.a_$very$_long_name_of_a_convolution.parametrizations.weight.original1"
-    picture = render(draw_filters(weight, f"{name}\nafter epoch 1"))
+    picture = draw_filters(weight, f"{name}\nafter epoch 1").pixels()
     border = np.concatenate([picture[[0, -1]].reshape(-1, 3), picture[:, [0, -1]].reshape(-1, 3)])
     assert (border == 255).all()
     assert (picture != 255).any()
@@ -177,7 +178,7 @@ def test_floating_types_and_memory_formats(dtype: torch.dtype) -> None:
     weight = torch.linspace(-1, 1, 6 * 4 * 3 * 3).reshape(6, 4, 3, 3)
     changed = nn.Parameter(weight.to(dtype).to(memory_format=torch.channels_last))
     figures = draw_filters(weight, "a layer"), draw_filters(changed, "a layer")
-    expected, seen = (render(figure).astype(int) for figure in figures)
+    expected, seen = (figure.pixels().astype(int) for figure in figures)
     assert seen == pytest.approx(expected, abs=8)  # bfloat16 has 8 bits
 
 
@@ -224,7 +225,7 @@ def test_pictures_are_written_at_start_and_end_and_show_the_weights(tmp_path: Pa
             title = f"{place.capitalize()} convolution, {shape}: {name}\n{when}"
             title = title.replace(" x ", " \N{MULTIPLICATION SIGN} ")
             written = pixels(tmp_path / "run" / "filters" / f"epoch_{epoch}_{place}.png")
-            assert (written == render(draw_filters(weights[name], title))).all()
+            assert (written == draw_filters(weights[name], title).pixels()).all()
             assert written.std() > 10  # not blank
 
 
@@ -332,7 +333,7 @@ def test_compiled_backbone(tmp_path: Path) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_weights_on_a_gpu() -> None:
     weight = torch.randn(4, 3, 3, 3)
-    assert (render(draw_filters(weight.cuda(), "x")) == render(draw_filters(weight, "x"))).all()
+    assert (draw_filters(weight.cuda(), "x").pixels() == draw_filters(weight, "x").pixels()).all()
 
 
 def test_drawing_does_not_change_training(tmp_path: Path) -> None:
