@@ -22,7 +22,8 @@ from benchmarks._commands import fit_command
 from benchmarks._conventional import WORKERS, Conventional
 from benchmarks._measure import comparison, interleave, only_json_on_stdout, parser, print_result, run, seconds_of
 from benchmarks._ours import with_command
-from cifar_cnn.analysis import predict
+from cifar_cnn.cli import arguments
+from cifar_cnn.cli.commands import predict
 from cifar_cnn.cli.parser import CLI
 from cifar_cnn.data import ImageSet
 
@@ -71,7 +72,7 @@ def measure(options: argparse.Namespace, folder: str) -> list[dict[str, Any]]:
             script.start(data, cli.model.backbone, cli.trainer.strategy.root_device)
             for name, ours, other, what, facts in (
                 ("test", test, "test", n, {"precision": str(cli.trainer.precision)}),
-                ("predict", partial(predict.main, words), "test_files", files, {}),
+                ("predict", partial(predict.run, arguments.parse(["predict", *words])), "test_files", files, {}),
             ):
                 sides = {"ours": partial(_rate, n, partial(seconds_of, ours))}
                 for workers in WORKERS:

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,41 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setattr(sys, "argv", ["cifar-cnn", *arguments])
         assert cifar_cnn.cli.parser.run(arguments) == 0
     return root / "lightning_logs" / "version_0"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that has ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+class RunCommand:
+    """``cifar-cnn`` in this process, which saves the seconds that importing torch takes."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.capsys, self.monkeypatch = capsys, monkeypatch
+
+    def __call__(self, *words: str | Path) -> Finished:
+        args = [str(word) for word in words]
+        self.monkeypatch.setattr(sys, "argv", ["cifar-cnn", *args])
+        self.capsys.readouterr()
+        status = cifar_cnn.cli.parser.run(args)
+        return Finished(status, *self.capsys.readouterr())
+
+    def refused(self, *words: str | Path) -> str:
+        """The one line by which a command rejects its arguments."""
+        finished = self(*words)
+        assert finished.status == 2, finished
+        (line,) = (line for line in finished.err.splitlines() if line.startswith("cifar-cnn: error: "))
+        return line.removeprefix("cifar-cnn: error: ")
+
+
+@pytest.fixture
+def run_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> RunCommand:
+    return RunCommand(capsys, monkeypatch)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import itertools
 import json
 import math
 import os
-import shlex
 import statistics
 import sys
 from dataclasses import dataclass, field
@@ -18,79 +17,25 @@ import numpy as np
 import yaml
 from filelock import FileLock, Timeout
 
-from cifar_cnn.analysis import arguments, plan
+from cifar_cnn.analysis import plan
 from cifar_cnn.analysis.network.costs import macs_of
 from cifar_cnn.analysis.statistics import LEVEL, Difference, Interval, Seed, difference
 from cifar_cnn.callbacks.predictions import FILE_NAME
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs.checkpoints import load_trained
-from cifar_cnn.runs.folders import BEST, RUNS, run_of
+from cifar_cnn.runs.folders import BEST, run_of
 from cifar_cnn.runs.run import RunFolder
 
 # Options of the Trainer in which runs of one experiment may differ.
 NOT_OF_THE_EXPERIMENT = ("default_root_dir", "logger", "limit_test_batches")
 
 
-def main(args: list[str]) -> int:
-    """Run the command; returns the exit status, 1 if some of the runs failed.
+def run_or_config(name: str) -> Path:
+    """The config file, or the folder of a run, that ``name`` means.
 
     Raises:
-        InputError: an argument is neither a run nor a config, or no run has a result.
+        InputError: it is neither.
     """
-    own, fit_options = split_options(args)
-    options = arguments.compare().parse_args(own)
-    if options.seeds < 1:
-        raise InputError("--seeds is 1 or more")
-    items = [_item(name) for name in options.items]
-    configs = [item for item in items if item.is_file()]
-    names = [config.stem for config in configs]
-    if twice := {name for name in [*names, *map(str, items)] if [*names, *map(str, items)].count(name) > 1}:
-        raise InputError(f"given twice: {', '.join(sorted(twice))}")
-    if fit_options and not configs:
-        raise InputError(f"{fit_options[0]} is for configs that are trained; only runs were given")
-
-    if any(option.partition("=")[0] == "--trainer.limit_test_batches" for option in fit_options):
-        raise InputError("runs are compared on all test images: leave out --trainer.limit_test_batches")
-    for config in configs:
-        plan.check(config, fit_options)
-    identity = {
-        "items": {
-            str(item): hashlib.sha256(item.read_bytes()).hexdigest() if item.is_file() else "run" for item in items
-        },
-        "seeds": options.seeds if configs else None,
-        "options": fit_options,
-    }
-    folder = plan.plan_folder(identity, Path(RUNS), options.output)
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            return _compare(items, options.seeds, fit_options, folder, shlex.join(["cifar-cnn", "compare", *args]))
-    except Timeout:
-        raise InputError(f"another process is working on this comparison, in {folder}") from None
-    except KeyboardInterrupt:
-        print(f"\nInterrupted; the same command goes on with {folder}", file=sys.stderr)
-        return 130
-
-
-def split_options(args: list[str]) -> tuple[list[str], list[str]]:
-    """Part the options of ``compare`` from those, with a dot in their name, that are handed to each fit."""
-    own: list[str] = []
-    handed_on: list[str] = []
-    rest = iter(args)
-    for arg in rest:
-        name, equals, _ = arg.partition("=")
-        if name.startswith("--") and "." in name:
-            handed_on.append(arg)
-            if not equals:
-                if (value := next(rest, None)) is None:
-                    raise InputError(f"{arg} needs a value")
-                handed_on.append(value)
-        else:
-            own.append(arg)
-    return own, handed_on
-
-
-def _item(name: str) -> Path:
-    """A config file or the folder of a run."""
     path = Path(name)
     if path.suffix in (".yaml", ".yml") and path.is_file():
         return path
@@ -100,16 +45,38 @@ def _item(name: str) -> Path:
     return Path(os.path.relpath(run))
 
 
-def _compare(items: list[Path], seeds: int, fit_options: list[str], folder: Path, command: str) -> int:
+def compare(items: list[Path], folder: Path, fits: plan.Fits, seeds: int, command_line: str) -> dict[str, str]:
+    """Compare runs, and configs that are trained first; print and write the results.
+
+    Args:
+        items: from :func:`run_or_config`.
+        folder: for the results and the runs, from :func:`cifar_cnn.analysis.plan.plan_folder`.
+        fits: the commands that train and test.
+        seeds: how many to train each config with.
+        command_line: to name in the results.
+
+    Returns:
+        Why a task failed, by the name of the task; the others are compared.
+
+    Raises:
+        InputError: no run has a result, or another process works in ``folder``.
+    """
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            return _compare(items, folder, fits, seeds, command_line)
+    except Timeout:
+        raise InputError(f"another process is working on this comparison, in {folder}") from None
+
+
+def _compare(items: list[Path], folder: Path, fits: plan.Fits, seeds: int, command_line: str) -> dict[str, str]:
     tasks: list[tuple[Path, plan.Task]] = []
     for item in items:
         if item.is_file():
             tasks += [
-                (item, plan.training(item, seed, fit_options, folder / item.stem / f"seed_{seed}"))
-                for seed in range(seeds)
+                (item, plan.training(item, seed, fits, folder / item.stem / f"seed_{seed}")) for seed in range(seeds)
             ]
         else:
-            tasks.append((item, plan.testing(item, folder)))
+            tasks.append((item, plan.testing(item, fits, folder)))
     if not all(task.is_done() for _, task in tasks):
         plan.carry_out([task for _, task in tasks])
     failures = {task.name: task.failure for _, task in tasks if task.failure}
@@ -143,8 +110,8 @@ def _compare(items: list[Path], seeds: int, fit_options: list[str], folder: Path
     for network in networks:
         network.measure()
     pairs = [(a, b, _difference(a, b)) for a, b in itertools.combinations(networks, 2)]
-    _write(folder, command, networks, pairs, failures)
-    return 1 if failures else 0
+    _write(folder, command_line, networks, pairs, failures)
+    return failures
 
 
 def _check_images(networks: list["Network"]) -> None:

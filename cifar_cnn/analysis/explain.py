@@ -6,6 +6,7 @@ import math
 import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cifar_cnn.analysis import arguments, charts
+from cifar_cnn.analysis import charts
 from cifar_cnn.analysis.network.layers import Layer, Sharing, layers_of, sharing_of
 from cifar_cnn.analysis.network.maps import map_layers, outputs_of
 from cifar_cnn.data import ImageSet
@@ -22,7 +23,7 @@ from cifar_cnn.data.images import random_order
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import write
 from cifar_cnn.runs.checkpoints import Trained
-from cifar_cnn.runs.run import RunFolder, Split, find_run
+from cifar_cnn.runs.run import RunFolder, Split
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -333,17 +334,21 @@ def example_pictures(expected: Tensor, actual: Tensor) -> list[np.ndarray]:
     return [np.concatenate(each, 2) for each in zip(pictures, (partly, opaque, partly), strict=True)]
 
 
-def main(args: list[str]) -> int:
-    """Run the command.
+def explain_runs(runs: list[RunFolder], images: int = 1000, output: Path | None = None) -> Path:
+    """Measure and print the theory of several runs, and write pictures and numbers.
+
+    Args:
+        runs: drawn side by side.
+        images: how many of each run's test or validation images to measure on; 2 or more.
+        output: the folder to write into; None: ``explain`` in the folder of the first run.
+
+    Returns:
+        The folder.
 
     Raises:
-        InputError: no run, no images, or a folder that cannot be written.
+        InputError: a run has no images, or the folder cannot be written.
     """
-    options = arguments.explain().parse_args(args)
-    if options.images < 2:
-        raise InputError("--images is 2 or more")
-    runs = [RunFolder(*find_run(name)) for name in options.runs or [None]]
-    output = options.output or runs[0].folder / "explain"
+    output = output or runs[0].folder / "explain"
     there = next(each for each in (output, *output.absolute().parents) if each.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):  # measuring takes minutes
         raise InputError(f"cannot write into {output}: name a folder with --output")
@@ -351,11 +356,11 @@ def main(args: list[str]) -> int:
     digests = set()
     for label, run in zip(labels_of(runs), runs, strict=True):
         split = split_to_look_at(run)
-        images = run.images(split)
-        digests.add(hashlib.sha256(images.images.numpy().tobytes()).digest())
-        chosen = f"{min(options.images, len(images)):,} {SPLIT_NAMES[split]} images"
+        image_set = run.images(split)
+        digests.add(hashlib.sha256(image_set.images.numpy().tobytes()).digest())
+        chosen = f"{min(images, len(image_set)):,} {SPLIT_NAMES[split]} images"
         print(f"{label}: {run.title}, on {chosen}\n" if label != run.title else f"{label}, on {chosen}\n")
-        theories[label] = explain(run.trained, images, options.images)
+        theories[label] = explain(run.trained, image_set, images)
         print(as_text(theories[label]))
     if len(runs) > 1:
         print(side_by_side({label: theory.invariance for label, theory in theories.items()}))
@@ -376,8 +381,7 @@ def main(args: list[str]) -> int:
         write(output / "explain.json", json.dumps(numbers, indent=1) + "\n")
     except OSError as error:
         raise InputError(f"cannot write into {output}: {error.strerror}; name a folder with --output") from error
-    print(f"Pictures and numbers: {os.path.relpath(output)}")
-    return 0
+    return output
 
 
 def labels_of(runs: list[RunFolder]) -> list[str]:

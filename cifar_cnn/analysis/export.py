@@ -8,6 +8,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from cifar_cnn import __version__
-from cifar_cnn.analysis import arguments
 from cifar_cnn.analysis.predict import image_files
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.data.decoding import UNREADABLE, decode_image, why
@@ -27,53 +27,69 @@ from cifar_cnn.data.module import CIFAR10DataModule
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs import kept_code
 from cifar_cnn.runs.checkpoints import Trained, load_trained, read_checkpoint
-from cifar_cnn.runs.folders import find_checkpoint, run_of
 from cifar_cnn.trust import names as trust
-from cifar_cnn.tta import views
+from cifar_cnn.tta import TTA, views
 
 TOLERANCE = 1e-4  # of a probability: float32 sums in another order differ by some 1e-6
 
 
-def main(args: list[str]) -> int:
-    """Run the command; returns the exit status.
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written and verified.
+
+    Attributes:
+        file: its path.
+        trained: the network in it.
+        images: how many it was verified on.
+        origin: what these images are.
+        passes: forward passes an image takes, with test-time augmentation.
+        difference: the largest of a probability to PyTorch's.
+    """
+
+    file: Path
+    trained: Trained
+    images: int
+    origin: str
+    passes: int
+    difference: float
+
+
+def check_packages(format: str) -> None:
+    """Check that the packages that a format needs are installed.
 
     Raises:
-        InputError: no checkpoint, a package is missing, there are no images to verify on, the network cannot be
-            exported, or what was written does not do the same.
+        InputError: some are not.
     """
-    options = arguments.export().parse_args(args)
-    if options.run and options.ckpt_path:
-        raise InputError("give the run or --ckpt_path, not both")
-    if options.verify < 2:
-        raise InputError("--verify is 2 images or more")
-    if options.format == "onnx":
-        missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
-        if missing:
-            raise InputError(f"--format onnx needs {', '.join(missing)}: pip install 'cifar-cnn[export]'")
-    checkpoint = find_checkpoint(options.run or options.ckpt_path or "best")
-    suffix = arguments.EXPORT_SUFFIXES[options.format]
-    output = options.output or _default_output(checkpoint, suffix)
-    if output.suffix != suffix:
-        raise InputError(f"--output of format {options.format} must end with {suffix}; it is {output}")
+    needed = ("onnx", "onnxscript", "onnxruntime") if format == "onnx" else ()
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"--format onnx needs {', '.join(missing)}: pip install 'cifar-cnn[export]'")
+
+
+def export_checkpoint(
+    checkpoint: Path, output: Path, format: str, tta: TTA | None = None, paths: list[str] | None = None, n: int = 256
+) -> Exported:
+    """Write the network of a checkpoint as one file, and verify it.
+
+    Args:
+        checkpoint: the file.
+        output: the file to write.
+        format: ``onnx`` or ``torch_export``.
+        tta: test-time augmentation in the file; None: the run's own.
+        paths: images and folders of images to verify on; None: the run's test images.
+        n: on how many images, 2 or more.
+
+    Raises:
+        InputError: there are no images to verify on, the network cannot be exported, or the file's results differ.
+    """
     content = read_checkpoint(checkpoint)
     kept_code.compare(checkpoint, content)
     trained = load_trained(checkpoint, content)
-    tta = trained.classifier.tta = options.tta or trained.classifier.tta
-    images, origin = _verification_images(content, trained, options.images, options.verify)
-    difference = export(trained, output, options.format, images)
-
-    run = run_of(checkpoint)
-    rows = {
-        "Exported": f"{os.path.relpath(run or checkpoint)}, {checkpoint.stem} checkpoint, as {options.format}",
-        "File": f"{output}, {output.stat().st_size / 2**20:.1f} MiB",
-        "Input": f"images: uint8 RGB, (N, 3, {trained.image_size}, {trained.image_size})",
-        "Output": f"probabilities: float32, (N, {len(trained.class_names)}), of {', '.join(trained.class_names)}",
-        "Passes": f"{len(views(images[:1].float(), tta))} an image; test-time augmentation: {tta}",
-        "Verified": f"on {len(images)} {origin}: largest difference to PyTorch {difference:.1e}",
-    }
-    for name, text in rows.items():
-        print(f"{name:<9} {text}")
-    return 0
+    trained.classifier.tta = tta or trained.classifier.tta
+    images, origin = _verification_images(content, trained, paths, n)
+    difference = export(trained, output, format, images)
+    passes = len(views(images[:1].float(), trained.classifier.tta))
+    return Exported(output, trained, len(images), origin, passes, difference)
 
 
 class DeployedClassifier(nn.Module):
@@ -218,11 +234,6 @@ def _verification_images(
             f"the run's test images, to verify on, could not be loaded ({reason}): name some with --images"
         ) from error
     return images[random_order(len(images))[:n]], "test images"
-
-
-def _default_output(checkpoint: Path, suffix: str) -> Path:
-    run = run_of(checkpoint)
-    return Path(os.path.relpath(run), f"model{suffix}") if run else checkpoint.with_suffix(suffix)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
-"""What ``cifar-cnn compare`` does first: train each config with each seed, or go on with what was begun."""
+"""What a comparison does first: train each config with each seed, or go on with what was begun."""
 
+import hashlib
 import json
 import os
 import re
@@ -11,19 +12,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import yaml
 from tqdm import tqdm
 
-from cifar_cnn.cli.plain_errors import option_values
 from cifar_cnn.errors import InputError, terminable
 from cifar_cnn.files import write
 from cifar_cnn.runs.folders import RUNS, run_folders
 from cifar_cnn.runs.run import RunFolder
 
 PLAN = "plan.json"
-DEFAULT_EPOCHS = 10  # of `cifar-cnn fit`
 
 
 @dataclass
@@ -54,8 +52,24 @@ class Task:
         return run is not None and RunFolder(run).is_tested
 
 
-def training(config: Path, seed: int, options: list[str], folder: Path) -> Task:
-    """Train a config with a seed in ``folder``, or go on with what was begun there, and test it."""
+class Fits(Protocol):
+    """The arguments of ``cifar-cnn`` by which a plan trains and tests; the command line knows them."""
+
+    def fit(self, config: Path, seed: int, folder: Path) -> list[str]:
+        """Train a config with a seed in ``folder`` and test it."""
+
+    def resume(self, checkpoint: Path) -> list[str]:
+        """Resume the run of a checkpoint and test it."""
+
+    def test(self, run: Path) -> list[str]:
+        """Test the best checkpoint of a run."""
+
+    def epochs(self, config: Path) -> int:
+        """How many epochs a config is trained."""
+
+
+def training(config: Path, seed: int, fits: Fits, folder: Path) -> Task:
+    """Train a config with a seed in ``folder``, or resume the run that was begun there, and test it."""
 
     def run() -> Path | None:
         return next(iter(reversed(run_folders(folder / RUNS))), None)
@@ -63,52 +77,35 @@ def training(config: Path, seed: int, options: list[str], folder: Path) -> Task:
     def command() -> list[str]:
         begun = run()
         if begun and (last := begun / "checkpoints" / "last.ckpt").is_file():
-            return ["fit", "--ckpt_path", str(last), *_QUIET]  # its own config.yaml says all the rest
-        where = ["--seed_everything", str(seed), "--trainer.default_root_dir", str(folder)]
-        test = ["--test_after_fit", "true", "--trainer.limit_test_batches", "1.0"]  # whole, whatever the config says
-        return ["fit", "--config", str(config), *options, *where, *test, *_QUIET]
+            return fits.resume(last)
+        return fits.fit(config, seed, folder)
 
-    return Task(f"{config.stem}, seed {seed}", _epochs(config, options), folder / "log.txt", command, run)
+    return Task(f"{config.stem}, seed {seed}", fits.epochs(config), folder / "log.txt", command, run)
 
 
-def check(config: Path, options: list[str]) -> None:
-    """Look, before anything is trained, whether a config can be.
-
-    Raises:
-        InputError: it or one of the options would be refused.
-    """
-    from cifar_cnn.cli.parser import check_options  # only here: it imports what this is a part of
-
-    try:
-        check_options(["fit", "--config", str(config), *options])
-    except InputError as error:
-        raise InputError(f"{config} with these options: {error}" if options else f"{config}: {error}") from error
-
-
-def testing(run: Path, folder: Path) -> Task:
+def testing(run: Path, fits: Fits, folder: Path) -> Task:
     """Test the best checkpoint of a run that has been trained already."""
-    command = ["test", "--ckpt_path", str(run), *_QUIET]
-    return Task(f"test of {run.name}", 1, folder / f"test_{run.name}.txt", lambda: command, lambda: run, False)
+    return Task(f"test of {run.name}", 1, folder / f"test_{run.name}.txt", lambda: fits.test(run), lambda: run, False)
 
 
-_QUIET = ["--trainer.enable_progress_bar", "false"]
+def identity(items: list[Path], seeds: int, options: list[str]) -> dict[str, Any]:
+    """All that a plan trains and reads, as plain data.
+
+    Args:
+        items: configs, and folders of runs.
+        seeds: how many each config is trained with.
+        options: of each fit.
+    """
+    contents = {str(item): hashlib.sha256(item.read_bytes()).hexdigest() if item.is_file() else "run" for item in items}
+    trains = any(item.is_file() for item in items)
+    return {"items": contents, "seeds": seeds if trains else None, "options": options}
 
 
-def _epochs(config: Path, options: list[str]) -> int:
-    given = option_values(options, "--trainer.max_epochs")
-    content = yaml.safe_load(config.read_text(encoding="utf-8"))
-    in_config = (content.get("trainer") or {}).get("max_epochs") if isinstance(content, dict) else None
-    try:
-        return max(1, int(given[-1] if given else in_config or DEFAULT_EPOCHS))
-    except (TypeError, ValueError):  # what is wrong with it, the fit itself will say
-        return DEFAULT_EPOCHS
-
-
-def plan_folder(identity: dict[str, Any], root: Path, output: Path | None) -> Path:
+def plan_folder(plan: dict[str, Any], root: Path, output: Path | None) -> Path:
     """The folder of a plan: that in which the same was begun before, or a new one.
 
     Args:
-        identity: all that the plan trains and reads, as plain data.
+        plan: from :func:`identity`.
         root: where the folders ``compare_N`` are.
         output: the folder to use in their place.
 
@@ -117,7 +114,7 @@ def plan_folder(identity: dict[str, Any], root: Path, output: Path | None) -> Pa
     """
     if output is not None:
         if (output / PLAN).is_file():
-            if _identity(output) != identity:
+            if _read(output) != plan:
                 raise InputError(f"{output} holds another comparison (see its {PLAN}): name another folder")
             return output
         if output.exists() and (not output.is_dir() or list(output.iterdir())):
@@ -126,18 +123,18 @@ def plan_folder(identity: dict[str, Any], root: Path, output: Path | None) -> Pa
     else:
         numbers = {int(path.name[8:]): path for path in root.glob("compare_*") if path.name[8:].isdecimal()}
         for number in sorted(numbers, reverse=True):
-            if _identity(numbers[number]) == identity:
+            if _read(numbers[number]) == plan:
                 return numbers[number]
         folder = root / f"compare_{max(numbers, default=-1) + 1}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write(folder / PLAN, json.dumps(identity, indent=1) + "\n")
+        write(folder / PLAN, json.dumps(plan, indent=1) + "\n")
     except OSError as error:
         raise InputError(f"cannot write into {folder}: {error.strerror}") from error
     return folder
 
 
-def _identity(folder: Path) -> Any:
+def _read(folder: Path) -> Any:
     try:
         return json.loads((folder / PLAN).read_text(encoding="utf-8"))
     except (OSError, ValueError):

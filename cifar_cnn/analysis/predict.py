@@ -1,14 +1,14 @@
-"""``cifar-cnn predict``: the classes of any images, by the newest run's best checkpoint or another."""
+"""The classes of any images, as a table in the terminal, CSV or JSON."""
 
 import csv
 import json
 import os
 import sys
 import unicodedata
-from argparse import Namespace
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO, Protocol
@@ -17,79 +17,80 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from cifar_cnn.analysis import arguments
 from cifar_cnn.data import folders
 from cifar_cnn.data.decoding import UNREADABLE, decode_image, why
 from cifar_cnn.data.folders import Skipped
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import replacing
 from cifar_cnn.hardware import available_cores
-from cifar_cnn.runs.checkpoints import Trained, load_trained
-from cifar_cnn.runs.folders import find_checkpoint
+from cifar_cnn.runs.checkpoints import Trained
 
 
-def main(args: list[str]) -> int:
-    """Run the command; returns the exit status, 1 if some of the files were no images.
+@dataclass(frozen=True)
+class Classified:
+    """What became of the files that were named.
+
+    Attributes:
+        count: how many images were classified.
+        unreadable: files and folders that could not be read.
+        skipped: files in folders that are no images.
+    """
+
+    count: int
+    unreadable: list[str]
+    skipped: Skipped
+
+
+def classify_files(
+    trained: Trained, paths: list[str], output: Path | None = None, top: int = 3, batch_size: int = 256
+) -> Classified:
+    """Classify images and print a table, or write one.
+
+    Args:
+        trained: the network.
+        paths: images, and folders to search for them.
+        output: the file to write in place of printing, as JSON if it ends with ``.json``, else as CSV.
+        top: how many classes to print for each image.
+        batch_size: images at a time.
 
     Raises:
-        InputError: no image, no checkpoint, or an output that cannot be written.
+        InputError: there is no image, or ``output`` cannot be written.
     """
-    options = _options(args)
-    trained = load_trained(find_checkpoint(options.ckpt_path))
     # Walked twice, first to count: a million names are then never in memory at once.
     skipped = Skipped()
-    count = sum(1 for _ in image_files(options.paths, [], skipped))
+    count = sum(1 for _ in image_files(paths, [], skipped))
     if not count:
-        raise InputError(f"no images in {', '.join(options.paths)}" + (f": {skipped}" if skipped else ""))
+        raise InputError(f"no images in {', '.join(paths)}" + (f": {skipped}" if skipped else ""))
     unreadable: list[str] = []
+    files, classified = image_files(paths, unreadable, Skipped()), 0
     try:
-        classified = _write(options, trained, count, unreadable)
+        with ExitStack() as stack:
+            table = stack.enter_context(_table(output, trained.class_names, top))
+            pool = stack.enter_context(ThreadPoolExecutor(available_cores()))
+            # Among the lines of a table in the same terminal the bar would be torn apart.
+            hidden = None if output or not sys.stdout.isatty() else True
+            bar = stack.enter_context(tqdm(total=count, desc="Predicting", unit=" images", disable=hidden))
+            while batch := list(islice(files, batch_size)):
+                for path, probabilities in _predict(trained, batch, pool, unreadable):
+                    table.row(_text(path), probabilities)
+                    classified += 1
+                bar.update(len(batch))
     except BrokenPipeError:  # no error, see __main__.py
         raise
     except OSError as error:
-        raise InputError(f"cannot write {options.output or 'the table'}: {error.strerror}") from error
-    if options.output:
-        print(f"{classified:,} image{'s' * (classified != 1)} classified: {options.output}")
-    for each in unreadable:
-        print(f"cifar-cnn: not an image that can be read: {_line(each)}", file=sys.stderr)
-    if skipped:
-        print(f"cifar-cnn: {_line(str(skipped))}", file=sys.stderr)
-    return 1 if unreadable else 0
+        raise InputError(f"cannot write {output or 'the table'}: {error.strerror}") from error
+    return Classified(classified, unreadable, skipped)
 
 
-def _options(args: list[str]) -> Namespace:
-    options = arguments.predict().parse_args(args)
-    if options.top < 1 or options.batch_size < 1:
-        raise InputError("--top and --batch_size are 1 or more")
-    if options.output and (options.output.is_dir() or not options.output.name):
-        raise InputError(f"--output names a CSV or JSON file to write, not the folder {options.output}")
-    if options.output and options.output.suffix.lower() not in ("", ".csv", ".json"):
-        raise InputError(f"--output is a .csv or .json file, not {options.output.name}")
-    return options
-
-
-def _write(options: Namespace, trained: Trained, count: int, unreadable: list[str]) -> int:
-    """Classify and write; returns the number of images, and adds the files that are none to ``unreadable``."""
-    output: Path | None = options.output
-    files, classified = image_files(options.paths, unreadable, Skipped()), 0
-    with ExitStack() as stack:
-        table: Table
-        if output:
-            stream = stack.enter_context(replacing(output, "w", newline="", encoding="utf-8"))
-            table = (JSONTable if output.suffix.lower() == ".json" else CSVTable)(stream, trained.class_names)
-        else:
-            table = TerminalTable(trained.class_names, options.top)
-        pool = stack.enter_context(ThreadPoolExecutor(available_cores()))
-        # Among the lines of a table in the same terminal the bar would be torn apart.
-        hidden = None if output or not sys.stdout.isatty() else True
-        bar = stack.enter_context(tqdm(total=count, desc="Predicting", unit=" images", disable=hidden))
-        while batch := list(islice(files, options.batch_size)):
-            for path, probabilities in _predict(trained, batch, pool, unreadable):
-                table.row(_text(path), probabilities)
-                classified += 1
-            bar.update(len(batch))
+@contextmanager
+def _table(output: Path | None, class_names: tuple[str, ...], top: int) -> Iterator["Table"]:
+    if output is None:
+        yield TerminalTable(class_names, top)
+        return
+    with replacing(output, "w", newline="", encoding="utf-8") as stream:
+        table: Table = (JSONTable if output.suffix.lower() == ".json" else CSVTable)(stream, class_names)
+        yield table
         table.close()
-    return classified
 
 
 def image_files(paths: list[str], unreadable: list[str], skipped: Skipped) -> Iterator[Path]:
@@ -136,8 +137,8 @@ def _text(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _line(text: str) -> str:
-    """A path as a part of one line: control characters, which a file's name may hold, would rule the terminal."""
+def one_line(text: str) -> str:
+    """A path as part of a line: control characters, which a file's name may hold, are escaped for the terminal."""
     return "".join(repr(char)[1:-1] if unicodedata.category(char) == "Cc" else char for char in text)
 
 
@@ -152,7 +153,7 @@ class Table(Protocol):
         """Write the probabilities of one image, one a class."""
 
     def close(self) -> None:
-        """Write what stands after the last row."""
+        """Write what follows the last row."""
 
 
 class TerminalTable:
@@ -166,7 +167,7 @@ class TerminalTable:
     def row(self, path: str, probabilities: list[float]) -> None:
         """Print one line."""
         columns = [f"{self.class_names[i]:<{self.width}} {probabilities[i]:6.1%}" for i in _best(probabilities)]
-        print(*columns[: self.top], _line(path), sep="   ")
+        print(*columns[: self.top], one_line(path), sep="   ")
 
     def close(self) -> None:
         """Nothing stands after the last row."""

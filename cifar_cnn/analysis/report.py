@@ -1,4 +1,4 @@
-"""``cifar-cnn report``: a run as one page, report.html in its folder, that needs no network and no other file."""
+"""A run as one page, report.html in its folder, that needs no network and no other file."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from cifar_cnn.analysis import arguments, charts
+from cifar_cnn.analysis import charts
 from cifar_cnn.analysis.calibration import bins_of
 from cifar_cnn.analysis.explain import SPLIT_NAMES, Theory, example_pictures, explain, feature_chart, prediction_chart
 from cifar_cnn.analysis.network.layers import Layer, layers_of
@@ -24,9 +24,8 @@ from cifar_cnn.callbacks.confusion_figure import worst_confusions
 from cifar_cnn.data import CIFAR10DataModule, ImageSet
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import write
-from cifar_cnn.runs.folders import is_best
 from cifar_cnn.runs.predictions import Predictions
-from cifar_cnn.runs.run import RunFolder, Split, find_run, metric_rows
+from cifar_cnn.runs.run import RunFolder, Split, metric_rows
 
 log = logging.getLogger("cifar_cnn")
 
@@ -41,26 +40,6 @@ THEORY_IMAGES = (12, 500)  # the fewest that say something, the most that are wo
 THEORY_PASSES = 13  # an image: a shift each for invariance, and for equivariance of each third image
 
 Metrics = dict[str, tuple[list[float], list[float]]]
-
-
-def main(args: list[str]) -> int:
-    """Run the command.
-
-    Raises:
-        InputError: no such run, or its folder cannot be written.
-    """
-    run = RunFolder(*find_run(arguments.report().parse_args(args).run))
-    if not is_best(run.checkpoint):
-        raise InputError(
-            f"a report is about a run's best checkpoint, not {run.checkpoint.name}: give the folder "
-            f"{os.path.relpath(run.folder)}"
-        )
-    try:
-        path = write_report(run)
-    except OSError as error:
-        raise InputError(f"cannot write the report of {run.folder}: {error.strerror or error}") from error
-    print(f"Report  {os.path.relpath(path)}")
-    return 0
 
 
 def try_to_write_report(

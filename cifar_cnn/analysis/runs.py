@@ -1,9 +1,8 @@
-"""``cifar-cnn runs``: the runs of a folder in a table."""
+"""The runs of a folder in a table."""
 
 from datetime import datetime
 from pathlib import Path
 
-from cifar_cnn.analysis import arguments
 from cifar_cnn.analysis.report import duration
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs.folders import run_folders
@@ -13,25 +12,25 @@ COLUMNS = ("run", "name", "epochs", "val", "test", "started", "time", "status")
 _LEFT = ("run", "name", "started", "status")  # columns of text
 
 
-def main(args: list[str]) -> int:
-    """Run the command.
+def table(root: Path) -> str:
+    """The runs of a folder, one a line below the names of the columns.
 
     Raises:
         InputError: there are no runs.
     """
-    root = Path(arguments.runs().parse_args(args).folder)
     folders = run_folders(root)
     if not folders:
         raise InputError(f"there are no runs in {root}: train one with `cifar-cnn fit`")
     rows = [COLUMNS, *(row(RunFolder(folder)) for folder in folders)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
     for each in rows:
         cells = (
             cell.ljust(width) if name in _LEFT else cell.rjust(width)
             for name, cell, width in zip(COLUMNS, each, widths, strict=True)
         )
-        print("  ".join(cells).rstrip())
-    return 0
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
 
 
 def row(run: RunFolder) -> tuple[str, ...]:

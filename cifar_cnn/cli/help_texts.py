@@ -4,8 +4,6 @@ For the commands of Lightning's Trainer these are fixed texts on the common opti
 them with the real options and defaults. ``--help all`` prints the parser's own list.
 """
 
-import importlib
-
 from cifar_cnn import commands
 
 _OVERVIEW = """\
@@ -153,6 +151,7 @@ def wanted(args: list[str]) -> str | None:
     if args[0] in _TEXTS:
         return None if args[asked + 1 : asked + 2] == ["all"] else _TEXTS[args[0]]
     if args[0] in commands.ANALYSES:
-        arguments = importlib.import_module("cifar_cnn.analysis.arguments")
+        from cifar_cnn.cli import arguments  # argparse takes as long to import as all else of the help
+
         return arguments.PARSERS[args[0]]().format_help()
     return None

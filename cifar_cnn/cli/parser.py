@@ -32,6 +32,7 @@ from cifar_cnn.callbacks.save_config import SaveConfig
 from cifar_cnn.callbacks.summary import RunSummary
 from cifar_cnn.callbacks.tensorboard import TensorBoardPages
 from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.cli import arguments as command_arguments
 from cifar_cnn.cli import class_options
 from cifar_cnn.cli.plain_errors import check_configs, explain, option_values
 from cifar_cnn.data import CIFAR10DataModule
@@ -363,7 +364,8 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
         with terminable(*ends), plain_output(), trust.import_policy(named), kept_code.forgetting():
             if args and args[0] in commands.ANALYSES:
                 commands.check_that_own_class_is_trained(args, model)
-                return importlib.import_module(f"cifar_cnn.analysis.{args[0]}").main(args[1:])
+                options = command_arguments.parse(args)
+                return importlib.import_module(f"cifar_cnn.cli.commands.{args[0]}").run(options)
             try:
                 _command(args, cli, model)
             except TrainedAs as trained:

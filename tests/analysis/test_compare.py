@@ -17,9 +17,9 @@ from filelock import FileLock
 import cifar_cnn.cli.parser
 from cifar_cnn.analysis import compare, compare_plots, plan
 from cifar_cnn.analysis.compare import Network
-from cifar_cnn.errors import InputError
+from cifar_cnn.cli.commands.compare import FitCommands
 from cifar_cnn.runs.run import RunFolder
-from tests.conftest import SMALL
+from tests.conftest import SMALL, RunCommand
 
 Capture = pytest.CaptureFixture[str]
 FOLDER = Path("lightning_logs/compare_0")
@@ -55,11 +55,12 @@ def configs() -> list[str]:
 
 
 def test_configs_are_trained_with_each_seed_and_compared(
-    in_this_process: list[list[str]], configs: list[str], capsys: Capture
+    in_this_process: list[list[str]], configs: list[str], run_command: RunCommand
 ) -> None:
-    command = [*configs, "--seeds", "2", *SHORT]
-    assert compare.main(command) == 0
-    output = capsys.readouterr().out
+    command = ["compare", *configs, "--seeds", "2", *SHORT]
+    finished = run_command(*command)
+    assert finished.status == 0
+    output = finished.out
     assert len(in_this_process) == 4
 
     content = json.loads((FOLDER / "compare.json").read_text())
@@ -110,14 +111,14 @@ def test_configs_are_trained_with_each_seed_and_compared(
     assert float(row["over_images_low"]) == difference["over_images"][0]
 
     # The same again has nothing to train; anything else is another plan.
-    assert compare.main(command) == 0
+    assert run_command(*command).status == 0
     assert len(in_this_process) == 4
-    with pytest.raises(InputError, match="holds another comparison"):
-        compare.main([*configs, "--seeds", "3", *SHORT, "--output", str(FOLDER)])
+    refused = run_command.refused("compare", *configs, "--seeds", "3", *SHORT, "--output", FOLDER)
+    assert "holds another comparison" in refused
 
 
 def test_interrupted_it_goes_on_and_a_failed_run_stops_no_other(
-    in_this_process: list[list[str]], configs: list[str], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+    in_this_process: list[list[str]], configs: list[str], run_command: RunCommand
 ) -> None:
     broken = yaml.safe_load(Path("norm.yaml").read_text())
     broken["model"] |= {"optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": 1e30}}}
@@ -127,19 +128,17 @@ def test_interrupted_it_goes_on_and_a_failed_run_stops_no_other(
     begun = FOLDER / "plain" / "seed_0"
     short = [word if word != "2" else "1" for word in SHORT]
     arguments = ["fit", "--config", "plain.yaml", *short, "--trainer.default_root_dir", str(begun)]
-    monkeypatch.setattr(sys, "argv", ["cifar-cnn", *arguments])
-    assert cifar_cnn.cli.parser.run(arguments) == 0
+    assert run_command(*arguments).status == 0
     run = begun / "lightning_logs/version_0"
     saved = yaml.safe_load((run / "config.yaml").read_text())
     saved["trainer"]["max_epochs"], saved["test_after_fit"] = 2, True
     (run / "config.yaml").write_text(yaml.safe_dump(saved))
-    items = {name: compare.hashlib.sha256(Path(name).read_bytes()).hexdigest() for name in command[:2]}
-    identity: dict[str, Any] = {"items": items, "seeds": 1, "options": SHORT}
+    identity = plan.identity([Path(name) for name in command[:2]], 1, SHORT)
     (FOLDER / "plan.json").write_text(json.dumps(identity))
 
-    assert compare.main(command) == 1
-    captured = capsys.readouterr()
-    assert re.search("broken, seed 0 failed: the (loss|weights) became .*: stopped; ", captured.err)
+    finished = run_command("compare", *command)
+    assert finished.status == 1
+    assert re.search("broken, seed 0 failed: the (loss|weights) became .*: stopped; ", finished.err)
     assert in_this_process[1][:3] == ["fit", "--ckpt_path", str(run / "checkpoints/last.ckpt")]
     assert len(RunFolder(run).epochs) == 2
     content = json.loads((FOLDER / "compare.json").read_text())
@@ -149,7 +148,7 @@ def test_interrupted_it_goes_on_and_a_failed_run_stops_no_other(
 
 
 def test_runs_are_read_and_tested_if_they_are_not(
-    in_this_process: list[list[str]], trained_run: Path, capsys: Capture
+    in_this_process: list[list[str]], trained_run: Path, run_command: RunCommand
 ) -> None:
     runs = [Path(f"run_{i}") for i in range(3)]
     for seed, run in enumerate(runs):
@@ -160,7 +159,8 @@ def test_runs_are_read_and_tested_if_they_are_not(
             config["model"]["optimizer"]["init_args"]["lr"] = 1.0
         (run / "config.yaml").write_text(yaml.safe_dump(config))
     (runs[0] / "test_predictions.npz").unlink()
-    assert compare.main([*map(str, runs), "--output", "out"]) == 0
+    finished = run_command("compare", *runs, "--output", "out")
+    assert finished.status == 0
     assert [command[:3] for command in in_this_process] == [["test", "--ckpt_path", "run_0"]]
     content = json.loads(Path("out/compare.json").read_text())
     assert [(row["name"], row["n"]) for row in content["networks"]] == [
@@ -171,7 +171,7 @@ def test_runs_are_read_and_tested_if_they_are_not(
     assert difference["b_minus_a"] == pytest.approx(0)
     assert difference["over_images"] == [0, 0]
     assert difference["over_seeds"] is None
-    output = capsys.readouterr().out
+    output = finished.out
     assert "\nTested with" not in output
     assert "\nNot all were tested" not in output
     options = output[output.index("| option ") :].partition("\n\n")[0].splitlines()
@@ -182,29 +182,30 @@ def test_runs_are_read_and_tested_if_they_are_not(
     np.savez(runs[2] / "test_predictions.npz", **changed)
     test = json.loads((runs[2] / "test.json").read_text())
     (runs[2] / "test.json").write_text(json.dumps({**test, "tta": "flip"}))
-    assert compare.main([*map(str, runs), "--output", "out"]) == 0
-    output = capsys.readouterr().out
+    finished = run_command("compare", *runs, "--output", "out")
+    assert finished.status == 0
+    output = finished.out
     assert "Tested with test-time augmentation: quickstart, run_2 (flip).\n" in output
     assert "Not all were tested on the same images" in output
     assert re.search(r"^\| quickstart, run_0 +\| quickstart, run_2 .* other images \|", output, re.MULTILINE)
 
 
 def test_the_test_of_another_checkpoint_is_not_taken_for_that_of_the_best(
-    in_this_process: list[list[str]], trained_run: Path
+    in_this_process: list[list[str]], trained_run: Path, run_command: RunCommand
 ) -> None:
     shutil.copytree(trained_run, "run")
     best = Path("run/test.json").read_bytes()
     command = ["test", "--ckpt_path", "run/checkpoints/last.ckpt", "--trainer.enable_progress_bar", "false"]
-    assert cifar_cnn.cli.parser.run(command) == 0
+    assert run_command(*command).status == 0
     assert Path("run/test.json").read_bytes() == best
     assert json.loads(Path("run/test_last.json").read_text())["checkpoint"] == "checkpoints/last.ckpt"
     assert Path("run/test_last_predictions.npz").is_file()
     assert not Path("run/report.html").exists()
-    assert compare.main(["run", "--output", "out"]) == 0
+    assert run_command("compare", "run", "--output", "out").status == 0
     assert in_this_process == []
     # As version 0.1.0 left it.
     shutil.copy("run/test_last.json", "run/test.json")
-    assert compare.main(["run", "--output", "out"]) == 0
+    assert run_command("compare", "run", "--output", "out").status == 0
     assert [command[:3] for command in in_this_process] == [["test", "--ckpt_path", "run"]]
     assert json.loads(Path("run/test.json").read_text())["checkpoint"] == "checkpoints/best.ckpt"
 
@@ -224,7 +225,7 @@ def test_networks_of_runs_are_called_by_what_tells_them_apart() -> None:
 
 
 def test_a_sub_process_is_followed_to_its_end_and_under_nohup_outlives_the_terminal(configs: list[str]) -> None:
-    task = plan.training(Path("plain.yaml"), 0, SHORT, Path("out"))
+    task = plan.training(Path("plain.yaml"), 0, FitCommands(SHORT), Path("out"))
     assert task.epochs == 2
     seen: list[int] = []
 
@@ -244,7 +245,7 @@ def test_a_sub_process_is_followed_to_its_end_and_under_nohup_outlives_the_termi
 
 def test_interrupted_the_sub_process_saves_first(configs: list[str]) -> None:
     options = [word if word != "2" else "1000000" for word in SHORT]
-    task = plan.training(Path("plain.yaml"), 0, options, Path("out"))
+    task = plan.training(Path("plain.yaml"), 0, FitCommands(options), Path("out"))
 
     def interrupt(epochs: int) -> None:
         if epochs:
@@ -271,7 +272,7 @@ def test_the_progress_bar_goes_over_the_whole_plan(monkeypatch: pytest.MonkeyPat
     assert "task 1: 100%" in capsys.readouterr().err
 
 
-def test_mistakes_are_one_line(trained_run: Path, configs: list[str]) -> None:
+def test_mistakes_are_one_line(trained_run: Path, configs: list[str], run_command: RunCommand) -> None:
     run = str(trained_run)
     Path("full").mkdir()
     Path("full/file").touch()
@@ -287,13 +288,10 @@ def test_mistakes_are_one_line(trained_run: Path, configs: list[str]) -> None:
         ([configs[0], "--trainer.max_epoch", "1"], "unknown option --trainer.max_epoch; nearest: --trainer.max_epochs"),
         ([run, "--output", "full"], "full exists and is no folder of a comparison"),
     ):
-        with pytest.raises(InputError, match=message):
-            compare.main(arguments)
+        assert re.search(message, run_command.refused("compare", *arguments))
     Path("out").mkdir()
     identity: dict[str, Any] = {"items": {os.path.relpath(run): "run"}, "seeds": None, "options": []}
     Path("out/plan.json").write_text(json.dumps(identity))
-    with (
-        FileLock("out/.lock"),
-        pytest.raises(InputError, match="another process is working on this comparison, in out"),
-    ):
-        compare.main([run, "--output", "out"])
+    with FileLock("out/.lock"):
+        refused = run_command.refused("compare", run, "--output", "out")
+    assert "another process is working on this comparison, in out" in refused

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -10,14 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from cifar_cnn.analysis import export
-from cifar_cnn.analysis.arguments import PARSERS
 from cifar_cnn.backbones import SpeedrunNet
 from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.cli.arguments import PARSERS
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs.checkpoints import Trained, load_trained
 from cifar_cnn.tta import TTA
-
-Capture = pytest.CaptureFixture[str]
+from tests.conftest import RunCommand
 
 
 @pytest.fixture
@@ -31,11 +31,11 @@ def trained(trained_run: Path) -> Trained:
 
 
 def test_onnx_gives_the_probabilities_of_predict_for_any_batch(
-    trained_run: Path, trained: Trained, images: Tensor, capsys: Capture
+    trained_run: Path, trained: Trained, images: Tensor, run_command: RunCommand
 ) -> None:
-    assert export.main([str(trained_run), "--output", "net.onnx"]) == 0
-    output = capsys.readouterr().out
-    assert "on 50 test images: largest difference to PyTorch" in output
+    finished = run_command("export", trained_run, "--output", "net.onnx")
+    assert finished.status == 0
+    assert "on 50 test images: largest difference to PyTorch" in finished.out
     assert [path.name for path in Path().iterdir()] == ["net.onnx"]
     session = onnxruntime.InferenceSession("net.onnx")
     expected = trained.probabilities(images)
@@ -61,7 +61,7 @@ def test_torch_export_with_test_time_augmentation(images: Tensor) -> None:
 
 
 def test_test_time_augmentation_is_the_runs_own_unless_another_is_named(
-    trained_run: Path, trained: Trained, images: Tensor, capsys: Capture
+    trained_run: Path, trained: Trained, images: Tensor, run_command: RunCommand
 ) -> None:
     assert set(next(a for a in PARSERS["export"]()._actions if a.dest == "tta").choices or ()) == set(get_args(TTA))
     content = torch.load(trained_run / "checkpoints/best.ckpt", weights_only=True)
@@ -73,8 +73,9 @@ def test_test_time_augmentation_is_the_runs_own_unless_another_is_named(
         (["--tta", "flip_shift"], "flip_shift", 6),
     ]
     for options, tta, passes in cases:
-        assert export.main(["net.ckpt", "--format", "torch_export", *options]) == 0
-        assert f"Passes    {passes} an image; test-time augmentation: {tta}\n" in capsys.readouterr().out
+        finished = run_command("export", "net.ckpt", "--format", "torch_export", *options)
+        assert finished.status == 0
+        assert f"Passes    {passes} an image; test-time augmentation: {tta}\n" in finished.out
         trained.classifier.tta = tta
         extra = {"test_time_augmentation.txt": ""}
         program = torch.export.load("net.pt2", extra_files=extra)
@@ -82,9 +83,9 @@ def test_test_time_augmentation_is_the_runs_own_unless_another_is_named(
         assert extra["test_time_augmentation.txt"] == tta
 
 
-def test_by_default_the_file_is_in_the_runs_folder(trained_run: Path) -> None:
+def test_by_default_the_file_is_in_the_runs_folder(trained_run: Path, run_command: RunCommand) -> None:
     path = trained_run / "model.pt2"
-    assert export.main(["--format", "torch_export", "--ckpt_path", str(trained_run), "--verify", "5"]) == 0
+    assert run_command("export", "--format", "torch_export", "--ckpt_path", trained_run, "--verify", "5").status == 0
     assert path.is_file()
     path.unlink()
 
@@ -127,21 +128,22 @@ def test_what_cannot_be_exported_is_one_line(trained: Trained, images: Tensor) -
 
 
 def test_without_the_runs_own_images_others_are_asked_for(
-    trained_run: Path, image_folder: Path, capsys: Capture
+    trained_run: Path, image_folder: Path, run_command: RunCommand
 ) -> None:
     content = torch.load(trained_run / "checkpoints/best.ckpt", weights_only=True)
     source = {"class_path": "cifar_cnn.data.ImageFolder", "init_args": {"root": "moved"}}
     content["datamodule_hyper_parameters"]["source"] = source
     torch.save(content, "net.ckpt")
-    arguments = ["net.ckpt", "--format", "torch_export"]
-    with pytest.raises(InputError, match=r"could not be loaded \(moved/train: .*\): name some with --images"):
-        export.main(arguments)
-    assert export.main([*arguments, "--images", str(image_folder), "--verify", "9"]) == 0
-    assert "on 9 given images" in capsys.readouterr().out
+    arguments = ["export", "net.ckpt", "--format", "torch_export"]
+    refused = run_command.refused(*arguments)
+    assert re.search(r"could not be loaded \(moved/train: .*\): name some with --images", refused)
+    finished = run_command(*arguments, "--images", image_folder, "--verify", "9")
+    assert finished.status == 0
+    assert "on 9 given images" in finished.out
     assert Path("net.pt2").is_file()
 
 
-def test_mistakes_are_one_line(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_are_one_line(trained_run: Path, monkeypatch: pytest.MonkeyPatch, run_command: RunCommand) -> None:
     run = str(trained_run)
     for arguments, message in (
         ([run, "--format", "onxx"], "argument --format: invalid choice: 'onxx'"),
@@ -151,8 +153,7 @@ def test_mistakes_are_one_line(trained_run: Path, monkeypatch: pytest.MonkeyPatc
         ([], "no run in lightning_logs has a checkpoint best.ckpt yet"),
         ([run, "--images", "nowhere.png"], "no file or folder nowhere.png"),
     ):
-        with pytest.raises(InputError, match=message):
-            export.main(arguments)
+        assert message in run_command.refused("export", *arguments)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"needs onnx, onnxscript, onnxruntime: pip install 'cifar-cnn\[export\]'"):
-        export.main([run])
+    refused = run_command.refused("export", run)
+    assert refused == "--format onnx needs onnx, onnxscript, onnxruntime: pip install 'cifar-cnn[export]'"

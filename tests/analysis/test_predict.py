@@ -14,21 +14,19 @@ from PIL import Image
 from cifar_cnn.analysis import predict
 from cifar_cnn.data import folders
 from cifar_cnn.data.decoding import decode_image
-from cifar_cnn.errors import InputError
 from cifar_cnn.runs.checkpoints import load_trained
+from tests.conftest import RunCommand
 
-Capture = pytest.CaptureFixture[str]
 
-
-def test_csv_json_and_terminal_say_the_same(trained_run: Path, image_folder: Path, capsys: Capture) -> None:
-    arguments = [str(image_folder / "test"), "--ckpt_path", str(trained_run)]
+def test_csv_json_and_terminal_say_the_same(trained_run: Path, image_folder: Path, run_command: RunCommand) -> None:
+    arguments = ["predict", str(image_folder / "test"), "--ckpt_path", str(trained_run)]
     arguments += ["--batch_size", "3"]
-    assert predict.main([*arguments, "--output", "classes.csv"]) == 0
-    assert capsys.readouterr().out == "20 images classified: classes.csv\n"
-    assert predict.main([*arguments, "--output", "classes.json"]) == 0
-    capsys.readouterr()
-    assert predict.main([*arguments, "--top", "2"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    finished = run_command(*arguments, "--output", "classes.csv")
+    assert (finished.status, finished.out) == (0, "20 images classified: classes.csv\n")
+    assert run_command(*arguments, "--output", "classes.json").status == 0
+    finished = run_command(*arguments, "--top", "2")
+    assert finished.status == 0
+    lines = finished.out.splitlines()
     with Path("classes.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     objects = json.loads(Path("classes.json").read_text(encoding="utf-8"))
@@ -47,7 +45,7 @@ def test_csv_json_and_terminal_say_the_same(trained_run: Path, image_folder: Pat
         assert line.endswith(row["path"])
 
 
-def test_any_format_and_size(trained_run: Path, capsys: Capture) -> None:
+def test_any_format_and_size(trained_run: Path, run_command: RunCommand) -> None:
     rng = np.random.default_rng(0)
     rgb = Image.fromarray(rng.integers(0, 256, (40, 700, 3), dtype=np.uint8))
     images = {
@@ -63,12 +61,13 @@ def test_any_format_and_size(trained_run: Path, capsys: Capture) -> None:
     for name, image in images.items():
         image.save(Path("images", name), format="JPEG" if name.endswith("jfif") else None)
     shutil.copy("images/tiny.png", "no_ending")  # named itself, a file needs no known ending
-    assert predict.main(["images", "no_ending", "--ckpt_path", str(trained_run), "--top", "1"]) == 0
-    listed = [line.split()[-1] for line in capsys.readouterr().out.splitlines()]
+    finished = run_command("predict", "images", "no_ending", "--ckpt_path", trained_run, "--top", "1")
+    assert finished.status == 0
+    listed = [line.split()[-1] for line in finished.out.splitlines()]
     assert listed == [*(f"images/{name}" for name in sorted(images)), "no_ending"]
 
 
-def test_what_cannot_be_read_is_listed_and_the_rest_is_done(trained_run: Path, capsys: Capture) -> None:
+def test_what_cannot_be_read_is_listed_and_the_rest_is_done(trained_run: Path, run_command: RunCommand) -> None:
     folder = Path("images")
     folder.mkdir()
     good = folder / os.fsdecode(b"b\xff.png")  # a name that is no UTF-8
@@ -79,38 +78,37 @@ def test_what_cannot_be_read_is_listed_and_the_rest_is_done(trained_run: Path, c
     (folder / "dangling.png").symlink_to("nowhere")
     os.mkfifo(folder / "pipe.png")  # would be waited for
     for name in ("classes.csv", "classes.json"):
-        assert predict.main(["images", "--ckpt_path", str(trained_run), "--output", name, "--batch_size", "1"]) == 1
-        captured = capsys.readouterr()
-        assert captured.out == f"1 image classified: {name}\n"
-        complaints = [line for line in captured.err.splitlines() if line.startswith("cifar-cnn: ")]
+        finished = run_command("predict", "images", "--ckpt_path", trained_run, "--output", name, "--batch_size", "1")
+        assert (finished.status, finished.out) == (1, f"1 image classified: {name}\n")
+        complaints = [line for line in finished.err.splitlines() if line.startswith("cifar-cnn: ")]
         wanted = ("cut.png", "dangling.png", "pipe.png", "text.jpg")
         assert complaints == [f"cifar-cnn: not an image that can be read: images/{name}" for name in wanted]
         assert "b\\xff.png" in Path(name).read_text(encoding="utf-8").replace("\\\\", "\\")
     good.unlink()
-    assert predict.main(["images", "--ckpt_path", str(trained_run), "--output", "none.json"]) == 1
+    assert run_command("predict", "images", "--ckpt_path", trained_run, "--output", "none.json").status == 1
     assert json.loads(Path("none.json").read_text()) == []
 
 
-def test_names_cannot_rule_the_terminal_and_are_whole_in_a_table(trained_run: Path, capsys: Capture) -> None:
+def test_names_cannot_rule_the_terminal_and_are_whole_in_a_table(trained_run: Path, run_command: RunCommand) -> None:
     names = ["ä ö 日本.webp", "b\nc\x1b[2J.png"]
     Path("images").mkdir()
     for name in names:
         Image.new("RGB", (9, 9)).save(Path("images", name))
     Path("images", "d\x07.png").touch()
-    arguments = ["images", "--ckpt_path", str(trained_run)]
-    assert predict.main([*arguments, "--top", "1"]) == 1
-    output, errors = capsys.readouterr()
-    assert [line.split("   ")[-1] for line in output.splitlines()] == [
+    arguments = ["predict", "images", "--ckpt_path", str(trained_run)]
+    finished = run_command(*arguments, "--top", "1")
+    assert finished.status == 1
+    assert [line.split("   ")[-1] for line in finished.out.splitlines()] == [
         "images/b\\nc\\x1b[2J.png",
         "images/ä ö 日本.webp",
     ]
-    assert errors == "cifar-cnn: not an image that can be read: images/d\\x07.png\n"
-    assert predict.main([*arguments, "--output", "classes.csv"]) == 1
+    assert finished.err == "cifar-cnn: not an image that can be read: images/d\\x07.png\n"
+    assert run_command(*arguments, "--output", "classes.csv").status == 1
     with Path("classes.csv").open(encoding="utf-8", newline="") as file:
         assert {Path(row["path"]).name for row in csv.DictReader(file)} == set(names)
 
 
-def test_linked_folders_are_read_and_skipped_files_are_told(trained_run: Path, capsys: Capture) -> None:
+def test_linked_folders_are_read_and_skipped_files_are_told(trained_run: Path, run_command: RunCommand) -> None:
     for name in ("images", "elsewhere"):
         Path(name).mkdir()
         Image.new("RGB", (9, 9)).save(Path(name, "a.png"))
@@ -119,20 +117,19 @@ def test_linked_folders_are_read_and_skipped_files_are_told(trained_run: Path, c
     Path("elsewhere", "self").symlink_to(Path("elsewhere").absolute())
     for name in ("b.heic", "c.HEIC", "notes"):
         Path("images", name).touch()
-    assert predict.main(["images", "--ckpt_path", str(trained_run), "--top", "1"]) == 0
-    output, errors = capsys.readouterr()
-    assert [line.split()[-1] for line in output.splitlines()] == ["images/a.png", "images/linked/a.png"]
+    finished = run_command("predict", "images", "--ckpt_path", trained_run, "--top", "1")
+    assert finished.status == 0
+    assert [line.split()[-1] for line in finished.out.splitlines()] == ["images/a.png", "images/linked/a.png"]
     skipped = "skipped 5 files: ending .heic (2), link that leads back (2), no ending (1)"
-    assert errors == f"cifar-cnn: {skipped}\n"
+    assert finished.err == f"cifar-cnn: {skipped}\n"
     Path("images", "a.png").unlink()
     Path("images", "linked").unlink()
-    with pytest.raises(InputError, match=r"no images in images: skipped 3 files: ending .heic \(2\)"):
-        predict.main(["images", "--ckpt_path", str(trained_run)])
+    refused = run_command.refused("predict", "images", "--ckpt_path", trained_run)
+    assert refused.startswith("no images in images: skipped 3 files: ending .heic (2)")
 
 
-def test_memory_does_not_grow_with_the_number_of_images(
-    trained_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
-) -> None:
+def test_memory_does_not_grow_with_the_number_of_images(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = load_trained(trained_run / "checkpoints/best.ckpt")
     picture = np.zeros((32, 32, 3), np.uint8)
     monkeypatch.setattr(predict, "decode_image", lambda path, size: picture)
     monkeypatch.setattr(folders, "is_image_name", lambda name: True)
@@ -141,7 +138,7 @@ def test_memory_does_not_grow_with_the_number_of_images(
         monkeypatch.setattr(os, "walk", lambda path, onerror, followlinks: (("d", [], [f"{i}.png"]) for i in range(n)))
         gc.freeze()  # garbage is collected the later, the more objects other tests have left
         tracemalloc.start()
-        assert predict.main([".", "--ckpt_path", str(trained_run), "--output", "c.csv", "--batch_size", "100"]) == 0
+        assert predict.classify_files(trained, ["."], Path("c.csv"), batch_size=100).count == n
         result = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         gc.unfreeze()
@@ -150,11 +147,10 @@ def test_memory_does_not_grow_with_the_number_of_images(
     peak(200)  # what is imported and cached on first use
     # pathlib interns names: once in a long while Python's table of all interned strings grows, by megabytes.
     few, many = peak(200), min(peak(4000), peak(4000))
-    assert "4,000 images classified" in capsys.readouterr().out
     assert many < few + 500_000  # bytes; the names alone would take more
 
 
-def test_mistakes_are_one_line(trained_run: Path) -> None:
+def test_mistakes_are_one_line(trained_run: Path, run_command: RunCommand) -> None:
     checkpoint = ["--ckpt_path", str(trained_run)]
     Path("empty").mkdir()
     for arguments, message in (
@@ -166,5 +162,4 @@ def test_mistakes_are_one_line(trained_run: Path) -> None:
         ([], "the following arguments are required: IMAGE_OR_FOLDER"),
         (["empty", "--ckpt_path", "nope"], "no checkpoint nope"),
     ):
-        with pytest.raises(InputError, match=message):
-            predict.main(arguments)
+        assert message in run_command.refused("predict", *arguments)

@@ -11,9 +11,9 @@ from torch import nn
 
 import cifar_cnn.cli.parser
 from cifar_cnn import commands
-from cifar_cnn.analysis.arguments import PARSERS
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli import help_texts
+from cifar_cnn.cli.arguments import PARSERS
 from cifar_cnn.data import CIFAR10
 from cifar_cnn.hardware import best_precision
 from tests.conftest import CONFIGS
@@ -123,7 +123,7 @@ def test_names_of_classes_are_known(parsers: dict[str, LightningArgumentParser])
 
 
 def test_help_is_there_without_torch() -> None:
-    code = "import sys; from cifar_cnn import help_texts\n"
+    code = "import sys; from cifar_cnn.cli import help_texts\n"
     code += "".join(f"assert help_texts.wanted({args})\n" for args in PAGES)
     code += "assert not {'torch', 'lightning', 'jsonargparse'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=CONFIGS.parent)

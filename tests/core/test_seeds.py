@@ -7,11 +7,10 @@ import torch
 import yaml
 
 import cifar_cnn.cli.parser
-from cifar_cnn.analysis import compare
 from cifar_cnn.analysis.report import seed_of
 from cifar_cnn.analysis.statistics import difference
 from cifar_cnn.data import CIFAR10DataModule, Shapes
-from tests.conftest import CONFIGS, SMALL
+from tests.conftest import CONFIGS, SMALL, RunCommand
 
 RUN = Path("lightning_logs/version_0")
 
@@ -47,7 +46,7 @@ def test_the_order_follows_the_seed_of_the_data_then_of_the_run_then_of_torch(mo
 
 
 def test_runs_without_a_seed_are_no_pairs_and_have_no_seed_in_tables(
-    trained_run: Path, capsys: pytest.CaptureFixture[str]
+    trained_run: Path, run_command: RunCommand
 ) -> None:
     import shutil
 
@@ -58,12 +57,13 @@ def test_runs_without_a_seed_are_no_pairs_and_have_no_seed_in_tables(
         config = yaml.safe_load((runs[-1] / "config.yaml").read_text())
         config["seed_everything"] = False if index else 0
         (runs[-1] / "config.yaml").write_text(yaml.safe_dump(config))
-    assert compare.main([*map(str, runs), "--output", "out"]) == 0
+    finished = run_command("compare", *runs, "--output", "out")
+    assert finished.status == 0
     content = json.loads(Path("out/compare.json").read_text())
     assert [(row["seed"], row["folder"]) for row in content["runs"]] == [(0, "run_0"), (None, "run_1"), (None, "run_2")]
     assert [row["n"] for row in content["networks"]] == [3]
     assert Path("out/runs.csv").read_text().splitlines()[2].split(",")[1] == ""
-    assert "not seeded (seed_everything false): quickstart." in capsys.readouterr().out
+    assert "not seeded (seed_everything false): quickstart." in finished.out
 
     unseeded = difference({"run_1": 0.5, "run_2": 0.6}, {"run_3": 0.7, "run_4": 0.8})
     assert not unseeded.paired

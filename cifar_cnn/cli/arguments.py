@@ -1,8 +1,9 @@
-"""The options of the commands that read finished runs. Imports no torch, so that their help is there at once."""
+"""The options of the commands that read runs. Imports no torch, so that help and errors appear at once."""
 
 import argparse
 import difflib
 import re
+import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,43 @@ from typing import Any, NoReturn
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs.folders import RUNS
 
-EXPORT_SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2"}
+
+def parse(args: list[str]) -> argparse.Namespace:
+    """Parse the command line of a command that reads runs.
+
+    Args:
+        args: the command and its arguments.
+
+    Returns:
+        Its options, with ``fit_options`` (those of ``compare`` that each fit gets) and ``command_line``.
+
+    Raises:
+        InputError: an argument is missing, unknown or not valid.
+    """
+    command, *own = args
+    own, fit_options = _split_fit_options(own) if command == "compare" else (own, [])
+    options = PARSERS[command]().parse_args(own)
+    options.fit_options = fit_options
+    options.command_line = shlex.join(["cifar-cnn", *args])
+    return options
+
+
+def _split_fit_options(args: list[str]) -> tuple[list[str], list[str]]:
+    """Separate the options of ``compare`` from those for each fit, which have a dot in their names."""
+    own: list[str] = []
+    handed_on: list[str] = []
+    rest = iter(args)
+    for arg in rest:
+        name, equals, _ = arg.partition("=")
+        if not (name.startswith("--") and "." in name):
+            own.append(arg)
+            continue
+        handed_on.append(arg)
+        if not equals:
+            if (value := next(rest, None)) is None:
+                raise InputError(f"{arg} needs a value")
+            handed_on.append(value)
+    return own, handed_on
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -174,7 +211,7 @@ def export() -> ArgumentParser:
     parser.add_argument("--ckpt_path", metavar="PATH", help="the same, as the other commands name it")
     parser.add_argument(
         "--format",
-        choices=EXPORT_SUFFIXES,
+        choices=("onnx", "torch_export"),
         default="onnx",
         help="onnx, or torch_export: PyTorch's own (default: onnx)",
     )

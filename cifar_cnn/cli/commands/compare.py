@@ -1,0 +1,91 @@
+"""``cifar-cnn compare``: runs, or configs that are trained first."""
+
+import sys
+from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from cifar_cnn.analysis import plan
+from cifar_cnn.analysis.compare import compare, run_or_config
+from cifar_cnn.cli.parser import check_options
+from cifar_cnn.cli.plain_errors import option_values
+from cifar_cnn.errors import InputError
+from cifar_cnn.runs.folders import RUNS
+
+DEFAULT_EPOCHS = 10  # of `cifar-cnn fit`
+_QUIET = ["--trainer.enable_progress_bar", "false"]
+
+
+def run(options: Namespace) -> int:
+    """Train, test and compare; returns the exit status, 1 if some of the runs failed.
+
+    Raises:
+        InputError: an argument is neither a run nor a config, or no run has a result.
+    """
+    if options.seeds < 1:
+        raise InputError("--seeds is 1 or more")
+    items = [run_or_config(name) for name in options.items]
+    _check(items, options.fit_options)
+    identity = plan.identity(items, options.seeds, options.fit_options)
+    folder = plan.plan_folder(identity, Path(RUNS), options.output)
+    try:
+        failures = compare(items, folder, FitCommands(options.fit_options), options.seeds, options.command_line)
+    except KeyboardInterrupt:
+        print(f"\nInterrupted; the same command goes on with {folder}", file=sys.stderr)
+        return 130
+    return 1 if failures else 0
+
+
+def _check(items: list[Path], fit_options: list[str]) -> None:
+    """Reject arguments that no fit accepts, before anything is trained."""
+    configs = [item for item in items if item.is_file()]
+    names = [*(config.stem for config in configs), *map(str, items)]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise InputError(f"given twice: {', '.join(sorted(twice))}")
+    if fit_options and not configs:
+        raise InputError(f"{fit_options[0]} is for configs that are trained; only runs were given")
+    if any(option.partition("=")[0] == "--trainer.limit_test_batches" for option in fit_options):
+        raise InputError("runs are compared on all test images: leave out --trainer.limit_test_batches")
+    for config in configs:
+        try:
+            check_options(["fit", "--config", str(config), *fit_options])
+        except InputError as error:
+            where = f"{config} with these options" if fit_options else f"{config}"
+            raise InputError(f"{where}: {error}") from error
+
+
+@dataclass(frozen=True)
+class FitCommands:
+    """The arguments of ``cifar-cnn`` that train and test.
+
+    Attributes:
+        options: of each fit.
+    """
+
+    options: list[str]
+
+    def fit(self, config: Path, seed: int, folder: Path) -> list[str]:
+        """Train a config with a seed in ``folder`` and test it on all test images, whatever the config says."""
+        where = ["--seed_everything", str(seed), "--trainer.default_root_dir", str(folder)]
+        test = ["--test_after_fit", "true", "--trainer.limit_test_batches", "1.0"]
+        return ["fit", "--config", str(config), *self.options, *where, *test, *_QUIET]
+
+    def resume(self, checkpoint: Path) -> list[str]:
+        """Resume the run of a checkpoint; its own config.yaml holds the other options."""
+        return ["fit", "--ckpt_path", str(checkpoint), *_QUIET]
+
+    def test(self, run: Path) -> list[str]:
+        """Test the best checkpoint of a run."""
+        return ["test", "--ckpt_path", str(run), *_QUIET]
+
+    def epochs(self, config: Path) -> int:
+        """How many epochs a config is trained; the default where its value is not valid, which the fit will say."""
+        given = option_values(self.options, "--trainer.max_epochs")
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        in_config = (content.get("trainer") or {}).get("max_epochs") if isinstance(content, dict) else None
+        try:
+            return max(1, int(given[-1] if given else in_config or DEFAULT_EPOCHS))
+        except (TypeError, ValueError):
+            return DEFAULT_EPOCHS

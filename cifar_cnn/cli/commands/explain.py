@@ -1,0 +1,22 @@
+"""``cifar-cnn explain``: the theory, measured on trained networks."""
+
+import os
+from argparse import Namespace
+
+from cifar_cnn.analysis.explain import explain_runs
+from cifar_cnn.errors import InputError
+from cifar_cnn.runs.run import RunFolder, find_run
+
+
+def run(options: Namespace) -> int:
+    """Measure and write; returns the exit status.
+
+    Raises:
+        InputError: there is no run, it has no images, or the folder cannot be written.
+    """
+    if options.images < 2:
+        raise InputError("--images is 2 or more")
+    runs = [RunFolder(*find_run(name)) for name in options.runs or [None]]
+    output = explain_runs(runs, options.images, options.output)
+    print(f"Pictures and numbers: {os.path.relpath(output)}")
+    return 0

@@ -1,0 +1,54 @@
+"""``cifar-cnn export``: a trained network as one file."""
+
+import os
+from argparse import Namespace
+from pathlib import Path
+
+from cifar_cnn.analysis.export import Exported, check_packages, export_checkpoint
+from cifar_cnn.errors import InputError
+from cifar_cnn.runs.folders import find_checkpoint, run_of
+
+_SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2"}
+
+
+def run(options: Namespace) -> int:
+    """Export and verify; returns the exit status.
+
+    Raises:
+        InputError: there is no checkpoint, a package is missing, there are no images to verify on, the network cannot
+            be exported, or the file's results differ.
+    """
+    if options.run and options.ckpt_path:
+        raise InputError("give the run or --ckpt_path, not both")
+    if options.verify < 2:
+        raise InputError("--verify is 2 images or more")
+    check_packages(options.format)
+    checkpoint = find_checkpoint(options.run or options.ckpt_path or "best")
+    suffix = _SUFFIXES[options.format]
+    output = options.output or _default_output(checkpoint, suffix)
+    if output.suffix != suffix:
+        raise InputError(f"--output of format {options.format} must end with {suffix}; it is {output}")
+    _show(
+        export_checkpoint(checkpoint, output, options.format, options.tta, options.images, options.verify),
+        f"{os.path.relpath(run_of(checkpoint) or checkpoint)}, {checkpoint.stem} checkpoint, as {options.format}",
+    )
+    return 0
+
+
+def _default_output(checkpoint: Path, suffix: str) -> Path:
+    run = run_of(checkpoint)
+    return Path(os.path.relpath(run), f"model{suffix}") if run else checkpoint.with_suffix(suffix)
+
+
+def _show(exported: Exported, what: str) -> None:
+    trained, output = exported.trained, exported.file
+    rows = {
+        "Exported": what,
+        "File": f"{output}, {output.stat().st_size / 2**20:.1f} MiB",
+        "Input": f"images: uint8 RGB, (N, 3, {trained.image_size}, {trained.image_size})",
+        "Output": f"probabilities: float32, (N, {len(trained.class_names)}), of {', '.join(trained.class_names)}",
+        "Passes": f"{exported.passes} an image; test-time augmentation: {trained.classifier.tta}",
+        "Verified": f"on {exported.images} {exported.origin}: largest difference to PyTorch {exported.difference:.1e}",
+    }
+    for name, text in rows.items():
+        print(f"{name:<9} {text}")

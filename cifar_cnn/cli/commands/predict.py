@@ -1,0 +1,36 @@
+"""``cifar-cnn predict``: the classes of any images."""
+
+import sys
+from argparse import Namespace
+
+from cifar_cnn.analysis.predict import classify_files, one_line
+from cifar_cnn.errors import InputError
+from cifar_cnn.runs.checkpoints import load_trained
+from cifar_cnn.runs.folders import find_checkpoint
+
+
+def run(options: Namespace) -> int:
+    """Classify and write; returns the exit status, 1 if some of the files were unreadable.
+
+    Raises:
+        InputError: there is no image or no checkpoint, or the output cannot be written.
+    """
+    _check(options)
+    trained = load_trained(find_checkpoint(options.ckpt_path))
+    classified = classify_files(trained, options.paths, options.output, options.top, options.batch_size)
+    if options.output:
+        print(f"{classified.count:,} image{'s' * (classified.count != 1)} classified: {options.output}")
+    for each in classified.unreadable:
+        print(f"cifar-cnn: not an image that can be read: {one_line(each)}", file=sys.stderr)
+    if classified.skipped:
+        print(f"cifar-cnn: {one_line(str(classified.skipped))}", file=sys.stderr)
+    return 1 if classified.unreadable else 0
+
+
+def _check(options: Namespace) -> None:
+    if options.top < 1 or options.batch_size < 1:
+        raise InputError("--top and --batch_size are 1 or more")
+    if options.output and (options.output.is_dir() or not options.output.name):
+        raise InputError(f"--output names a CSV or JSON file to write, not the folder {options.output}")
+    if options.output and options.output.suffix.lower() not in ("", ".csv", ".json"):
+        raise InputError(f"--output is a .csv or .json file, not {options.output.name}")
