@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_BY_A_SIGNAL = 128  # a shell's exit status of a process that a signal has ended is above
+
 
 class InputError(ValueError):
     """Something the user gave (a path, an option, an image, a checkpoint) cannot be used.
@@ -40,6 +42,11 @@ class Stopped(Exception):
 
 class Terminated(KeyboardInterrupt):
     """A signal such as SIGTERM, which ends a command as Ctrl-C does."""
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Whether a signal, and no failure, ended a fit."""
+    return isinstance(error, KeyboardInterrupt) or (isinstance(error, Stopped) and error.status > _BY_A_SIGNAL)
 
 
 @contextmanager

@@ -43,6 +43,7 @@ from cifar_cnn.resume.resumable import check_resumable
 from cifar_cnn.runs.checkpoints import Checkpoint, read_to_resume
 from cifar_cnn.runs.folders import RUNS, find_checkpoint, new_run_folder, run_of
 from cifar_cnn.runs.loggers import brings_a_folder, run_loggers
+from cifar_cnn.runs.training_lock import training_in
 
 log = logging.getLogger("cifar_cnn")
 
@@ -208,7 +209,8 @@ class Trainer(pl.Trainer):
             self._record(model, datamodule)
             new_folder = self._open_folder(checkpoint)
             path = checkpoint.path if checkpoint else None
-            with ended_plainly(self, "fit", new_folder):
+            locked = self.run_folder if rank_zero_only.rank == 0 else None  # type: ignore[attr-defined]
+            with ended_plainly(self, "fit", new_folder), training_in(locked):
                 if isinstance(datamodule, CIFAR10DataModule):
                     self._say(f"Loading the images of {type(datamodule.source).__name__}")
                 super().fit(model, train_dataloaders, val_dataloaders, datamodule, path, True)

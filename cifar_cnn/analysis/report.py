@@ -24,8 +24,9 @@ from cifar_cnn.callbacks.confusion_figure import worst_confusions
 from cifar_cnn.data import CIFAR10DataModule, ImageSet
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import write
+from cifar_cnn.runs.metric_rows import metric_rows
 from cifar_cnn.runs.predictions import Predictions
-from cifar_cnn.runs.run import RunFolder, Split, metric_rows
+from cifar_cnn.runs.run import RunFolder, Split
 
 log = logging.getLogger("cifar_cnn")
 

@@ -47,15 +47,8 @@ def row(run: RunFolder) -> tuple[str, ...]:
         f"{tested:.2%}" if isinstance(tested, float) else "-",
         _when(begun.get("started")),
         duration(seconds) if epochs else "-",
-        status(run),
+        run.status,
     )
-
-
-def status(run: RunFolder) -> str:
-    """``finished``, ``unfinished`` (it is running or was interrupted) or, without any checkpoint, ``failed``."""
-    if run.record.get("finished"):
-        return "finished"
-    return "unfinished" if run.last.is_file() else "failed"
 
 
 def _when(started: object) -> str:

@@ -19,6 +19,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cifar_cnn.data.batches import TrainBatches
 from cifar_cnn.data.module import CIFAR10DataModule
+from cifar_cnn.errors import is_interruption
 from cifar_cnn.files import read_json, write
 from cifar_cnn.optim import learning_rate
 from cifar_cnn.resume.loops import images_evaluated, overfits
@@ -32,8 +33,10 @@ class RunRecord(Callback):
     From the start it holds the command, the run's name, the seed (null: not seeded), the seed of the order of the
     images, the images, the hardware, the precision, the versions, the git commit and the first step's learning rate, so
     that a killed run can still be identified and reproduced. ``finished`` is null until the end adds that time, the
-    epochs, the steps, the seconds and the training images a second (median over the epochs, validation left out). A
-    resumed run keeps what it finds there under ``earlier``, the oldest first.
+    epochs, the steps, the seconds and the training images a second (median over the epochs, validation left out).
+    ``status`` is ``running``, then ``finished``, ``interrupted`` (by a signal) or ``failed``; the last two have a
+    ``reason``. A run killed by SIGKILL stays ``running``: see :attr:`cifar_cnn.runs.run.RunFolder.status`. A resumed
+    run keeps the former record under ``earlier``, the oldest first.
 
     Args:
         command: the command line; by default how Python was started.
@@ -44,6 +47,8 @@ class RunRecord(Callback):
         self._command = command
         self._path: Path | None = None  # none without a run's folder, and on other processes than the first
         self._record: dict[str, Any] = {}
+        self._former: dict[str, Any] = {}  # of the run before it was resumed
+        self._first_step: int | None = None  # of this fit, once it trains
         self._start = 0.0
         self._epoch_start = 0.0
         self._validation_start = 0.0
@@ -64,6 +69,7 @@ class RunRecord(Callback):
             "name": getattr(trainer, "name", None),
             "started": _now(),
             "finished": None,
+            "status": "running",
             "seed": int(seed) if seed is not None else None,
             "images": images(trainer),
             "hardware": hardware(trainer),
@@ -71,8 +77,10 @@ class RunRecord(Callback):
             "versions": versions(),
             "git_commit": git_commit(Path(__file__).parent),
         }
-        if before := read_json(self._path):
-            self._record["earlier"] = [*before.pop("earlier", []), before]
+        self._former, self._first_step = read_json(self._path), None
+        if self._former:
+            former = {name: value for name, value in self._former.items() if name != "earlier"}
+            self._record["earlier"] = [*self._former.get("earlier", []), former]
         self._write()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -85,6 +93,7 @@ class RunRecord(Callback):
         datamodule = getattr(trainer, "datamodule", None)
         if isinstance(datamodule, CIFAR10DataModule):
             self._record["order_seed"] = datamodule.order_seed
+        self._first_step = trainer.global_step
         if trainer.global_step == 0 and trainer.optimizers:
             self._record["learning_rate"] = float(learning_rate(trainer.optimizers[0]))
         self._write()
@@ -118,11 +127,24 @@ class RunRecord(Callback):
         """Complete ``fit.json``."""
         self._record |= {
             "finished": _now(),
+            "status": "finished",
             "epochs": trainer.current_epoch,
             "steps": trainer.global_step,
             "seconds": round(time.perf_counter() - self._start, 2),
             "images_per_second": round(statistics.median(self._paces), 1) if self._paces else None,
         }
+        self._write()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Record how a fit ended early."""
+        if self._record.get("status") != "running":
+            return
+        if self._former and self._first_step in (None, trainer.global_step):
+            self._record = self._former  # a resume that was rejected changes nothing
+        else:
+            status = "interrupted" if is_interruption(exception) else "failed"
+            reason = " ".join(str(exception).split())[:300] or type(exception).__name__
+            self._record |= {"status": status, "reason": reason}
         self._write()
 
     def _write(self) -> None:

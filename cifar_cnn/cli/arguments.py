@@ -239,7 +239,7 @@ def runs() -> ArgumentParser:
     parser = ArgumentParser(
         "runs",
         "List all runs: name (or config), finished epochs, best validation accuracy, test accuracy, start, training\n"
-        "time and status (finished; unfinished: running or interrupted; failed: it has no checkpoint).",
+        "time and status: running, finished, interrupted (resume it with fit --ckpt_path) or failed.",
         ["", "elsewhere/lightning_logs"],
     )
     parser.add_argument("folder", nargs="?", default=RUNS, metavar="FOLDER", help=f"of the runs (default: {RUNS})")

@@ -1,6 +1,5 @@
 """RunFolder: the one class that knows what lies in a run's folder, and reads it when it is asked for."""
 
-import csv
 import math
 import os
 import re
@@ -20,11 +19,12 @@ from cifar_cnn.files import read_json
 from cifar_cnn.runs import kept_code
 from cifar_cnn.runs.checkpoints import Trained, load_trained, read_checkpoint
 from cifar_cnn.runs.folders import BEST, LAST, find_checkpoint, run_of
+from cifar_cnn.runs.metric_rows import Epoch, finished_epochs
 from cifar_cnn.runs.predictions import Predictions, load_predictions
+from cifar_cnn.runs.training_lock import is_training
 from cifar_cnn.trust import names as trust
 
 Split = Literal["test", "val"]
-Epoch = dict[str, float]
 
 
 class RunFolder:
@@ -143,6 +143,16 @@ class RunFolder:
         return read_json(self.folder / "fit.json")
 
     @property
+    def status(self) -> str:
+        """``running``, ``finished``, ``interrupted`` (also by SIGKILL; it can be resumed) or ``failed``."""
+        if is_training(self.folder):
+            return "running"
+        recorded = self.record.get("status")
+        if recorded in ("finished", "failed"):
+            return recorded
+        return "interrupted" if recorded or self.last.is_file() else "failed"
+
+    @property
     def begun(self) -> dict[str, Any]:
         """What fit.json has of how the run was started, also when it was resumed later."""
         return next(iter(self.record.get("earlier") or []), self.record)
@@ -189,12 +199,7 @@ class RunFolder:
     @property
     def epochs(self) -> list[Epoch]:
         """For each finished epoch, the last value of each column of metrics.csv."""
-        found: dict[str, dict[str, str]] = {}
-        for row in metric_rows(self.folder / "metrics.csv", missing_ok=True):
-            epoch = found.setdefault(str(row.get("epoch")), {})
-            epoch.update((name, value) for name, value in row.items() if name and value)
-        finished = [epoch for epoch in found.values() if "epoch_seconds" in epoch]
-        return [{name: _number(value) for name, value in epoch.items()} for epoch in finished]
+        return finished_epochs(self.folder / "metrics.csv")
 
     @property
     def metrics(self) -> dict[str, list[float]]:
@@ -259,28 +264,6 @@ def _as_batch(images: Tensor | np.ndarray, side: int) -> Tensor:
             f"are {str(pixels.dtype).removeprefix('torch.')} of shape {tuple(torch.as_tensor(images).shape)}"
         )
     return pixels
-
-
-def metric_rows(path: Path, missing_ok: bool = False) -> list[dict[str, str]]:
-    """The rows of a metrics.csv.
-
-    Raises:
-        InputError: there is no such file, and none is no answer.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8", errors="replace") as file:
-            return list(csv.DictReader(file))
-    except OSError as error:
-        if missing_ok:
-            return []
-        raise InputError(f"there is no {path.name}") from error
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
 
 
 def find_run(name: str | os.PathLike | None = None) -> tuple[Path, Path]:

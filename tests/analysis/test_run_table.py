@@ -14,7 +14,7 @@ def test_runs_are_listed_with_their_figures(trained_run: Path, capsys: pytest.Ca
     shutil.copytree(trained_run, "lightning_logs/version_0")
     shutil.copytree(trained_run, "lightning_logs/version_10")
     record = json.loads(Path("lightning_logs/version_10/fit.json").read_text())
-    Path("lightning_logs/version_10/fit.json").write_text(json.dumps({**record, "finished": None}))
+    Path("lightning_logs/version_10/fit.json").write_text(json.dumps({**record, "finished": None, "status": "running"}))
     Path("lightning_logs/version_2").mkdir()
     assert cifar_cnn.cli.parser.run(["runs"]) == 0
     header, *lines = capsys.readouterr().out.splitlines()
@@ -22,7 +22,7 @@ def test_runs_are_listed_with_their_figures(trained_run: Path, capsys: pytest.Ca
     assert [line.split()[0] for line in lines] == ["version_0", "version_2", "version_10"]
     test = json.loads((trained_run / "test.json").read_text())["accuracy"]
     assert lines[0].split()[1:5] == ["quickstart", "2", "10.00%", f"{test:.2%}"]
-    assert [line.split()[-1] for line in lines] == ["finished", "failed", "unfinished"]
+    assert [line.split()[-1] for line in lines] == ["finished", "failed", "interrupted"]
     assert lines[1].split()[1:7] == ["-", "0", "-", "-", "-", "-"]
 
 

@@ -1,10 +1,12 @@
 import filecmp
 import functools
+import gc
 import json
 import os
 import signal
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import Augment, CIFAR10DataModule, Shapes
 from cifar_cnn.errors import InputError, Stopped
 from cifar_cnn.resume.not_finite import NotFinite
+from cifar_cnn.runs.training_lock import training_in
 from cifar_cnn.trainer import Trainer
 from tests.conftest import CONFIGS
 
@@ -136,6 +139,8 @@ def test_a_run_resumes_exactly_in_another_python_process() -> None:
             with pytest.raises(Stopped, match=r"all is saved; .*last\.ckpt"):
                 trainer.fit(make_model(), make_data())
             assert trainer.run.record["finished"] is None
+            assert trainer.run.record["reason"].startswith("stopped by Ctrl-C at step 7: all is saved")
+            assert trainer.run.status == "interrupted"
         else:
             trainer.fit(make_model(), make_data())
     assert signal.getsignal(signal.SIGINT) is handler
@@ -184,6 +189,38 @@ def test_a_network_given_as_an_object_is_no_hyper_parameter_number_by_number(pyt
     text = (python_run / "hparams.yaml").read_text()
     assert "class_path: cifar_cnn.backbones.simple.SimpleCNN" in text
     assert len(text) < 2000
+
+
+def test_nothing_of_a_fit_stays_in_memory() -> None:
+    data, model, trainer = make_data(), make_model(), make_trainer(max_epochs=1)
+    trainer.fit(model, data)
+    left = {
+        type(each).__name__: weakref.ref(each)
+        for each in (data, model, trainer, model.backbone, *trainer.loggers, *trainer.callbacks)  # type: ignore[attr-defined]
+    }
+    del data, model, trainer
+    gc.collect()
+    assert [name for name, reference in left.items() if reference() is not None] == []
+
+
+def test_a_failed_fit_says_so_and_another_process_that_trains_the_run_is_one_line() -> None:
+    class Fails(Callback):
+        def on_train_batch_end(self, *arguments: Any) -> None:
+            if arguments[0].global_step == 2:
+                raise ZeroDivisionError("of one's own")
+
+    trainer = make_trainer(max_epochs=1, callbacks=Fails())
+    with pytest.raises(ZeroDivisionError):
+        trainer.fit(make_model(), make_data())
+    assert (trainer.run.status, trainer.run.record["reason"]) == ("failed", "of one's own")
+    kept = (trainer.run.folder / "fit.json").read_bytes()
+    resumed = make_trainer(max_epochs=1)
+    with (
+        training_in(trainer.run.folder),
+        pytest.raises(InputError, match="version_0 is being trained by another process"),
+    ):
+        resumed.fit(make_model(), make_data(), ckpt_path="last")
+    assert (trainer.run.folder / "fit.json").read_bytes() == kept
 
 
 def test_callbacks_can_be_replaced_and_left_out() -> None:
