@@ -27,7 +27,7 @@ from cifar_cnn.data.batches import Batch, as_batch
 from cifar_cnn.errors import InputError
 from cifar_cnn.losses import LossFunction, as_module
 from cifar_cnn.metrics import MeanLoss, PlainAccuracy, TrainMeans, accuracy_per_class, in_float32
-from cifar_cnn.optim import learning_rate, make_schedule, parameter_groups, use_fused_step
+from cifar_cnn.optim import learning_rate, make_schedule, parameter_groups
 from cifar_cnn.parts import record_known
 from cifar_cnn.resume.loops import validates
 from cifar_cnn.tta import TTA, logits_with_tta
@@ -230,10 +230,6 @@ class ImageClassifier(LightningModule):
             optimizer = self.make_optimizer(groups)
         except ValueError as error:  # what torch.optim raises for a negative learning rate and the like
             raise InputError(f"model.optimizer: {error}") from error
-        # Lightning takes a fused optimizer in mixed precision for one that unscales gradients itself: it clips none.
-        clips = self.trainer.precision == "bf16-mixed" and bool(self.trainer.gradient_clip_val)
-        if self.device.type in ("cpu", "cuda") and self.trainer.precision != "16-mixed" and not clips:
-            use_fused_step(optimizer)
         if self.make_schedule is None:
             return optimizer
         total_steps = self.trainer.estimated_stepping_batches

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
+import torch
+
 # Functions that download pretrained weights and load them into the network that is their argument ``model``. Neither
 # library can make a network for pretrained weights without them (checked with torchvision 0.29 and timm 1.0.31).
 LOADERS_OF_PRETRAINED_WEIGHTS = (
@@ -25,3 +27,12 @@ def discarding_init_args(discard: Callable[[Any, Any, Any], None]) -> Iterator[N
     """
     with mock.patch("jsonargparse._typehints.discard_init_args_on_class_path_change", discard):
         yield
+
+
+def cpu_has_matrix_units() -> bool:
+    """Whether the CPU multiplies bfloat16 matrices in hardware (Intel AMX).
+
+    torch (checked with 2.14) has no public function for this. Without the private one, the answer is no.
+    """
+    supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool(supported and supported())

@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -13,8 +13,17 @@ class InputError(ValueError):
     """Something the user gave (a path, an option, an image, a checkpoint) cannot be used.
 
     The message is one line that says what is wrong and what to do. The command line prints it alone, without a
-    traceback, and exits with status 2; so does a notebook.
+    traceback, and exits with status 2; a notebook prints it alone too.
+
+    Args:
+        message: the line; it names arguments as Python does.
+        options: keys of a config to change, such as ``data.source.root``; the command line adds them to the message as
+            options.
     """
+
+    def __init__(self, message: str = "", options: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.options = tuple(options)
 
     def _render_traceback_(self) -> list[str]:  # IPython asks for it
         return [f"{type(self).__name__}: {self}"]

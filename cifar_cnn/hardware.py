@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from cifar_cnn.compat import cpu_has_matrix_units
+
 
 def best_precision(accelerator: str = "auto") -> str:
     """The fastest of the precisions that train as well as float32 on the device that ``accelerator`` will choose.
@@ -20,12 +22,6 @@ def best_precision(accelerator: str = "auto") -> str:
     if accelerator == "mps" or (accelerator in ("auto", "gpu") and torch.backends.mps.is_available()):
         return "32-true"
     return "bf16-mixed" if cpu_has_matrix_units() else "32-true"
-
-
-def cpu_has_matrix_units() -> bool:
-    """Whether the CPU multiplies bfloat16 matrices in hardware (Intel AMX)."""
-    supported = getattr(torch.cpu, "_is_amx_tile_supported", None)  # private, so it may go
-    return bool(supported and supported())
 
 
 def use_all_of_the_hardware() -> None:

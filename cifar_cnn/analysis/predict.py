@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from cifar_cnn.data import folders
-from cifar_cnn.data.decoding import UNREADABLE, decode_image, why
-from cifar_cnn.data.folders import Skipped
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import replacing
 from cifar_cnn.hardware import available_cores
+from cifar_cnn.image_files import folders
+from cifar_cnn.image_files.decoding import UNREADABLE, decode_image, why
+from cifar_cnn.image_files.folders import Skipped
 from cifar_cnn.runs.checkpoints import Trained
 
 

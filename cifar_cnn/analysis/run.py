@@ -19,8 +19,8 @@ from cifar_cnn.callbacks.confusion_figure import draw_confusion
 from cifar_cnn.callbacks.filter_images import convolutions, draw_filters
 from cifar_cnn.callbacks.predictions import StorePredictions
 from cifar_cnn.callbacks.summary import RunSummary
-from cifar_cnn.data.decoding import UNREADABLE, decode_image
 from cifar_cnn.errors import InputError
+from cifar_cnn.image_files.decoding import UNREADABLE, decode_image
 from cifar_cnn.runs.run import RunFolder, find_run
 
 if TYPE_CHECKING:  # a DataFrame is an extra, and matplotlib takes a good part of a second to import

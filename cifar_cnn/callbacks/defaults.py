@@ -7,6 +7,7 @@ from lightning.pytorch.callbacks import ProgressBar
 
 from cifar_cnn.callbacks.epoch_lines import EpochLines
 from cifar_cnn.callbacks.filter_images import FilterImages
+from cifar_cnn.callbacks.fused_step import FusedStep
 from cifar_cnn.callbacks.predictions import StorePredictions
 from cifar_cnn.callbacks.progress import TimedProgressBar
 from cifar_cnn.callbacks.run_record import RunRecord
@@ -22,7 +23,7 @@ from cifar_cnn.resume.signals import StopOnSignal
 
 BEFORE_GIVEN: tuple[type[Callback], ...] = (EpochLines,)  # before those that may stop the fit when an epoch is logged
 AFTER_GIVEN: tuple[type[Callback], ...] = (
-    *(RunSummary, ValidateAtEnd, StorePredictions, RunRecord, StopOnSignal),
+    *(FusedStep, RunSummary, ValidateAtEnd, StorePredictions, RunRecord, StopOnSignal),
     *(RNGState, MidEpoch),  # they set the state of the given callbacks
     *(Resumed, TensorBoardPages, TimedProgressBar),
     *(BestCheckpoint, LastCheckpoint),  # the last holds the best's score

@@ -21,8 +21,8 @@ from cifar_cnn.checks.layer_trace import LayerTrace
 from cifar_cnn.checks.outputs import wrong_logits, wrong_loss
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule
-from cifar_cnn.data.memory import check_memory
 from cifar_cnn.errors import InputError
+from cifar_cnn.image_files.memory import check_memory
 from cifar_cnn.losses import name_of_loss
 from cifar_cnn.metrics import in_float32
 from cifar_cnn.trust.tracebacks import own_line

@@ -374,7 +374,10 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
                 raise Stopped(wrong, in_all=False)
             return 0
     except (InputError, MisconfigurationException) as error:
-        processes.tell(f"cifar-cnn: error: {' '.join(str(error).split())}")
+        settings = "".join(f" --{key}" for key in getattr(error, "options", ()))
+        processes.tell(
+            f"cifar-cnn: error: {' '.join(str(error).split())}{f' (options:{settings})' if settings else ''}"
+        )
         return 2
     except Stopped as stopped:
         if stopped.in_all and not processes.speaks():

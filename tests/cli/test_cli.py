@@ -207,7 +207,7 @@ def test_schedules_of_torch_by_class_path(cifar_cnn_command: Command, capsys: Ca
     assert cifar_cnn_command("fit", "--ckpt_path", "last", "--trainer.max_epochs", 2) == 0
     capsys.readouterr()
     assert cifar_cnn_command("fit", *QUICK, "--model.schedule", "torch.optim.lr_scheduler.ExponentialLR") == 2
-    assert "model.schedule: ExponentialLR: missing a required argument: 'gamma'\n" in capsys.readouterr().err
+    assert "schedule: ExponentialLR: missing a required argument: 'gamma'\n" in capsys.readouterr().err
 
 
 def callback(name: str, **options: Any) -> list[Any]:
@@ -418,7 +418,7 @@ COMMAND_ERRORS: dict[str, tuple[list[str], str]] = {
     ),
     "schedule's argument": (
         ["fit", *QUICK, "--model.schedule", "torch.optim.lr_scheduler.StepLR"],
-        "model.schedule: StepLR: missing a required argument: 'step_size'",
+        "schedule: StepLR: missing a required argument: 'step_size'",
     ),
     "a number of devices": (["fit", *QUICK, "--trainer.devices", "-3"], "should be an int > 0"),
     "plateau without validation": (

@@ -288,9 +288,9 @@ def test_a_schedule_is_told_the_runs_length_where_that_is_what_it_takes(make: An
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (StepLR, "model.schedule: StepLR: missing a required argument: 'step_size'"),
-        (ExponentialLR, "model.schedule: ExponentialLR: missing a required argument: 'gamma'"),
-        (partial(OneCycleLR, max_lr=1.0, pct_start=2.0), "model.schedule: OneCycleLR: .*pct_start"),
+        (StepLR, "schedule: StepLR: missing a required argument: 'step_size'"),
+        (ExponentialLR, "schedule: ExponentialLR: missing a required argument: 'gamma'"),
+        (partial(OneCycleLR, max_lr=1.0, pct_start=2.0), "schedule: OneCycleLR: .*pct_start"),
     ],
 )
 def test_a_schedule_that_lacks_an_argument_is_refused(make: Any, message: str) -> None:

@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 from torchvision import datasets
 
-from cifar_cnn.data.decoding import decode_image
 from cifar_cnn.data.sources import CIFAR10, ImageFolder, Shapes
 from cifar_cnn.errors import InputError
+from cifar_cnn.image_files.decoding import decode_image
 
 NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 PER_FILE = 20
@@ -164,8 +164,9 @@ def test_a_failed_download_is_one_line_with_the_ways_on_and_the_next_run_recover
         CIFAR10(tmp_path, url).prepare()
     message = str(caught.value)
     assert "\n" not in message
-    for part in (url, reason, f"put {ARCHIVE} into {tmp_path}", "--data.source.url", "ImageFolder", "quickstart.yaml"):
+    for part in (url, reason, f"put {ARCHIVE} into {tmp_path}", "set url to a mirror", "ImageFolder", "Shapes"):
         assert part in message
+    assert caught.value.options == ("data.source.url", "data.source")
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
     server.content["/good"] = archive
     CIFAR10(tmp_path, server.url("/good")).prepare()
@@ -181,7 +182,7 @@ def test_a_damaged_archive_of_the_users_own_is_named_and_kept(archive: bytes, tm
 
 def test_a_root_that_is_a_file_is_one_line(archive: bytes, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"cannot prepare CIFAR-10 in .*name another folder with --data.source.root"):
+    with pytest.raises(InputError, match=r"cannot prepare CIFAR-10 in .*set root to another folder"):
         CIFAR10(tmp_path / "file" / "data", "http://127.0.0.1:9/dead").prepare()
 
 
@@ -371,9 +372,7 @@ def test_folders_below_a_class_belong_to_it_and_skipped_files_are_counted(
     ("source", "split"), [(partial(Shapes, 100, 100, image_size=100_000), "test"), (partial(Shapes, 10**12), "train")]
 )
 def test_more_images_than_memory_are_one_line(source: Callable[[], Shapes], split: Any) -> None:
-    with pytest.raises(
-        InputError, match=r"need [\d,.]+ TB of memory; .* are available: lower --data.source.image_size"
-    ):
+    with pytest.raises(InputError, match=r"need [\d,.]+ TB of memory; .* are available: lower image_size"):
         source().load(split)
 
 
@@ -383,13 +382,13 @@ def test_larger_images_than_memory_are_one_line(image_folder: Path) -> None:
 
 
 def test_folders_of_another_layout_are_refused(image_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"ImageFolder needs --data\.source\.root DIR with DIR/train/<class>/"):
+    with pytest.raises(InputError, match=r"ImageFolder needs root, a folder DIR with DIR/train/<class>/"):
         ImageFolder(tmp_path / "nowhere").prepare()
     (tmp_path / "empty" / "train").mkdir(parents=True)
     with pytest.raises(InputError, match="needs a folder a class, two or more; it has 0"):
         ImageFolder(tmp_path / "empty").prepare()
     (image_folder / "test" / "green").mkdir()
-    with pytest.raises(InputError, match="has classes that train has not: green"):
+    with pytest.raises(InputError, match="has classes that train does not have: green"):
         ImageFolder(image_folder).load("test")
     (image_folder / "train" / "green").mkdir()
     with pytest.raises(InputError, match=r"train/green has no images"):

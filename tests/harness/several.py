@@ -282,7 +282,7 @@ def side_by_side(folder: Path) -> dict[str, Any]:
     few += ["--trainer.accelerator", "cpu", "--trainer.precision", "32", "--trainer.enable_progress_bar", "false"]
     with pytest.MonkeyPatch.context() as patch:
         server.content["/archive"] = make_archive(patch)
-        for module, name in ((cifar, "_fetch"), (image_folder, "decode_all")):
+        for module, name in ((cifar, "download"), (image_folder, "decode_all")):
             patch.setattr(module, name, slowly(getattr(module, name)))
         begun = {}
         for name, source in options.items():

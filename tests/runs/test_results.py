@@ -108,7 +108,7 @@ def test_only_a_whole_test_of_the_best_checkpoint_on_the_runs_own_images_is_in_t
 
     (other / "../green").mkdir()
     assert cifar_cnn.cli.parser.run(["test", *root, *QUIET]) == 2
-    assert "has classes that the network (blue thing, röt) has not: green" in capsys.readouterr().err
+    assert "has classes that the network (blue thing, röt) does not have: green" in capsys.readouterr().err
 
 
 def test_files_are_named_by_what_differs(tmp_path: Path) -> None:

@@ -21,9 +21,9 @@ from PIL import Image, PngImagePlugin
 import cifar_cnn.cli.parser
 from cifar_cnn.backbones import SimpleCNN
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.data.decoding import UNREADABLE, decode_image
 from cifar_cnn.data.sources import CIFAR10, ImageFolder
 from cifar_cnn.errors import InputError
+from cifar_cnn.image_files.decoding import UNREADABLE, decode_image
 from tests.conftest import CONFIGS, SMALL
 
 Capture = pytest.CaptureFixture[str]
@@ -489,7 +489,7 @@ def test_a_bad_archive_is_neither_extracted_nor_kept(
     content: bytes, endless: bool, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cifar_cnn.data.sources.cifar.ARCHIVE_BYTES", 1_000_000)
-    monkeypatch.setattr("cifar_cnn.data.sources.cifar.urlopen", lambda *args, **kwargs: Served(content, endless))
+    monkeypatch.setattr("cifar_cnn.download.urlopen", lambda *args, **kwargs: Served(content, endless))
     with pytest.raises(InputError, match=message):
         CIFAR10("data", "http://mirror/cifar").prepare()
     assert os.listdir() == ["data"]

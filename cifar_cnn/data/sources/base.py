@@ -14,9 +14,8 @@ class Source(ABC):
     """A set of labelled training and test images.
 
     Attributes:
-        mean_std: per-channel mean and standard deviation of the training images in [0, 1], where they are known;
-            None has them measured.
-        image_size: optional; pixels a side of the images, where that is known before they are loaded.
+        mean_std: per-channel mean and standard deviation of the training images in [0, 1]; None to measure them.
+        image_size: optional; pixels a side, if known before the images are loaded.
     """
 
     mean_std: ChannelStats | None = None
@@ -32,7 +31,7 @@ class Source(ABC):
         """The classes, in the order of their labels; known before any image is loaded."""
 
     def prepare(self, split: Split = "train") -> None:  # noqa: B027  (not abstract: there may be nothing to do)
-        """Download, decode, cache what ``load(split)`` needs: what one process a machine does once for all."""
+        """Download, decode or cache what ``load(split)`` needs. One process of each machine calls this."""
 
     @abstractmethod
     def load(self, split: Split) -> ImageSet:

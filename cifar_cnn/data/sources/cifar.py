@@ -1,31 +1,26 @@
 """The official CIFAR-10, downloaded and verified."""
 
-import errno
 import os
-from http.client import HTTPException
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import torch
 from torchvision import datasets
-from torchvision.datasets.utils import calculate_md5, check_integrity, extract_archive
-from tqdm import tqdm
+from torchvision.datasets.utils import check_integrity, extract_archive
 
 from cifar_cnn.data.images import ImageSet
 from cifar_cnn.data.sources.base import Source, Split
+from cifar_cnn.download import download
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import locked
 
 ARCHIVE_BYTES = 170_498_071  # of the official archive
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class CIFAR10(Source):
     """The official CIFAR-10: 50,000 training and 10,000 test images of 32x32 pixels.
 
     The archive is downloaded once, verified by its md5, and read with torchvision. An archive that is already in
-    ``root`` is used without network.
+    ``root`` is used without a network connection.
 
     Args:
         root: folder for the archive and the extracted files.
@@ -36,6 +31,7 @@ class CIFAR10(Source):
     # Of the training images. The widely copied std 0.2023, 0.1994, 0.2010 is a mean of per-image stds.
     mean_std = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
     image_size = 32
+    class_names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
     def __init__(
         self,
@@ -47,16 +43,11 @@ class CIFAR10(Source):
         self.urls = [url] if isinstance(url, str) else list(url)
         self.timeout = timeout
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The ten classes."""
-        return ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-
     def prepare(self, split: Split = "train") -> None:
         """Download and extract, unless the verified files are there.
 
         Raises:
-            InputError: no mirror gave the archive, or ``root`` cannot be written.
+            InputError: no mirror has the archive, or ``root`` cannot be written.
         """
         if self._extracted():
             return
@@ -64,20 +55,21 @@ class CIFAR10(Source):
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with locked(self.root):
-                if self._extracted():  # by another process, meanwhile
+                if self._extracted():  # another process may have done it meanwhile
                     return
                 if not check_integrity(archive, datasets.CIFAR10.tgz_md5):
                     self._download(archive)
                 extract_archive(os.fspath(archive), os.fspath(self.root))
         except OSError as error:
             raise InputError(
-                f"cannot prepare CIFAR-10 in {self.root}: {error}; free or name another folder with --data.source.root"
+                f"cannot prepare CIFAR-10 in {self.root}: {error}; free space, or set root to another folder",
+                options=["data.source.root"],
             ) from error
         if not self._extracted():
             raise InputError(f"the files extracted to {self.root} are damaged: remove {archive} and run again")
 
     def load(self, split: Split) -> ImageSet:
-        """50,000 or 10,000 images; (N, 3, 32, 32)."""
+        """The 50,000 or 10,000 images: (N, 3, 32, 32)."""
         dataset = datasets.CIFAR10(self.root, train=split == "train")
         images = torch.from_numpy(dataset.data).permute(0, 3, 1, 2).contiguous()
         return ImageSet(images, torch.tensor(dataset.targets), self.class_names)
@@ -89,42 +81,12 @@ class CIFAR10(Source):
         return all(check_integrity(base / name, md5) for name, md5 in files)
 
     def _download(self, archive: Path) -> None:
-        # Under another name until it is verified: what bears the archive's name is whole, or the user put it there.
-        part = archive.with_name(archive.name + ".part")
-        failures = []
-        for url in self.urls:
-            part.unlink(missing_ok=True)
-            try:
-                _fetch(url, part, self.timeout)
-                if (md5 := calculate_md5(part)) != datasets.CIFAR10.tgz_md5:
-                    raise ValueError(f"damaged (md5 {md5})")
-            except (OSError, ValueError, HTTPException) as error:  # ValueError: what is no address, too
-                if isinstance(error, HTTPError):
-                    reason = f"HTTP {error.code}"
-                elif isinstance(error, OSError) and (error.filename is not None or error.errno in _FULL):
-                    raise  # the disk, not the network
-                else:
-                    reason = str(error)
-                failures.append(f"{url}: {reason}")
-            else:
-                part.replace(archive)
-                return
-            part.unlink(missing_ok=True)
-        damaged = f"{archive} is damaged, remove it; " if archive.exists() else ""
-        raise InputError(
-            f"{damaged}CIFAR-10 could not be downloaded ({'; '.join(failures)}). Either put {archive.name} into "
-            f"{self.root}, or give a mirror with --data.source.url, or train without it: --data.source ImageFolder "
-            "--data.source.root DIR, or --config configs/quickstart.yaml"
-        )
-
-
-def _fetch(url: str, target: Path, timeout: float) -> None:
-    """Download, and give up after ``timeout`` seconds without an answer or when it is more than the archive can be."""
-    with urlopen(Request(url, headers={"User-Agent": "cifar-cnn"}), timeout=timeout) as response:
-        total = int(response.headers.get("Content-Length") or 0) or None
-        with target.open("wb") as file, tqdm(desc="Downloading", total=total, unit="B", unit_scale=True) as progress:
-            while chunk := response.read(2**18):
-                if progress.n + len(chunk) > ARCHIVE_BYTES:
-                    raise ValueError(f"damaged (over {ARCHIVE_BYTES} bytes)")
-                file.write(chunk)
-                progress.update(len(chunk))
+        failures = download(self.urls, archive, datasets.CIFAR10.tgz_md5, ARCHIVE_BYTES, self.timeout)
+        if failures:
+            damaged = f"{archive} is damaged, remove it; " if archive.exists() else ""
+            raise InputError(
+                f"{damaged}CIFAR-10 could not be downloaded ({'; '.join(failures)}): put {archive.name} into "
+                f"{self.root}, or set url to a mirror, or train on other images: the source ImageFolder with your own, "
+                "or Shapes, which needs no files",
+                options=["data.source.url", "data.source"],
+            )

@@ -1,55 +1,43 @@
-"""Images of one's own, in a folder a class."""
+"""Your own images, in one folder per class."""
 
 import hashlib
 import logging
 import os
-import stat
 import unicodedata
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from cifar_cnn.data.decoding import IMAGE_SUFFIXES, decode_all, is_image_name
-from cifar_cnn.data.folders import Skipped, image_files
-from cifar_cnn.data.images import ImageSet, random_order
+from cifar_cnn.data.images import ImageSet
 from cifar_cnn.data.sources.base import Source, Split
-from cifar_cnn.data.sources.cache import read_caches, write_cache
 from cifar_cnn.errors import InputError
-from cifar_cnn.files import locked
+from cifar_cnn.image_files.cache import fingerprint, read_or_make
+from cifar_cnn.image_files.decoding import IMAGE_SUFFIXES, decode_all, is_image_name
+from cifar_cnn.image_files.folders import ImageFile, Skipped, regular_files
 
-SAMPLE = 256  # files whose first bytes are part of the fingerprint
 log = logging.getLogger("cifar_cnn")
-
-
-class _File(NamedTuple):
-    path: Path
-    size: int  # bytes
-    modified: int  # ns: st_mtime_ns
-    changed: int  # ns: st_ctime_ns, which no tool sets back
 
 
 class ImageFolder(Source):
     """Images in folders: ``root/train/<class>/*`` and ``root/test/<class>/*``, of any common format and size.
 
-    Folders below a class's folder and links to folders belong to that class. Each image is scaled and centre-cropped
-    to ``image_size`` and kept, decoded, in a cache file; a changed folder or ``image_size`` is noticed by ``root``, the
-    names, sizes and times of the files, and the contents of some.
+    Subfolders of a class's folder and linked folders belong to that class. Images are scaled and centre-cropped to
+    ``image_size`` and kept, decoded, in a cache file. The cache notices changed files by their names, sizes, times and
+    the contents of some.
 
     Args:
         root: the folder that has ``train`` and ``test``.
         image_size: pixels a side.
-        cache: folder for the cache, which several sources may share; by default ``.cifar_cnn_cache`` in ``root`` or,
-            where that cannot be written, in the user's cache folder.
-        class_names: the classes in the order of their labels; by default the names of the folders in ``train``, sorted.
-            A test takes those of the checkpoint, and needs no ``train``.
+        cache: folder for the cache, which several sources may share; by default ``.cifar_cnn_cache`` in ``root`` or, if
+            that cannot be written, in the user's cache folder.
+        class_names: the classes in the order of their labels; by default the sorted names of the folders in ``train``.
+            With them, a test needs no ``train``.
     """
 
-    FORMAT = 2  # of the cache file; another number makes older ones be decoded again
+    FORMAT = 2  # of the cache file; with another number, older ones are decoded again
 
     def __init__(
         self,
@@ -68,10 +56,10 @@ class ImageFolder(Source):
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
-        """The classes, in the order of the labels; looked up once, for the folders may go while a run needs them.
+        """The classes, in the order of the labels. They are read once: the folders may change during a run.
 
         Raises:
-            InputError: there is no such folder, fewer than two classes in it, or one whose name cannot be printed.
+            InputError: there are fewer than two folders, or a name cannot be printed.
         """
         if self.given_names is not None:
             return self.given_names
@@ -84,11 +72,11 @@ class ImageFolder(Source):
         return names
 
     def prepare(self, split: Split = "train") -> None:
-        """Decode what is not in the cache yet, and keep it for the next ``load``."""
+        """Decode the images unless they are cached, and keep them for the next ``load``."""
         self._prepared[split] = self.load(split)
 
     def load(self, split: Split) -> ImageSet:
-        """The images of a split, from the cache or decoded; (N, 3, image_size, image_size).
+        """The images of a split, from the cache or decoded: (N, 3, image_size, image_size).
 
         Raises:
             InputError: a folder is missing or empty, or a file cannot be read as an image.
@@ -96,86 +84,45 @@ class ImageFolder(Source):
         if split in self._prepared:
             return self._prepared.pop(split)
         files, labels = self._scan(split)
-        fingerprint = self._fingerprint(split, files)
-        caches = [folder / self._cache_name(split) for folder in self._cache_folders()]
-        images = read_caches(caches, fingerprint, len(labels))
-        if images is None:
-            with locked(*self._cache_folders()):
-                images = read_caches(caches, fingerprint, len(labels))  # written by another process, meanwhile
-                if images is None:
-                    images = decode_all([file.path for file in files], self.image_size, split)
-                    any(write_cache(cache, fingerprint, images) for cache in caches)
-        return ImageSet(images, labels, self.class_names)
+        key = fingerprint(files, self.root, self.FORMAT, self.image_size, split, self.root.resolve())
 
-    def _scan(self, split: Split) -> tuple[list[_File], Tensor]:
+        def decode() -> Tensor:
+            return decode_all([file.path for file in files], self.image_size, split)
+
+        return ImageSet(read_or_make(self._caches(split), key, len(labels), decode), labels, self.class_names)
+
+    def _scan(self, split: Split) -> tuple[list[ImageFile], Tensor]:
         names, folder, skipped = self.class_names, self.root / split, Skipped()
-        strangers = sorted({entry.name for entry in _folders(folder)} - set(names))
-        if strangers:
+        unknown = sorted({entry.name for entry in _folders(folder)} - set(names))
+        if unknown:
             known = "train" if self.given_names is None else f"the network ({', '.join(names)})"
-            raise InputError(f"{folder} has classes that {known} has not: {', '.join(strangers)}")
-        files: list[_File] = []
+            raise InputError(f"{folder} has classes that {known} does not have: {', '.join(unknown)}")
+        endings = " ".join(sorted(IMAGE_SUFFIXES))
+        files: list[ImageFile] = []
         labels: list[int] = []
         for label, name in enumerate(names):
-            found = _files_below(folder / name, skipped) if (folder / name).is_dir() else []
+            found = regular_files(folder / name, skipped) if (folder / name).is_dir() else []
             if not found and split == "train":
-                raise InputError(
-                    f"{folder / name} has no images ({' '.join(sorted(IMAGE_SUFFIXES))}); remove it or fill it"
-                    + (f"; {skipped}" if skipped else "")
-                )
+                why = f"; {skipped}" if skipped else ""
+                raise InputError(f"{folder / name} has no images ({endings}); remove it or fill it{why}")
             files += found
             labels += [label] * len(found)
         if not files:
-            raise InputError(f"{folder} has no images ({' '.join(sorted(IMAGE_SUFFIXES))})")
+            raise InputError(f"{folder} has no images ({endings})")
         outside = sum(is_image_name(entry.name) and not entry.is_dir() for entry in os.scandir(folder))
         skipped.reasons.update(["outside of the classes' folders"] * outside)
         if skipped and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
             log.warning("%s: %s", folder, skipped)
         return files, torch.tensor(labels)
 
-    def _fingerprint(self, split: Split, files: list[_File]) -> str:
-        root = self.root.resolve()
-        digest = hashlib.sha256(f"{self.FORMAT} {self.image_size} {split} {root}\n".encode(errors="surrogateescape"))
-        for file in files:
-            path = os.path.relpath(file.path, self.root)
-            digest.update(f"{path}\0{file.size}\0{file.modified}\0{file.changed}\n".encode(errors="surrogateescape"))
-        for index in random_order(len(files))[:SAMPLE]:
-            with suppress(OSError), files[index].path.open("rb") as stream:  # decoding tells which cannot be read
-                digest.update(stream.read(2**16))
-        return digest.hexdigest()
-
-    def _cache_name(self, split: Split) -> str:
-        return f"{split}-{self.image_size}px-{self._key}.npz"
-
-    @property
-    def _key(self) -> str:
-        """Stands for ``root`` in the names of cache files, for several sources may share a folder."""
-        return hashlib.sha256(os.fsencode(self.root.resolve())).hexdigest()[:16]
-
-    def _cache_folders(self) -> list[Path]:
+    def _caches(self, split: Split) -> list[Path]:
+        """The places of the cache file, in order of preference."""
+        root = hashlib.sha256(os.fsencode(self.root.resolve())).hexdigest()[:16]  # several sources may share a folder
+        name = f"{split}-{self.image_size}px-{root}.npz"
         if self.cache is not None:
-            return [self.cache]
+            return [self.cache / name]
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        return [self.root / ".cifar_cnn_cache", home / "cifar_cnn" / self._key]
-
-
-def _files_below(folder: Path, skipped: Skipped) -> list[_File]:
-    """The image files of a class; ``skipped`` counts the others."""
-
-    def fail(error: OSError) -> None:
-        raise InputError(f"{error.filename}: {error.strerror}") from error
-
-    found = []
-    for path in image_files(folder, skipped, fail):
-        try:
-            status = path.stat()
-        except OSError:  # nothing is there, or links go round in a circle
-            skipped.add("broken link")
-            continue
-        if stat.S_ISREG(status.st_mode):
-            found.append(_File(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
-        else:
-            skipped.add("no regular file")
-    return found
+        return [self.root / ".cifar_cnn_cache" / name, home / "cifar_cnn" / root / name]
 
 
 def _folders(root: Path) -> list[os.DirEntry[str]]:
@@ -183,6 +130,7 @@ def _folders(root: Path) -> list[os.DirEntry[str]]:
         return [entry for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")]
     except OSError as error:
         raise InputError(
-            f"{root}: {error.strerror or error}; ImageFolder needs --data.source.root DIR "
-            "with DIR/train/<class>/ and DIR/test/<class>/"
+            f"{root}: {error.strerror or error}; ImageFolder needs root, a folder DIR with DIR/train/<class>/ and "
+            "DIR/test/<class>/",
+            options=["data.source.root"],
         ) from error

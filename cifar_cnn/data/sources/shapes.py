@@ -4,26 +4,29 @@ import numpy as np
 import torch
 
 from cifar_cnn.data.images import ImageSet
-from cifar_cnn.data.memory import check_memory
 from cifar_cnn.data.sources.base import Source, Split
 from cifar_cnn.errors import InputError
+from cifar_cnn.image_files.memory import check_memory
 
 
 class Shapes(Source):
-    """Ten shapes drawn by code, so that everything runs offline: of random place, size, turn and colours, with noise.
+    """Ten shapes drawn by code: they need no download.
 
-    Foreground and background are drawn alike, so that no pixel by itself says anything of the class.
+    Place, size, rotation and colours are random, and so is the noise. Foreground and background colours come from the
+    same distribution: no single pixel says anything about the class.
 
     Args:
-        train_size: training images, shared evenly among the classes.
-        test_size: test images, likewise.
+        train_size: number of training images, the same for each class.
+        test_size: number of test images, the same for each class.
         image_size: pixels a side.
-        noise: standard deviation of the noise on each pixel, of a range of 255.
-        seed: of the drawing. Training and test images are drawn from different streams.
+        noise: standard deviation of the noise on each pixel, in a range of 255.
+        seed: seed of the drawing. Training and test images come from different streams.
 
     Raises:
         InputError: a value is out of range, or the images take more memory than there is.
     """
+
+    class_names = ("disc", "square", "triangle", "ring", "frame", "plus", "star", "crescent", "stripes", "checkers")
 
     def __init__(
         self,
@@ -40,40 +43,24 @@ class Shapes(Source):
                 f"Shapes needs noise of 0 or more and images of 8 pixels or more; not {noise}, {image_size}"
             )
         n = max(train_size, test_size)
-        # Of a portion of 1000 images about a dozen arrays of float64 exist at once, some of three channels.
+        # A portion of 1000 images exists as about a dozen float64 arrays at once, some with three channels.
         check_memory(n, image_size, more=min(n, 1000) * image_size**2 * 8 * 20)
         self.sizes = {"train": train_size, "test": test_size}
         self.image_size = image_size
         self.noise = noise
         self.seed = seed
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The ten shapes."""
-        return (
-            "disc",
-            "square",
-            "triangle",
-            "ring",
-            "frame",
-            "plus",
-            "star",
-            "crescent",
-            "stripes",
-            "checkers",
-        )
-
     def load(self, split: Split) -> ImageSet:
-        """Draw the images; (N, 3, image_size, image_size)."""
+        """Draw the images: (N, 3, image_size, image_size)."""
         rng = np.random.default_rng([self.seed, ("train", "test").index(split)])
         labels = np.arange(self.sizes[split]) % len(self.class_names)
-        # In portions, so that the float pictures of a large set are never all in memory.
+        # Portions, because the float images of a large set would fill the memory.
         portions = [self._draw(portion, rng) for portion in np.array_split(labels, -(-len(labels) // 1000))]
         return ImageSet(torch.from_numpy(np.concatenate(portions)), torch.from_numpy(labels), self.class_names)
 
     def _draw(self, labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         n, size = len(labels), self.image_size
-        # Coordinates of each pixel in the frame of the shape, whose radius is 1.
+        # Coordinates of each pixel relative to the shape, whose radius is 1.
         radius = rng.uniform(0.45, 0.8, n)
         center = rng.uniform(-1, 1, (n, 2)) * (1 - 0.8 * radius)[:, None]
         turn = rng.uniform(0, 2 * np.pi, n)
@@ -86,11 +73,11 @@ class Shapes(Source):
         for label, name in enumerate(self.class_names):
             rows = labels == label
             distance = _SHAPES[name](x[rows], y[rows])
-            # One pixel of soft edge, from the distance in units of the radius.
+            # A soft edge of one pixel.
             inside[rows] = (0.5 - distance * radius[rows, None, None] * size / 2).clip(0, 1)
 
         colors = rng.uniform(0, 255, (n, 2, 3))
-        colors[:, 1] = (colors[:, 0] + rng.uniform(70, 185, (n, 3))) % 255  # foreground and background tell apart
+        colors[:, 1] = (colors[:, 0] + rng.uniform(70, 185, (n, 3))) % 255  # the two colours differ
         colors = np.take_along_axis(colors, rng.permuted(np.tile([0, 1], (n, 1)), axis=1)[:, :, None], axis=1)
         front, back = colors[:, 0, :, None, None], colors[:, 1, :, None, None]
         picture = back + (front - back) * inside[:, None] + rng.normal(0, self.noise, (n, 3, size, size))

@@ -1,4 +1,4 @@
-"""Whether a set of images fits into memory, before it is made."""
+"""Check that a set of images fits into memory, before it is made."""
 
 import os
 from pathlib import Path
@@ -7,37 +7,38 @@ from cifar_cnn.errors import InputError
 
 
 def check_memory(images: int, size: int, more: int = 0) -> None:
-    """Check that a set of images, of which the split into training and validation makes a copy, fits into memory.
+    """Check that a set of images fits into memory, with the copy that the split into training and validation makes.
 
     Args:
-        images: how many there are.
+        images: number of images.
         size: pixels a side.
-        more: bytes that making them takes besides.
+        more: further bytes that are needed to make them.
 
     Raises:
-        InputError: it does not.
+        InputError: the images do not fit.
     """
     needed = 2 * images * 3 * size**2 + more
     available = available_memory()
     if available is not None and needed > available:
         raise InputError(
             f"{images:,} images of {size}x{size} pixels need {_text(needed)} of memory; {_text(available)} are "
-            "available: lower --data.source.image_size or use fewer images"
+            "available: lower image_size or use fewer images",
+            options=["data.source.image_size"],
         )
 
 
 def available_memory(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Bytes that this process may still use, by the system and its container; None where that is not known.
+    """Bytes that this process may still use, by the system and its container; None if unknown.
 
     Args:
-        meminfo: as Linux writes it.
-        cgroup: of version 2, with ``memory.max`` and ``memory.current`` in bytes.
+        meminfo: Linux's file.
+        cgroup: folder of the control group (version 2), with ``memory.max`` and ``memory.current`` in bytes.
     """
     found = []
     try:
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
         found.append(int(lines["MemAvailable"].split()[0]) * 1024)
-    except (OSError, ValueError, LookupError):  # not Linux: at least no more than the machine has
+    except (OSError, ValueError, LookupError):  # not Linux: the machine's memory is the limit
         if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
             found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     try:
@@ -50,6 +51,6 @@ def available_memory(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path(
 
 
 def _text(count: int) -> str:
-    """Such as ``3.2 GB``."""
+    """A number of bytes as text, such as ``3.2 GB``."""
     power = min((len(str(count)) - 1) // 3, 4)
     return f"{count / 1000**power:,.{0 if power == 0 else 1}f} {('bytes', 'kB', 'MB', 'GB', 'TB')[power]}"

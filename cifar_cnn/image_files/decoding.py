@@ -1,4 +1,4 @@
-"""Image files of any format as uint8 RGB of one size."""
+"""Decode image files of any format to uint8 RGB of one size."""
 
 import os
 import struct
@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
-from cifar_cnn.data.memory import check_memory
 from cifar_cnn.errors import InputError
+from cifar_cnn.image_files.memory import check_memory
 
 IMAGE_SUFFIXES = frozenset(
     (
@@ -21,31 +21,31 @@ IMAGE_SUFFIXES = frozenset(
         *(".pbm", ".pgm", ".ppm", ".pnm", ".pfm", ".tga", ".jp2", ".j2k", ".pcx", ".qoi"),
     )
 )
-# What Pillow raises for a file that it cannot read; on damaged ones its decoders are not choosy.
+# What Pillow raises for a file that it cannot read; damaged files raise almost anything.
 UNREADABLE = (
     *(OSError, ValueError, SyntaxError, TypeError, LookupError, ArithmeticError, EOFError, MemoryError),
     *(struct.error, zlib.error, Image.DecompressionBombError),
 )
-MAX_PIXELS = 64 * 2**20  # of an image: few bytes can stand for many pixels, and each core decodes one at a time
+MAX_PIXELS = 64 * 2**20  # of an image: a small file can hold a huge image, and each core decodes one at a time
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file of this name is taken for an image: by its ending, and hidden ones are not."""
+    """Whether a file name ends like that of an image and is not hidden."""
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
 
 
 def decode_image(path: Path, size: int) -> np.ndarray:
     """Read one image as uint8 RGB of (size, size, 3): turned upright, scaled and centre-cropped.
 
-    Grey and palette images become RGB. Transparency is dropped: a pixel has the colour that is stored for it, as with
-    torchvision's ImageFolder. Of 16 bits a pixel the upper 8 are kept. Floats are 0 to 1, or 0 to 255 if one is
-    above 1; 32-bit integers are 0 to 255.
+    Grey and palette images become RGB. Transparency is dropped: a pixel keeps its stored colour, as in torchvision's
+    ImageFolder. Images with 16 bits a pixel keep the upper 8. Floats go from 0 to 1, or from 0 to 255 if one is above
+    1; 32-bit integers go from 0 to 255.
 
     Raises:
-        UNREADABLE: the file is no image that Pillow can read, or (InputError) its values do not say which one is white.
+        UNREADABLE: Pillow cannot read the file, or (InputError) the range of its values is unknown.
     """
-    if not path.is_file():  # to open a pipe would wait for somebody to write into it
-        raise OSError(f"{path} is no file")
+    if not path.is_file():  # opening a pipe would wait for a writer
+        raise OSError(f"{path} is not a file")
     with Image.open(path) as image:
         if image.width * image.height > MAX_PIXELS:
             raise Image.DecompressionBombError(f"{image.width}x{image.height} pixels")
@@ -61,11 +61,11 @@ def decode_image(path: Path, size: int) -> np.ndarray:
 
 
 def _levels(image: Image.Image, file_format: str | None) -> np.ndarray:
-    """The levels, uint8 (H, W), of a grey image of 16 or 32 bits a pixel.
+    """A grey image with 16 or 32 bits a pixel as uint8 (H, W).
 
     Args:
-        image: of mode I;16, I;16B, I or F.
-        file_format: of the file; integers of PNG and PPM have 16 bits even where Pillow gives mode I.
+        image: an image in mode I;16, I;16B, I or F.
+        file_format: the file's format; integers in PNG and PPM have 16 bits even if Pillow gives mode I.
     """
     values = np.asarray(image)
     if image.mode != "F" and (image.mode.startswith("I;16") or file_format in ("PNG", "PPM")):
@@ -78,7 +78,7 @@ def _levels(image: Image.Image, file_format: str | None) -> np.ndarray:
 
 
 def why(error: BaseException) -> str:
-    """Why an image is not read, in brackets, where more can be said than that it is damaged or no image."""
+    """The reason why an image was not read, in brackets; empty if it is only damaged or not an image."""
     return f" ({error})" if isinstance(error, InputError) else ""
 
 
@@ -86,12 +86,12 @@ def decode_all(paths: list[Path], size: int, name: str) -> Tensor:
     """Read many images, several at a time: uint8, (N, 3, size, size).
 
     Args:
-        paths: of the files.
+        paths: the files.
         size: pixels a side.
-        name: what the images are, for the progress bar.
+        name: name of the images, for the progress bar.
 
     Raises:
-        InputError: some of the files cannot be read as images, or the images take more memory than there is.
+        InputError: some files cannot be read as images, or the images do not fit into memory.
     """
     check_memory(len(paths), size)
     images = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
@@ -104,7 +104,7 @@ def decode_all(paths: list[Path], size: int, name: str) -> Tensor:
             return f"{paths[index]}{why(error)}"
         return None
 
-    # Threads, since Pillow decodes without holding the interpreter's lock; processes would copy every image.
+    # Threads: Pillow releases the interpreter's lock while it decodes, and processes would copy every image.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = pool.map(decode, range(len(paths)))
         progress = tqdm(results, f"Decoding {name} images", len(paths), unit=" images", mininterval=0.5)

@@ -1,15 +1,27 @@
-"""Finding the image files below a folder."""
+"""Find the image files below a folder."""
 
 import os
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from cifar_cnn.data.decoding import is_image_name
+from cifar_cnn.errors import InputError
+from cifar_cnn.image_files.decoding import is_image_name
+
+
+class ImageFile(NamedTuple):
+    """A file and what changes with its contents."""
+
+    path: Path
+    size: int  # bytes
+    modified: int  # ns: st_mtime_ns
+    changed: int  # ns: st_ctime_ns, which no tool sets back
 
 
 class Skipped:
-    """Counts the files that are passed over, by the reason."""
+    """Counts the skipped files by reason."""
 
     def __init__(self) -> None:
         self.reasons: Counter[str] = Counter()
@@ -19,7 +31,7 @@ class Skipped:
         self.reasons[reason] += 1
 
     def add_ending(self, name: str) -> None:
-        """Count a file whose name has the ending of no image format that is read."""
+        """Count a file whose name does not end like that of an image."""
         ending = os.path.splitext(name)[1].lower()
         self.reasons[f"ending {ending}" if ending else "no ending"] += 1
 
@@ -27,22 +39,22 @@ class Skipped:
         return bool(self.reasons)
 
     def __str__(self) -> str:
-        """Such as ``skipped 3 files: broken link (1), ending .heic (2)``."""
+        """For example ``skipped 3 files: broken link (1), ending .heic (2)``."""
         total = self.reasons.total()
         reasons = ", ".join(f"{reason} ({count})" for reason, count in sorted(self.reasons.items()))
         return f"skipped {total} file{'s' * (total != 1)}: {reasons}"
 
 
 def image_files(root: Path, skipped: Skipped, onerror: Callable[[OSError], None]) -> Iterator[Path]:
-    """The files below a folder that are named as images, in order of name; each folder's files before its folders.
+    """The files below a folder that are named like images, sorted by name; each folder's files before its folders.
 
-    Links to folders are followed, except those that lead back into a folder that they lie in. Files and folders whose
-    names start with a dot are hidden and passed over.
+    Links to folders are followed, unless they lead back to a folder above them. Names that start with a dot are
+    ignored.
 
     Args:
         root: the folder.
         skipped: counts the other files.
-        onerror: called with the error of a folder that cannot be read.
+        onerror: called with the error of an unreadable folder.
     """
     for place, folders, files in os.walk(root, onerror=onerror, followlinks=True):
         shown = sorted(name for name in folders if not name.startswith("."))
@@ -56,8 +68,32 @@ def image_files(root: Path, skipped: Skipped, onerror: Callable[[OSError], None]
                 skipped.add_ending(name)
 
 
+def regular_files(folder: Path, skipped: Skipped) -> list[ImageFile]:
+    """The image files below a folder, without broken links and special files; ``skipped`` counts the others.
+
+    Raises:
+        InputError: a folder cannot be read.
+    """
+
+    def fail(error: OSError) -> None:
+        raise InputError(f"{error.filename}: {error.strerror}") from error
+
+    found = []
+    for path in image_files(folder, skipped, fail):
+        try:
+            status = path.stat()
+        except OSError:  # the link leads nowhere, or in a circle
+            skipped.add("broken link")
+            continue
+        if stat.S_ISREG(status.st_mode):
+            found.append(ImageFile(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
+        else:
+            skipped.add("no regular file")
+    return found
+
+
 def _leads_back(root: str, place: str, name: str) -> bool:
-    """Whether a folder in ``place``, below ``root``, is a link to a folder on the way to it."""
+    """Whether the folder ``name`` in ``place``, below ``root``, is a link to a folder above it."""
     path = os.path.join(place, name)
     if not os.path.islink(path):
         return False

@@ -1,0 +1,66 @@
+"""Download a file and verify it."""
+
+import errno
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from torchvision.datasets.utils import calculate_md5
+from tqdm import tqdm
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def download(urls: list[str], target: Path, md5: str, most_bytes: int, timeout: float) -> list[str]:
+    """Download a file from the first address that has it.
+
+    The file gets its name once it is verified.
+
+    Args:
+        urls: addresses to try in turn.
+        target: where to put the file.
+        md5: its checksum.
+        most_bytes: a longer file is abandoned.
+        timeout: seconds to wait for an answer.
+
+    Returns:
+        Why each address failed; empty after a success.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    part = target.with_name(target.name + ".part")
+    failures = []
+    for url in urls:
+        part.unlink(missing_ok=True)
+        try:
+            _fetch(url, part, most_bytes, timeout)
+            if (found := calculate_md5(part)) != md5:
+                raise ValueError(f"damaged (md5 {found})")
+        except (OSError, ValueError, HTTPException) as error:  # ValueError: also what is no address
+            failures.append(f"{url}: {_reason(error)}")
+        else:
+            part.replace(target)
+            return []
+        part.unlink(missing_ok=True)
+    return failures
+
+
+def _fetch(url: str, target: Path, most_bytes: int, timeout: float) -> None:
+    with urlopen(Request(url, headers={"User-Agent": "cifar-cnn"}), timeout=timeout) as response:
+        total = int(response.headers.get("Content-Length") or 0) or None
+        with target.open("wb") as file, tqdm(desc="Downloading", total=total, unit="B", unit_scale=True) as progress:
+            while chunk := response.read(2**18):
+                if progress.n + len(chunk) > most_bytes:
+                    raise ValueError(f"damaged (over {most_bytes} bytes)")
+                file.write(chunk)
+                progress.update(len(chunk))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, HTTPError):
+        return f"HTTP {error.code}"
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in _FULL):
+        raise error  # the disk, not the network
+    return str(error)

@@ -1,0 +1,79 @@
+"""Files that keep decoded images for the next run."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cifar_cnn.files import locked, replacing
+from cifar_cnn.image_files.folders import ImageFile
+
+SAMPLE = 256  # files whose first bytes are part of the fingerprint
+
+
+def fingerprint(files: list[ImageFile], root: Path, *settings: object) -> str:
+    """A digest of the files' names, sizes and times, and of the contents of some.
+
+    Args:
+        files: the files.
+        root: names are relative to this folder.
+        settings: whatever else the decoded images depend on.
+    """
+    digest = hashlib.sha256((" ".join(map(str, settings)) + "\n").encode(errors="surrogateescape"))
+    for file in files:
+        path = os.path.relpath(file.path, root)
+        digest.update(f"{path}\0{file.size}\0{file.modified}\0{file.changed}\n".encode(errors="surrogateescape"))
+    for index in torch.randperm(len(files), generator=torch.Generator().manual_seed(0))[:SAMPLE]:
+        with suppress(OSError), files[index].path.open("rb") as stream:  # decoding reports unreadable files
+            digest.update(stream.read(2**16))
+    return digest.hexdigest()
+
+
+def read_or_make(paths: list[Path], key: str, length: int, make: Callable[[], Tensor]) -> Tensor:
+    """Read images from a cache file, or make them and write the file. One process of a machine makes them.
+
+    Args:
+        paths: of the cache file, in order of preference; the first folder that can be written is used.
+        key: the fingerprint of the images.
+        length: how many there are.
+        make: gives them: uint8, (length, 3, H, W).
+    """
+    images = _read_first(paths, key, length)
+    if images is None:
+        with locked(*(path.parent for path in paths)):
+            images = _read_first(paths, key, length)  # another process may have written it meanwhile
+            if images is None:
+                images = make()
+                any(_write(path, key, images) for path in paths)
+    return images
+
+
+def _read_first(paths: list[Path], key: str, length: int) -> Tensor | None:
+    found = (_read(path, key) for path in paths)
+    return next((images for images in found if images is not None and len(images) == length), None)
+
+
+def _read(path: Path, key: str) -> Tensor | None:
+    try:
+        with np.load(path, allow_pickle=False) as cache:
+            if str(cache["fingerprint"]) == key:
+                return torch.from_numpy(cache["images"])
+    except Exception:  # missing, truncated, of another version: decode again
+        pass
+    return None
+
+
+def _write(path: Path, key: str, images: Tensor) -> bool:
+    """Write a cache file; False where that is not possible."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            np.savez(file, fingerprint=np.array(key), images=images.numpy())
+    except OSError:  # a read-only folder, a full disk: the run needs no cache
+        return False
+    return True

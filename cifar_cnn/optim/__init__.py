@@ -1,0 +1,16 @@
+"""What torch.optim lacks: Muon, schedules over fractions of the run, parameter groups by name."""
+
+from cifar_cnn.optim.groups import learning_rate, parameter_groups
+from cifar_cnn.optim.muon import Muon, orthogonalize
+from cifar_cnn.optim.schedules import FractionSchedule, PiecewiseLinear, WarmupCosine, make_schedule
+
+__all__ = [
+    "FractionSchedule",
+    "Muon",
+    "PiecewiseLinear",
+    "WarmupCosine",
+    "learning_rate",
+    "make_schedule",
+    "orthogonalize",
+    "parameter_groups",
+]

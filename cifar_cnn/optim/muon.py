@@ -1,0 +1,125 @@
+"""Muon for convolution filters.
+
+Source: Jordan et al., Muon: An optimizer for hidden layers (2024), https://kellerjordan.github.io/posts/muon/, as used
+in KellerJordan/cifar10-airbench. torch.optim.Muon takes 2-D parameters only.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from cifar_cnn.compat import cpu_has_matrix_units
+
+
+class Muon(Optimizer):
+    """Muon for convolution filters and SGD with Nesterov momentum for all other parameters.
+
+    Each step scales the filters, reshaped to (C_out, -1), to the norm sqrt(C_out), then moves them against their
+    momentum with all its singular values brought near 1. Filters of zeros are not scaled.
+
+    One optimizer updates both kinds of parameters, because Lightning's loop takes longer with two.
+
+    Args:
+        params: parameters, or groups of them. A group's own ``lr`` and ``weight_decay`` take precedence.
+        lr: learning rate of the filters (4-D parameters): the size of a step, whatever the size of the gradient.
+        momentum: momentum of the filters.
+        ns_steps: Newton-Schulz iterations.
+        sgd_lr: learning rate of the other parameters.
+        sgd_momentum: momentum of the other parameters.
+        weight_decay: of the other parameters, added to the gradient; the norm of the filters is fixed.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float = 0.24,
+        momentum: float = 0.6,
+        ns_steps: int = 3,
+        sgd_lr: float = 0.1,
+        sgd_momentum: float = 0.85,
+        weight_decay: float = 0.0,
+    ) -> None:
+        if min(lr, sgd_lr, weight_decay) < 0 or not (0 <= momentum < 1 and 0 <= sgd_momentum < 1) or ns_steps < 1:
+            raise ValueError("learning rates and weight_decay are 0 or more, momenta below 1, ns_steps 1 or more")
+        self._sgd = {"lr": sgd_lr, "momentum": sgd_momentum}
+        super().__init__(params, {"lr": lr, "momentum": momentum, "ns_steps": ns_steps, "weight_decay": weight_decay})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add one group of filters and one of other parameters."""
+        params = param_group["params"]
+        params = [params] if isinstance(params, Tensor) else list(params)
+        filters = [p for p in params if p.ndim == 4]
+        others = [p for p in params if p.ndim != 4]
+        if filters:
+            super().add_param_group({**param_group, "params": filters, "muon": True})
+        if others or not filters:
+            super().add_param_group({**self._sgd, **param_group, "params": others, "muon": False})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update the parameters; return what the closure returns."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            params = [p for p in group["params"] if p.grad is not None]
+            if not params:
+                continue
+            updates = self._nesterov(params, group)
+            if group["muon"]:
+                for p, update in zip(params, updates, strict=True):
+                    _move_filters(p, update, group["lr"], group["ns_steps"])
+            else:
+                torch._foreach_add_(params, updates, alpha=-group["lr"])
+        return loss
+
+    def _nesterov(self, params: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+        grads: Any = [p.grad for p in params]
+        if not group["muon"] and group["weight_decay"]:
+            grads = torch._foreach_add(grads, params, alpha=group["weight_decay"])
+        for p in params:
+            if "momentum_buffer" not in self.state[p]:
+                self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+        buffers = [self.state[p]["momentum_buffer"] for p in params]
+        torch._foreach_mul_(buffers, group["momentum"])
+        torch._foreach_add_(buffers, grads)
+        return list(torch._foreach_add(grads, buffers, alpha=group["momentum"]))
+
+
+def _move_filters(filters: Tensor, update: Tensor, lr: float, ns_steps: int) -> None:
+    # Filters of zeros have no norm to scale by (nan or infinity): they are only moved.
+    filters.mul_((len(filters) ** 0.5 / filters.norm()).nan_to_num(nan=1.0, posinf=1.0))
+    # The result does not depend on the order of a matrix's columns: the order in memory needs no copy.
+    order = (0, 2, 3, 1) if filters.is_contiguous(memory_format=torch.channels_last) else (0, 1, 2, 3)
+    permuted = filters.permute(order)
+    matrix = update.permute(order).reshape(len(filters), -1)
+    permuted.add_(orthogonalize(matrix, ns_steps).view(permuted.shape), alpha=-lr)
+
+
+def orthogonalize(matrix: Tensor, steps: int, dtype: torch.dtype | None = None) -> Tensor:
+    """Bring the singular values of a matrix near 1 (0.7 to 1.2 after 5 steps) and keep its singular vectors.
+
+    Newton-Schulz iteration with the coefficients of Jordan et al. (2024), chosen for a steep rise at zero. A matrix of
+    zeros stays zero.
+
+    Args:
+        matrix: (rows, columns).
+        steps: number of iterations.
+        dtype: type to compute in; by default bfloat16, as in the source, on hardware that has matrix units for it.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    if dtype is None:
+        fast = matrix.is_cuda or (matrix.device.type == "cpu" and cpu_has_matrix_units())
+        dtype = torch.bfloat16 if fast else matrix.dtype
+    x = matrix.to(dtype)
+    x = x / (x.norm() + 1e-7)  # no singular value is above 1 now
+    if tall := len(x) > x.shape[1]:
+        x = x.T
+    for _ in range(steps):
+        gram = x @ x.T
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.T if tall else x).to(matrix.dtype)

@@ -1,0 +1,147 @@
+"""Learning-rate schedules over fractions of the run, and any schedule that is told the run's length."""
+
+import inspect
+import math
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from cifar_cnn.errors import InputError
+
+
+class FractionSchedule(LRScheduler):
+    """A learning rate that depends on the fraction of the run that is done.
+
+    A parameter group with ``until``, a fraction of the run, has completed the whole schedule by then.
+
+    Args:
+        optimizer: its learning rate is the unit of :meth:`factor`.
+        total_steps: optimizer steps of the run.
+    """
+
+    def __init__(self, optimizer: Optimizer, total_steps: int) -> None:
+        self.total_steps = total_steps
+        super().__init__(optimizer)
+
+    def factor(self, time: float) -> float:
+        """The learning rate as a multiple of the optimizer's own, once the fraction ``time`` of the run is done."""
+        raise NotImplementedError
+
+    def get_lr(self) -> list[float | Tensor]:
+        """The learning rate of each parameter group.
+
+        A group that was added after the schedule was made, for example by BackboneFinetuning, starts with its own
+        learning rate, which the schedule scales from then on.
+        """
+        groups = self.optimizer.param_groups
+        first, step = len(self.base_lrs), self.last_epoch
+        rates = [base * self._factor(group, step) for base, group in zip(self.base_lrs, groups[:first], strict=True)]
+        return [*rates, *(self._added_lr(index) for index in range(first, len(groups)))]
+
+    def _factor(self, group: dict[str, Any], step: int) -> float:
+        time, end = step / self.total_steps, group.get("until", 1.0)
+        return self.factor(min(time / end, 1.0) if end > 0 else 1.0)
+
+    def _added_lr(self, index: int) -> float | Tensor:
+        group = self.optimizer.param_groups[index]
+        if group["lr"] not in self._last_lr[index : index + 1]:  # the group is new, or a callback has changed its rate
+            before = self._factor(group, self.last_epoch - 1)
+            group["initial_lr"] = group["lr"] / before if before else group["lr"]
+        return group["initial_lr"] * self._factor(group, self.last_epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position in the run. Shape and length come from the config, so that a resumed run can be longer."""
+        kept = ("last_epoch", "_step_count", "_last_lr")
+        return {key: value for key, value in super().state_dict().items() if key in kept}
+
+
+class PiecewiseLinear(FractionSchedule):
+    """A learning rate that follows straight lines between points of the run.
+
+    Args:
+        optimizer: its learning rate is the unit of the points' second numbers.
+        total_steps: optimizer steps of the run; ImageClassifier fills this in.
+        points: pairs of (fraction of the run, fraction of the learning rate), the first at 0, the last at 1. The
+            default rises over a quarter of the run, then falls to zero, as one-cycle schedules do.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        total_steps: int,
+        points: list[tuple[float, float]] = [(0.0, 0.1), (0.25, 1.0), (1.0, 0.0)],  # noqa: B006  (never changed)
+    ) -> None:
+        times = [time for time, _ in points]
+        if len(points) < 2 or times[0] != 0 or times[-1] != 1 or times != sorted(set(times)):
+            raise InputError(f"schedule points must rise from fraction 0 of the run to 1; they are at {times}")
+        self.points = points
+        super().__init__(optimizer, total_steps)
+
+    def factor(self, time: float) -> float:
+        """Interpolate between the two points around ``time``."""
+        (t0, f0), (t1, f1) = next(ends for ends in pairwise(self.points) if time <= ends[1][0])
+        return f0 + (f1 - f0) * (time - t0) / (t1 - t0)
+
+
+class WarmupCosine(FractionSchedule):
+    """A learning rate that rises linearly, then falls along half a cosine.
+
+    Source: Loshchilov and Hutter, SGDR (2017), without restarts.
+
+    Args:
+        optimizer: its learning rate is the highest one.
+        total_steps: optimizer steps of the run; ImageClassifier fills this in.
+        warmup: fraction of the run that the rise takes.
+        final: fraction of the learning rate at the end.
+    """
+
+    def __init__(self, optimizer: Optimizer, total_steps: int, warmup: float = 0.0, final: float = 0.0) -> None:
+        if not 0 <= warmup < 1:
+            raise InputError(f"warmup is a fraction of the run, from 0 to below 1; not {warmup}")
+        self.warmup = warmup
+        self.final = final
+        super().__init__(optimizer, total_steps)
+
+    def factor(self, time: float) -> float:
+        """The value on the line, or on the cosine."""
+        if time < self.warmup:
+            # One step ahead, because a learning rate of zero would waste the first step.
+            return min((time + 1 / self.total_steps) / self.warmup, 1.0)
+        progress = (time - self.warmup) / (1 - self.warmup)
+        return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def make_schedule(make: Callable[..., LRScheduler], optimizer: Optimizer, total_steps: int) -> LRScheduler:
+    """Make a schedule and tell it the run's length.
+
+    Args:
+        make: a schedule's class, a partial of it, or a function, of (optimizer, total_steps). The second argument of
+            torch's own schedules is often something else: they get the length as ``T_max`` or ``total_steps``, unless
+            that is given.
+        optimizer: the optimizer to schedule.
+        total_steps: the run's length.
+
+    Raises:
+        InputError: an argument is missing or has an impossible value.
+    """
+    given = getattr(make, "keywords", {})
+    parts = (getattr(make, "func", None), *getattr(make, "args", ()))  # of a partial, also jsonargparse's own
+    made = next((each for each in parts if isinstance(each, type)), make)
+    signature = inspect.signature(made)
+    names = list(signature.parameters)
+    by_name: dict[str, int] = {}
+    by_position: tuple[Any, ...] = (optimizer,)
+    if made.__module__.startswith(("torch.", "lightning.")):
+        if not given.get("epochs"):  # OneCycleLR computes its length from it
+            by_name = {name: total_steps for name in names if name in ("T_max", "total_steps") and not given.get(name)}
+    elif names[1:2] and names[1] not in given:
+        by_position = (optimizer, total_steps)
+    try:
+        signature.bind(*by_position, **{**given, **by_name})
+        return make(*by_position, **by_name)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"schedule: {getattr(made, '__name__', 'a function')}: {error}") from error
