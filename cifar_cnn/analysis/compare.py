@@ -25,6 +25,7 @@ from cifar_cnn.errors import InputError
 from cifar_cnn.runs.checkpoints import load_trained
 from cifar_cnn.runs.folders import BEST, run_of
 from cifar_cnn.runs.run import RunFolder
+from cifar_cnn.sizes import count_parameters
 
 # Options of the Trainer in which runs of one experiment may differ.
 NOT_OF_THE_EXPERIMENT = ("default_root_dir", "logger", "limit_test_batches")
@@ -234,7 +235,7 @@ class Network:
         """Count parameters and multiply-adds, of any of the runs."""
         trained = load_trained(next(iter(self.runs.values())).folder / "checkpoints" / BEST)
         classifier = trained.classifier
-        self.parameters = sum(parameter.numel() for parameter in classifier.backbone.parameters())
+        self.parameters = count_parameters(classifier.backbone)
         self.macs = macs_of(classifier.backbone, (3, trained.image_size, trained.image_size))
 
     def accuracies(self) -> list[float]:

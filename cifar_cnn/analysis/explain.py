@@ -17,8 +17,8 @@ from torch.nn import functional
 from cifar_cnn.analysis import charts
 from cifar_cnn.analysis.network.layers import Layer, Sharing, layers_of, sharing_of
 from cifar_cnn.analysis.network.maps import map_layers, outputs_of
+from cifar_cnn.analysis.shown import SPLIT_NAMES, normalised
 from cifar_cnn.data import ImageSet
-from cifar_cnn.data.augment import normalize
 from cifar_cnn.data.images import random_order
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import write
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 MAX_SHIFT = 8  # pixels
 BATCH = 250  # images at a time
-SPLIT_NAMES: dict[Split, str] = {"test": "test", "val": "validation"}
 POOLINGS = {"flatten": "flatten", "max_pool": "max-pool", "average": "average"}
 
 
@@ -187,7 +186,7 @@ def measure_invariance(trained: Trained, image_set: ImageSet, layers: list[Layer
         logits = []
         with torch.inference_mode(), outputs_of(trained.classifier.backbone, names) as outputs:
             for batch in moved.split(BATCH):
-                logits.append(trained.classifier(_normalised(trained, batch)).cpu())
+                logits.append(trained.classifier(normalised(trained, batch)).cpu())
                 maps = layout.maps(outputs[names[0]])
                 features = {
                     "flatten": maps.flatten(1),
@@ -219,16 +218,11 @@ def _mean_distance(a: Tensor, b: Tensor) -> float:
     return (a - b).norm(dim=1).mean().item()
 
 
-def _normalised(trained: Trained, images: Tensor) -> Tensor:
-    device = trained.classifier.device
-    return normalize(images.to(device), trained.mean.to(device), trained.std.to(device))
-
-
 @torch.inference_mode()
 def _maps(trained: Trained, images: Tensor, layers: list[Layer]) -> list[Tensor]:
     network: nn.Module = trained.classifier.backbone
     with outputs_of(network, [layer.name for layer in layers]) as outputs:
-        trained.classifier(_normalised(trained, images))
+        trained.classifier(normalised(trained, images))
     return [layer.layout.maps(outputs[layer.name]).float() for layer in layers if layer.layout is not None]
 
 

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from cifar_cnn.analysis import charts, report
 from cifar_cnn.analysis.network.maps import grad_cam, last_maps
 from cifar_cnn.analysis.shown import find_shown, normalised
-from cifar_cnn.callbacks.confusion_figure import draw_confusion
-from cifar_cnn.callbacks.filter_images import convolutions, draw_filters
+from cifar_cnn.callbacks.confusion_figure import confusion_counts, draw_confusion
+from cifar_cnn.callbacks.filter_figure import draw_filters
+from cifar_cnn.callbacks.filter_images import convolutions
 from cifar_cnn.callbacks.predictions import StorePredictions
 from cifar_cnn.callbacks.summary import RunSummary
 from cifar_cnn.errors import InputError
@@ -99,11 +100,9 @@ class Run(RunFolder):
         shown = find_shown(self)
         if shown.predictions is None:
             raise InputError(f"{self.folder} has no predictions: {'; '.join(shown.missing)}")
-        labels, classes = shown.predictions.labels, shown.predictions.classes
-        size = len(self.class_names)
-        counts = torch.bincount(labels * size + classes, minlength=size**2).view(size, size)
-        figure = draw_confusion(counts.numpy(), self.class_names)
-        figure.suptitle(f"{self.name}: {len(labels):,} {shown.split} images", fontsize=10)
+        counts = confusion_counts(shown.predictions, len(self.class_names))
+        figure = draw_confusion(counts, self.class_names)
+        figure.suptitle(f"{self.name}: {counts.sum():,} {shown.split} images", fontsize=10)
         return figure
 
     def curves(self) -> "Figure":
@@ -148,7 +147,7 @@ class Run(RunFolder):
         from cifar_cnn.figures import PlainFigure
 
         shown = self._pixels(image)
-        pixels = normalised(self, torch.from_numpy(shown.copy()).permute(2, 0, 1)[None])
+        pixels = normalised(self.trained, torch.from_numpy(shown.copy()).permute(2, 0, 1)[None])
         last = last_maps(self.model.backbone, pixels, len(self.class_names))
         if last is None:
             raise InputError(f"{type(self.model.backbone).__name__} has no feature maps that its answer depends on")

@@ -3,7 +3,7 @@
 from datetime import datetime
 from pathlib import Path
 
-from cifar_cnn.analysis.report import duration
+from cifar_cnn.analysis.numbers import duration
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs.folders import run_folders
 from cifar_cnn.runs.run import RunFolder

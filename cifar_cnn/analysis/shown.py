@@ -8,18 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cifar_cnn.analysis.explain import SPLIT_NAMES
 from cifar_cnn.callbacks.predictions import FILE_NAME, VAL_FILE_NAME
 from cifar_cnn.data import ImageSet
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import read_json
+from cifar_cnn.runs.checkpoints import Trained
 from cifar_cnn.runs.predictions import Predictions, load_predictions
 from cifar_cnn.runs.run import RunFolder, Split
 from cifar_cnn.tta import TTA, logits_with_tta
 
 log = logging.getLogger("cifar_cnn")
 
+SPLIT_NAMES: dict[Split, str] = {"test": "test", "val": "validation"}
 SAMPLE = 8  # images on which kept predictions are compared with the network's own
 
 
@@ -64,16 +65,17 @@ def find_shown(run: RunFolder) -> Shown:
 def _validation(run: RunFolder, missing: list[str]) -> Shown:
     found = load_predictions(run.folder / VAL_FILE_NAME, len(run.trained.class_names))
     found = found if found is not None and found.step == run.step else None
-    images = _or_reason(f"Pictures of {SPLIT_NAMES['val']} images", lambda: run.images("val"), missing)
+    images = or_reason(f"Pictures of {SPLIT_NAMES['val']} images", lambda: run.images("val"), missing)
     if images is not None:
         some = images if found is None or found.indices is None else images.subset(found.indices)
         if found is None or not fits(run, found, some, "none"):
-            some, found = images, _or_reason("Predictions", lambda: validated(run, images), missing)
+            some, found = images, or_reason("Predictions", lambda: validated(run, images), missing)
         images = some
     return Shown("val", images, found, {}, missing)
 
 
-def _or_reason(name: str, make: Callable[[], Any], missing: list[str]) -> Any:
+def or_reason(name: str, make: Callable[[], Any], missing: list[str]) -> Any:
+    """Call ``make``; if it fails, add a line that begins with ``name`` to ``missing`` and return None."""
     try:
         return make()
     except Exception as error:  # any nn.Module can be a backbone: one section less is better than no report
@@ -98,7 +100,9 @@ def fits(run: RunFolder, predictions: Predictions, images: ImageSet, tta: TTA) -
     if not torch.equal(predictions.labels, images.labels):
         return False
     sample = torch.linspace(0, len(images) - 1, min(SAMPLE, len(images))).long()
-    logits = logits_with_tta(run.trained.classifier, normalised(run, images.images[sample]), tta)[0].float().cpu()
+    logits = (
+        logits_with_tta(run.trained.classifier, normalised(run.trained, images.images[sample]), tta)[0].float().cpu()
+    )
     kept = predictions.logits[sample]
     return bool((logits - kept).norm() <= 0.05 * kept.norm())  # bfloat16 leaves a hundredth
 
@@ -113,7 +117,7 @@ def validated(run: RunFolder, images: ImageSet) -> Predictions:
     dtypes = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
     precision = run.trained.precision
     with torch.autocast(classifier.device.type, dtypes.get(precision, torch.bfloat16), precision in dtypes):
-        logits = [classifier(normalised(run, batch)).float().cpu() for batch in images.images.split(500)]
+        logits = [classifier(normalised(run.trained, batch)).float().cpu() for batch in images.images.split(500)]
     predictions = Predictions(torch.cat(logits), images.labels, step=run.step)
     path = run.folder / VAL_FILE_NAME
     try:
@@ -123,7 +127,7 @@ def validated(run: RunFolder, images: ImageSet) -> Predictions:
     return predictions
 
 
-def normalised(run: RunFolder, images: Tensor) -> Tensor:
-    """Images of a run as its network takes them, on its device."""
-    device = run.trained.classifier.device
-    return normalize(images.to(device), run.trained.mean.to(device), run.trained.std.to(device))
+def normalised(trained: Trained, images: Tensor) -> Tensor:
+    """Convert uint8 images (N, 3, H, W) to the normalised input of a trained network, on its device."""
+    device = trained.classifier.device
+    return normalize(images.to(device), trained.mean.to(device), trained.std.to(device))

@@ -11,7 +11,6 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
-from torch import nn
 
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.errors import InputError
@@ -22,6 +21,7 @@ from cifar_cnn.runs import kept_code
 from cifar_cnn.runs.checkpoints import read_checkpoint
 from cifar_cnn.runs.folders import is_best, result_path
 from cifar_cnn.runs.results import ResultFiles
+from cifar_cnn.sizes import count_parameters
 
 
 class RunSummary(Callback):
@@ -63,7 +63,7 @@ class RunSummary(Callback):
         if trainer.is_global_zero:
             backbone = getattr(pl_module, "backbone", pl_module)
             where = f"; the run's folder is {os.path.relpath(self._run)}" if self._run else ""
-            print(f"Training {type(backbone).__name__}, {_count(backbone):,} parameters{where}")
+            print(f"Training {type(backbone).__name__}, {count_parameters(backbone):,} parameters{where}")
         self._fit_start = self._epoch_start = time.perf_counter()
         self._epoch_seconds = []
 
@@ -119,8 +119,9 @@ class RunSummary(Callback):
         pace = f", {statistics.median(self._epoch_seconds):.1f} s an epoch" if epochs > 1 else ""
         where = trainer.strategy.root_device.type
         lines = {
-            "Trained": f"{type(pl_module.backbone).__name__}, {_count(pl_module.backbone):,} parameters, {epochs} "
-            f"epoch{'s' * (epochs != 1)} in {self._fit_seconds:.0f} s{pace}, on {where}, precision {trainer.precision}"
+            "Trained": f"{type(pl_module.backbone).__name__}, {count_parameters(pl_module.backbone):,} parameters, "
+            f"{epochs} epoch{'s' * (epochs != 1)} in {self._fit_seconds:.0f} s{pace}, on {where}, "
+            f"precision {trainer.precision}"
         }
         checkpoint = best_checkpoint(trainer)
         best = checkpoint.best_model_path if checkpoint and os.path.isfile(checkpoint.best_model_path) else ""
@@ -184,10 +185,6 @@ def why_not_validated(trainer: Trainer) -> str:
     if not validates(trainer):
         return "there are no validation images, data.val_size is 0"
     return "no step was trained"
-
-
-def _count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _without_nan(value: Any) -> Any:

@@ -5,7 +5,7 @@ from matplotlib.patches import Rectangle
 
 from cifar_cnn.analysis import charts
 from cifar_cnn.analysis.calibration import bins_of
-from cifar_cnn.analysis.report import calibration
+from cifar_cnn.analysis.report.calibration import calibration
 from cifar_cnn.runs.predictions import Predictions
 
 

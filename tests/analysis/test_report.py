@@ -12,7 +12,13 @@ import torch
 
 import cifar_cnn.cli.parser
 from cifar_cnn.analysis import report
-from cifar_cnn.analysis.report import calibration, confusion, content, count, duration, mistakes, read_metrics
+from cifar_cnn.analysis.numbers import count, duration
+from cifar_cnn.analysis.report import page as report_page
+from cifar_cnn.analysis.report.calibration import calibration
+from cifar_cnn.analysis.report.classes import confusion
+from cifar_cnn.analysis.report.curves import curves, read_metrics
+from cifar_cnn.analysis.report.mistakes import mistakes
+from cifar_cnn.analysis.report.page import content
 from cifar_cnn.analysis.run import load_run
 from cifar_cnn.data import ImageSet
 from cifar_cnn.runs.predictions import Predictions, load_predictions
@@ -179,7 +185,7 @@ def test_nothing_that_goes_wrong_in_a_report_ends_a_fit(monkeypatch: pytest.Monk
     def fail(*_: object) -> None:
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr(report, "write_report", fail)
+    monkeypatch.setattr(report_page, "write_report", fail)
     assert cifar_cnn.cli.parser.run([*QUICK, "--trainer.max_epochs", "1", "--report", "true"]) == 0
     captured = capsys.readouterr()
     assert "Report  " not in captured.out
@@ -231,8 +237,8 @@ def test_the_learning_rate_is_drawn_from_the_first_step_on_however_short_the_run
     assert metrics["lr"] == ([0.25, 1.0], [0.2, 0.4])
     first = json.loads((run / "fit.json").read_text())["learning_rate"]
     assert first == pytest.approx(0.01)  # that of quickstart.yaml's warm-up
-    assert report.curves({"lr": ([1.0], [0.4])}) is None
-    (chart,) = report.curves({"lr": ([1.0], [0.4])}, first) or []
+    assert curves({"lr": ([1.0], [0.4])}) is None
+    (chart,) = curves({"lr": ([1.0], [0.4])}, first) or []
     assert "Learning rate over the epochs" in chart
 
 

@@ -10,7 +10,8 @@ import torch
 
 import cifar_cnn.cli.parser
 from cifar_cnn.analysis import shown
-from cifar_cnn.analysis.report import read_metrics, validation_images
+from cifar_cnn.analysis.report.curves import read_metrics
+from cifar_cnn.analysis.report.overview import validation_images
 from cifar_cnn.analysis.run import load_run
 from cifar_cnn.analysis.shown import Shown, find_shown
 from cifar_cnn.callbacks.predictions import VAL_FILE_NAME

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 import cifar_cnn
 from cifar_cnn.analysis import charts, compare_plots
 from cifar_cnn.analysis.compare import Network, RunResult
-from cifar_cnn.analysis.report import confusion
+from cifar_cnn.analysis.report.classes import confusion
 from cifar_cnn.callbacks.confusion_figure import draw_confusion, worst_confusions
 from cifar_cnn.callbacks.filter_figure import draw_filters
 from cifar_cnn.figures import PlainFigure

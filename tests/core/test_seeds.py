@@ -7,7 +7,7 @@ import torch
 import yaml
 
 import cifar_cnn.cli.parser
-from cifar_cnn.analysis.report import seed_of
+from cifar_cnn.analysis.report.environment import seed_of
 from cifar_cnn.analysis.statistics import difference
 from cifar_cnn.data import CIFAR10DataModule, Shapes
 from tests.conftest import CONFIGS, SMALL, RunCommand

@@ -14,7 +14,7 @@ import yaml
 
 import cifar_cnn.cli.parser
 from cifar_cnn.analysis.plan import Task
-from cifar_cnn.analysis.report import read_metrics
+from cifar_cnn.analysis.report.curves import read_metrics
 from tests.conftest import CONFIGS, SMALL
 
 Run = Callable[..., None]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from cifar_cnn.analysis.network.layers import Layer, layers_of
+from cifar_cnn.sizes import count_parameters
 
 _COLUMNS: dict[str, Callable[[Layer], str]] = {
     "layer": lambda layer: layer.name or "(network)",
@@ -86,5 +87,4 @@ def summary(model: nn.Module, image_shape: tuple[int, int, int] = (3, 32, 32)) -
     """
     network = getattr(model, "backbone", model)
     layers = layers_of(network, tuple(image_shape))
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    return Summary(layers, tuple(image_shape), parameters, sum(layer.macs for layer in layers))
+    return Summary(layers, tuple(image_shape), count_parameters(network), sum(layer.macs for layer in layers))

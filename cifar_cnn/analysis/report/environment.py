@@ -1,0 +1,56 @@
+"""What one has to know to judge and to repeat a run: parts, seed, hardware, versions, commit."""
+
+from typing import Any
+
+from cifar_cnn.analysis.report.material import Material
+from cifar_cnn.analysis.shown import SPLIT_NAMES
+
+
+def facts(material: Material) -> dict[str, str]:
+    """The environment of the run, by name."""
+    run, fit = material.run, material.run.record
+    source = type(run.datamodule.source).__name__
+    found = {
+        "Backbone": _described(run.model_config, "backbone", type(material.network).__name__),
+        "Images": _described(run.data_config, "source", source),
+    }
+    if material.predictions:
+        found["Shown here"] = f"{len(material.predictions.labels):,} {SPLIT_NAMES[material.shown.split]} images"
+    return found | {
+        "Checkpoint": run.checkpoint.name,
+        "Seed": seed_of(fit),
+        "Hardware": fit.get("hardware", "not recorded"),
+        "Precision": fit.get("precision", "not recorded"),
+        "Versions": ", ".join(f"{k} {v}" for k, v in fit.get("versions", {}).items()) or "not recorded",
+        "Commit": fit.get("git_commit") or "not recorded",
+        "Trained": trained_when(fit),
+    }
+
+
+def _described(config: dict[str, Any], part: str, default: str) -> str:
+    """Class and options of a part of a config; ``default`` for a part that was given as a Python object."""
+    value = config.get(part)
+    if not isinstance(value, dict):
+        return default
+    arguments = (value.get("init_args") or {}) | (value.get("dict_kwargs") or {})
+    options = ", ".join(f"{key} {option}" for key, option in arguments.items() if option is not None)
+    return f"{value['class_path']} ({options})" if options else value["class_path"]
+
+
+def seed_of(fit: dict[str, Any]) -> str:
+    """The seed of a run, such as ``seed 3``; ``fit`` is the content of fit.json."""
+    if "seed" not in fit:
+        return "not recorded"
+    order = f" (order of the images and augmentation: {fit['order_seed']})" if "order_seed" in fit else ""
+    if fit["seed"] is None:
+        return f"not seeded{order}"
+    return f"seed {fit['seed']}{order if fit.get('order_seed', fit['seed']) != fit['seed'] else ''}"
+
+
+def trained_when(fit: dict[str, Any]) -> str:
+    """When a fit ended, or that it has not ended."""
+    if fit.get("finished"):
+        return fit["finished"].replace("T", " ")
+    if fit.get("started"):
+        return f"unfinished: started {fit['started'].replace('T', ' ')}, and still running or interrupted"
+    return "not recorded"

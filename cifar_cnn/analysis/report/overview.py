@@ -1,0 +1,117 @@
+"""The head of a report: the headline figures, and what they rest on."""
+
+from typing import Any
+
+import numpy as np
+
+from cifar_cnn.analysis.numbers import count, duration
+from cifar_cnn.analysis.report.environment import seed_of
+from cifar_cnn.analysis.report.material import Material
+from cifar_cnn.analysis.shown import Shown
+from cifar_cnn.analysis.statistics import wilson_interval
+from cifar_cnn.runs.run import RunFolder
+from cifar_cnn.sizes import count_parameters
+
+Tile = dict[str, str]
+
+
+def tiles(material: Material) -> list[Tile]:
+    """The headline figures: for each its name, its value, and a note on what it was measured on."""
+    makers = (_test_accuracy, _validation_accuracy, _top5_accuracy, _parameters, _training_time, _speed)
+    return [tile for make in makers if (tile := make(material))]
+
+
+def _tile(name: str, value: str, note: str) -> Tile:
+    return {"name": name, "value": value, "note": note}
+
+
+def _test_accuracy(material: Material) -> Tile | None:
+    test = material.shown.test
+    if not test:
+        return None
+    return _tile("Test accuracy", f"{test['accuracy']:.2%}", _test_note(test, material.run.trained.classifier.tta))
+
+
+def _test_note(test: dict[str, Any], tta: str) -> str:
+    """On how many images the test accuracy was measured, and how certain it is.
+
+    Args:
+        test: content of test.json.
+        tta: the run's own test-time augmentation.
+    """
+    n = test["images"]
+    low, high = wilson_interval(round(test["accuracy"] * n), n)
+    sure = f"{100 * low:.1f} to {100 * high:.1f}\u00a0% with 95\u00a0% confidence"
+    note = f"{n:,} test images, which chose nothing; {sure}, as far as the choice of images goes"
+    if (tta := test.get("tta", tta)) != "none":
+        note += f"; test-time augmentation: {tta}"
+    if changed := test.get("changed_code"):
+        note += f"; tested with code that was changed after the training: {', '.join(changed)}"
+    return note
+
+
+def _validation_accuracy(material: Material) -> Tile | None:
+    epochs, values = material.metrics.get("val/accuracy", ([], []))
+    if not values:
+        return None
+    best = int(np.argmax(values))
+    chosen = f"epoch {epochs[best]:.0f}, the best of {len(values)} and chosen by this figure"
+    note = f"{validation_images(material.run.record, material.shown)}; {chosen}"
+    return _tile("Validation accuracy", f"{values[best]:.2%}", note)
+
+
+def validation_images(fit: dict[str, Any], shown: Shown) -> str:
+    """On how many images the validation accuracy was measured, such as ``500 of 5,000 validation images``."""
+    images = fit.get("images") or {}
+    if images.get("validated_on_training"):
+        return "the training batches themselves (trainer.overfit_batches)"
+    all_images, seen = images.get("validation"), images.get("validated")
+    if seen and all_images and seen < all_images:
+        return f"{seen:,} of {all_images:,} validation images (trainer.limit_val_batches)"
+    if seen is None and shown.split == "val" and shown.predictions is not None:
+        seen = len(shown.predictions.labels)
+    return f"{seen:,} validation images" if seen else "validation images"
+
+
+def _top5_accuracy(material: Material) -> Tile | None:
+    test = material.shown.test
+    if "accuracy_top5" not in test or len(material.class_names) <= 5:
+        return None
+    return _tile("Top-5 accuracy", f"{test['accuracy_top5']:.2%}", f"test images; loss {test['loss']:.4f}")
+
+
+def _parameters(material: Material) -> Tile:
+    macs = material.macs
+    note = f"{count(macs)} multiply-adds an image" if macs else type(material.network).__name__
+    return _tile("Parameters", count(count_parameters(material.network)), note)
+
+
+def _training_time(material: Material) -> Tile | None:
+    seconds = material.metrics.get("epoch_seconds", ([], []))[1]
+    if not seconds:
+        return None
+    hardware = material.run.record.get("hardware")
+    where = f" on {hardware}" if hardware else " hardware unknown"
+    note = f"{len(seconds)} epoch{'s' * (len(seconds) > 1)}, validation included,{where}"
+    return _tile("Training time", duration(sum(seconds)), note)
+
+
+def _speed(material: Material) -> Tile | None:
+    speed = material.run.record.get("images_per_second")
+    if not speed:
+        return None
+    return _tile("Images a second", f"{speed:,.0f}", "training images; median over the epochs, validation left out")
+
+
+def basis(run: RunFolder) -> str:
+    """What the headline figures rest on, in one line: source of the images, seed, hardware, version."""
+    fit = run.record
+    source = type(run.datamodule.source).__name__
+    found = [f"Images of {source}, {run.trained.image_size} pixels a side"]
+    found += [seed_of(fit)] if "seed" in fit else []
+    found += [str(fit[name]) for name in ("hardware", "precision") if fit.get(name)]
+    found += [f"torch {fit['versions']['torch']}"] if fit.get("versions", {}).get("torch") else []
+    line = "; ".join(found) + "."
+    if fit.get("started") and not fit.get("finished"):
+        line += " The training has not finished: it goes on, or was interrupted."
+    return line

@@ -1,0 +1,119 @@
+"""Put the sections of a report together and write the page."""
+
+import logging
+import os
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from cifar_cnn.analysis.network.layers import layers_of
+from cifar_cnn.analysis.numbers import count
+from cifar_cnn.analysis.report import calibration, cam, classes, curves, filters, layers, maps, mistakes, theory
+from cifar_cnn.analysis.report.environment import facts
+from cifar_cnn.analysis.report.material import Material
+from cifar_cnn.analysis.report.overview import basis, tiles
+from cifar_cnn.analysis.shown import SPLIT_NAMES, find_shown, or_reason
+from cifar_cnn.data import CIFAR10DataModule
+from cifar_cnn.files import write
+from cifar_cnn.runs.run import RunFolder
+
+log = logging.getLogger("cifar_cnn")
+
+# In the order of the page. A new section is a module with a SECTION, a template, and an entry here.
+SECTIONS = (
+    curves.SECTION,
+    classes.SECTION,
+    calibration.SECTION,
+    mistakes.SECTION,
+    filters.SECTION,
+    maps.SECTION,
+    cam.SECTION,
+    layers.SECTION,
+    theory.SECTION,
+)
+
+
+def try_to_write_report(
+    folder: Path, datamodule: CIFAR10DataModule | None = None, backbone: nn.Module | None = None
+) -> Path | None:
+    """Write a run's report; if that fails, log a warning and return None.
+
+    Args:
+        folder: the run's folder.
+        datamodule: a data module that has the run's images in memory.
+        backbone: the network, if the run's checkpoint cannot name it.
+    """
+    try:
+        return write_report(RunFolder(folder, datamodule=datamodule, backbone=backbone))
+    except Exception as error:  # a failed report must not end a training
+        log.warning("No report was written: %s (%s); `cifar-cnn report` tries again", error, type(error).__name__)
+        return None
+
+
+def write_report(run: RunFolder) -> Path:
+    """Write report.html into the run's folder, replacing an older one.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # only reports need it
+
+    environment = Environment(
+        loader=PackageLoader("cifar_cnn.analysis"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("page.html.j2").render(content(run))
+    path = run.folder / "report.html"
+    write(path, page)
+    return path
+
+
+def content(run: RunFolder) -> dict[str, Any]:
+    """All that the template of the page shows.
+
+    A section that cannot be made, because the network is unusual or the images are gone, is left out; ``missing`` has a
+    line with the reason.
+    """
+    missing: list[str] = []
+    metrics = or_reason("Learning curves", lambda: curves.read_metrics(run.folder / "metrics.csv"), missing) or {}
+    shown = find_shown(run)
+    missing += shown.missing
+    side = run.trained.image_size
+    network_layers = or_reason("Layers", lambda: layers_of(run.trained.classifier.backbone, (3, side, side)), missing)
+    material = Material(run, shown, metrics, network_layers)
+    fit = run.record
+    return {
+        "title": run.title,
+        "config_name": run.label,
+        "basis": basis(run),
+        "run": run.folder.name,
+        "split": SPLIT_NAMES[shown.split],
+        "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        "tiles": tiles(material),
+        "sections": _sections(material, missing),
+        "facts": facts(material),
+        "command": "\n".join(part["command"] for part in [*fit.get("earlier", []), fit] if "command" in part),
+        "program": str(fit.get("command", "")).partition(" fit")[0] or "cifar-cnn",
+        "config_path": os.path.relpath(run.folder / "config.yaml"),
+        "config": (run.folder / "config.yaml").read_text(encoding="utf-8"),
+        "missing": missing,
+        "count": count,
+    }
+
+
+def _sections(material: Material, missing: list[str]) -> list[dict[str, Any]]:
+    """Make the sections that have content; the reasons for the others are added to ``missing``."""
+    found = []
+    for section in SECTIONS:
+        make: Callable[[], Any] = partial(section.content, material)
+        if shown := or_reason(section.subject, make, missing):
+            template = f"{section.id}.html.j2"
+            found.append({"id": section.id, "name": section.name, "template": template, "content": shown})
+    return found
