@@ -12,7 +12,10 @@ from torchvision.ops import Permute
 
 import cifar_cnn.cli.parser
 from cifar_cnn.analysis import charts
-from cifar_cnn.analysis.explain import explain, labels_of, measure_equivariance, shift, shifted_maps
+from cifar_cnn.analysis.explain import explain
+from cifar_cnn.analysis.explain.equivariance import measure_equivariance
+from cifar_cnn.analysis.explain.runs import labels_of
+from cifar_cnn.analysis.explain.shifts import shift, shifted_maps
 from cifar_cnn.analysis.network.layers import layers_of
 from cifar_cnn.analysis.network.layouts import CHANNELS_FIRST, Layout
 from cifar_cnn.analysis.network.maps import grad_cam, last_maps, map_layers
@@ -320,7 +323,7 @@ def test_a_network_without_maps_is_refused_in_one_line(capsys: pytest.CaptureFix
 def test_a_folder_that_cannot_be_made_is_said_before_anything_is_measured(
     trained_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cifar_cnn.analysis.explain.explain", None)  # would raise when called
+    monkeypatch.setattr("cifar_cnn.analysis.explain.runs.explain", None)  # would raise when called
     Path("file").touch()
     for output in ("file", "file/folder"):
         assert cifar_cnn.cli.parser.run(["explain", str(trained_run), "--output", output]) == 2

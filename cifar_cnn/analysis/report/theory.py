@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 
 from cifar_cnn.analysis import charts
-from cifar_cnn.analysis.explain import Theory, example_pictures, explain, feature_chart, prediction_chart
+from cifar_cnn.analysis.explain import Theory, explain
+from cifar_cnn.analysis.explain.equivariance import example_pictures
+from cifar_cnn.analysis.explain.figures import feature_chart, prediction_chart
 from cifar_cnn.analysis.report.material import Material, Section
 
 MACS = 60e9  # multiply-adds to spend on equivariance and invariance: a second or two on a laptop
