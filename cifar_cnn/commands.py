@@ -11,7 +11,7 @@ from cifar_cnn.errors import InputError
 STARTED_BY = "CIFAR_CNN_STARTED_BY"
 
 TRAINING = ("fit", "validate", "test")  # methods of the Trainer
-ANALYSES = ("predict", "report", "explain", "compare", "export", "runs")  # modules of cifar_cnn.analysis
+ANALYSES = ("predict", "report", "explain", "compare", "export", "runs", "show")  # modules of cifar_cnn.analysis
 ALL = (*TRAINING, *ANALYSES)
 
 
@@ -40,7 +40,7 @@ _MEANT = {
     **dict.fromkeys(("eval", "evaluate", "evaluation", "score", "accuracy"), "cifar-cnn test"),
     **dict.fromkeys(("val", "valid", "validation"), "cifar-cnn validate"),
     **dict.fromkeys(("infer", "inference", "classify", "prediction"), "cifar-cnn predict"),
-    **dict.fromkeys(("plot", "show", "view", "visualize", "visualise"), "cifar-cnn report"),
+    **dict.fromkeys(("plot", "view", "visualize", "visualise"), "cifar-cnn report"),
     **dict.fromkeys(("onnx", "convert", "deploy"), "cifar-cnn export"),
     **dict.fromkeys(("benchmark", "seeds"), "cifar-cnn compare"),
     "version": "cifar-cnn --version",

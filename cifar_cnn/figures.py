@@ -35,3 +35,24 @@ class PlainFigure(Figure):
         buffer = io.BytesIO()
         self.savefig(buffer, format="png")
         return buffer.getvalue()
+
+
+def show_in_window(figure: Figure) -> bool:
+    """Show a figure in a window until the user closes it.
+
+    Returns:
+        False, having done nothing, where matplotlib has no window toolkit or there is no display.
+    """
+    import matplotlib
+    from matplotlib import pyplot
+    from matplotlib.backends import BackendFilter, backend_registry
+
+    if matplotlib.get_backend().lower() not in backend_registry.list_builtin(BackendFilter.INTERACTIVE):
+        return False
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    buffer.seek(0)
+    window = pyplot.figure(figsize=figure.get_size_inches(), dpi=figure.dpi)
+    window.figimage(pyplot.imread(buffer))
+    pyplot.show()
+    return True

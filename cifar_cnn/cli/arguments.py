@@ -20,13 +20,13 @@ def parse(args: list[str]) -> argparse.Namespace:
         args: the command and its arguments.
 
     Returns:
-        Its options, with ``fit_options`` (those of ``compare`` that each fit gets) and ``command_line``.
+        Its options, with ``fit_options`` (those of ``fit`` that ``compare`` and ``show`` take) and ``command_line``.
 
     Raises:
         InputError: an argument is missing, unknown or not valid.
     """
     command, *own = args
-    own, fit_options = _split_fit_options(own) if command == "compare" else (own, [])
+    own, fit_options = _split_fit_options(own) if command in ("compare", "show") else (own, [])
     options = PARSERS[command]().parse_args(own)
     options.fit_options = fit_options
     options.command_line = shlex.join(["cifar-cnn", *args])
@@ -34,7 +34,7 @@ def parse(args: list[str]) -> argparse.Namespace:
 
 
 def _split_fit_options(args: list[str]) -> tuple[list[str], list[str]]:
-    """Separate the options of ``compare`` from those for each fit, which have a dot in their names."""
+    """Separate the options of a command from those of ``fit``, which have a dot in their names."""
     own: list[str] = []
     handed_on: list[str] = []
     rest = iter(args)
@@ -246,6 +246,33 @@ def runs() -> ArgumentParser:
     return parser
 
 
+def show() -> ArgumentParser:
+    """The options of ``cifar-cnn show``."""
+    parser = ArgumentParser(
+        "show",
+        "Draw images with their class names, as a PNG or in a window: those of a run, or those that a config and the\n"
+        "options of the data describe (as for fit; default: CIFAR-10). The sample is the same each time.",
+        [
+            "--config configs/resnet18.yaml --augmented --output images.png",
+            "--data.source ImageFolder --data.source.root DIR --split test -n 40",
+            "lightning_logs/version_0 --split val --output images.png",
+        ],
+    )
+    parser.add_argument("run", nargs="?", metavar="RUN", help="folder of a run, or a checkpoint")
+    parser.add_argument(
+        "-c", "--config", action="append", default=[], metavar="FILE", help="use the images that a config describes"
+    )
+    parser.add_argument("--split", choices=("train", "val", "test"), default="train", help="(default: train)")
+    parser.add_argument("-n", type=int, default=24, metavar="N", help="number of images (default: 24)")
+    parser.add_argument(
+        "--augmented", action="store_true", help="draw the images as a training step sees them, augmented"
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="PNG file to write (default: show a window, if there is a display)"
+    )
+    return parser
+
+
 PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "predict": predict,
     "report": report,
@@ -253,4 +280,5 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "compare": compare,
     "export": export,
     "runs": runs,
+    "show": show,
 }

@@ -20,6 +20,7 @@ usage: cifar-cnn COMMAND [options]
   compare   runs, or configs that are trained first, with the uncertainty of each difference
   export    a trained network as one ONNX or PyTorch file, verified
   runs      a table of all runs, with accuracy, time and status
+  show      images with their class names, as training sees them, to a PNG or in a window
 
 examples:
   cifar-cnn fit --config configs/quickstart.yaml

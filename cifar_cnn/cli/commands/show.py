@@ -1,0 +1,98 @@
+"""``cifar-cnn show``: the images of a config or a run with their classes."""
+
+import json
+import os
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cifar_cnn import compat
+from cifar_cnn.cli import class_options
+from cifar_cnn.cli.parser import ArgumentMessage, Parser
+from cifar_cnn.cli.plain_errors import check_configs, explain
+from cifar_cnn.data import CIFAR10DataModule
+from cifar_cnn.errors import InputError
+from cifar_cnn.figures import show_in_window
+from cifar_cnn.runs.run import RunFolder, find_run
+
+
+def run(options: Namespace) -> int:
+    """Draw the images; returns the exit status.
+
+    Raises:
+        InputError: the images or the options cannot be used, or there is neither ``--output`` nor a display.
+    """
+    if options.n < 1:
+        raise InputError("-n is 1 or more")
+    if options.output is not None and options.output.suffix.lower() != ".png":
+        raise InputError(f"--output must end with .png; it is {options.output}")
+    data = _data(options)
+    figure = data.show(options.split, options.n, options.augmented)
+    if options.output is not None:
+        try:
+            options.output.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(options.output)
+        except OSError as error:
+            raise InputError(f"{options.output} cannot be written: {error.strerror}") from error
+        print(f"Images: {os.path.relpath(options.output)}")
+    elif not show_in_window(figure):
+        raise InputError("no window can be opened here: write a file with --output images.png")
+    return 0
+
+
+def _data(options: Namespace) -> CIFAR10DataModule:
+    """The data module of the run, or that of the configs and options."""
+    if options.run is not None:
+        if options.config or options.fit_options:
+            raise InputError("give a run, or --config and options of the data, not both")
+        return RunFolder(*find_run(options.run)).datamodule
+    for option in options.fit_options:
+        if option.startswith("--") and not option.startswith("--data."):
+            raise InputError(f"unknown option {option.partition('=')[0]}: show takes --config and options of the data")
+    return _instantiate([*_sections(options.config), *options.fit_options])
+
+
+def _sections(configs: list[str]) -> Iterator[str]:
+    """The data sections of configs, as words of a command line."""
+    check_configs(configs)
+    for config in configs:
+        if not os.path.isfile(config):
+            raise InputError(f"--config {config}: there is no such file")
+        content = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
+        section = content.get("data") if isinstance(content, dict) else None
+        if section is not None:
+            yield from ("--data", json.dumps(section))
+
+
+def _instantiate(args: list[str]) -> CIFAR10DataModule:
+    """The data module that the options of ``fit`` for the data describe."""
+    parser = Parser(prog="cifar-cnn show", exit_on_error=False)
+    parser.add_lightning_class_args(CIFAR10DataModule, "data")
+    parser.set_defaults({"data.source": {"class_path": "cifar_cnn.data.sources.CIFAR10"}})
+
+    def default_of(option: str) -> Any:
+        return parser.get_default(option) if option.startswith("data.") else None
+
+    class_options.check_chosen(args, default_of)
+    arranged = class_options.forward_arguments(class_options.classes_first(args), default_of)
+    try:
+        with compat.discarding_init_args(class_options.start_from_own_defaults):
+            parsed = parser.parse_args(arranged)
+        return parser.instantiate_classes(parsed)["data"]
+    except ArgumentMessage as error:
+        known = [f"data.{name}" for name in class_options.parameters(CIFAR10DataModule)]
+        known += class_options.options_of_chosen(args, default_of)
+        raise InputError(explain(str(error), known, args)) from error
+    except ValueError as error:  # jsonargparse wraps what a class says of its arguments
+        raise _cause(error) from error
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The user's mistake among the causes of an exception, or the exception itself."""
+    found: Any = error
+    while found is not None and not isinstance(found, InputError):
+        found = found.__cause__ or found.__context__
+    return found or error
