@@ -10,6 +10,7 @@ from cifar_cnn.errors import InputError
 # The variable by which a process knows, before it has imported anything, that Lightning has started it for another one.
 STARTED_BY = "CIFAR_CNN_STARTED_BY"
 
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 TRAINING = ("fit", "validate", "test")  # methods of the Trainer
 ANALYSES = ("predict", "report", "explain", "compare", "export", "runs", "show")  # modules of cifar_cnn.analysis
 ALL = (*TRAINING, *ANALYSES)
@@ -50,7 +51,9 @@ _MEANT = {
 
 def program(model: type) -> str:
     """What is typed to train a ``model``: ``cifar-cnn``, or Python and the script that has a class of its own."""
-    return f"python {shlex.quote(os.path.relpath(sys.argv[0]))}" if _is_own(model) else "cifar-cnn"
+    path = os.path.abspath(sys.argv[0])
+    is_script = os.path.basename(path) not in ("cifar-cnn", "cifar-cnn.exe") and not path.startswith(_PACKAGE)
+    return f"python {shlex.quote(os.path.relpath(path))}" if is_script and _is_own(model) else "cifar-cnn"
 
 
 def _is_own(model: type) -> bool:

@@ -22,6 +22,7 @@ from cifar_cnn.analysis.network.costs import macs_of
 from cifar_cnn.analysis.statistics import LEVEL, Difference, Interval, Seed, difference
 from cifar_cnn.callbacks.predictions import FILE_NAME
 from cifar_cnn.errors import InputError
+from cifar_cnn.runs import trained_as
 from cifar_cnn.runs.checkpoints import load_trained
 from cifar_cnn.runs.folders import BEST, run_of
 from cifar_cnn.runs.run import RunFolder
@@ -206,7 +207,7 @@ def read_run(run: Path) -> RunResult:
             sum(row["epoch_seconds"] for row in epochs),
             correct,
             images,
-            test.get("tta") or config["model"].get("tta") or "none",
+            test.get("tta") or trained_as.options(config["model"]).get("tta") or "none",
             tuple(map(str, test.get("changed_code") or ())),
         )
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:

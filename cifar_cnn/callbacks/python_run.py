@@ -11,6 +11,7 @@ from cifar_cnn import files
 from cifar_cnn.callbacks.own_code import OwnCode
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.parts import record_known
+from cifar_cnn.runs import trained_as
 
 _OPTIONS = ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val")  # of the Trainer
 
@@ -33,7 +34,7 @@ class PythonRun(Callback):
         data, unknown = record_known(datamodule.hparams) if datamodule is not None else ({}, {})
         self._unknown |= unknown
         self._config: dict[str, Any] = {
-            "model": {name: value for name, value in known.items() if name != "num_classes"},
+            "model": trained_as.section(type(model), {name: known[name] for name in known if name != "num_classes"}),
             "data": data,
         }
         cls = type(model)

@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from cifar_cnn.data import Source
 from cifar_cnn.errors import InputError
+from cifar_cnn.runs import trained_as
 from cifar_cnn.trust import loss_options
 from cifar_cnn.trust import names as trust
 
@@ -54,9 +55,9 @@ def classes_first(args: list[str]) -> list[str]:
     a config names.
     """
     options = split_options(args)
-    named = {name for name, value in map(_name_and_value, options) if re.fullmatch(r"[A-Za-z_][\w.]*", value)}
+    named = {name for name, value in map(name_and_value, options) if re.fullmatch(r"[A-Za-z_][\w.]*", value)}
     for name in sorted(named):
-        first = next(i for i, option in enumerate(options) if _name_and_value(option)[0] == name)
+        first = next(i for i, option in enumerate(options) if name_and_value(option)[0] == name)
         early = [option for option in options[:first] if option[0].startswith(f"{name}.")]
         others = [option for option in options[:first] if not option[0].startswith(f"{name}.")]
         options = [*others, options[first], *early, *options[first + 1 :]]
@@ -114,7 +115,8 @@ def split_options(args: list[str]) -> list[list[str]]:
     return options
 
 
-def _name_and_value(option: list[str]) -> tuple[str, str]:
+def name_and_value(option: list[str]) -> tuple[str, str]:
+    """Name and value of an option's words, which :func:`split_options` gives."""
     name, _, value = option[0].partition("=")
     return (name, value) if value else (name, " ".join(option[1:]))
 
@@ -155,10 +157,10 @@ def chosen(args: list[str], option: str, default: Any = None) -> str | None:
         Its name as given, such as ``SimpleCNN``, or None.
     """
     found = _path_in(default)
-    for name, value in map(_name_and_value, split_options(args)):
+    for name, value in map(name_and_value, split_options(args)):
         key = "" if name in ("-c", "--config") else name.removeprefix("--").removesuffix("+")
         if name.startswith("-") and (not key or key == option or option.startswith(f"{key}.")):
-            content = _load(value)
+            content = _with_plain_model(load(value))
             for part in filter(None, option.removeprefix(key).split(".")):
                 content = content.get(part) if isinstance(content, Mapping) else None
             found = _path_in(content) or found
@@ -230,7 +232,13 @@ def _path_in(value: Any) -> str | None:
     return path if isinstance(path, str) and re.fullmatch(r"[A-Za-z_][\w.]*", path) else None
 
 
-def _load(text: str) -> Any:
+def _with_plain_model(content: Any) -> Any:
+    """A config whose section ``model`` holds the options themselves, also where it names a class."""
+    section = content.get("model") if isinstance(content, Mapping) else None
+    return {**content, "model": trained_as.options(section)} if isinstance(section, Mapping) else content
+
+
+def load(text: str) -> Any:
     """A config, or the value of an option; None where it cannot be read, which the parser will say."""
     try:
         return yaml.safe_load(Path(text).read_text(encoding="utf-8") if Path(text).is_file() else text)

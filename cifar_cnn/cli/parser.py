@@ -33,7 +33,8 @@ from cifar_cnn.callbacks.summary import RunSummary
 from cifar_cnn.callbacks.tensorboard import TensorBoardPages
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli import arguments as command_arguments
-from cifar_cnn.cli import class_options
+from cifar_cnn.cli import class_options, model_class
+from cifar_cnn.cli.model_class import ModelClassParser
 from cifar_cnn.cli.plain_errors import check_configs, explain, option_values
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError, Stopped, terminable
@@ -53,7 +54,6 @@ from cifar_cnn.runs.folders import RUNS, find_checkpoint, run_of
 from cifar_cnn.runs.results import ResultFiles, is_other_source
 from cifar_cnn.trainer import Trainer
 from cifar_cnn.trust import names as trust
-from cifar_cnn.trust.recording import RecordingParser
 from cifar_cnn.trust.tracebacks import with_own_frames
 from cifar_cnn.tuning import check_resumed, tune
 
@@ -83,7 +83,7 @@ class HelpFormatter(DefaultHelpFormatter):
         return re.sub(r", known subclasses: [^()]*", short, super()._get_help_string(action))
 
 
-class Parser(RecordingParser, LightningArgumentParser):
+class Parser(ModelClassParser):
     """Leaves it to the CLI to say what is wrong."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -143,6 +143,7 @@ class CLI(LightningCLI):
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        model_class.set_class(parser, self.model_class)
         (ckpt_path,) = (action for action in parser._actions if action.dest == "ckpt_path")
         if subcommand == "fit":
             parser.add_argument("--name", type=str | None, help="Of the run, for its report and comparisons.")
@@ -156,6 +157,8 @@ class CLI(LightningCLI):
         """Parse, with what the checkpoint in question was trained with as the defaults of model and data."""
         assert isinstance(args, list)
         self.command = [*shlex.split(commands.program(self.model_class)), *args]
+        names_class = next(model_class.named(args), None) is not None
+        args = model_class.without(args)
         self.checkpoint: Path | None = None
         command = next((arg for arg in args if arg in self.subcommands()), None)
         default = ["best"] if command in ("test", "validate") else []
@@ -165,17 +168,18 @@ class CLI(LightningCLI):
             root = Path([".", *option_values(args, "--trainer.default_root_dir")][-1], RUNS)
             self.checkpoint = processes.checkpoint_of_the_starter() or find_checkpoint(names[-1], root)
             if command == "fit":
-                self.checkpoint, self.content = found = read_to_resume(self.checkpoint)
-                check_class(found, self.model_class)
+                self.checkpoint, self.content = read_to_resume(self.checkpoint)
             else:
                 self.content = read_checkpoint(self.checkpoint)
             trust.restrict_to(self.content)
             processes.pass_on(self.checkpoint)
             kept_code.compare(self.checkpoint, self.content)
-            if command != "fit":
-                trained_class = trained_as.classifier_class(self.content)
-                if self.model_class is ImageClassifier and trained_class is not ImageClassifier:
-                    raise TrainedAs(trained_class)
+            trained_class = trained_as.classifier_class(self.content)
+            if not names_class and self.model_class is ImageClassifier and trained_class is not ImageClassifier:
+                raise TrainedAs(trained_class)
+            if command == "fit":
+                check_class(Checkpoint(self.checkpoint, self.content), self.model_class)
+            else:
                 trained_as.fit_to(self.model_class, self.content)
             try:
                 trust.check(self.model_class, self.content["hyper_parameters"])
@@ -323,7 +327,7 @@ def _trained_with(content: dict[str, Any]) -> dict[str, Any]:
 
 def _command(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = ImageClassifier) -> None:
     cli(
-        model,
+        model_class.chosen(args, model),
         CIFAR10DataModule,
         trainer_class=Trainer,
         parser_class=Parser,

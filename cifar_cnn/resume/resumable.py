@@ -12,6 +12,7 @@ from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs import trained_as
 from cifar_cnn.runs.checkpoints import Checkpoint
+from cifar_cnn.trust import names as trust
 
 log = logging.getLogger("cifar_cnn")
 
@@ -32,12 +33,21 @@ def check_resumable(checkpoint: Checkpoint, model: pl.LightningModule, callbacks
 
 def check_class(checkpoint: Checkpoint, cls: type[pl.LightningModule]) -> None:
     """Reject a checkpoint that was trained by the training step of another class."""
-    trained = str(checkpoint.content.get("model", trained_as.PLAIN)).rpartition(".")[2]
+    path = str(checkpoint.content.get("model", trained_as.PLAIN))
+    trained = path.rpartition(".")[2]
     if trained != cls.__name__:
         raise InputError(
-            f"{checkpoint.path} was trained as {trained!r:.60} and cannot go on as {cls.__name__!r}: give the "
-            "same command to the program that trained it"
+            f"{checkpoint.path} was trained as {trained!r:.60} and cannot go on as {cls.__name__!r}: "
+            f"{_how_to_resume(path, checkpoint.content)}"
         )
+
+
+def _how_to_resume(path: str, content: Mapping[str, Any]) -> str:
+    if path.startswith("__main__.") or path == trained_as.PLAIN:
+        return "give the same command to the program that trained it"
+    if not trust.may_import(path, content):
+        return f"if you trust its code, set the environment variable {trust.VARIABLE}={trust.package(path):.60}"
+    return f"name the class, with --model {path:.100}"
 
 
 def check_same(checkpoint: Checkpoint, given: Mapping[str, Any]) -> None:

@@ -37,6 +37,31 @@ def classifier_class(content: Mapping[str, Any]) -> type[ImageClassifier]:
     return found if isinstance(found, type) and issubclass(found, ImageClassifier) else ImageClassifier
 
 
+def options(section: Mapping[str, Any]) -> dict[str, Any]:
+    """The options in the section ``model`` of a config, which may hold them as the ``init_args`` of a class.
+
+    Args:
+        section: of the config.
+    """
+    if "class_path" not in section:
+        return dict(section)
+    groups = ("init_args", "dict_kwargs")
+    found = {name: value for name, value in section.items() if name not in ("class_path", *groups)}
+    for group in groups:
+        found |= section.get(group) or {}
+    return found
+
+
+def section(cls: type, arguments: dict[str, Any]) -> dict[str, Any]:
+    """The section ``model`` of a config that trains a class with these arguments.
+
+    It names a class other than ImageClassifier, unless a script or notebook has defined it.
+    """
+    if cls is ImageClassifier or not issubclass(cls, ImageClassifier) or cls.__module__ == "__main__":
+        return arguments
+    return {"class_path": cls.import_path(), "init_args": arguments}
+
+
 def _class_of_this_program(path: str, arguments: Mapping[str, Any]) -> type[ImageClassifier] | None:
     """The loaded class of that name, if it is one and ``arguments`` hold all that it needs."""
     found = trust.imported(path)
