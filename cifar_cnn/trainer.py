@@ -19,11 +19,13 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.model_summary import summarize
 from torch import nn
 
 from cifar_cnn import commands
 from cifar_cnn import distributed as processes
 from cifar_cnn.analysis import report as reports
+from cifar_cnn.analysis.network.summary import summary
 from cifar_cnn.analysis.run import Run
 from cifar_cnn.callbacks.defaults import with_defaults
 from cifar_cnn.callbacks.python_run import PythonRun
@@ -88,6 +90,8 @@ class Trainer(pl.Trainer):
         limit_predict_batches: batches of Lightning's predict, or a fraction of them.
         overfit_batches: train and validate on this number or fraction of training batches alone.
         val_check_interval: steps between validations, or (float) a fraction of an epoch; by default an epoch.
+        enable_model_summary: print the layers at the start of ``fit``: output shapes, parameters, multiply-adds and
+            receptive fields (shortened for large networks; ``cifar_cnn.summary`` lists all layers).
         profiler: times the parts of a step: ``simple``, ``advanced``, or a Profiler.
         kwargs: see ``lightning.pytorch.Trainer``. By default 10 epochs are trained, and no sanity check of the
             validation is run.
@@ -113,6 +117,7 @@ class Trainer(pl.Trainer):
         limit_predict_batches: int | float | None = None,
         overfit_batches: int | float = 0.0,
         val_check_interval: int | float | None = None,
+        enable_model_summary: bool = False,
         profiler: Profiler | str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -126,6 +131,7 @@ class Trainer(pl.Trainer):
             list(given_loggers) if isinstance(given_loggers, (list, tuple)) else [given_loggers]  # type: ignore[list-item]
         )
         self._has_folder = logger is not False
+        self._shows_layers = enable_model_summary
         self._backbone: nn.Module | None = None
         options = {**kwargs, "val_check_interval": val_check_interval}
         for option in ("accumulate_grad_batches", "check_val_every_n_epoch", "max_steps", "val_check_interval"):
@@ -140,7 +146,6 @@ class Trainer(pl.Trainer):
             kwargs["enable_checkpointing"] = False
             chosen = [each for each in chosen if not isinstance(each, CheckpointCallback)]
         kwargs.setdefault("num_sanity_val_steps", 0)
-        kwargs.setdefault("enable_model_summary", False)
         if not {"max_epochs", "max_steps", "max_time"} & {*kwargs}:
             kwargs["max_epochs"] = 10
         with plain_output(), warnings.catch_warnings():
@@ -155,6 +160,7 @@ class Trainer(pl.Trainer):
                 limit_predict_batches=limit_predict_batches,
                 overfit_batches=overfit_batches,
                 val_check_interval=val_check_interval,
+                enable_model_summary=False,  # Lightning's own table; fit prints the package's
                 profiler=profiler or NoProfiler(),
                 **kwargs,
             )
@@ -213,6 +219,7 @@ class Trainer(pl.Trainer):
             with ended_plainly(self, "fit", new_folder), training_in(locked):
                 if isinstance(datamodule, CIFAR10DataModule):
                     self._say(f"Loading the images of {type(datamodule.source).__name__}")
+                self._show_layers(model, datamodule)
                 super().fit(model, train_dataloaders, val_dataloaders, datamodule, path, True)
                 if isinstance(model, ImageClassifier):
                     self._conclude(model, datamodule)
@@ -290,6 +297,18 @@ class Trainer(pl.Trainer):
         known = isinstance(model, ImageClassifier) and isinstance(datamodule, CIFAR10DataModule)
         if known and commands.local_rank() == 0:
             check_network(model, datamodule, str(self.precision))  # type: ignore[arg-type]
+
+    def _show_layers(self, model: pl.LightningModule, datamodule: pl.LightningDataModule | None) -> None:
+        """Print the table of layers, if that was asked for."""
+        if not (self._shows_layers and self.is_global_zero):
+            return
+        if isinstance(datamodule, CIFAR10DataModule):
+            datamodule.prepare_data()
+            datamodule.setup("fit")
+            channels, height, width = datamodule.train_images.shape[1:]
+            print(summary(model, (channels, height, width)).short())
+        else:  # whose image size is not known
+            print(summarize(model))
 
     def _record(self, model: pl.LightningModule, datamodule: pl.LightningDataModule | None) -> None:
         """Have the run of Python objects recorded, unless a config is."""

@@ -1,5 +1,8 @@
+import importlib.util
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +53,26 @@ def test_notebooks_are_stored_without_outputs(path: Path) -> None:
     code = [cell for cell in cells if cell["cell_type"] == "code"]
     assert all(not cell["outputs"] and cell["execution_count"] is None for cell in code)
     assert "pip" in "".join(code[0]["source"])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_first_cell_installs_the_clone_or_asks_for_a_source(
+    path: Path, in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    first = "".join(next(cell for cell in cells if cell["cell_type"] == "code")["source"])
+    calls: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "check_call", calls.append)
+    exec(first, {})
+    assert calls == []  # it is installed
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(RuntimeError, match="not installed and not on PyPI: set SOURCE in this cell"):
+        exec(first, {})
+    exec(first.replace('SOURCE = ""', 'SOURCE = "git+https://example.com/it.git"'), {})
+    monkeypatch.chdir(path.parent)
+    exec(first, {})
+    install = [sys.executable, "-m", "pip", "install", "--quiet"]
+    assert calls == [[*install, "git+https://example.com/it.git"], [*install, str(CONFIGS.parent.resolve())]]
 
 
 def test_the_lab_can_be_done_in_a_notebook(in_empty_folder: Path) -> None:

@@ -51,6 +51,16 @@ def test_a_summary_has_each_layer_and_the_totals() -> None:
     assert "315,818 parameters" in page
 
 
+def test_a_long_summary_can_be_shortened() -> None:
+    network = nn.Sequential(*(nn.Conv2d(3, 3, 1) for _ in range(9)), nn.Flatten(), nn.Linear(12, 10))
+    found = summary(network, (3, 2, 2))
+    lines = found.short(layers=5).splitlines()
+    assert [line.split()[0] for line in lines[2:-1]] == ["0", "1", "2", "(6", "9", "10"]
+    assert lines[5] == "(6 layers left out)"
+    assert lines[-1] == str(found).splitlines()[-1]
+    assert found.short(layers=11) == found.short(layers=10) == str(found)
+
+
 def test_a_summary_takes_other_sizes_and_leaves_the_network_alone() -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2 * 6 * 6, 10))
     before = {name: value.clone() for name, value in network.state_dict().items()}

@@ -1,6 +1,7 @@
 import json
 import math
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,21 @@ def test_metrics_are_columns_with_a_value_for_each_epoch(run: Run) -> None:
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == ["training", "validation"]
     assert list(np.asarray(figure.axes[1].lines[1].get_ydata())) == metrics["val/accuracy"]
+
+
+def test_metrics_are_a_data_frame_to_plot(run: Run) -> None:
+    pytest.importorskip("pandas")
+    frame = run.metrics_frame()
+    assert list(frame["epoch"]) == [0, 1]
+    assert list(frame["val/accuracy"]) == run.metrics["val/accuracy"]
+    axes = frame.plot(x="epoch", y=["train/loss", "val/loss"])
+    assert [line.get_label() for line in axes.lines] == ["train/loss", "val/loss"]
+
+
+def test_a_data_frame_without_pandas_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(InputError, match=r"metrics_frame needs pandas: pip install pandas; run\.metrics needs nothing"):
+        run.metrics_frame()
 
 
 def test_logits_are_those_of_the_test(run: Run) -> None:

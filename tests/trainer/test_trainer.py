@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import cifar_cnn.cli.parser
+from cifar_cnn.analysis.network.summary import summary
 from cifar_cnn.analysis.run import load_run
 from cifar_cnn.backbones import SimpleCNN
 from cifar_cnn.callbacks.filter_images import FilterImages
@@ -64,7 +65,8 @@ def python_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that was started from Python; for reading only."""
     root = tmp_path_factory.mktemp("python")
     pl.seed_everything(0, verbose=False)
-    trainer = make_trainer(report=True, test_after_fit=True, name="mine", default_root_dir=root)
+    options: dict[str, Any] = {"report": True, "test_after_fit": True, "name": "mine", "default_root_dir": root}
+    trainer = make_trainer(**options, enable_model_summary=True)  # which must not change the training
     trainer.fit(make_model(), make_data())
     assert trainer.run.folder == root / "lightning_logs" / "version_0"
     return trainer.run.folder
@@ -203,15 +205,20 @@ def test_nothing_of_a_fit_stays_in_memory() -> None:
     assert [name for name, reference in left.items() if reference() is not None] == []
 
 
-def test_a_failed_fit_says_so_and_another_process_that_trains_the_run_is_one_line() -> None:
+def test_a_failed_fit_says_so_and_another_process_that_trains_the_run_is_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     class Fails(Callback):
         def on_train_batch_end(self, *arguments: Any) -> None:
             if arguments[0].global_step == 2:
                 raise ZeroDivisionError("of one's own")
 
-    trainer = make_trainer(max_epochs=1, callbacks=Fails())
+    trainer = make_trainer(max_epochs=1, callbacks=Fails(), enable_model_summary=True)
     with pytest.raises(ZeroDivisionError):
         trainer.fit(make_model(), make_data())
+    printed = capsys.readouterr().out
+    assert "receptive field" in printed
+    assert str(summary(make_model())) in printed
     assert (trainer.run.status, trainer.run.record["reason"]) == ("failed", "of one's own")
     kept = (trainer.run.folder / "fit.json").read_bytes()
     resumed = make_trainer(max_epochs=1)

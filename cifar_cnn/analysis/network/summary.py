@@ -43,7 +43,20 @@ class Summary:
         return f"{self.parameters:,} parameters, {self.macs:,} multiply-adds an image of {size}"
 
     def __str__(self) -> str:
-        rows = [list(_COLUMNS), *self._rows()]
+        return self._table(self._rows())
+
+    def short(self, layers: int = 24) -> str:
+        """The table with at most ``layers`` rows: the first and the last ones, and how many are left out."""
+        rows = self._rows()
+        left_out = len(rows) - layers
+        if left_out <= 1:
+            return self._table(rows)
+        first = (layers + 1) // 2
+        gap = [f"({left_out:,} layers left out)", *[""] * (len(_COLUMNS) - 1)]
+        return self._table([*rows[:first], gap, *rows[first + left_out :]])
+
+    def _table(self, rows: list[list[str]]) -> str:
+        rows = [list(_COLUMNS), *rows]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = [
             "  ".join(
