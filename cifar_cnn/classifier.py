@@ -55,6 +55,8 @@ class ImageClassifier(LightningModule):
         channels_last: lay images and weights out as NHWC, which most convolutions are faster in.
         compile: compile the backbone with torch.compile; checkpoints are the same with and without.
         num_classes: classes of the data; the command line takes it from there.
+        init_from: folder or checkpoint of a run whose weights a new fit starts from; tensors of another shape, such as
+            those of another number of classes, keep their own initialisation.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class ImageClassifier(LightningModule):
         channels_last: bool = True,
         compile: bool = False,
         num_classes: int = 10,
+        init_from: str | None = None,
     ) -> None:
         super().__init__()
         with warnings.catch_warnings():
@@ -84,6 +87,7 @@ class ImageClassifier(LightningModule):
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.compile_backbone = compile
         self.num_classes = num_classes
+        self.init_from = init_from
         self._record: tuple[dict[str, Any], dict[str, str]] | None = None  # of the arguments
         self.test_results: dict[str, Tensor] = {}  # of the newest test, by the metrics' names
         self._plateau: tuple[ReduceLROnPlateau, str] | None = None  # and what it goes by

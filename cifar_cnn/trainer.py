@@ -44,6 +44,7 @@ from cifar_cnn.resume.loops import images_evaluated
 from cifar_cnn.resume.resumable import check_resumable
 from cifar_cnn.runs.checkpoints import Checkpoint, read_to_resume
 from cifar_cnn.runs.folders import RUNS, find_checkpoint, new_run_folder, run_of
+from cifar_cnn.runs.init_from import load_initial_weights
 from cifar_cnn.runs.loggers import brings_a_folder, run_loggers
 from cifar_cnn.runs.training_lock import training_in
 
@@ -211,6 +212,8 @@ class Trainer(pl.Trainer):
             train_dataloaders, datamodule = None, train_dataloaders
         with plain_output():
             checkpoint = self._to_resume(ckpt_path, model)
+            if checkpoint is None and isinstance(model, ImageClassifier):
+                load_initial_weights(model)
             self._check(model, datamodule)
             self._record(model, datamodule)
             new_folder = self._open_folder(checkpoint)

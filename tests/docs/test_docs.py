@@ -53,28 +53,46 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_every_example_of_extending_is_short_and_works(
-    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    *examples, script = blocks("extending.md", "python")
-    assert len(examples) == len(commands("extending.md")) == 5
-    for example in (*examples, script):
+    examples = blocks("extending.md", "python")
+    ran = commands("extending.md")
+    assert (len(examples), len(ran)) == (9, 10)
+    for example in examples:
         assert len([line for line in example.splitlines() if line.strip()]) < 20
     Path("mine.py").write_text("\n".join(examples))
     monkeypatch.delitem(sys.modules, "mine", raising=False)
     monkeypatch.syspath_prepend(Path.cwd())
-    for words in commands("extending.md"):
+    for words in ran:
         small = ["--data.batch_size", "32"] if "--data.source" in words else SMALL
         run(*words[:3], *small, *FEW, *words[3:])
-    metrics = (Path("lightning_logs") / "version_4" / "metrics.csv").read_text()
-    assert "weight_norm" in metrics.splitlines()[0]
-    Path("train.py").write_text(script)
+    assert "Initial weights: 6 of 8 tensors from lightning_logs/version_0/checkpoints" in "".join(caplog.messages)
+    runs = [Path("lightning_logs", f"version_{number}") for number in range(len(ran))]
+    assert "weight_norm" in (runs[4] / "metrics.csv").read_text().splitlines()[0]
+    (epoch,) = read_metrics(runs[9] / "metrics.csv")["train/loss"][1]
+    assert 1 < epoch < 5
+    config = yaml.safe_load((runs[9] / "config.yaml").read_text())["model"]
+    _, named = blocks("extending.md", "yaml")
+    assert config["class_path"] == yaml.safe_load(named)["model"]["class_path"]
+    assert config["init_args"]["alpha"] == yaml.safe_load(named)["model"]["init_args"]["alpha"]
+    run("test", *FEW[-4:])
+    assert "Trained as" not in capsys.readouterr().err
+
+
+def test_a_training_step_of_a_script_is_resumed_by_that_script_alone(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    head = "import sys\nfrom cifar_cnn.cli.parser import run\n"
+    end_ = '\nif __name__ == "__main__":\n    sys.exit(run(sys.argv[1:], model=Mixup))\n'
+    Path("train.py").write_text(head + blocks("extending.md", "python")[-1] + end_)
     monkeypatch.setattr(sys, "argv", ["train.py", "fit", "--config", "configs/quickstart.yaml", *SMALL, *FEW])
     with pytest.raises(SystemExit) as end:
         runpy.run_path("train.py", run_name="__main__")
     assert end.value.code == 0
-    (epoch,) = read_metrics(Path("lightning_logs/version_5/metrics.csv"))["train/loss"][1]
-    assert 1 < epoch < 5
-    record = json.loads(Path("lightning_logs/version_5/fit.json").read_text())
+    record = json.loads(Path("lightning_logs/version_0/fit.json").read_text())
     assert record["command"].startswith("python train.py fit")
     run("test", *FEW[-4:])
     assert cifar_cnn.cli.parser.run(["fit", "--ckpt_path", "last"]) == 2
