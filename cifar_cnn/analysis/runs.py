@@ -7,6 +7,7 @@ from cifar_cnn.analysis.numbers import duration
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs.folders import run_folders
 from cifar_cnn.runs.run import RunFolder
+from cifar_cnn.tables import text_table
 
 COLUMNS = ("run", "name", "epochs", "val", "test", "started", "time", "status")
 _LEFT = ("run", "name", "started", "status")  # columns of text
@@ -22,15 +23,7 @@ def table(root: Path) -> str:
     if not folders:
         raise InputError(f"there are no runs in {root}: train one with `cifar-cnn fit`")
     rows = [COLUMNS, *(row(RunFolder(folder)) for folder in folders)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for each in rows:
-        cells = (
-            cell.ljust(width) if name in _LEFT else cell.rjust(width)
-            for name, cell, width in zip(COLUMNS, each, widths, strict=True)
-        )
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
+    return "\n".join(text_table(rows, left=[COLUMNS.index(name) for name in _LEFT]))
 
 
 def row(run: RunFolder) -> tuple[str, ...]:

@@ -15,8 +15,9 @@ import yaml
 from filelock import FileLock
 
 import cifar_cnn.cli.parser
-from cifar_cnn.analysis import compare, compare_plots, plan
-from cifar_cnn.analysis.compare import Network
+from cifar_cnn.analysis.compare import plan, plots
+from cifar_cnn.analysis.compare.networks import Network, names_of
+from cifar_cnn.analysis.compare.results import read_run
 from cifar_cnn.cli.commands.compare import FitCommands
 from cifar_cnn.runs.run import RunFolder
 from tests.conftest import SMALL, RunCommand
@@ -83,7 +84,7 @@ def test_configs_are_trained_with_each_seed_and_compared(
             np.add.at(confusion, (predictions["labels"], predictions["logits"].argmax(1)), 1)
         assert right.mean() == pytest.approx(tested["accuracy"])
         np.testing.assert_array_equal(confusion, tested["confusion_matrix"])
-    (axes,) = compare_plots.curves([Network("plain", "", {0: compare.read_run(folder)}, 1, 1)]).axes
+    (axes,) = plots.curves([Network("plain", "", {0: read_run(folder)}, 1, 1)]).axes
     assert len(np.asarray(axes.lines[0].get_ydata())) == 2
     assert np.isfinite(np.asarray(axes.lines[0].get_ydata())).all()
     plain, norm = content["networks"]
@@ -216,12 +217,12 @@ def test_networks_of_runs_are_called_by_what_tells_them_apart() -> None:
         folder.mkdir(parents=True)
         command = f"cifar-cnn fit --config configs/{config}.yaml" if config else "cifar-cnn fit"
         (folder / "fit.json").write_text(json.dumps({"command": command}))
-    assert compare.names_of(folders, {"given"}) == [
+    assert names_of(folders, {"given"}) == [
         *("small", "large, version_1", "large, version_0", "other", "saved", "given, version_2")
     ]
     Path("b/version_0").mkdir(parents=True)
     shutil.copy("a/version_0/fit.json", "b/version_0")
-    assert compare.names_of([Path("a/version_0"), Path("b/version_0")], set()) == ["a/version_0", "b/version_0"]
+    assert names_of([Path("a/version_0"), Path("b/version_0")], set()) == ["a/version_0", "b/version_0"]
 
 
 def test_a_sub_process_is_followed_to_its_end_and_under_nohup_outlives_the_terminal(configs: list[str]) -> None:

@@ -11,8 +11,10 @@ import torch
 from matplotlib.figure import Figure
 
 import cifar_cnn
-from cifar_cnn.analysis import charts, compare_plots
-from cifar_cnn.analysis.compare import Network, RunResult
+from cifar_cnn.analysis import charts
+from cifar_cnn.analysis.compare import plots as compare_plots
+from cifar_cnn.analysis.compare.networks import Network
+from cifar_cnn.analysis.compare.results import RunResult
 from cifar_cnn.analysis.report.classes import confusion
 from cifar_cnn.callbacks.confusion_figure import draw_confusion, worst_confusions
 from cifar_cnn.callbacks.filter_figure import draw_filters

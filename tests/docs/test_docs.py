@@ -13,7 +13,7 @@ import torch
 import yaml
 
 import cifar_cnn.cli.parser
-from cifar_cnn.analysis.plan import Task
+from cifar_cnn.analysis.compare.plan import Task
 from cifar_cnn.analysis.report.curves import read_metrics
 from tests.conftest import CONFIGS, SMALL
 
@@ -113,7 +113,7 @@ def test_every_recipe_works(run: Run, image_folder: Path, monkeypatch: pytest.Mo
         elif words[0] == "compare":
             # Its sub-processes are tested in test_compare.py; here, that the command is understood.
             planned: list[Task] = []
-            monkeypatch.setattr("cifar_cnn.analysis.plan.carry_out", planned.extend)
+            monkeypatch.setattr("cifar_cnn.analysis.compare.plan.carry_out", planned.extend)
             with pytest.raises(AssertionError, match="no run has a result"):
                 run(*words)
             names = [f"simple_cnn_{name}, seed {seed}" for name in ("a", "batchnorm") for seed in (0, 1)]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import cifar_cnn.cli.parser
-from cifar_cnn.analysis.compare import read_run
+from cifar_cnn.analysis.compare.results import read_run
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs import kept_code, trained_as

@@ -8,6 +8,7 @@ from torch import nn
 
 from cifar_cnn.analysis.network.layers import Layer, layers_of
 from cifar_cnn.sizes import count_parameters
+from cifar_cnn.tables import text_table
 
 _COLUMNS: dict[str, Callable[[Layer], str]] = {
     "layer": lambda layer: layer.name or "(network)",
@@ -57,14 +58,7 @@ class Summary:
 
     def _table(self, rows: list[list[str]]) -> str:
         rows = [list(_COLUMNS), *rows]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if i < _LEFT else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in rows
-        ]
+        lines = text_table(rows, left=range(_LEFT))
         return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:], self.total])
 
     __repr__ = __str__

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from cifar_cnn.analysis import plan
-from cifar_cnn.analysis.compare import compare, run_or_config
+from cifar_cnn.analysis.compare import compare, plan, run_or_config
 from cifar_cnn.cli.parser import check_options
 from cifar_cnn.cli.plain_errors import option_values
 from cifar_cnn.errors import InputError

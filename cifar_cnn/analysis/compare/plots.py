@@ -1,27 +1,23 @@
 """The plots of ``cifar-cnn compare``."""
 
-from typing import TYPE_CHECKING
-
 import matplotlib
 import numpy as np
 from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
 
+from cifar_cnn.analysis.compare.networks import Network
 from cifar_cnn.figures import PlainFigure
-
-if TYPE_CHECKING:
-    from cifar_cnn.analysis.compare import Network
 
 
 def _colours(n: int) -> list:
     return [matplotlib.colormaps["tab10" if n <= 10 else "tab20"](i % 20) for i in range(n)]
 
 
-def _several(networks: "list[Network]") -> bool:
+def _several(networks: list[Network]) -> bool:
     """Whether there is a mean to speak of."""
     return any(len(network.runs) > 1 for network in networks)
 
 
-def accuracy(networks: "list[Network]") -> PlainFigure:
+def accuracy(networks: list[Network]) -> PlainFigure:
     """Test accuracy of each run, the mean of each network, and the accuracy against its multiply-adds."""
     figure = PlainFigure(figsize=(11, 1.6 + 0.4 * max(len(networks), 4)), dpi=120, layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[3, 2], sharex=False)
@@ -50,7 +46,7 @@ def accuracy(networks: "list[Network]") -> PlainFigure:
     return figure
 
 
-def curves(networks: "list[Network]") -> PlainFigure:
+def curves(networks: list[Network]) -> PlainFigure:
     """Validation accuracy by epoch: the mean of the runs as a line, from the lowest to the highest as a band."""
     figure = PlainFigure(figsize=(9, 5), dpi=120, layout="constrained")
     axes = figure.subplots()
