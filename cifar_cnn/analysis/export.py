@@ -1,13 +1,8 @@
 """``cifar-cnn export``: a trained network as one file for other programs, verified against PyTorch."""
 
 import importlib.util
-import io
 import json
-import logging
-import os
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,14 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.export import Dim
 
 from cifar_cnn import __version__
+from cifar_cnn.analysis.export_formats import FORMATS, Format, quiet
 from cifar_cnn.analysis.predict import image_files
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.data.images import random_order
 from cifar_cnn.data.module import CIFAR10DataModule
 from cifar_cnn.errors import InputError
+from cifar_cnn.files import replacing
 from cifar_cnn.image_files.decoding import UNREADABLE, decode_image, why
 from cifar_cnn.image_files.folders import Skipped
 from cifar_cnn.runs import kept_code
@@ -116,26 +112,54 @@ class DeployedClassifier(nn.Module):
 
 
 def export(trained: Trained, output: Path, format: str, images: Tensor) -> float:
-    """Write the network, and verify what was written on images.
+    """Write the network to a file, and verify the file on images.
 
     Args:
         trained: the network; it is moved to the CPU.
-        output: the file; what it held before is replaced only by what was verified.
+        output: the file to write; an existing file is replaced only after verification.
         format: ``onnx`` or ``torch_export``.
         images: uint8, (N, 3, H, W), two or more.
 
     Returns:
-        The largest difference of a probability to PyTorch's.
+        The largest difference of a probability from PyTorch's.
 
     Raises:
-        InputError: the network cannot be exported, the file cannot be written, or what was written differs by more
-            than ``TOLERANCE``; no file is left then.
+        InputError: the network cannot be exported, the file cannot be written, or a probability differs by more than
+            ``TOLERANCE``. No file is left then.
     """
     if not output.parent.is_dir():
         raise InputError(f"cannot write {output}: there is no folder {output.parent}")
+    try:
+        return _write_verified(trained, output, FORMATS[format], images)
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"cannot write {output}: {error.strerror or error}") from error
+    except Exception as error:  # the exporters raise many types
+        backbone = type(trained.classifier.backbone).__name__
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{backbone} cannot be exported as {format}: {type(error).__name__}: {reason}") from error
+
+
+def _write_verified(trained: Trained, output: Path, format: Format, images: Tensor) -> float:
+    """Write the file under another name, verify it, and only then give it its own name."""
     trained.classifier.cpu()
     module = DeployedClassifier(trained).eval()
-    metadata = {
+    with replacing(output) as file:
+        part = Path(file.name)
+        with quiet():
+            format.write(module, images[:2], _metadata(trained), part)
+            difference = _largest_difference(module, format.load(part), images)
+        if not difference <= TOLERANCE:  # also if it is NaN
+            raise InputError(
+                f"the exported network differs from PyTorch's by up to {difference:.1e} in a probability (allowed: "
+                f"{TOLERANCE:.0e}); {output} was not written"
+            )
+    return difference
+
+
+def _metadata(trained: Trained) -> dict[str, str]:
+    return {
         "class_names": json.dumps(trained.class_names, ensure_ascii=False),
         "image_size": str(trained.image_size),
         "input": f"images: uint8 RGB (N, 3, {trained.image_size}, {trained.image_size}), values 0 to 255",
@@ -143,64 +167,6 @@ def export(trained: Trained, output: Path, format: str, images: Tensor) -> float
         "test_time_augmentation": trained.classifier.tta,
         "producer": f"cifar-cnn {__version__}, torch {torch.__version__}",
     }
-    part = output.with_name(f"{output.stem}.part{output.suffix}")
-    write = _write_onnx if format == "onnx" else _write_torch_export
-    load = _load_onnx if format == "onnx" else _load_torch_export
-    try:
-        with _quiet():
-            write(module, images[:2], metadata, part)
-            difference = _largest_difference(module, load(part), images)
-        if not difference <= TOLERANCE:  # nor if it is NaN
-            raise InputError(
-                f"the exported network differs from PyTorch's by up to {difference:.1e} in a probability (allowed: "
-                f"{TOLERANCE:.0e}); {output} was not written"
-            )
-        part.replace(output)
-    except InputError:
-        raise
-    except OSError as error:
-        raise InputError(f"cannot write {output}: {error.strerror or error}") from error
-    except Exception as error:  # the exporters have no exception of their own for what they cannot do
-        backbone = type(trained.classifier.backbone).__name__
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{backbone} cannot be exported as {format}: {type(error).__name__}: {reason}") from error
-    finally:
-        part.unlink(missing_ok=True)
-    return difference
-
-
-def _write_onnx(module: nn.Module, images: Tensor, metadata: dict[str, str], path: Path) -> None:
-    program = torch.onnx.export(
-        module,
-        (images,),
-        dynamo=True,
-        input_names=["images"],
-        output_names=["probabilities"],
-        dynamic_shapes={"images": {0: Dim("batch", min=1)}},
-        verbose=False,
-    )
-    assert program is not None
-    program.model.metadata_props.update(metadata)
-    program.save(path, external_data=False)
-
-
-def _load_onnx(path: Path) -> Callable[[Tensor], Tensor]:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
-    return lambda images: torch.from_numpy(np.asarray(session.run(None, {"images": images.numpy()})[0]))
-
-
-def _write_torch_export(module: nn.Module, images: Tensor, metadata: dict[str, str], path: Path) -> None:
-    with torch.no_grad():
-        program = torch.export.export(module, (images,), dynamic_shapes={"images": {0: Dim("batch", min=1)}})
-    stream = io.BytesIO()  # on a full disk torch's own writer ends the process
-    torch.export.save(program, stream, extra_files={f"{name}.txt": text for name, text in metadata.items()})
-    path.write_bytes(stream.getvalue())
-
-
-def _load_torch_export(path: Path) -> Callable[[Tensor], Tensor]:
-    return torch.export.load(path).module()
 
 
 @torch.no_grad()
@@ -234,17 +200,3 @@ def _verification_images(
             f"the run's test images, to verify on, could not be loaded ({reason}): name some with --images"
         ) from error
     return images[random_order(len(images))[:n]], "test images"
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporters' notes to their developers."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

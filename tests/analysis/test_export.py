@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cifar_cnn.analysis import export
+from cifar_cnn.analysis.export_formats import FORMATS
 from cifar_cnn.backbones import SpeedrunNet
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli.arguments import PARSERS
@@ -91,12 +92,12 @@ def test_by_default_the_file_is_in_the_runs_folder(trained_run: Path, run_comman
 
 
 def test_a_file_that_differs_is_deleted(trained: Trained, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    def off(write: object) -> None:
+    def write_other(module: nn.Module, images: Tensor, metadata: dict[str, str], path: Path) -> None:
         shifted = dataclasses.replace(trained, mean=trained.mean + 0.01)
-        real(export.DeployedClassifier(shifted).eval(), images[:2], {}, Path("net.part.pt2"))
+        real.write(export.DeployedClassifier(shifted).eval(), images, metadata, path)
 
-    real = export._write_torch_export
-    monkeypatch.setattr(export, "_write_torch_export", lambda *args: off(args))
+    real = FORMATS["torch_export"]
+    monkeypatch.setitem(FORMATS, "torch_export", real._replace(write=write_other))
     Path("net.pt2").write_text("verified before")
     with pytest.raises(InputError, match=r"differs from PyTorch's by up to .*; net.pt2 was not written"):
         export.export(trained, Path("net.pt2"), "torch_export", images)
@@ -107,7 +108,8 @@ def test_a_file_that_differs_is_deleted(trained: Trained, images: Tensor, monkey
 def test_a_file_that_gives_nan_is_not_kept(trained: Trained, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     single = trained.probabilities(images[:1])
     nan = torch.full((6, 10), float("nan"))
-    monkeypatch.setattr(export, "_load_torch_export", lambda path: lambda x: single if len(x) == 1 else nan)
+    loaded = FORMATS["torch_export"]._replace(load=lambda path: lambda x: single if len(x) == 1 else nan)
+    monkeypatch.setitem(FORMATS, "torch_export", loaded)
     with pytest.raises(InputError, match=r"differs from PyTorch's by up to nan"):
         export.export(trained, Path("net.pt2"), "torch_export", images)
     assert not list(Path().iterdir())
