@@ -1,4 +1,4 @@
-"""Charts for reports: SVG that takes its colours from the page, so that it is readable in light and dark."""
+"""The charts of reports, comparisons and measurements, in one style: as SVG for a page, or as PNG."""
 
 import base64
 import io
@@ -12,67 +12,78 @@ from PIL import Image
 
 from cifar_cnn.analysis.calibration import Bins
 
-if TYPE_CHECKING:  # matplotlib takes a good part of a second to import
+if TYPE_CHECKING:  # importing matplotlib takes a good part of a second
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-# Colours as they are in a .png, and the page's names for them in an SVG.
+    from cifar_cnn.figures import PlainFigure
+
+# Colors in a PNG; in an SVG they become variables of the page, which has a light and a dark theme.
 TEXT, MUTED, LINE = "#1b1f24", "#5f6875", "#e3e6ea"
 SERIES = ("#2f6fde", "#d9730d", "#1f9d6b", "#a34fc4")
 _VARIABLES = {TEXT: "text", MUTED: "muted", LINE: "line"} | {color: f"s{i}" for i, color in enumerate(SERIES, 1)}
 
 
+_STYLE: Any = {
+    "font.size": 9,
+    "text.color": TEXT,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": MUTED,
+    "axes.titlecolor": TEXT,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": LINE,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "lines.linewidth": 1.8,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "svg.fonttype": "none",
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+}
+
+
 @contextmanager
-def chart(width: float = 4.2, height: float = 2.7, panels: int = 1) -> Iterator[tuple["Figure", list["Axes"]]]:
-    """An empty chart of so many inches and panels side by side; what is drawn within the context is styled."""
+def chart(
+    width: float = 4.2, height: float = 2.7, panels: int = 1, ratios: Sequence[float] | None = None
+) -> Iterator[tuple["PlainFigure", list["Axes"]]]:
+    """Make an empty chart; everything drawn within the context gets the common style.
+
+    Args:
+        width: in inches.
+        height: in inches.
+        panels: number of axes side by side.
+        ratios: relative widths of the panels; equal by default.
+    """
     import matplotlib
     from cycler import cycler
 
     from cifar_cnn.figures import PlainFigure
 
-    style: Any = {
-        "font.size": 9,
-        "text.color": TEXT,
-        "axes.edgecolor": MUTED,
-        "axes.labelcolor": MUTED,
-        "axes.titlecolor": TEXT,
-        "axes.titlesize": 10,
-        "axes.titlelocation": "left",
-        "axes.titleweight": "bold",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "grid.color": LINE,
-        "xtick.color": MUTED,
-        "ytick.color": MUTED,
-        "lines.linewidth": 1.8,
-        "legend.frameon": False,
-        "legend.fontsize": 8.5,
-        "svg.fonttype": "none",
-        "axes.prop_cycle": cycler(color=SERIES),
-        "figure.facecolor": "none",
-        "axes.facecolor": "none",
-    }
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context({**_STYLE, "axes.prop_cycle": cycler(color=SERIES)}):
         figure = PlainFigure(figsize=(width, height), layout="constrained")
-        yield figure, list(figure.subplots(1, panels, squeeze=False)[0]) if panels else []
+        yield figure, list(figure.subplots(1, panels, squeeze=False, width_ratios=ratios)[0]) if panels else []
 
 
-def svg(figure: "Figure", description: str) -> str:
-    """A figure as an <svg> element to put into a page that defines --text, --muted, --line and --s1 to --s4.
+def svg(figure: "PlainFigure", description: str) -> str:
+    """Convert a figure to an <svg> element for a page that defines --text, --muted, --line and --s1 to --s4.
 
     Args:
         figure: drawn within :func:`chart`.
-        description: for those who cannot see it.
+        description: text for screen readers.
     """
     import html
 
     import matplotlib
 
     stream = io.StringIO()
-    # The salt keeps the ids of several charts in one page apart.
+    # The salt makes ids unique when a page has several charts.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": description}):
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = stream.getvalue()
@@ -89,8 +100,8 @@ def svg(figure: "Figure", description: str) -> str:
     return re.sub(r"\s*\n\s*", "\n", text)
 
 
-def png(figure: "Figure") -> bytes:
-    """A figure as a picture on white, of 256 colours: that is a third of the bytes, and no eye sees the difference."""
+def png(figure: "PlainFigure") -> bytes:
+    """Convert a figure to a PNG on white. A palette of 256 colors takes a third of the bytes without visible loss."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=160, facecolor="white")
     palette = Image.open(stream).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, 4, dither=Image.Dither.NONE)
@@ -100,7 +111,7 @@ def png(figure: "Figure") -> bytes:
 
 
 def picture(pixels: np.ndarray) -> str:
-    """An address for <img src> that holds the picture itself: lossless where the pixels are few.
+    """Convert pixels to a data URL for <img src>; small pictures are stored without loss.
 
     Args:
         pixels: uint8, (H, W), (H, W, 3), or (H, W, 4) with opacity.
@@ -117,7 +128,7 @@ def picture(pixels: np.ndarray) -> str:
 
 
 def colored(values: np.ndarray, low: float, high: float, name: str = "viridis") -> np.ndarray:
-    """Numbers of any shape as colours: uint8, one axis more for RGB."""
+    """Map numbers to colors: uint8, with an additional last axis for RGB."""
     import matplotlib
 
     unit = (values - low) / (high - low) if high > low else np.zeros_like(values)
@@ -131,19 +142,24 @@ def lines(
     percent: bool = False,
     markers: bool = False,
     bottom: float | None = None,
-) -> "Figure":
-    """Curves over one axis, as :func:`draw_lines` draws them, with a legend."""
+) -> "PlainFigure":
+    """Draw curves and a legend in a chart of their own; see :func:`draw_lines`."""
     with chart() as (figure, (axes,)):
         curves = draw_lines(axes, title, xlabel, series, percent, markers, bottom)
-        if sum(map(len, series)) > 20:  # such names would lie over the curves
+        if sum(map(len, series)) > 20:  # long names would cover the curves
             legend_below(figure, curves)
         elif curves:
             axes.legend(list(curves.values()), list(curves))
         return figure
 
 
-def legend_below(figure: "Figure", curves: Mapping[str, "Artist"]) -> None:
-    """Name curves, as :func:`draw_lines` returns them, below the figure, which grows by as much."""
+def legend_below(figure: "PlainFigure", curves: Mapping[str, "Artist"]) -> None:
+    """Add a legend below the figure and make the figure taller by its height.
+
+    Args:
+        figure: drawn within :func:`chart`.
+        curves: from :func:`draw_lines`.
+    """
     in_a_row = int(11 * figure.get_figwidth() / (max(map(len, curves)) + 5))  # 11 characters of a name to an inch
     columns = min(max(in_a_row, 1), len(curves))
     figure.set_figheight(figure.get_figheight() + 0.19 * -(-len(curves) // columns))
@@ -159,35 +175,39 @@ def draw_lines(
     markers: bool = False,
     bottom: float | None = None,
 ) -> dict[str, "Artist"]:
-    """Draw curves over one axis, within :func:`chart`.
+    """Draw curves on axes; call it within :func:`chart`.
 
     Args:
-        axes: to draw on.
-        title: what the values are, with their unit.
-        xlabel: what they are drawn over.
-        series: x and y of each curve, by its name in the legend; an empty name has no entry there.
-        percent: the values are shares of 1.
-        markers: whether each point is marked; single points always are.
-        bottom: where the axis of the values starts.
+        axes: axes to draw on.
+        title: name of the values, with their unit.
+        xlabel: label of the x axis.
+        series: x and y of each curve by its name in the legend; a curve with an empty name gets no entry.
+        percent: show values as percentages.
+        markers: mark each point; a single point is always marked.
+        bottom: lower end of the y axis.
 
     Returns:
-        The curves by name, for a legend. A legend that gathers them itself leaves out names that begin with _.
+        The curves by name, for a legend. matplotlib's automatic legend would leave out names that begin with _.
     """
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
-
     curves: dict[str, Artist] = {}
-
-    dashes = ("-", "--", "-.", ":")  # so that curves are told apart without colours, and where they coincide
+    dashes = ("-", "--", "-.", ":")  # distinguish curves without colors, and curves that coincide
     for index, (name, (x, y)) in enumerate(series.items()):
         marker = "o" if markers or len(x) == 1 else None
-        # More curves than colours get a colour again, with another dash.
+        # If there are more curves than colors, a color is used again with another dash.
         dash = dashes[(index + index // len(SERIES)) % len(dashes)]
         (curve,) = axes.plot(x, y, marker=marker, markersize=3.5, linestyle=dash)
         if name:
             curves[name] = curve
     axes.set_title(title)
     axes.set_xlabel(xlabel)
-    places = {place for x, _ in series.values() for place in x}
+    _scale(axes, {place for x, _ in series.values() for place in x}, percent, bottom)
+    return curves
+
+
+def _scale(axes: "Axes", places: set[float], percent: bool, bottom: float | None) -> None:
+    """Set limits and ticks; ``places`` are all values on the x axis."""
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
     if len(places) == 1:
         axes.set_xlim(min(places) - 1, max(places) + 1)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
@@ -197,11 +217,10 @@ def draw_lines(
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0 if high - low > 0.05 else 1))
     if bottom is not None:
         axes.set_ylim(bottom=bottom)
-    return curves
 
 
-def reliability(bins: Bins) -> "Figure":
-    """Accuracy over confidence; each bar is a bin of equal width, and faint where few images are in it."""
+def reliability(bins: Bins) -> "PlainFigure":
+    """Draw accuracy over confidence: one bar for each bin, fainter the fewer images the bin holds."""
     from matplotlib.ticker import PercentFormatter
 
     filled = bins.counts > 0

@@ -26,7 +26,8 @@ from cifar_cnn.runs.run import RunFolder, find_run
 
 if TYPE_CHECKING:  # a DataFrame is an extra, and matplotlib takes a good part of a second to import
     import pandas
-    from matplotlib.figure import Figure
+
+    from cifar_cnn.figures import PlainFigure
 
 PAGE_HEIGHT = 900  # pixels of the report in a notebook
 ImageInput = str | os.PathLike | np.ndarray | Tensor
@@ -95,7 +96,7 @@ class Run(RunFolder):
             summary.print_test(trainer, self.model)
         return self.result
 
-    def confusion(self) -> "Figure":
+    def confusion(self) -> "PlainFigure":
         """Confusion matrix of the test images or, before a test, of the validation images."""
         shown = find_shown(self)
         if shown.predictions is None:
@@ -105,7 +106,7 @@ class Run(RunFolder):
         figure.suptitle(f"{self.name}: {counts.sum():,} {shown.split} images", fontsize=10)
         return figure
 
-    def curves(self) -> "Figure":
+    def curves(self) -> "PlainFigure":
         """Loss and accuracy of training and validation over the epochs.
 
         Raises:
@@ -127,7 +128,7 @@ class Run(RunFolder):
             figure.set_facecolor("white")
             return figure
 
-    def filters(self, layer: str | None = None, max_filters: int = 8) -> "Figure":
+    def filters(self, layer: str | None = None, max_filters: int = 8) -> "PlainFigure":
         """Filters of a convolution (exercise 7 of the lab).
 
         Args:
@@ -142,7 +143,7 @@ class Run(RunFolder):
             raise InputError(f"there is no convolution {name!r}; there are {', '.join(found)}")
         return draw_filters(found[name], f"{self.name}: {name}, {tuple(found[name].shape)}", max_filters)
 
-    def grad_cam(self, image: ImageInput) -> "Figure":
+    def grad_cam(self, image: ImageInput) -> "PlainFigure":
         """Which parts of a picture speak for the predicted class (Selvaraju et al. 2017)."""
         from cifar_cnn.figures import PlainFigure
 

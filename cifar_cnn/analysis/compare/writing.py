@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cifar_cnn.analysis import charts
 from cifar_cnn.analysis.compare.networks import Network, Pair, pairs_of
 from cifar_cnn.analysis.compare.tables import network_table, notes, option_table, pair_table
 from cifar_cnn.analysis.statistics import LEVEL
@@ -72,10 +73,8 @@ def _write(folder: Path, comparison: Comparison, pairs: list[Pair]) -> None:
     write(folder / "networks.csv", _as_csv(content["networks"]))
     write(folder / "runs.csv", _as_csv(content["runs"]))
     write(folder / "differences.csv", _as_csv([_flat(row) for row in content["differences"]]))
-    for name, figure in (("accuracy", plots.accuracy(networks)), ("curves", plots.curves(networks))):
-        stream = io.BytesIO()
-        figure.savefig(stream)
-        write(folder / f"{name}.png", stream.getvalue())
+    write(folder / "accuracy.png", charts.png(plots.accuracy(networks)))
+    write(folder / "curves.png", charts.png(plots.curves(networks)))
 
 
 def _run_rows(networks: list[Network]) -> Rows:

@@ -9,7 +9,8 @@ from cifar_cnn.analysis.explain.shifts import shift
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+
+    from cifar_cnn.figures import PlainFigure
 
 Curves = dict[str, tuple[range, list[float]]]
 
@@ -19,19 +20,19 @@ SHIFT = "shift, pixels"
 _SMALL: Any = {"fontsize": 8.5, "fontweight": "normal", "loc": "center"}  # titles of pictures
 
 
-def feature_chart(curves: dict[str, Invariance]) -> "Figure":
+def feature_chart(curves: dict[str, Invariance]) -> "PlainFigure":
     """Draw :func:`feature_curves`."""
     figure = charts.lines(FEATURES, SHIFT, feature_curves(curves), False, True, 0)
     figure.axes[0].set_ylabel(UNIT)
     return figure
 
 
-def prediction_chart(curves: dict[str, Invariance]) -> "Figure":
+def prediction_chart(curves: dict[str, Invariance]) -> "PlainFigure":
     """Draw :func:`prediction_curves`."""
     return charts.lines("Predictions", SHIFT, prediction_curves(curves), True, True, 0)
 
 
-def side_by_side_chart(curves: dict[str, Invariance]) -> "Figure":
+def side_by_side_chart(curves: dict[str, Invariance]) -> "PlainFigure":
     """Draw features and predictions over the shift, one line for each network."""
     with charts.chart(8.4, 3.3, panels=2) as (figure, (left, right)):
         names = charts.draw_lines(left, FEATURES, SHIFT, feature_curves(curves), markers=True, bottom=0)
@@ -66,7 +67,7 @@ def prediction_curves(curves: dict[str, Invariance]) -> Curves:
     return {name: (range(len(values)), values) for name, values in series.items()}
 
 
-def equivariance_chart(equivariance: Equivariance, pixels: tuple[int, ...] = (3, 4)) -> "Figure":
+def equivariance_chart(equivariance: Equivariance, pixels: tuple[int, ...] = (3, 4)) -> "PlainFigure":
     """Draw shifted maps, maps of the shifted image and their difference: one row per layer, one block per shift."""
     pixels = tuple(shift for shift in pixels if shift < len(equivariance.errors[0]))
     rows = len(equivariance.layers)
