@@ -1,4 +1,4 @@
-"""How well confidence and accuracy agree: the bins of a reliability diagram, and the error that follows from them."""
+"""Calibration: the bins of a reliability diagram and the expected calibration error."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Bins:
-    """Answers by their confidence, in bins of equal width from 0 to 1; a confidence of 1 belongs to the last.
+    """Predictions grouped by confidence in bins of equal width from 0 to 1; the last bin includes 1.
 
     Attributes:
-        counts: answers in each bin, (bins,).
-        accuracy: share of them that is right; 0 for an empty bin.
-        confidence: their mean; 0 for an empty bin.
+        counts: number of predictions in each bin, (bins,).
+        accuracy: accuracy of each bin; 0 for an empty bin.
+        confidence: mean confidence of each bin; 0 for an empty bin.
     """
 
     counts: np.ndarray
@@ -21,7 +21,7 @@ class Bins:
 
     @property
     def error(self) -> float:
-        """The expected calibration error (ECE): the mean distance of accuracy and confidence, weighted by the counts.
+        """Expected calibration error (ECE): the mean distance between accuracy and confidence, weighted by counts.
 
         Guo et al., On Calibration of Modern Neural Networks (2017), https://arxiv.org/abs/1706.04599.
         """
@@ -29,14 +29,15 @@ class Bins:
 
 
 def bins_of(confidence: np.ndarray, correct: np.ndarray, bins: int) -> Bins:
-    """Sort answers into bins.
+    """Group predictions by confidence.
 
-    torchmetrics' ``multiclass_calibration_error`` (1.9) puts a confidence of exactly 1 into a bin of its own.
+    torchmetrics' ``multiclass_calibration_error`` (1.9) is not used because it puts a confidence of exactly 1 into a
+    bin of its own.
 
     Args:
         confidence: probability of the predicted class, (N,).
-        correct: whether it was right, (N,).
-        bins: how many.
+        correct: whether the prediction is correct, (N,).
+        bins: number of bins.
     """
     place = (confidence * bins).astype(int).clip(0, bins - 1)
     counts = np.bincount(place, minlength=bins)

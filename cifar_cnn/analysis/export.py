@@ -1,4 +1,4 @@
-"""``cifar-cnn export``: a trained network as one file for other programs, verified against PyTorch."""
+"""Export a trained network to one file for other programs, verified against PyTorch."""
 
 import importlib.util
 import json
@@ -26,20 +26,20 @@ from cifar_cnn.runs.checkpoints import Trained, load_trained, read_checkpoint
 from cifar_cnn.trust import names as trust
 from cifar_cnn.tta import TTA, views
 
-TOLERANCE = 1e-4  # of a probability: float32 sums in another order differ by some 1e-6
+TOLERANCE = 1e-4  # of a probability; another order of float32 additions changes it by about 1e-6
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A file that was written and verified.
+    """An exported and verified file.
 
     Attributes:
-        file: its path.
+        file: path of the file.
         trained: the network in it.
-        images: how many it was verified on.
-        origin: what these images are.
-        passes: forward passes an image takes, with test-time augmentation.
-        difference: the largest of a probability to PyTorch's.
+        images: number of images it was verified on.
+        origin: where these images come from.
+        passes: number of forward passes per image, with test-time augmentation.
+        difference: largest difference of a probability from PyTorch's.
     """
 
     file: Path
@@ -51,10 +51,10 @@ class Exported:
 
 
 def check_packages(format: str) -> None:
-    """Check that the packages that a format needs are installed.
+    """Check that the packages for a format are installed.
 
     Raises:
-        InputError: some are not.
+        InputError: a package is missing.
     """
     needed = ("onnx", "onnxscript", "onnxruntime") if format == "onnx" else ()
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
@@ -65,15 +65,15 @@ def check_packages(format: str) -> None:
 def export_checkpoint(
     checkpoint: Path, output: Path, format: str, tta: TTA | None = None, paths: list[str] | None = None, n: int = 256
 ) -> Exported:
-    """Write the network of a checkpoint as one file, and verify it.
+    """Export the network of a checkpoint to one file, and verify it.
 
     Args:
-        checkpoint: the file.
+        checkpoint: the checkpoint file.
         output: the file to write.
         format: ``onnx`` or ``torch_export``.
-        tta: test-time augmentation in the file; None: the run's own.
-        paths: images and folders of images to verify on; None: the run's test images.
-        n: on how many images, 2 or more.
+        tta: test-time augmentation in the file; by default the run's own.
+        paths: images and folders of images to verify on; by default the run's test images.
+        n: maximum number of images to verify on; at least 2.
 
     Raises:
         InputError: there are no images to verify on, the network cannot be exported, or the file's results differ.
@@ -89,12 +89,10 @@ def export_checkpoint(
 
 
 class DeployedClassifier(nn.Module):
-    """All that lies between an image's bytes and its classes: normalisation, network, softmax.
-
-    Test-time augmentation is part of it, if the classifier has it on.
+    """Normalisation, network and softmax in one module, with the classifier's test-time augmentation.
 
     Args:
-        trained: of which it shares the weights.
+        trained: the network; the module shares its weights.
     """
 
     mean: Tensor
@@ -107,7 +105,7 @@ class DeployedClassifier(nn.Module):
         self.register_buffer("std", trained.std)
 
     def forward(self, images: Tensor) -> Tensor:
-        """From uint8 images (N, 3, H, W) to probabilities (N, num_classes)."""
+        """Map uint8 images (N, 3, H, W) to probabilities (N, num_classes)."""
         return self.classifier.logits_with_tta(normalize(images, self.mean, self.std)).softmax(1)
 
 
@@ -171,15 +169,22 @@ def _metadata(trained: Trained) -> dict[str, str]:
 
 @torch.no_grad()
 def _largest_difference(module: nn.Module, exported: Callable[[Tensor], Tensor], images: Tensor) -> float:
-    # A single image first, then others at once: a batch size that was fixed by mistake would show here.
+    # A single image, then all others at once, would reveal a batch size that was fixed by mistake.
     differences = [exported(part) - module(part) for part in (images[:1], images[1:])]
-    return torch.cat(differences).abs().max().item()  # NaN where any is; Python's max would lose it
+    return torch.cat(differences).abs().max().item()  # NaN if any is NaN, unlike Python's max
 
 
 def _verification_images(
     content: dict[str, Any], trained: Trained, paths: list[str] | None, n: int
 ) -> tuple[Tensor, str]:
-    """Images to verify on, uint8 (N, 3, H, W), and what they are; ``content`` is the checkpoint's."""
+    """The images to verify on, uint8 (N, 3, H, W), and where they come from.
+
+    Args:
+        content: content of the checkpoint.
+        trained: the network.
+        paths: images and folders given by the user.
+        n: maximum number of images.
+    """
     if paths:
         decoded = []
         files = list(image_files(paths, [], Skipped()))
@@ -189,14 +194,14 @@ def _verification_images(
             except UNREADABLE as error:
                 raise InputError(f"not an image that can be read: {path}{why(error)}") from error
         if len(decoded) < 2:
-            raise InputError(f"verifying takes two images or more; {', '.join(paths)} gave {len(decoded)}")
+            raise InputError(f"verification needs at least two images; {', '.join(paths)} gave {len(decoded)}")
         return torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2).contiguous(), "given images"
     try:
         source = trust.instantiate(CIFAR10DataModule, content["datamodule_hyper_parameters"], content).source
         images = source.load("test").images
-    except Exception as error:  # each source fails in its own way where its images are missing
+    except Exception as error:  # the exception for missing images depends on the source
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"the run's test images, to verify on, could not be loaded ({reason}): name some with --images"
+            f"the run's test images could not be loaded for verification ({reason}): name other images with --images"
         ) from error
     return images[random_order(len(images))[:n]], "test images"

@@ -1,4 +1,4 @@
-"""The classes of any images, as a table in the terminal, CSV or JSON."""
+"""Classify images and print a table, or write it as CSV or JSON."""
 
 import csv
 import json
@@ -28,12 +28,12 @@ from cifar_cnn.runs.checkpoints import Trained
 
 @dataclass(frozen=True)
 class Classified:
-    """What became of the files that were named.
+    """The outcome of classifying files.
 
     Attributes:
-        count: how many images were classified.
+        count: number of classified images.
         unreadable: files and folders that could not be read.
-        skipped: files in folders that are no images.
+        skipped: files in folders that are not images.
     """
 
     count: int
@@ -48,15 +48,15 @@ def classify_files(
 
     Args:
         trained: the network.
-        paths: images, and folders to search for them.
-        output: the file to write in place of printing, as JSON if it ends with ``.json``, else as CSV.
-        top: how many classes to print for each image.
-        batch_size: images at a time.
+        paths: images, and folders to search for images.
+        output: file to write instead of printing: JSON if its name ends with ``.json``, else CSV.
+        top: number of classes to print for each image.
+        batch_size: images in a forward pass.
 
     Raises:
-        InputError: there is no image, or ``output`` cannot be written.
+        InputError: there are no images, or ``output`` cannot be written.
     """
-    # Walked twice, first to count: a million names are then never in memory at once.
+    # The first walk only counts, so that a million names are never in memory at once.
     skipped = Skipped()
     count = sum(1 for _ in image_files(paths, [], skipped))
     if not count:
@@ -67,7 +67,7 @@ def classify_files(
         with ExitStack() as stack:
             table = stack.enter_context(_table(output, trained.class_names, top))
             pool = stack.enter_context(ThreadPoolExecutor(available_cores()))
-            # Among the lines of a table in the same terminal the bar would be torn apart.
+            # A bar would break up among the lines of a table in the same terminal.
             hidden = None if output or not sys.stdout.isatty() else True
             bar = stack.enter_context(tqdm(total=count, desc="Predicting", unit=" images", disable=hidden))
             while batch := list(islice(files, batch_size)):
@@ -75,7 +75,7 @@ def classify_files(
                     table.row(_text(path), probabilities)
                     classified += 1
                 bar.update(len(batch))
-    except BrokenPipeError:  # no error, see __main__.py
+    except BrokenPipeError:  # not an error, see __main__.py
         raise
     except OSError as error:
         raise InputError(f"cannot write {output or 'the table'}: {error.strerror}") from error
@@ -94,15 +94,15 @@ def _table(output: Path | None, class_names: tuple[str, ...], top: int) -> Itera
 
 
 def image_files(paths: list[str], unreadable: list[str], skipped: Skipped) -> Iterator[Path]:
-    """The images meant by ``paths``, one after the other: files as they are named, folders searched in order of name.
+    """Yield the images in ``paths``: named files in their order, and the images in folders in the order of their names.
 
     Args:
-        paths: files, whatever they are called, and folders, in which images are known by the ending of their name.
-        unreadable: folders that cannot be read are added.
-        skipped: counts the other files in the folders.
+        paths: files of any name, and folders, in which images are recognised by the endings of their names.
+        unreadable: folders that cannot be read are added to it.
+        skipped: counts the other files in folders.
 
     Raises:
-        InputError: there is nothing of that name.
+        InputError: a path does not exist.
     """
     for name in paths:
         path = Path(name).expanduser()
@@ -123,7 +123,7 @@ def _predict(
         except UNREADABLE as error:
             return _text(path) + why(error)
 
-    images = list(pool.map(decode, files))  # threads, since Pillow decodes without holding the interpreter's lock
+    images = list(pool.map(decode, files))  # threads suffice: Pillow releases the interpreter's lock while it decodes
     unreadable += [image for image in images if isinstance(image, str)]
     good = [(path, image) for path, image in zip(files, images, strict=True) if not isinstance(image, str)]
     if not good:
@@ -133,12 +133,12 @@ def _predict(
 
 
 def _text(path: Path) -> str:
-    """A path as text that can be written as UTF-8, whatever bytes its name is made of."""
+    """A path as text that can be encoded as UTF-8, whatever bytes it contains."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def one_line(text: str) -> str:
-    """A path as part of a line: control characters, which a file's name may hold, are escaped for the terminal."""
+    """Escape control characters, which a file name may contain, so that a path fits into a line of the terminal."""
     return "".join(repr(char)[1:-1] if unicodedata.category(char) == "Cc" else char for char in text)
 
 
@@ -147,17 +147,17 @@ def _best(probabilities: list[float]) -> list[int]:
 
 
 class Table(Protocol):
-    """Takes one row an image, and writes it at once."""
+    """A table that writes each row, one per image, at once."""
 
     def row(self, path: str, probabilities: list[float]) -> None:
-        """Write the probabilities of one image, one a class."""
+        """Write the probabilities of one image."""
 
     def close(self) -> None:
-        """Write what follows the last row."""
+        """Write the text that follows the last row."""
 
 
 class TerminalTable:
-    """The most probable classes of each image; its path stands last, where its length moves nothing."""
+    """The most probable classes of each image, then its path, so that long paths do not move the columns."""
 
     def __init__(self, class_names: tuple[str, ...], top: int) -> None:
         self.class_names = class_names
@@ -170,7 +170,7 @@ class TerminalTable:
         print(*columns[: self.top], one_line(path), sep="   ")
 
     def close(self) -> None:
-        """Nothing stands after the last row."""
+        """Do nothing: no text follows the last row."""
 
 
 class CSVTable:
@@ -188,7 +188,7 @@ class CSVTable:
         self.writer.writerow([path, self.class_names[best], values[best], *values])
 
     def close(self) -> None:
-        """Nothing stands after the last row."""
+        """Do nothing: no text follows the last row."""
 
 
 class JSONTable:
@@ -200,7 +200,7 @@ class JSONTable:
         self.separator = "[\n"
 
     def row(self, path: str, probabilities: list[float]) -> None:
-        """Write one object, on a line of its own."""
+        """Write one object on its own line."""
         values = [round(value, 6) for value in probabilities]
         best = _best(probabilities)[0]
         named = dict(zip(self.class_names, values, strict=True))

@@ -1,4 +1,4 @@
-"""Run: a run's folder with what a person wants to see of it."""
+"""Run: a run's model, results and figures, for Python and notebooks."""
 
 import base64
 import html
@@ -29,15 +29,15 @@ if TYPE_CHECKING:  # a DataFrame is an extra, and matplotlib takes a good part o
 
     from cifar_cnn.figures import PlainFigure
 
-PAGE_HEIGHT = 900  # pixels of the report in a notebook
+PAGE_HEIGHT = 900  # of the report in a notebook, in pixels
 ImageInput = str | os.PathLike | np.ndarray | Tensor
 
 
 class Run(RunFolder):
     """A finished or interrupted run: its model, figures and results.
 
-    In Jupyter it is shown as its report. Plots are matplotlib figures; ``run.curves().savefig("curves.png")`` writes
-    one to a file.
+    Jupyter displays a run as its report. Plots are matplotlib figures, and ``run.curves().savefig("curves.png")``
+    writes one to a file.
 
     Example::
 
@@ -49,7 +49,7 @@ class Run(RunFolder):
     """
 
     def metrics_frame(self) -> "pandas.DataFrame":
-        """``metrics`` as a DataFrame with a row for each epoch.
+        """``metrics`` as a DataFrame with one row for each epoch.
 
         Raises:
             InputError: pandas is not installed.
@@ -57,19 +57,19 @@ class Run(RunFolder):
         try:
             import pandas
         except ImportError as error:
-            raise InputError("metrics_frame needs pandas: pip install pandas; run.metrics needs nothing") from error
+            raise InputError("metrics_frame needs pandas: pip install pandas, or use run.metrics") from error
         return pandas.DataFrame(self.metrics)
 
     def classify(self, image: ImageInput | list[ImageInput], top: int = 3) -> Any:
-        """The most likely classes of a picture, or of each of several.
+        """Classify an image, or each image of a list.
 
         Args:
-            image: path of a picture of any size and format, or an array of uint8 RGB values, (H, W, 3) or (3, H, W); a
-                list of these for several pictures.
-            top: how many classes.
+            image: path of an image file of any size and format, or an array of uint8 RGB values, (H, W, 3) or
+                (3, H, W); or a list of these.
+            top: number of classes to return.
 
         Returns:
-            (class name, probability), the most likely first; for a list of pictures a list of these.
+            Pairs of class name and probability, the most likely first; for a list of images a list of such results.
 
         Raises:
             InputError: a file cannot be read as an image.
@@ -81,9 +81,9 @@ class Run(RunFolder):
         return [(self.class_names[i], p) for i, p in zip(classes.tolist(), probabilities.tolist(), strict=True)]
 
     def test(self) -> dict[str, Any]:
-        """Test the best checkpoint on the test images, unless that was done; the content of test.json."""
+        """Return the content of test.json; if the best checkpoint has not been tested yet, test it first."""
         if not self.is_tested:
-            # The callbacks write test.json and the predictions; nothing else of a run is needed.
+            # The callbacks write test.json and the predictions; a test needs nothing else.
             trainer = pl.Trainer(
                 logger=False,
                 enable_checkpointing=False,
@@ -97,7 +97,7 @@ class Run(RunFolder):
         return self.result
 
     def confusion(self) -> "PlainFigure":
-        """Confusion matrix of the test images or, before a test, of the validation images."""
+        """Draw the confusion matrix of the test images or, before a test, of the validation images."""
         shown = find_shown(self)
         if shown.predictions is None:
             raise InputError(f"{self.folder} has no predictions: {'; '.join(shown.missing)}")
@@ -107,7 +107,7 @@ class Run(RunFolder):
         return figure
 
     def curves(self) -> "PlainFigure":
-        """Loss and accuracy of training and validation over the epochs.
+        """Draw loss and accuracy of training and validation over the epochs.
 
         Raises:
             InputError: no epoch is finished.
@@ -129,11 +129,11 @@ class Run(RunFolder):
             return figure
 
     def filters(self, layer: str | None = None, max_filters: int = 8) -> "PlainFigure":
-        """Filters of a convolution (exercise 7 of the lab).
+        """Draw the filters of a convolution (exercise 7 of the lab).
 
         Args:
-            layer: name of its weight as in ``named_parameters()``, such as ``conv1.weight``; by default the first.
-            max_filters: how many filters are drawn, and of each how many input channels.
+            layer: name of its weight in ``named_parameters()``, such as ``conv1.weight``; by default the first.
+            max_filters: maximum number of filters, and of input channels of each filter.
         """
         found = dict(convolutions(self.model))
         if not found:
@@ -144,19 +144,19 @@ class Run(RunFolder):
         return draw_filters(found[name], f"{self.name}: {name}, {tuple(found[name].shape)}", max_filters)
 
     def grad_cam(self, image: ImageInput) -> "PlainFigure":
-        """Which parts of a picture speak for the predicted class (Selvaraju et al. 2017)."""
+        """Draw which parts of an image support the predicted class (Selvaraju et al. 2017)."""
         from cifar_cnn.figures import PlainFigure
 
         shown = self._pixels(image)
         pixels = normalised(self.trained, torch.from_numpy(shown.copy()).permute(2, 0, 1)[None])
         last = last_maps(self.model.backbone, pixels, len(self.class_names))
         if last is None:
-            raise InputError(f"{type(self.model.backbone).__name__} has no feature maps that its answer depends on")
+            raise InputError(f"{type(self.model.backbone).__name__} has no feature maps that its output depends on")
         label = self.model(pixels).argmax(1)
         heat = grad_cam(self.model.backbone, last.name, pixels, label, last.layout)[0].cpu().numpy()
         figure = PlainFigure(figsize=(6, 3.2), dpi=100, layout="constrained")
         panels = figure.subplots(1, 2)
-        for axes, title in zip(panels, ("image", f"speaks for {self.class_names[int(label)]}"), strict=True):
+        for axes, title in zip(panels, ("image", f"evidence for {self.class_names[int(label)]}"), strict=True):
             axes.imshow(shown)
             axes.set_title(title, fontsize=10)
             axes.axis("off")
@@ -164,11 +164,11 @@ class Run(RunFolder):
         return figure
 
     def report(self) -> Path:
-        """Write report.html into the run's folder; its path."""
+        """Write report.html into the run's folder and return its path."""
         return report.write_report(self)
 
     def _pixels(self, image: ImageInput) -> np.ndarray:
-        """A picture as uint8 (side, side, 3), of the size that the network was trained on."""
+        """An image as uint8 (side, side, 3), resized to the size that the network was trained on."""
         side = self.trained.image_size
         if isinstance(image, (str, os.PathLike)):
             try:
@@ -199,10 +199,10 @@ def load_run(folder: str | os.PathLike | None = None, *, backbone: nn.Module | N
     """Load a run.
 
     Args:
-        folder: such as ``lightning_logs/version_0``, or a checkpoint in it; by default the newest run that has a best
-            checkpoint.
-        backbone: the network that was trained, with any weights, where the run was started from Python with a network
-            that cannot be rebuilt by its class and arguments.
+        folder: folder of the run, such as ``lightning_logs/version_0``, or a checkpoint in it; by default the newest
+            run with a best checkpoint.
+        backbone: the trained network, with any weights. Needed if the run was started from Python with a network that
+            cannot be rebuilt from its class and arguments.
 
     Raises:
         InputError: there is no such run.

@@ -1,4 +1,4 @@
-"""The runs of a folder in a table."""
+"""A table of the runs in a folder."""
 
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +14,7 @@ _LEFT = ("run", "name", "started", "status")  # columns of text
 
 
 def table(root: Path) -> str:
-    """The runs of a folder, one a line below the names of the columns.
+    """The runs of a folder, one per line, below the names of the columns.
 
     Raises:
         InputError: there are no runs.
@@ -27,7 +27,7 @@ def table(root: Path) -> str:
 
 
 def row(run: RunFolder) -> tuple[str, ...]:
-    """A run as the cells of a table; ``-`` where something is not known."""
+    """The cells of a run; ``-`` for unknown values."""
     epochs, begun = run.epochs, run.begun
     accuracies = [epoch["val/accuracy"] for epoch in epochs if "val/accuracy" in epoch]
     seconds = sum(epoch["epoch_seconds"] for epoch in epochs)
@@ -47,5 +47,5 @@ def row(run: RunFolder) -> tuple[str, ...]:
 def _when(started: object) -> str:
     try:
         return datetime.fromisoformat(str(started)).astimezone().strftime("%Y-%m-%d %H:%M")
-    except ValueError:  # an interrupted start, or not one of ours
+    except ValueError:  # the record is incomplete or not from this package
         return "-"

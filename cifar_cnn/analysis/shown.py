@@ -1,4 +1,4 @@
-"""Which images a report shows, and the network's answers: those of the test, or of the validation without one."""
+"""The images and predictions that a report shows: those of the test, or of the validation if there is none."""
 
 import logging
 from collections.abc import Callable
@@ -21,19 +21,19 @@ from cifar_cnn.tta import TTA, logits_with_tta
 log = logging.getLogger("cifar_cnn")
 
 SPLIT_NAMES: dict[Split, str] = {"test": "test", "val": "validation"}
-SAMPLE = 8  # images on which kept predictions are compared with the network's own
+SAMPLE = 8  # images whose kept predictions are checked against the network
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What a report is of.
+    """The images and predictions that a report shows.
 
     Attributes:
-        split: of the images.
-        images: those that there are predictions of, in their order; None where they cannot be read.
-        predictions: None where there are none.
-        test: the content of test.json; empty where the test is not shown.
-        missing: why something is None, or the test is not shown, a line each.
+        split: split of the images.
+        images: the images in the order of the predictions; None if they cannot be read.
+        predictions: predictions of the network; None if there are none.
+        test: content of test.json; empty if no test is shown.
+        missing: one line for each reason why a value is None or no test is shown.
     """
 
     split: Split
@@ -44,21 +44,21 @@ class Shown:
 
 
 def find_shown(run: RunFolder) -> Shown:
-    """The run's test, if it is of the best checkpoint as it is now and of the run's own images; else its validation."""
+    """Choose the test if it is of the current best checkpoint and of the run's own images, else the validation."""
     test = read_json(run.folder / "test.json")
     if "accuracy" not in test:
         return _validation(run, [])
     predictions = load_predictions(run.folder / FILE_NAME, len(run.trained.class_names))
     if predictions is None:
-        return _validation(run, ["The test: it kept no predictions; run `cifar-cnn test` again"])
+        return _validation(run, ["Test results: no predictions were kept; run `cifar-cnn test` again"])
     try:
         images = run.images("test")
     except InputError as error:
         return Shown("test", None, predictions, test, [f"Pictures of test images: {error}"])
     if (test.get("tested_on") or {}).get("sha256", "") != images.sha256():
-        return _validation(run, ["The test: it was of other images than the run's test images as they are now"])
+        return _validation(run, ["Test results: the run's test images have changed since; run `cifar-cnn test` again"])
     if not fits(run, predictions, images, test.get("tta", run.trained.classifier.tta)):
-        return _validation(run, ["The test: it was made before the training went on; run `cifar-cnn test`"])
+        return _validation(run, ["Test results: training continued after the test; run `cifar-cnn test` again"])
     return Shown("test", images, predictions, test)
 
 
@@ -78,7 +78,7 @@ def or_reason(name: str, make: Callable[[], Any], missing: list[str]) -> Any:
     """Call ``make``; if it fails, add a line that begins with ``name`` to ``missing`` and return None."""
     try:
         return make()
-    except Exception as error:  # any nn.Module can be a backbone: one section less is better than no report
+    except Exception as error:  # any nn.Module can be a backbone; a report without one section is better than none
         log.debug("no %s in the report", name, exc_info=True)
         known = isinstance(error, InputError)
         missing.append(
@@ -89,13 +89,13 @@ def or_reason(name: str, make: Callable[[], Any], missing: list[str]) -> Any:
 
 @torch.inference_mode()
 def fits(run: RunFolder, predictions: Predictions, images: ImageSet, tta: TTA) -> bool:
-    """Whether predictions are this network's of these images, by the labels and a sample of the logits.
+    """Whether predictions were made by the run's network for these images; checks labels and a sample of the logits.
 
     Args:
-        run: whose network is meant.
-        predictions: in the order of the images.
-        images: that they are said to be of.
-        tta: the test-time augmentation that they were made with.
+        run: the run.
+        predictions: predictions in the order of the images.
+        images: the images.
+        tta: test-time augmentation of the predictions.
     """
     if not torch.equal(predictions.labels, images.labels):
         return False
@@ -104,14 +104,14 @@ def fits(run: RunFolder, predictions: Predictions, images: ImageSet, tta: TTA) -
         logits_with_tta(run.trained.classifier, normalised(run.trained, images.images[sample]), tta)[0].float().cpu()
     )
     kept = predictions.logits[sample]
-    return bool((logits - kept).norm() <= 0.05 * kept.norm())  # bfloat16 leaves a hundredth
+    return bool((logits - kept).norm() <= 0.05 * kept.norm())  # bfloat16 is accurate to a hundredth
 
 
 @torch.inference_mode()
 def validated(run: RunFolder, images: ImageSet) -> Predictions:
-    """What the network says of the validation images, in the precision of the training; kept for the next report.
+    """Predict the validation images in the precision of the training, and keep the predictions for the next report.
 
-    Needed where the fit kept none: its last validation was before the checkpoint's step.
+    This is needed if the fit kept no predictions for the checkpoint's step.
     """
     classifier = run.trained.classifier
     dtypes = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}

@@ -174,7 +174,7 @@ def test_runs_are_read_and_tested_if_they_are_not(
     assert difference["over_seeds"] is None
     output = finished.out
     assert "\nTested with" not in output
-    assert "\nNot all were tested" not in output
+    assert "\nNot all networks were tested" not in output
     options = output[output.index("| option ") :].partition("\n\n")[0].splitlines()
     assert [re.split(r" *\| *", line)[1:-1] for line in options[2:]] == [["model.optimizer.lr", "0.1", "1.0"]]
 
@@ -187,8 +187,8 @@ def test_runs_are_read_and_tested_if_they_are_not(
     assert finished.status == 0
     output = finished.out
     assert "Tested with test-time augmentation: quickstart, run_2 (flip).\n" in output
-    assert "Not all were tested on the same images" in output
-    assert re.search(r"^\| quickstart, run_0 +\| quickstart, run_2 .* other images \|", output, re.MULTILINE)
+    assert "Not all networks were tested on the same images" in output
+    assert re.search(r"^\| quickstart, run_0 +\| quickstart, run_2 .* different images \|", output, re.MULTILINE)
 
 
 def test_the_test_of_another_checkpoint_is_not_taken_for_that_of_the_best(
@@ -287,7 +287,7 @@ def test_mistakes_are_one_line(trained_run: Path, configs: list[str], run_comman
         ([configs[0], "--seeds", "0"], "--seeds is 1 or more"),
         ([configs[0], "broken.yaml"], "^broken.yaml: model.backbone: there is no 'SimpelCNN'; nearest: SimpleCNN"),
         ([configs[0], "--trainer.max_epoch", "1"], "unknown option --trainer.max_epoch; nearest: --trainer.max_epochs"),
-        ([run, "--output", "full"], "full exists and is no folder of a comparison"),
+        ([run, "--output", "full"], "full exists and is not the folder of a comparison"),
     ):
         assert re.search(message, run_command.refused("compare", *arguments))
     Path("out").mkdir()

@@ -113,7 +113,7 @@ def test_pooling_over_the_image_is_invariant_and_flatten_is_not() -> None:
 def test_grad_cam_is_where_the_evidence_is() -> None:
     backbone = nn.Sequential(nn.Conv2d(3, 2, 1, bias=False), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     backbone.append(nn.Linear(2, 2, bias=False))
-    with torch.no_grad():  # the first map is red, the second green; each speaks for its class
+    with torch.no_grad():  # the first map is red, the second green; each is evidence for its class
         backbone[0].weight.copy_(torch.tensor([[1.0, 0, 0], [0, 1, 0]])[..., None, None])  # type: ignore[operator]
         backbone[4].weight.copy_(torch.eye(2))  # type: ignore[operator]
     image = torch.zeros(1, 3, 8, 8)
@@ -263,7 +263,7 @@ def test_explain_sets_runs_side_by_side(capsys: pytest.CaptureFixture[str]) -> N
     content["datamodule_hyper_parameters"]["source"]["init_args"]["train_size"] = 200
     torch.save(content, best)
     assert cifar_cnn.cli.parser.run(["explain", *runs, "--images", "30"]) == 0
-    assert "Not all were measured on the same images" in capsys.readouterr().out
+    assert "Not all runs were measured on the same images" in capsys.readouterr().out
 
     for arguments, message in (
         (["nowhere"], "no checkpoint nowhere"),

@@ -138,7 +138,9 @@ def test_without_the_runs_own_images_others_are_asked_for(
     torch.save(content, "net.ckpt")
     arguments = ["export", "net.ckpt", "--format", "torch_export"]
     refused = run_command.refused(*arguments)
-    assert re.search(r"could not be loaded \(moved/train: .*\): name some with --images", refused)
+    assert re.search(
+        r"could not be loaded for verification \(moved/train: .*\): name other images with --images", refused
+    )
     finished = run_command(*arguments, "--images", image_folder, "--verify", "9")
     assert finished.status == 0
     assert "on 9 given images" in finished.out

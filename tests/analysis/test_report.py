@@ -97,7 +97,7 @@ def test_the_page_gives_the_figures_of_the_run(tested_run: Path) -> None:
     test = json.loads((tested_run / "test.json").read_text())
     fit = json.loads((tested_run / "fit.json").read_text())
     assert f'Test accuracy</dt><dd class="value">{test["accuracy"]:.2%}' in page
-    assert "50 test images, which chose nothing" in page
+    assert "50 test images, never used for model selection" in page
     assert "315.8" not in page
     assert "315,818" in page
     assert fit["seed"] == 0
@@ -109,7 +109,7 @@ def test_the_page_gives_the_figures_of_the_run(tested_run: Path) -> None:
     assert "max_epochs: 2" in page
     for row, name in zip(test["confusion_matrix"], test["class_names"], strict=True):
         best = test["class_names"][int(np.argmax(row))]
-        assert f'title="{name} taken for {best}: {max(row)} times"' in page
+        assert f'title="{name} predicted as {best}: {max(row)} times"' in page
 
 
 def test_a_report_takes_little_time(run: Path) -> None:
@@ -123,7 +123,7 @@ def test_untested_runs_are_reported_on_validation_images(run: Path, capsys: Capt
     assert cifar_cnn.cli.parser.run(["report"]) == 0
     assert capsys.readouterr().out == f"Report  {run}/report.html\n"
     page = (run / "report.html").read_text(encoding="utf-8")
-    assert "Not a test" in page
+    assert "Validation set, which also selected the checkpoint; no test results." in page
     assert "Test accuracy" not in page
     best = max(read_metrics(run / "metrics.csv")["val/accuracy"][1])
     assert f'Validation accuracy</dt><dd class="value">{best:.2%}' in page
@@ -140,9 +140,11 @@ def test_a_test_of_other_weights_is_not_shown(run: Path) -> None:
     found = content(load_run(str(run)))
     assert found["split"] == "validation"
     assert found["tiles"][0]["name"] == "Validation accuracy"
-    assert any("before the training went on" in line for line in found["missing"])
+    assert any("training continued after the test" in line for line in found["missing"])
     (run / "test_predictions.npz").unlink()
-    assert "The test: it kept no predictions; run `cifar-cnn test` again" in content(load_run(str(run)))["missing"]
+    assert (
+        "Test results: no predictions were kept; run `cifar-cnn test` again" in content(load_run(str(run)))["missing"]
+    )
 
 
 def test_a_test_with_another_augmentation_than_the_runs_own_is_shown_as_such(run: Path) -> None:
@@ -176,7 +178,7 @@ def test_a_run_whose_images_are_gone_is_reported_without_them(image_folder: Path
     shutil.rmtree(image_folder)
     page = report.write_report(load_run()).read_text(encoding="utf-8")
     assert "Pictures of test images: " in page
-    assert "röt taken for" in page
+    assert "röt predicted as" in page
     assert 'id="mistakes"' not in page
     assert 'id="calibration"' in page
 
@@ -227,7 +229,7 @@ def test_a_class_without_images_has_no_figures() -> None:
     assert [(row["images"], row["recall"], row["precision"], row["f1"]) for row in found["rows"]] == [
         (2, 0.5, 0.5, 0.5),
         (0, None, None, None),
-        (1, 0, None, 0),  # no image was taken for it
+        (1, 0, None, 0),  # never predicted
     ]
 
 
@@ -246,7 +248,7 @@ def test_an_unfinished_run_says_so_at_the_top(run: Path) -> None:
     record = json.loads((run / "fit.json").read_text())
     (run / "fit.json").write_text(json.dumps({**record, "finished": None}))
     header, _, rest = report.write_report(load_run(str(run))).read_text(encoding="utf-8").partition("</header>")
-    assert "The training has not finished: it goes on, or was interrupted." in header
+    assert "Training has not finished: it is still running or was interrupted." in header
     assert "unfinished: started " in rest
 
 

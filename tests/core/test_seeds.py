@@ -22,7 +22,7 @@ def test_a_run_without_a_seed_says_so_and_a_resumed_one_keeps_its_order(monkeypa
     assert cifar_cnn.cli.parser.run([*command, "--trainer.max_epochs", "1"]) == 0
     fit = json.loads((RUN / "fit.json").read_text())
     assert (fit["seed"], fit["order_seed"]) == (None, 123)
-    assert seed_of(fit) == "not seeded (order of the images and augmentation: 123)"
+    assert seed_of(fit) == "not seeded (image order and augmentation: seed 123)"
 
     torch.manual_seed(7)
     assert cifar_cnn.cli.parser.run(["fit", "--ckpt_path", "last", "--trainer.max_epochs", "2", *SMALL[-2:]]) == 0
@@ -33,7 +33,7 @@ def test_a_run_without_a_seed_says_so_and_a_resumed_one_keeps_its_order(monkeypa
 def test_the_seed_of_the_order_is_told_where_it_is_another_than_the_runs() -> None:
     assert seed_of({}) == "not recorded"
     assert seed_of({"seed": 3, "order_seed": 3}) == "seed 3"
-    assert seed_of({"seed": 3, "order_seed": 5}) == "seed 3 (order of the images and augmentation: 5)"
+    assert seed_of({"seed": 3, "order_seed": 5}) == "seed 3 (image order and augmentation: seed 5)"
 
 
 def test_the_order_follows_the_seed_of_the_data_then_of_the_run_then_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ def test_a_summary_has_each_layer_and_the_totals() -> None:
     assert lines[0].split() == ["layer", "kind", "output", "parameters", "multiply-adds", "receptive", "field"]
     (first,) = [line for line in lines if line.startswith("features.0 ")]
     assert first.split() == ["features.0", "Conv2d", "32", "x", "30", "x", "30", "864", f"{30 * 30 * 32 * 27:,}", "3"]
-    assert lines[-1] == f"315,818 parameters, {found.macs:,} multiply-adds an image of 3 x 32 x 32"
+    assert lines[-1] == f"315,818 parameters, {found.macs:,} multiply-adds per image of 3 x 32 x 32"
     page = found._repr_html_()
     assert page.count("<tr>") == len(found.layers) + 1
     assert "315,818 parameters" in page

@@ -106,7 +106,7 @@ def test_figures_of_a_run(run: Run) -> None:
         run.filters("head")
     picture = run.images("test").images[0]
     predicted = run.classify(picture.numpy(), top=1)[0][0]
-    assert run.grad_cam(picture.numpy()).axes[1].get_title() == f"speaks for {predicted}"
+    assert run.grad_cam(picture.numpy()).axes[1].get_title() == f"evidence for {predicted}"
 
 
 def test_a_notebook_shows_the_report_in_a_frame(run: Run) -> None:

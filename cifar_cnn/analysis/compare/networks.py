@@ -111,7 +111,7 @@ def _check_images(networks: list[Network]) -> None:
         if other := next((run for run in others if run.images != first.images), None):
             raise InputError(
                 f"the runs of {network.name} were tested on different images, {os.path.relpath(first.folder)} and "
-                f"{os.path.relpath(other.folder)}: remove the test.json that is out of date, and compare again"
+                f"{os.path.relpath(other.folder)}: delete the outdated test.json and compare again"
             )
 
 

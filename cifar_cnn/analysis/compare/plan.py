@@ -1,4 +1,4 @@
-"""What a comparison does first: train each config with each seed, or go on with what was begun."""
+"""The plan of a comparison: train each config with each seed, or resume what an earlier call has begun."""
 
 import hashlib
 import json
@@ -26,16 +26,16 @@ PLAN = "plan.json"
 
 @dataclass
 class Task:
-    """A sub-process that has to leave a tested run.
+    """A subprocess that trains or tests, and leaves a tested run.
 
     Attributes:
-        name: what it is called in the results.
-        epochs: how many it takes, for the progress bar.
-        log: the file for the sub-process's output.
-        command: the arguments of ``cifar-cnn``, of what is still to be done.
-        run: the run's folder, or None while there is none.
-        trains: whether it is more than a test.
-        failure: why there is no result, in one line.
+        name: its name in the results.
+        epochs: number of epochs it takes, for the progress bar.
+        log: file for its output.
+        command: returns the arguments of ``cifar-cnn`` for the remaining work.
+        run: returns the folder of the run; None while there is none.
+        trains: whether it trains, rather than only tests.
+        failure: reason why there is no result, in one line.
     """
 
     name: str
@@ -47,13 +47,13 @@ class Task:
     failure: str = ""
 
     def is_done(self) -> bool:
-        """Whether its run was tested."""
+        """Whether its run has been tested."""
         run = self.run()
         return run is not None and RunFolder(run).is_tested
 
 
 class Fits(Protocol):
-    """The arguments of ``cifar-cnn`` by which a plan trains and tests; the command line knows them."""
+    """The arguments of ``cifar-cnn`` for training and testing; the command line implements it."""
 
     def fit(self, config: Path, seed: int, folder: Path) -> list[str]:
         """Train a config with a seed in ``folder`` and test it."""
@@ -65,11 +65,11 @@ class Fits(Protocol):
         """Test the best checkpoint of a run."""
 
     def epochs(self, config: Path) -> int:
-        """How many epochs a config is trained."""
+        """Number of epochs that a config trains for."""
 
 
 def training(config: Path, seed: int, fits: Fits, folder: Path) -> Task:
-    """Train a config with a seed in ``folder``, or resume the run that was begun there, and test it."""
+    """A task that trains a config with a seed in ``folder``, or resumes the run there, and tests it."""
 
     def run() -> Path | None:
         return next(iter(reversed(run_folders(folder / RUNS))), None)
@@ -84,17 +84,17 @@ def training(config: Path, seed: int, fits: Fits, folder: Path) -> Task:
 
 
 def testing(run: Path, fits: Fits, folder: Path) -> Task:
-    """Test the best checkpoint of a run that has been trained already."""
+    """A task that tests the best checkpoint of a trained run."""
     return Task(f"test of {run.name}", 1, folder / f"test_{run.name}.txt", lambda: fits.test(run), lambda: run, False)
 
 
 def identity(items: list[Path], seeds: int, options: list[str]) -> dict[str, Any]:
-    """All that a plan trains and reads, as plain data.
+    """Everything that a plan trains and reads, as plain data: equal for calls that do the same.
 
     Args:
-        items: configs, and folders of runs.
-        seeds: how many each config is trained with.
-        options: of each fit.
+        items: configs and folders of runs.
+        seeds: number of seeds for each config.
+        options: options of each fit.
     """
     contents = {str(item): hashlib.sha256(item.read_bytes()).hexdigest() if item.is_file() else "run" for item in items}
     trains = any(item.is_file() for item in items)
@@ -102,12 +102,12 @@ def identity(items: list[Path], seeds: int, options: list[str]) -> dict[str, Any
 
 
 def plan_folder(plan: dict[str, Any], root: Path, output: Path | None) -> Path:
-    """The folder of a plan: that in which the same was begun before, or a new one.
+    """Find the folder of a plan: the one in which the same plan was begun, or a new one.
 
     Args:
         plan: from :func:`identity`.
-        root: where the folders ``compare_N`` are.
-        output: the folder to use in their place.
+        root: parent of the folders ``compare_N``.
+        output: folder to use instead.
 
     Raises:
         InputError: ``output`` holds another plan, or something else.
@@ -118,7 +118,7 @@ def plan_folder(plan: dict[str, Any], root: Path, output: Path | None) -> Path:
                 raise InputError(f"{output} holds another comparison (see its {PLAN}): name another folder")
             return output
         if output.exists() and (not output.is_dir() or list(output.iterdir())):
-            raise InputError(f"{output} exists and is no folder of a comparison: name another")
+            raise InputError(f"{output} exists and is not the folder of a comparison: name another")
         folder = output
     else:
         numbers = {int(path.name[8:]): path for path in root.glob("compare_*") if path.name[8:].isdecimal()}
@@ -142,7 +142,7 @@ def _read(folder: Path) -> Any:
 
 
 def carry_out(tasks: list[Task]) -> None:
-    """Run what is not done yet, one task after the other; a task that fails says so and stops no other."""
+    """Run the unfinished tasks one after another; a failed task is reported and the others still run."""
     unit = " epochs" if any(task.trains for task in tasks) else " tests"
     with tqdm(total=sum(task.epochs for task in tasks), unit=unit, mininterval=1) as bar:
         before = 0  # epochs of the tasks before this one
@@ -159,18 +159,18 @@ def carry_out(tasks: list[Task]) -> None:
             if not task.is_done():
                 status = _run_command(task, partial(at_most, task.epochs))
                 if status or not task.is_done():
-                    task.failure = _last_words(task.log) or f"ended with status {status} and no result"
+                    task.failure = _last_words(task.log) or f"exited with status {status} and left no result"
                     bar.write(f"{task.name} failed: {task.failure} ({os.path.relpath(task.log)})", file=sys.stderr)
             at(task.epochs)
             before += task.epochs
 
 
 def _run_command(task: Task, at: Callable[[int], None], interval: float = 0.5) -> int:
-    """Run a task's command in a process of its own; ``at`` is told how many epochs are finished."""
+    """Run the command of a task in a subprocess; ``at`` is called with the number of finished epochs."""
     task.log.parent.mkdir(parents=True, exist_ok=True)
     with task.log.open("w", encoding="utf-8") as log:
         command = [sys.executable, "-m", "cifar_cnn", *task.command()]
-        # In a session of its own: a Ctrl-C goes to us alone, and a fit that gets one signal, not two, saves first.
+        # In its own session, a fit receives one signal rather than two on Ctrl-C, and so saves a checkpoint first.
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         ends = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]  # Windows has no SIGHUP
         with terminable(*ends):
@@ -180,7 +180,7 @@ def _run_command(task: Task, at: Callable[[int], None], interval: float = 0.5) -
                     at(len(RunFolder(run).epochs) if run else 0)
                     time.sleep(interval)
             finally:
-                if process.poll() is None:  # we were interrupted
+                if process.poll() is None:  # this process was interrupted
                     process.terminate()
                     process.wait()
     return process.returncode

@@ -64,7 +64,7 @@ def pair_table(pairs: list[Pair]) -> str:
             b.name,
             f"{100 * result.mean:+.2f}",
             _optional(result.seeds_interval, _interval) + ("" if result.paired or not result.seeds_interval else " *"),
-            _optional(result.images_interval, _interval) if same_images(a, b) else "other images",
+            _optional(result.images_interval, _interval) if same_images(a, b) else "different images",
             _optional(result.mcnemar_p, "{:.2g}".format),
         ]
         for a, b, result in pairs
@@ -91,7 +91,9 @@ def notes(networks: list[Network]) -> list[str]:
             notes.append(f"{network.name} was tested with code that was changed after the training: {files}.")
     unseeded = [network.name for network in networks if any(run.seed is None for run in network.runs.values())]
     if unseeded:
-        notes.append(f"With runs that were not seeded (seed_everything false): {', '.join(unseeded)}.")
+        notes.append(f"Some runs were not seeded (seed_everything false): {', '.join(unseeded)}.")
     if not same_images(*networks):
-        notes.append("Not all were tested on the same images; between other images, a difference says little.")
+        notes.append(
+            "Not all networks were tested on the same images; differences between those that were not say little."
+        )
     return notes

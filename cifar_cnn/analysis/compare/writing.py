@@ -134,11 +134,11 @@ def _markdown(comparison: Comparison, pairs: list[Pair]) -> str:
         "# Comparison",
         f"`{comparison.command}`",
         network_table(networks),
-        f"Accuracy on {' or '.join(f'{n:,}' for n in images)} test images, of each run's epoch with the "
-        "best validation accuracy: mean and standard deviation over n runs that differ in their seed. MACs: "
-        "multiply-adds of one image. Training time: mean a run, validation included.",
+        f"Accuracy on {' or '.join(f'{n:,}' for n in images)} test images at the epoch with the best validation "
+        "accuracy: mean and standard deviation over n runs with different seeds. MACs: multiply-adds for one image. "
+        "Training time: mean per run, including validation.",
         *notes(networks),
-        *(["Where their options differ:", options] if options else []),
+        *(["Options that differ:", options] if options else []),
         "![test accuracy of each run](accuracy.png)",
         "![validation accuracy by epoch](curves.png)",
     ]
@@ -150,8 +150,9 @@ def _markdown(comparison: Comparison, pairs: list[Pair]) -> str:
 
 
 _HOW_TO_READ = (
-    f"In points of test accuracy. {LEVEL:.0%} confidence intervals: over seeds by Student's t, of the seeds "
-    "that both were trained with (*: not paired, Welch's t); over test images by bootstrap, for these very "
-    "runs. McNemar p, for one run each: how likely so unequal a split of the images that only one of both gets "
-    "right would be if they were equally good. None of these is adjusted for the number of pairs."
+    f"Differences are in percentage points of test accuracy. {LEVEL:.0%} confidence intervals: over seeds by "
+    "Student's t, for the seeds that both networks were trained with (*: unpaired, Welch's t); over test images by "
+    "bootstrap, for these particular runs. McNemar p, for one run each: if both networks were equally good, the "
+    "probability of a split at least this unequal of the images that only one of them classifies correctly. No value "
+    "is adjusted for the number of pairs."
 )

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 Curves = dict[str, tuple[range, list[float]]]
 
 FEATURES = "Change of the pooled features"
-UNIT = "1 = to an unrelated image"
-SHIFT = "shift, pixels"
+UNIT = "1 = change to an unrelated image"
+SHIFT = "shift in pixels"
 _SMALL: Any = {"fontsize": 8.5, "fontweight": "normal", "loc": "center"}  # titles of pictures
 
 
@@ -37,7 +37,7 @@ def side_by_side_chart(curves: dict[str, Invariance]) -> "PlainFigure":
     with charts.chart(8.4, 3.3, panels=2) as (figure, (left, right)):
         names = charts.draw_lines(left, FEATURES, SHIFT, feature_curves(curves), markers=True, bottom=0)
         left.set_ylabel(UNIT)
-        title = "Predictions of the same class as unshifted"
+        title = "Same predicted class as unshifted"
         charts.draw_lines(right, title, SHIFT, prediction_curves(curves), percent=True, markers=True, bottom=0)
         charts.legend_below(figure, names)
         return figure
@@ -88,7 +88,7 @@ def equivariance_chart(equivariance: Equivariance, pixels: tuple[int, ...] = (3,
 
 def _draw_images(row: "list[Axes]", equivariance: Equivariance, by: int) -> None:
     moved = shift(equivariance.example[None], by, (0, 1))[0]
-    for axes, image, title in zip(row, (equivariance.example, moved), ("image", "image, shifted"), strict=False):
+    for axes, image, title in zip(row, (equivariance.example, moved), ("image", "shifted image"), strict=False):
         axes.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
         axes.set_title(title, **_SMALL)
     row[2].set_visible(False)
@@ -104,5 +104,5 @@ def _draw_maps(grid: "list[list[Axes]]", equivariance: Equivariance, by: int, na
         if named:
             name = layer.name if len(layer.name) <= 22 else f"…{layer.name[-21:]}"  # the height of a row
             row[0].set_ylabel(f"{name}\n{layer.kind}, stride {layer.field.stride}", fontsize=8)
-    for axes, title in zip(grid[0], ("map, shifted", "map of shifted image", "difference"), strict=True):
+    for axes, title in zip(grid[0], ("shifted map", "map of shifted image", "difference"), strict=True):
         axes.set_title(title, **_SMALL)

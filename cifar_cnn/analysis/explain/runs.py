@@ -58,7 +58,9 @@ def _measured(runs: list[RunFolder], images: int) -> dict[str, Theory]:
     if len(runs) > 1:
         print(side_by_side({label: theory.invariance for label, theory in theories.items()}))
         if len(digests) > 1:
-            print("Not all were measured on the same images; between other images, a difference says little.\n")
+            print(
+                "Not all runs were measured on the same images; differences between those that were not say little.\n"
+            )
     return theories
 
 

@@ -19,7 +19,9 @@ def as_text(theory: Theory) -> str:
 
 
 def _equivariance_lines(equivariance: Equivariance, width: int) -> list[str]:
-    lines = ["Equivariance: difference between the maps of a shifted image and the shifted maps, by pixels of shift"]
+    lines = [
+        "Equivariance: relative difference between the maps of a shifted image and the shifted maps, by shift in pixels"
+    ]
     lines.append(f"{_line('layer', width, _shifts(equivariance.errors[0]))}   stride")
     for layer, errors in zip(equivariance.layers, equivariance.errors, strict=True):
         lines.append(f"{_line(layer.name, width, map(_percent, errors))}   {layer.field.stride}")
@@ -27,7 +29,7 @@ def _equivariance_lines(equivariance: Equivariance, width: int) -> list[str]:
 
 
 def _invariance_lines(invariance: Invariance, width: int) -> list[str]:
-    lines = ["Invariance: change of the last features by pixels of shift (1.00: as to another image)"]
+    lines = ["Invariance: change of the last features, by shift in pixels (1.00: change to an unrelated image)"]
     lines.append(_line("", width, _shifts(invariance.same_class)))
     for name in (*POOLINGS, "head"):
         label = f"own head ({invariance.head})" if name == "head" else name
@@ -38,7 +40,7 @@ def _invariance_lines(invariance: Invariance, width: int) -> list[str]:
 
 
 def _sharing_lines(sharing: list[Sharing], width: int) -> list[str]:
-    lines = ["Parameter sharing and local connectivity, beside a fully connected layer of the same sizes"]
+    lines = ["Parameter sharing and local connectivity, compared with a fully connected layer of the same size"]
     lines.append(f"  {'layer':{width}} {'parameters':>12} {'fully':>16} {'connections':>14} {'fully':>16}")
     for each in sharing:
         numbers = f"{each.parameters:>12,} {each.full_parameters:>16,}"
@@ -54,11 +56,11 @@ def side_by_side(curves: dict[str, Invariance]) -> str:
     """
     width = max(24, *map(len, curves))
     longest = max((each.same_class for each in curves.values()), key=len)
-    lines = ["Side by side, by pixels of shift", _line("", width, _shifts(longest))]
-    lines.append("change of the pooled features (1.00: as to another image)")
+    lines = ["Side by side, by shift in pixels", _line("", width, _shifts(longest))]
+    lines.append("change of the pooled features (1.00: change to an unrelated image)")
     for name, each in curves.items():
         lines.append(_line(name, width, (f"{value:6.2f}" for value in each.features["head"])))
-    lines.append("same predicted class as unshifted")
+    lines.append("same predicted class as the unshifted image")
     lines += [_line(name, width, map(_percent, each.same_class)) for name, each in curves.items()]
     lines.append("accuracy")
     lines += [_line(name, width, map(_percent, each.accuracy)) for name, each in curves.items()]

@@ -41,7 +41,7 @@ class Summary:
     def total(self) -> str:
         """Parameters and multiply-adds in a line."""
         size = " x ".join(map(str, self.image_shape))
-        return f"{self.parameters:,} parameters, {self.macs:,} multiply-adds an image of {size}"
+        return f"{self.parameters:,} parameters, {self.macs:,} multiply-adds per image of {size}"
 
     def __str__(self) -> str:
         return self._table(self._rows())

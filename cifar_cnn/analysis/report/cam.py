@@ -30,7 +30,7 @@ def content(material: Material) -> dict[str, Any] | None:
     trained = material.run.trained
     last = last_maps(network, normalised(trained, images.images[:1]), len(images.class_names))
     if last is None:
-        raise InputError(f"{type(network).__name__} has no feature maps that its answer depends on")
+        raise InputError(f"{type(network).__name__} has no feature maps that its output depends on")
     places = _chosen(images, predictions)
     pixels = normalised(trained, images.images[places])
     heat = grad_cam(network, last.name, pixels, predictions.classes[places].to(pixels.device), last.layout)

@@ -1,4 +1,4 @@
-"""What one has to know to judge and to repeat a run: parts, seed, hardware, versions, commit."""
+"""The facts needed to judge and reproduce a run: parts, seed, hardware, versions, commit."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def seed_of(fit: dict[str, Any]) -> str:
     """The seed of a run, such as ``seed 3``; ``fit`` is the content of fit.json."""
     if "seed" not in fit:
         return "not recorded"
-    order = f" (order of the images and augmentation: {fit['order_seed']})" if "order_seed" in fit else ""
+    order = f" (image order and augmentation: seed {fit['order_seed']})" if "order_seed" in fit else ""
     if fit["seed"] is None:
         return f"not seeded{order}"
     return f"seed {fit['seed']}{order if fit.get('order_seed', fit['seed']) != fit['seed'] else ''}"

@@ -41,8 +41,8 @@ def _test_note(test: dict[str, Any], tta: str) -> str:
     """
     n = test["images"]
     low, high = wilson_interval(round(test["accuracy"] * n), n)
-    sure = f"{100 * low:.1f} to {100 * high:.1f}\u00a0% with 95\u00a0% confidence"
-    note = f"{n:,} test images, which chose nothing; {sure}, as far as the choice of images goes"
+    interval = f"95\u00a0% confidence interval over test images: {100 * low:.1f} to {100 * high:.1f}\u00a0%"
+    note = f"{n:,} test images, never used for model selection; {interval}"
     if (tta := test.get("tta", tta)) != "none":
         note += f"; test-time augmentation: {tta}"
     if changed := test.get("changed_code"):
@@ -55,7 +55,7 @@ def _validation_accuracy(material: Material) -> Tile | None:
     if not values:
         return None
     best = int(np.argmax(values))
-    chosen = f"epoch {epochs[best]:.0f}, the best of {len(values)} and chosen by this figure"
+    chosen = f"epoch {epochs[best]:.0f}, the best of {len(values)}, selected by this accuracy"
     note = f"{validation_images(material.run.record, material.shown)}; {chosen}"
     return _tile("Validation accuracy", f"{values[best]:.2%}", note)
 
@@ -82,7 +82,7 @@ def _top5_accuracy(material: Material) -> Tile | None:
 
 def _parameters(material: Material) -> Tile:
     macs = material.macs
-    note = f"{count(macs)} multiply-adds an image" if macs else type(material.network).__name__
+    note = f"{count(macs)} multiply-adds per image" if macs else type(material.network).__name__
     return _tile("Parameters", count(count_parameters(material.network)), note)
 
 
@@ -92,7 +92,7 @@ def _training_time(material: Material) -> Tile | None:
         return None
     hardware = material.run.record.get("hardware")
     where = f" on {hardware}" if hardware else " hardware unknown"
-    note = f"{len(seconds)} epoch{'s' * (len(seconds) > 1)}, validation included,{where}"
+    note = f"{len(seconds)} epoch{'s' * (len(seconds) > 1)}, including validation,{where}"
     return _tile("Training time", duration(sum(seconds)), note)
 
 
@@ -100,18 +100,18 @@ def _speed(material: Material) -> Tile | None:
     speed = material.run.record.get("images_per_second")
     if not speed:
         return None
-    return _tile("Images a second", f"{speed:,.0f}", "training images; median over the epochs, validation left out")
+    return _tile("Images per second", f"{speed:,.0f}", "training images; median over epochs, excluding validation")
 
 
 def basis(run: RunFolder) -> str:
     """What the headline figures rest on, in one line: source of the images, seed, hardware, version."""
     fit = run.record
-    source = type(run.datamodule.source).__name__
-    found = [f"Images of {source}, {run.trained.image_size} pixels a side"]
+    source, side = type(run.datamodule.source).__name__, run.trained.image_size
+    found = [f"Images from {source}, {side} x {side} pixels"]
     found += [seed_of(fit)] if "seed" in fit else []
     found += [str(fit[name]) for name in ("hardware", "precision") if fit.get(name)]
     found += [f"torch {fit['versions']['torch']}"] if fit.get("versions", {}).get("torch") else []
     line = "; ".join(found) + "."
     if fit.get("started") and not fit.get("finished"):
-        line += " The training has not finished: it goes on, or was interrupted."
+        line += " Training has not finished: it is still running or was interrupted."
     return line

@@ -50,7 +50,7 @@ def try_to_write_report(
     try:
         return write_report(RunFolder(folder, datamodule=datamodule, backbone=backbone))
     except Exception as error:  # a failed report must not end a training
-        log.warning("No report was written: %s (%s); `cifar-cnn report` tries again", error, type(error).__name__)
+        log.warning("No report was written: %s (%s); run `cifar-cnn report` to try again", error, type(error).__name__)
         return None
 
 
