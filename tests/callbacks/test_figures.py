@@ -58,7 +58,7 @@ def test_networks_without_multiply_adds_are_drawn() -> None:
 
 def test_every_figure_is_a_plain_one() -> None:
     (folder,) = cifar_cnn.__path__
-    sources = {path.name: path.read_text() for path in Path(folder).rglob("*.py")}
+    sources = {str(path.relative_to(folder)): path.read_text() for path in Path(folder).rglob("*.py")}
     assert [name for name, text in sources.items() if re.search(r"(?<!Plain)\bFigure\(", text)] == []
     # pyplot keeps every figure in memory until it is closed: only for a window, which the user closes
     assert [name for name, text in sources.items() if re.search(r"import.*\bpyplot", text)] == ["figures.py"]

@@ -1,1 +1,1 @@
-"""What a network is made of, layer by layer."""
+"""The layers of a network: costs, receptive fields, layouts, feature maps."""

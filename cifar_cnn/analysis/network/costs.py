@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-adds, module by module."""
+"""The cost of a network: parameters and multiply-adds of each module."""
 
 import warnings
 from collections.abc import Iterator
@@ -16,10 +16,11 @@ from cifar_cnn.analysis.network.probes import probe_copy, run_noting
 
 @dataclass
 class Cost:
-    """What one module adds to the cost of a network, without the modules that it calls.
+    """The cost of one module, without the modules that it calls.
 
     Attributes:
-        parameters: trainable or not; those of modules that are never called as such count for the one that uses them.
+        parameters: number of parameters, trainable or not. Parameters of modules that are never called are counted for
+            the module that contains them.
         macs: multiply-adds of its convolutions and matrix products for one image.
     """
 
@@ -28,23 +29,23 @@ class Cost:
 
 
 def macs_of(network: nn.Module, image_shape: tuple[int, ...]) -> int:
-    """Multiply-adds of one image (C, H, W) through a network, in convolutions and matrix products."""
+    """Multiply-adds of a network's convolutions and matrix products for one image of shape (C, H, W)."""
     with probe_copy(network) as probe:
         return sum(cost.macs for cost in costs_of(probe, torch.randn(1, *image_shape)).values())
 
 
 def costs_of(network: nn.Module, image: Tensor) -> dict[str, Cost]:
-    """The cost of each module that is called; they add up to the cost of the network.
+    """The cost of each called module; together they are the cost of the network.
 
-    Multiply-adds are half of what torch's FlopCounterMode counts where nothing is fused: attention, also that of
-    :class:`torch.nn.MultiheadAttention` and its projections, is counted as the matrix products that it stands for.
+    Multiply-adds are half of the operations that torch's FlopCounterMode counts when nothing is fused. Attention,
+    including :class:`torch.nn.MultiheadAttention` and its projections, counts as its matrix products.
 
     Args:
         network: a copy to experiment with, in eval mode.
         image: (1, C, H, W).
     """
     costs = {"": Cost()}
-    calls: list[list[int]] = []  # of the modules that are being called: operations before, and those of inner calls
+    calls: list[list[int]] = []  # for each call in progress: operations before it, and operations of inner calls
     with _nothing_fused(network), FlopCounterMode(display=False, custom_mapping=_VECTOR_PRODUCTS) as counter:
 
         def before(name: str) -> None:
@@ -53,7 +54,7 @@ def costs_of(network: nn.Module, image: Tensor) -> dict[str, Cost]:
         def after(name: str, module: nn.Module, given: Tensor | None, output: Tensor | None) -> None:
             start, of_inner = calls.pop()
             flops = counter.get_total_flops() - start
-            if given is None or output is None:  # it made a weight: that is part of the caller's work
+            if given is None or output is None:  # it computed a weight, which is part of the caller's work
                 if calls:
                     calls[-1][1] += of_inner
                 return
@@ -72,9 +73,9 @@ def costs_of(network: nn.Module, image: Tensor) -> dict[str, Cost]:
 
 @contextmanager
 def _nothing_fused(network: nn.Module) -> Iterator[None]:
-    """Within the context, attention and recurrent layers run as the matrix products that a counter can see."""
+    """Within the context, attention and recurrent layers run as separate matrix products, which can be counted."""
     fast = torch.backends.mha.get_fastpath_enabled()
-    # Of recurrent layers, oneDNN fuses LSTM alone; convolutions would take ten times as long without it.
+    # LSTM is the only recurrent layer that oneDNN fuses. Convolutions take ten times as long without oneDNN.
     fused = torch.backends.mkldnn.is_available() and any(isinstance(module, nn.LSTM) for module in network.modules())
     with warnings.catch_warnings():  # of TF32, on Intel's GPUs
         warnings.simplefilter("ignore")
@@ -95,7 +96,7 @@ def _add_matrix_vector(start: torch.Size, matrix: torch.Size, vector: torch.Size
     return 2 * matrix.numel()
 
 
-# FlopCounterMode leaves out products with a vector.
+# FlopCounterMode does not count products with a vector.
 _VECTOR_PRODUCTS = {
     torch.ops.aten.mv: _matrix_vector,
     torch.ops.aten.dot: _matrix_vector,

@@ -1,4 +1,4 @@
-"""Receptive fields: what part of the image a layer sees, by arithmetic where that is sure, and else by measurement."""
+"""Receptive fields: the part of the image that a layer sees, by arithmetic if that is reliable, else by measurement."""
 
 import math
 from collections.abc import Collection, Sequence
@@ -17,12 +17,12 @@ _AT_A_TIME = 32  # images
 
 
 class Field(NamedTuple):
-    """What part of the image one value of a feature map depends on.
+    """The part of the image that one value of a feature map depends on.
 
     Attributes:
-        size: pixels a side, the larger side where they differ; None: the whole image.
-        stride: pixels of the image from one value to its neighbour.
-        known: whether the size could be found out; if not, ``size`` is None.
+        size: its side in pixels, the larger one if they differ; None for the whole image.
+        stride: distance between neighboring values in pixels of the image.
+        known: whether the size could be determined; if not, ``size`` is None.
     """
 
     size: int | None
@@ -35,18 +35,17 @@ def fields_of(
 ) -> dict[str, Field]:
     """The receptive field of each module's output.
 
-    Pixels that are not a number mark whatever depends on them: no function of the image is so large or so small that
-    it hides them, and no ReLU or max-pooling either, as it would hide a gradient. Marks at the four borders of the
-    image show which layers see the whole of it. The size of the others is found by arithmetic, if the network calls
-    nothing before them but convolutions, poolings and functions of single values (then it may be larger than the
-    image, and padding is part of it), or else by marking each row and each column.
+    NaN pixels mark all values that depend on them: unlike a gradient, NaN is never hidden by a ReLU, by max-pooling or
+    by a very small weight. Marks at the four borders of the image show which layers see the whole image. For the other
+    layers the size follows by arithmetic if the network calls only convolutions, poolings and pointwise functions
+    before them; it may then be larger than the image, since it includes padding. Otherwise each row and each column is
+    marked in turn.
 
     Args:
         network: a copy to experiment with, in eval mode.
         image_shape: (C, H, W).
-        layouts: of the modules that give maps.
-        macs: multiply-adds of an image; a measurement that would take more than MEASURE_MACS is not made, and the
-            size is unknown.
+        layouts: layouts of the modules whose outputs are maps.
+        macs: multiply-adds for one image. If a measurement would take more than MEASURE_MACS, the size stays unknown.
     """
     fields: dict[str, Field] = {}
     to_measure: dict[str, Layout | None] = {}
@@ -69,13 +68,13 @@ def fields_of(
 
 @dataclass
 class _Seen:
-    """What the marks at the borders have shown of a module.
+    """The result of the marks at the borders for one module.
 
     Attributes:
-        reach: what arithmetic says.
-        by_all: for each value of the output whether all marks so far have reached it.
-        stride: as the size of the map tells it; 1 without a map.
-        batch_first: whether the first axis is that of the images.
+        reach: receptive field by arithmetic.
+        by_all: for each value of the output, whether all marks so far have reached it.
+        stride: stride that follows from the size of the map; 1 without a map.
+        batch_first: whether the first axis is the batch.
     """
 
     reach: Reach | NoReach
@@ -85,7 +84,7 @@ class _Seen:
 
 
 def _seen_at_borders(network: nn.Module, image_shape: tuple[int, ...], layouts: dict[str, Layout]) -> dict[str, _Seen]:
-    """Mark the first and the last row and column, each in an image of its own."""
+    """Mark the first and the last row and column, each in a separate image."""
     found: dict[str, _Seen] = {}
     height, width = image_shape[1:]
     for axis, place in ((2, 0), (2, height - 1), (3, 0), (3, width - 1)):
@@ -104,14 +103,14 @@ def _seen_at_borders(network: nn.Module, image_shape: tuple[int, ...], layouts: 
 def _marks(
     network: nn.Module, image_shape: tuple[int, ...], axis: int, places: Sequence[int], names: Collection[str] = ()
 ) -> dict[str, tuple[Tensor, Reach | NoReach]]:
-    """For each module which values of its first output are reached from marked pixels, and what arithmetic says.
+    """For each module, which values of its first output depend on marked pixels, and its reach by arithmetic.
 
     Args:
-        network: to call with an image for each place.
+        network: called with one image for each place.
         image_shape: (C, H, W).
         axis: 2 to mark a row of an image, 3 to mark a column.
-        places: of the rows or columns.
-        names: of the modules to look at; empty for all.
+        places: indices of the rows or columns.
+        names: names of the modules; empty for all modules.
     """
     found: dict[str, tuple[Tensor, Reach | NoReach]] = {}
 
@@ -129,14 +128,14 @@ def _marks(
 
 
 def _agrees(reached: Tensor, reach: Reach, axis: int) -> bool:
-    """Whether a marked row or column has reached no more places of maps (1, C, H, W) than arithmetic says."""
+    """Whether a marked row or column reaches at most as many places of maps (1, C, H, W) as arithmetic predicts."""
     size, stride = reach.sizes[axis - 2], reach.strides[axis - 2]
     places = reached.any(5 - axis).any(1)
     return size is None or int(places.sum()) <= math.ceil(size / stride)
 
 
 def _measure(network: nn.Module, image_shape: tuple[int, ...], layouts: dict[str, Layout | None]) -> dict[str, Field]:
-    """Mark each row and each column of the image; of modules without a layout, all values are looked at alike."""
+    """Mark each row and each column; in the output of a module without a layout, the order of values has no meaning."""
     sides: list[dict[str, _Side]] = []
     for axis in (2, 3):
         reached: dict[str, list[Tensor]] = {name: [] for name in layouts}
@@ -167,11 +166,11 @@ class _Side(NamedTuple):
 
 
 def _side(reached: Tensor, in_a_row: bool) -> _Side:
-    """What marks tell.
+    """The receptive field that follows from marks.
 
     Args:
-        reached: bool, (pixels, values): whether the mark at a pixel has reached a value.
-        in_a_row: whether the values are neighbours along the axis.
+        reached: whether the mark at a pixel reaches a value: bool, (pixels, values).
+        in_a_row: whether successive values are neighbors along the axis.
     """
     pixels = len(reached)
     seeing = reached[:, reached.any(0)]
@@ -182,8 +181,8 @@ def _side(reached: Tensor, in_a_row: bool) -> _Side:
     largest = int((last - first).max()) + 1
     if largest == pixels or not in_a_row:
         return _Side(largest)
-    # The image's border cuts a window off. Where windows lie side by side, a stride apart, one that begins within the
-    # image and one that ends there give the size even if no window lies within it entirely.
+    # The border of the image cuts windows off. If windows follow each other at a constant stride, one that begins and
+    # one that ends within the image give the size even if no window lies within the image as a whole.
     begins, ends = (first > 0).nonzero().flatten(), (last < pixels - 1).nonzero().flatten()
     steps = torch.cat([first[begins].diff(), last[ends].diff()])
     if len(steps) and int(steps.min()) == int(steps.max()) > 0:

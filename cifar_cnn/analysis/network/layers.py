@@ -1,5 +1,4 @@
-"""A network layer by layer: output shape, parameters, multiply-adds, receptive field, and what it would cost fully
-connected."""
+"""The layers of a network with output shapes, costs and receptive fields, and the savings of parameter sharing."""
 
 from dataclasses import dataclass
 
@@ -14,17 +13,17 @@ from cifar_cnn.analysis.network.probes import probe_copy, run_noting
 
 @dataclass(frozen=True)
 class Layer:
-    """One module of a network that has parameters or changes the shape.
+    """A module that has parameters or changes the shape.
 
     Attributes:
-        name: as in ``named_modules``; empty for the network itself.
-        kind: its class.
-        input_shape: of one image.
-        output_shape: of one image.
-        parameters: of the module, without those of layers that it calls.
-        macs: multiply-adds of its convolutions and matrix products for one image, without those of such layers.
-        field: receptive field of its outputs. It may be larger than the image; padding is part of it.
-        layout: how to read an output as maps; None if it does not tell where in the image something is.
+        name: name in ``named_modules``; empty for the network itself.
+        kind: name of its class.
+        input_shape: shape for one image.
+        output_shape: shape for one image.
+        parameters: number of its parameters, without layers that it calls.
+        macs: multiply-adds of its convolutions and matrix products for one image, without layers that it calls.
+        field: receptive field of its outputs; it includes padding and may be larger than the image.
+        layout: how to read an output as maps; None if the output has no spatial positions.
     """
 
     name: str
@@ -38,22 +37,22 @@ class Layer:
 
     @property
     def is_map(self) -> bool:
-        """Whether the output still says where in the image something is."""
+        """Whether the output has spatial positions."""
         return self.layout is not None
 
 
 @dataclass(frozen=True)
 class Sharing:
-    """A convolution beside the fully connected layer between the same sizes.
+    """A convolution compared with a fully connected layer of the same input and output size.
 
     Attributes:
-        name: of the convolution.
-        kind: as in ``3x3, 32 → 64``.
-        inputs: numbers that go in, for one image.
-        outputs: numbers that come out.
-        inputs_of_one: how many of the inputs one output is connected to.
-        parameters: of the convolution.
-        full_parameters: of the fully connected layer, with a bias if the convolution has one.
+        name: name of the convolution.
+        kind: kernel and channels, such as ``3x3, 32 → 64``.
+        inputs: number of input values for one image.
+        outputs: number of output values for one image.
+        inputs_of_one: number of inputs that one output is connected to.
+        parameters: parameters of the convolution.
+        full_parameters: parameters of the fully connected layer, with a bias if the convolution has one.
     """
 
     name: str
@@ -66,24 +65,24 @@ class Sharing:
 
     @property
     def connections(self) -> int:
-        """From inputs to outputs; those to padding are counted."""
+        """Connections between inputs and outputs, including those to padding."""
         return self.outputs * self.inputs_of_one
 
     @property
     def full_connections(self) -> int:
-        """Each input to each output."""
+        """Connections of the fully connected layer."""
         return self.inputs * self.outputs
 
 
 def layers_of(network: nn.Module, image_shape: tuple[int, ...]) -> list[Layer]:
-    """The layers of a network in the order in which they end.
+    """The layers of a network in the order in which their calls end.
 
-    These are the modules without children that have parameters or change the shape, and those with children that have
-    parameters or multiply-adds of their own, such as a class token or an attention. Parameters and multiply-adds add
-    up to those of the network. The network is copied first, and left as it is.
+    A layer is a module without children that has parameters or changes the shape, or a module with children that has
+    parameters or multiply-adds of its own, such as a class token or an attention. Parameters and multiply-adds of the
+    layers add up to those of the network. The function works on a copy and does not change the network.
 
     Args:
-        network: in any mode; it is looked at in eval mode.
+        network: network in any mode; the copy is in eval mode.
         image_shape: (C, H, W).
     """
     with probe_copy(network) as probe:
@@ -114,7 +113,7 @@ def layers_of(network: nn.Module, image_shape: tuple[int, ...]) -> list[Layer]:
 def _shapes_of(
     network: nn.Module, image_shape: tuple[int, ...]
 ) -> dict[str, tuple[nn.Module, tuple[int, ...], tuple[int, ...]]]:
-    """Each module that is called, with the shapes of its first input and output for one image."""
+    """Each called module with the shapes of its first input and output for one image."""
     found: dict[str, tuple[nn.Module, tuple[int, ...], tuple[int, ...]]] = {}
 
     def note(name: str, module: nn.Module, given: Tensor | None, output: Tensor | None) -> None:
@@ -126,7 +125,7 @@ def _shapes_of(
 
 
 def sharing_of(network: nn.Module, layers: list[Layer]) -> list[Sharing]:
-    """What parameter sharing and local connectivity save, of each convolution among ``layers``."""
+    """The savings by parameter sharing and local connectivity of each convolution among ``layers``."""
     found = []
     modules = dict(network.named_modules())
     for layer in layers:

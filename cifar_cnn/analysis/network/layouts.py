@@ -1,4 +1,4 @@
-"""Where a module's output holds channels, rows and columns: (N, C, H, W), (N, H, W, C) or a sequence of patches."""
+"""The layout of a module's output: (N, C, H, W), (N, H, W, C) or a sequence of patches."""
 
 import math
 from collections.abc import Collection
@@ -14,16 +14,16 @@ _KINDS = (
     *(nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d, nn.FractionalMaxPool2d),
     *(nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d, nn.Dropout2d, nn.PixelShuffle, nn.PixelUnshuffle, nn.Upsample),
 )
-_MOST_PREFIX = 8  # tokens that are no patch of the image: a class token, and registers
-_CLEAR_SHIFT = 0.05  # of the image's side: a change that moves by as much with the image's is evidence
+_MOST_PREFIX = 8  # tokens that are not patches of the image: a class token and registers
+_CLEAR_SHIFT = 0.05  # minimum movement of a change that counts as evidence, as a fraction of the image's side
 
 
 class Layout(NamedTuple):
     """How to read an output as maps.
 
     Attributes:
-        channels: the axis of the channels; 0 is the batch.
-        prefix: of a sequence of patches, how many values stand before the first patch; None: rows and columns have an
+        channels: axis of the channels; axis 0 is the batch.
+        prefix: for a sequence of patches the number of tokens before the first patch; None if rows and columns have an
             axis each.
     """
 
@@ -31,7 +31,7 @@ class Layout(NamedTuple):
     prefix: int | None = None
 
     def maps(self, output: Tensor) -> Tensor:
-        """An output as maps (N, C, H, W)."""
+        """Convert an output to maps (N, C, H, W)."""
         maps = output.movedim(self.channels, 1)
         if self.prefix is None:
             return maps
@@ -45,13 +45,14 @@ CHANNELS_FIRST = Layout(1)
 def layouts_of(network: nn.Module, image_shape: tuple[int, ...], names: Collection[str]) -> dict[str, Layout]:
     """The layout of each named module whose output is maps of more than one place.
 
-    Where the kind of a module does not tell, its output does: if the upper part of an image changes, and then the
-    lower, the change of the output moves along the axis of the rows; the same with left, right and columns.
+    If the class of a module does not determine the layout, its output does: when first the upper and then the lower
+    part of an image is changed, the change of the output moves along the axis of the rows, and in the same way for left
+    and right along the columns.
 
     Args:
         network: a copy to experiment with, in eval mode.
         image_shape: (C, H, W).
-        names: of modules, as in ``named_modules``.
+        names: names of modules in ``named_modules``.
     """
     found: dict[str, Layout] = {}
     unsure: set[str] = set()
@@ -95,7 +96,7 @@ def candidates(output: Tensor) -> list[Layout]:
 
 
 def _changed_images(image_shape: tuple[int, ...]) -> Tensor:
-    """An image, and the same with other values in the upper, the lower, the left and the right quarter."""
+    """An image, and the same image with other values in its upper, lower, left and right quarter: (5, C, H, W)."""
     image, other = torch.randn(2, *image_shape, generator=torch.Generator().manual_seed(0))
     height, width = image_shape[1:]
     rows, columns = torch.arange(height)[:, None], torch.arange(width)
@@ -104,10 +105,10 @@ def _changed_images(image_shape: tuple[int, ...]) -> Tensor:
 
 
 def _layout(output: Tensor) -> Layout | None:
-    """The candidate along whose rows and columns the change moves most; None: it moves along none.
+    """The candidate along whose rows and columns the change moves most; None if it moves along none.
 
     Args:
-        output: of :func:`_changed_images`.
+        output: output for :func:`_changed_images`.
     """
     shifts = {layout: _shift(layout.maps(output)) for layout in candidates(output)}
     best = max(shifts, key=lambda layout: shifts[layout])
@@ -115,7 +116,7 @@ def _layout(output: Tensor) -> Layout | None:
         return best
     if shifts[best] < -_CLEAR_SHIFT:
         return None
-    # Deep maps of few places see the whole image from each. Images are square, and so are their maps.
+    # In deep maps with few places, each place sees the whole image. Since images are square, so are their maps.
     square = [layout for layout in shifts if layout.prefix is None and _is_square(layout.maps(output))]
     return square[0] if len(square) == 1 else None
 
@@ -125,8 +126,10 @@ def _is_square(maps: Tensor) -> bool:
 
 
 def _shift(maps: Tensor) -> float:
-    """How far the change of maps (5, C, H, W) follows that of the image, as a share of the image's side: along the axis
-    that it follows less, less what it moves along the other axis."""
+    """How far the change of maps (5, C, H, W) follows the change of the image, as a fraction of the image's side.
+
+    This is the smaller of the movements along rows and columns, minus the movement across them.
+    """
     change = (maps[1:] - maps[0]).abs().sum(1)  # (upper, lower, left, right; H; W)
     rows, columns = (_centres(change.sum(axis)) for axis in (2, 1))
     along = ((rows[1] - rows[0]).item(), (columns[3] - columns[2]).item())
@@ -136,6 +139,6 @@ def _shift(maps: Tensor) -> float:
 
 
 def _centres(change: Tensor) -> Tensor:
-    """Of the change along an axis, (4, places) to (4,): from 0 to 1."""
+    """The centers of mass of changes along an axis, from 0 to 1: (4, places) to (4,)."""
     places = (torch.arange(change.shape[1]) + 0.5) / change.shape[1]
     return (change * places).sum(1) / change.sum(1)

@@ -1,4 +1,4 @@
-"""What a network computes on its way: outputs of inner layers, and where it looks (Grad-CAM)."""
+"""Outputs of inner layers, and where a network looks (Grad-CAM)."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,15 +15,16 @@ from cifar_cnn.analysis.network.probes import first_tensor, probe_copy
 
 @contextmanager
 def outputs_of(network: nn.Module, names: Iterable[str], detach: bool = True) -> Iterator[dict[str, Tensor]]:
-    """Within the context, each call of the network leaves the outputs of the named modules in the dictionary.
+    """Within the context, each call of the network stores the outputs of the named modules in the dictionary.
 
-    They stand in the order of the calls; of a module that is called several times, it is the last. They are copies: an
-    in-place activation after a layer would change the original. Of several outputs, the first tensor is kept.
+    Outputs are in the order of the calls. For a module that is called several times, the last output is stored, and for
+    a module with several outputs the first tensor. Outputs are copies, since an in-place activation after a layer would
+    change the original.
 
     Args:
-        network: whose modules are meant.
-        names: as in ``named_modules``.
-        detach: whether the outputs are kept without their gradients.
+        network: the network.
+        names: names of modules in ``named_modules``.
+        detach: store the outputs without gradients.
     """
     found: dict[str, Tensor] = {}
 
@@ -48,7 +49,7 @@ def outputs_of(network: nn.Module, names: Iterable[str], detach: bool = True) ->
 
 
 def map_layers(network: nn.Module, layers: list[Layer], most: int) -> list[Layer]:
-    """The convolutions and poolings whose outputs are maps; where there are more than ``most``, evenly chosen."""
+    """The convolutions and poolings whose outputs are maps; at most ``most`` of them, evenly chosen."""
     modules = dict(network.named_modules())
     found = [
         layer
@@ -61,11 +62,11 @@ def map_layers(network: nn.Module, layers: list[Layer], most: int) -> list[Layer
 
 
 class Maps(NamedTuple):
-    """Where a network has maps.
+    """A module whose output is maps.
 
     Attributes:
-        name: of the module that gives them.
-        layout: how to read its output.
+        name: name of the module.
+        layout: layout of its output.
     """
 
     name: str
@@ -73,15 +74,15 @@ class Maps(NamedTuple):
 
 
 def last_maps(network: nn.Module, image: Tensor, num_classes: int) -> Maps | None:
-    """The last feature maps on which the answer depends, after their activation; None where there are no maps.
+    """The last feature maps that the logits depend on, after their activation; None if there are no maps.
 
-    Maps with one channel a class are left out: they are the scores themselves. So are patches after the last attention
-    of a network that answers by its class token.
+    Maps with one channel per class are left out, since they are the scores themselves. Patches after the last attention
+    are left out if the logits depend only on the class token.
 
     Args:
-        network: in eval mode.
-        image: normalised, (1, C, H, W).
-        num_classes: of the network.
+        network: network in eval mode.
+        image: a normalised image, (1, C, H, W).
+        num_classes: number of classes of the network.
     """
     with probe_copy(network) as probe:
         names = [name for name, _ in network.named_modules() if name]
@@ -94,7 +95,7 @@ def last_maps(network: nn.Module, image: Tensor, num_classes: int) -> Maps | Non
         layout = layouts[name]
         if gradient is None or not layout.maps(gradient).any() or layout.maps(output).shape[1] == num_classes:
             continue
-        # A container and an Identity hand on what another module has computed: that one is named.
+        # A container or an Identity only passes on the output of another module, which is the one to name.
         first = next(
             name for name, other in found.items() if other.shape == output.shape and torch.equal(other, output)
         )
@@ -105,21 +106,21 @@ def last_maps(network: nn.Module, image: Tensor, num_classes: int) -> Maps | Non
 def grad_cam(
     network: nn.Module, layer: str, images: Tensor, classes: Tensor, layout: Layout = CHANNELS_FIRST
 ) -> Tensor:
-    """Which parts of an image speak for a class.
+    """Compute which parts of an image support a class.
 
-    Selvaraju et al., Grad-CAM (2017), https://arxiv.org/abs/1610.02391. A dependency is not worth these few
-    lines: grad-cam 1.5.7 brings OpenCV and scikit-learn (70 MB to download); captum 0.9.0 (0.5 MB, nothing else) gives
-    the same to the last bit, by LayerGradCam with ``relu_attributions`` and bilinear LayerAttribution.interpolate.
+    Selvaraju et al., Grad-CAM (2017), https://arxiv.org/abs/1610.02391. These few lines are not worth a dependency:
+    grad-cam 1.5.7 requires OpenCV and scikit-learn (a download of 70 MB). captum 0.9.0 gives bit-identical results with
+    ``relu_attributions`` of LayerGradCam and bilinear LayerAttribution.interpolate.
 
     Args:
-        network: in eval mode.
-        layer: name of the module whose maps are weighed, usually :func:`last_maps`.
-        images: normalised, (N, C, H, W).
-        classes: the class to explain of each image, (N,).
-        layout: of the module's output.
+        network: network in eval mode.
+        layer: name of the module whose maps are weighted, usually from :func:`last_maps`.
+        images: normalised images, (N, C, H, W).
+        classes: class to explain for each image, (N,).
+        layout: layout of the module's output.
 
     Returns:
-        (N, H, W): 0 where nothing speaks for the class, 1 where most does; all 0 where nothing does anywhere.
+        (N, H, W), from 0 (no support for the class) to 1 (most support in the image); all 0 without any support.
     """
     with torch.enable_grad(), outputs_of(network, [layer], detach=False) as outputs:
         logits = network(images.detach().clone().requires_grad_())

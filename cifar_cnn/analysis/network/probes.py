@@ -1,4 +1,4 @@
-"""Run a network to learn about its layers, without leaving a trace in it."""
+"""Run a network to examine its layers without changing it."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.utils._pytree import tree_leaves
 
-# Called with a module's name, the module, the first tensor that it was given and the first that it returned.
+# Called with the name of a module, the module, its first input tensor and its first output tensor.
 After = Callable[[str, nn.Module, Tensor | None, Tensor | None], None]
 
 
 @contextmanager
 def probe_copy(network: nn.Module) -> Iterator[nn.Module]:
-    """A copy to experiment with, without gradients: on the CPU, in float32, in eval mode.
+    """Make a copy to experiment with: on the CPU, in float32, in eval mode, without gradients.
 
     The state of torch's random generator is restored afterwards.
     """
@@ -31,10 +31,10 @@ def first_tensor(values: Any) -> Tensor | None:
 
 
 def run_noting(network: nn.Module, images: Tensor, after: After, before: Callable[[str], None] | None = None) -> None:
-    """Call a network and ``after`` each call of one of its modules.
+    """Call a network, and call ``after`` after each call of one of its modules.
 
     Args:
-        network: to call; its own name is ``""``.
+        network: the network; its own name is ``""``.
         images: (N, C, H, W).
         after: see :data:`After`.
         before: called with the name before each call of a module.
@@ -65,7 +65,7 @@ def run_noting(network: nn.Module, images: Tensor, after: After, before: Callabl
 
 
 def _modules(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """All modules but parametrizations, which compute weights rather than maps."""
+    """All modules except parametrizations, which compute weights rather than maps."""
     inside: tuple[str, ...] = ()
     for name, module in network.named_modules():
         if isinstance(module, ParametrizationList):

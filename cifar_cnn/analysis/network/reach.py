@@ -1,4 +1,4 @@
-"""Receptive fields by arithmetic: how far each function that a network calls reaches in the image."""
+"""Receptive fields by arithmetic, from the functions that a network calls."""
 
 from enum import Enum
 from typing import Any, NamedTuple
@@ -9,11 +9,11 @@ from torch.utils._pytree import tree_leaves
 
 
 class Reach(NamedTuple):
-    """What one value of a map depends on, along rows and columns.
+    """The pixels that one value of a map depends on, along rows and columns.
 
     Attributes:
-        sizes: pixels, which may be more than the image has; None: all of them.
-        strides: pixels from one value to its neighbour.
+        sizes: number of pixels, which may exceed the size of the image; None for all pixels.
+        strides: distance between neighboring values in pixels.
     """
 
     sizes: tuple[int | None, int | None] = (1, 1)
@@ -23,14 +23,15 @@ class Reach(NamedTuple):
 class NoReach(Enum):
     """Why there is no :class:`Reach`."""
 
-    MEASURE = "a function was called whose reach is not known here: it has to be measured"
-    MASKED = "values were masked in attention: marked pixels pass where no gradient does"
+    MEASURE = "a function of unknown reach was called: the reach must be measured"
+    MASKED = "attention was masked: NaN passes through a mask, unlike a gradient"
 
 
 class FollowReach(TorchFunctionMode):
-    """Within the context, hands the reach from the inputs of every function to its outputs.
+    """Within the context, pass the reach of the inputs of each function on to its outputs.
 
-    Start with :meth:`begin` and read with :func:`reach_of`. Values that are overwritten in part end all certainty.
+    Start with :meth:`begin` and read with :func:`reach_of`. After a tensor is partly overwritten, reaches are no longer
+    known.
     """
 
     def __init__(self) -> None:
@@ -39,7 +40,7 @@ class FollowReach(TorchFunctionMode):
 
     @staticmethod
     def begin(images: Tensor) -> None:
-        """Mark images (N, C, H, W), on each pixel of which a value of its own depends."""
+        """Set the reach of images (N, C, H, W): each value depends on one pixel."""
         images._reach = Reach()  # type: ignore[attr-defined]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -53,7 +54,7 @@ class FollowReach(TorchFunctionMode):
         tensors = [leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)]
         reach = _after(name, before, args, kwargs, tensors)
         if name == "__setitem__" or (_is_in_place(name) and not isinstance(before[0], Reach)):
-            self._overwritten = True  # perhaps a part of another tensor, whose mark is no longer true
+            self._overwritten = True  # it may be a view of another tensor, whose reach is then wrong
         if self._overwritten and isinstance(reach, Reach):
             reach = NoReach.MEASURE
         for tensor in tensors:
@@ -62,11 +63,11 @@ class FollowReach(TorchFunctionMode):
 
 
 def reach_of(output: Tensor) -> Reach | NoReach:
-    """What :class:`FollowReach` has found for an output."""
+    """The reach of an output, as :class:`FollowReach` found it."""
     return getattr(output, "_reach", NoReach.MEASURE)
 
 
-# The arguments that decide about the reach, in their order.
+# The arguments that determine the reach, in their order.
 _WINDOWS = {
     "conv2d": ("input", "weight", "bias", "stride", "padding", "dilation"),
     "max_pool2d": ("input", "kernel_size", "stride", "padding", "dilation"),
@@ -84,7 +85,7 @@ _OVER_ALL_PLACES = {"mean", "sum", "amax", "amin"}
 _ATTENTION = {"scaled_dot_product_attention", "multi_head_attention_forward"}
 _REPLACING = {"masked_fill", "masked_fill_", "where"}
 _MASKING = {*_ATTENTION, *_REPLACING, "add", "add_", "__add__", "__radd__", "__iadd__"}
-_MASKED_BELOW = -50.0  # added to a score, or put in its place: no weight is left after softmax
+_MASKED_BELOW = -50.0  # added to a score or replacing it: the weight after softmax is 0
 
 
 def _after(name: str, before: list[Any], args: Any, kwargs: Any, outputs: list[Tensor]) -> Reach | NoReach:
@@ -111,7 +112,7 @@ def _after(name: str, before: list[Any], args: Any, kwargs: Any, outputs: list[T
 
 
 def _is_pointwise(name: str, args: Any, kwargs: Any, outputs: list[Tensor]) -> bool:
-    """Whether each value of the output depends on one place of the input alone."""
+    """Whether each value of the output depends on only one place of the input."""
     if name in _IN_EVAL_MODE:
         training = kwargs.get("training", args[5] if name == "batch_norm" and len(args) > 5 else False)
         return not training
@@ -119,7 +120,7 @@ def _is_pointwise(name: str, args: Any, kwargs: Any, outputs: list[Tensor]) -> b
         return kwargs.get("mode", args[2] if len(args) > 2 else "constant") == "constant"
     if name == "cat":
         return kwargs.get("dim", args[1] if len(args) > 1 else 0) == 1
-    # A tensor as large as the output that is no weight may be of the image by a way that was not seen.
+    # A tensor as large as the output that is not a parameter may depend on the image in a way that was not followed.
     unseen = any(
         leaf.numel() == outputs[0].numel()
         for leaf in tree_leaves((args, kwargs))
@@ -139,12 +140,12 @@ def _covers_all(name: str, args: Any, kwargs: Any, outputs: list[Tensor]) -> boo
         dims = kwargs.get("dim", args[1] if len(args) > 1 else None)
         over = range(4) if dims is None else [dim % 4 for dim in (dims if isinstance(dims, (tuple, list)) else [dims])]
         return {2, 3} <= set(over)
-    # Of (N, features) a linear layer mixes all places; of (N, H, W, C) it mixes the channels of each.
+    # A linear layer mixes all places of (N, features), but only the channels of each place of (N, H, W, C).
     return name == "linear" and images.ndim == 2
 
 
 def _masks(name: str, args: Any, kwargs: Any) -> bool:
-    """Whether a function leaves out values by a mask."""
+    """Whether a function masks values."""
     if name in _ATTENTION and kwargs.get("is_causal"):
         return True
     for leaf in tree_leaves((args, kwargs)):

@@ -1,4 +1,4 @@
-"""``summary``: a network layer by layer, as text and in a notebook as a table."""
+"""``summary``: the layers of a network as a table, in text and in notebooks."""
 
 import html
 from collections.abc import Callable
@@ -23,12 +23,12 @@ _LEFT = 3  # columns of text, before those of numbers
 
 @dataclass(frozen=True)
 class Summary:
-    """The layers of a network; ``str`` gives a table, and so does Jupyter.
+    """The layers of a network; ``str`` and Jupyter show them as a table.
 
     Attributes:
-        layers: in the order in which they end.
-        image_shape: (C, H, W) of the images.
-        parameters: of the network.
+        layers: layers in the order in which their calls end.
+        image_shape: shape of the images, (C, H, W).
+        parameters: number of parameters of the network.
         macs: multiply-adds of its convolutions and matrix products for one image.
     """
 
@@ -39,7 +39,7 @@ class Summary:
 
     @property
     def total(self) -> str:
-        """Parameters and multiply-adds in a line."""
+        """Parameters and multiply-adds in one line."""
         size = " x ".join(map(str, self.image_shape))
         return f"{self.parameters:,} parameters, {self.macs:,} multiply-adds per image of {size}"
 
@@ -80,9 +80,9 @@ class Summary:
 
 
 def summary(model: nn.Module, image_shape: tuple[int, int, int] = (3, 32, 32)) -> Summary:
-    """A network's layers with output shapes, parameters, multiply-adds and receptive fields, as the report has them.
+    """The layers of a network with output shapes, parameters, multiply-adds and receptive fields, as in the report.
 
-    The network is copied, and left as it is.
+    The function works on a copy and does not change the network.
 
     Args:
         model: an ImageClassifier, or any network from images (N, C, H, W) to logits.
