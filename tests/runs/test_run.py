@@ -56,7 +56,7 @@ def test_metrics_are_a_data_frame_to_plot(run: Run) -> None:
 
 def test_a_data_frame_without_pandas_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(InputError, match=r"metrics_frame needs pandas: pip install pandas; run\.metrics needs nothing"):
+    with pytest.raises(InputError, match=r"metrics_frame needs pandas: pip install pandas, or use run\.metrics"):
         run.metrics_frame()
 
 
