@@ -17,8 +17,10 @@ from filelock import FileLock
 import cifar_cnn.cli.parser
 from cifar_cnn.analysis.compare import plan, plots
 from cifar_cnn.analysis.compare.networks import Network, names_of
-from cifar_cnn.analysis.compare.results import read_run
+from cifar_cnn.analysis.compare.results import RunResult, read_run
+from cifar_cnn.analysis.compare.writing import Comparison, print_and_write
 from cifar_cnn.cli.commands.compare import FitCommands
+from cifar_cnn.errors import InputError
 from cifar_cnn.runs.run import RunFolder
 from tests.conftest import SMALL, RunCommand
 
@@ -296,3 +298,17 @@ def test_mistakes_are_one_line(trained_run: Path, configs: list[str], run_comman
     with FileLock("out/.lock"):
         refused = run_command.refused("compare", run, "--output", "out")
     assert "another process is working on this comparison, in out" in refused
+
+
+def test_a_file_that_cannot_be_replaced_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    Path("compare.md").write_text("as it was")
+    monkeypatch.setattr("cifar_cnn.files.move", fail)
+    result = RunResult(Path(), 0, "", 0.5, [0.4, 0.5], 1.0, np.array([True]), "", "none")
+    comparison = Comparison("cifar-cnn compare a.yaml", [Network("a", "", {0: result})], {})
+    with pytest.raises(InputError, match=r"cannot write into .*: No space left on device"):
+        print_and_write(Path.cwd(), comparison)
+    assert [path.name for path in Path().iterdir()] == ["compare.md"]
+    assert Path("compare.md").read_text() == "as it was"
