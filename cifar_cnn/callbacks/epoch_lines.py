@@ -6,9 +6,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from cifar_cnn.callbacks.progress import epoch_of
 from cifar_cnn.resume.checkpoints import best_checkpoint
-from cifar_cnn.resume.loops import validates
+from cifar_cnn.resume.loops import epoch_of, validates
 
 _COLUMNS = {  # their widths; 79 together
     **{"epoch": 9, "train loss": 12, "val loss": 10, "val accuracy": 14, "": 5},

@@ -11,7 +11,6 @@ from lightning.pytorch.callbacks import (
     ModelPruning,
     ProgressBar,
     SpikeDetection,
-    StochasticWeightAveraging,
 )
 
 from cifar_cnn.classifier import ImageClassifier
@@ -46,8 +45,3 @@ def check_given(callbacks: Iterable[Callback], model: ImageClassifier) -> None:
             raise InputError(
                 f"trainer.callbacks: {name} needs PyTorch's layout of weights: add --model.channels_last false"
             )
-
-
-def is_exact(callback: Callback) -> bool:
-    """Whether a run with this callback that is resumed ends as it would have ended without the interruption."""
-    return not isinstance(callback, (ModelPruning, StochasticWeightAveraging))

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from cifar_cnn.data.batches import Batch, EvalBatches
 from cifar_cnn.data.images import ImageSet
 from cifar_cnn.files import replacing
+from cifar_cnn.resume.checkpoints import SavedWithBest
 from cifar_cnn.runs.folders import run_of
 from cifar_cnn.runs.results import ResultFiles
 
@@ -21,7 +22,7 @@ FILE_NAME = f"test{SUFFIX}"
 VAL_FILE_NAME = f"val{SUFFIX}"
 
 
-class StorePredictions(Callback):
+class StorePredictions(SavedWithBest):
     """Writes ``test_predictions.npz`` into the run that a tested checkpoint belongs to, beside its test.json.
 
     A test of another checkpoint, of other images or of some of the images writes a file of another name
@@ -77,7 +78,7 @@ class StorePredictions(Callback):
             if path is not None:
                 _write(path, _by_image(image_set, *parts))
 
-    def write_validation(self, trainer: Trainer, checkpoint: Path) -> None:
+    def on_best_saved(self, trainer: Trainer, checkpoint: Path) -> None:
         """Write the predictions of the newest validation beside the checkpoint of the same step, in all processes."""
         batches, run = trainer.val_dataloaders, run_of(checkpoint)
         if run is None or self._step != trainer.global_step or not isinstance(batches, EvalBatches):

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm, convert_inf
 
 from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.resume.loops import epoch_of
 
 
 class TimedProgressBar(TQDMProgressBar):
@@ -72,9 +73,3 @@ class TimedProgressBar(TQDMProgressBar):
         for name in ("val/loss", "train/accuracy_step"):
             metrics.pop(name, None)
         return {**shown, **metrics}
-
-
-def epoch_of(trainer: Trainer, epoch: int) -> str:
-    """An epoch, counted from 1, and how many there will be, such as ``3/10``."""
-    total = trainer.max_epochs
-    return f"{epoch}/{total}" if total is not None and total > 0 else str(epoch)

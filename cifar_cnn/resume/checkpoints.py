@@ -7,17 +7,28 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, ModelCheckpoint
 from torch import Tensor
 
 from cifar_cnn import commands
-from cifar_cnn.callbacks.predictions import StorePredictions
 from cifar_cnn.errors import Stopped
 from cifar_cnn.files import move
 from cifar_cnn.resume.loops import validates
 from cifar_cnn.runs.folders import LAST, PREVIOUS
 
 log = logging.getLogger("cifar_cnn")
+
+
+class SavedWithBest(Callback):
+    """A callback that writes something beside ``best.ckpt`` each time that is written."""
+
+    def on_best_saved(self, trainer: Trainer, checkpoint: Path) -> None:
+        """Write, in all processes.
+
+        Args:
+            trainer: of the fit.
+            checkpoint: path of ``best.ckpt``.
+        """
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -72,8 +83,8 @@ class BestCheckpoint(ModelCheckpoint):
         if _failure(trainer) is None:
             self.step = trainer.global_step
             for callback in trainer.callbacks:  # type: ignore[attr-defined]
-                if isinstance(callback, StorePredictions):
-                    callback.write_validation(trainer, Path(filepath))
+                if isinstance(callback, SavedWithBest):
+                    callback.on_best_saved(trainer, Path(filepath))
 
     def _save_topk_checkpoint(self, trainer: Trainer, monitor_candidates: dict[str, Tensor]) -> None:
         before = {name: value for name, value in self.state_dict().items() if name != "best_k_models"}

@@ -29,3 +29,9 @@ def images_evaluated(trainer: pl.Trainer, split: Literal["val", "test"]) -> tupl
     (number,) = trainer.num_val_batches if split == "val" else trainer.num_test_batches
     images = len(batches.image_set)
     return min(int(number) * batches.batch_size * batches.world_size, images), images
+
+
+def epoch_of(trainer: pl.Trainer, epoch: int) -> str:
+    """An epoch, counted from 1, and the total number of epochs if it is known, such as ``3/10``."""
+    total = trainer.max_epochs
+    return f"{epoch}/{total}" if total is not None and total > 0 else str(epoch)

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import lightning.pytorch as pl
+from lightning.pytorch.callbacks import ModelPruning, StochasticWeightAveraging
 
 from cifar_cnn import distributed as processes
-from cifar_cnn.callbacks.given import is_exact
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs import trained_as
@@ -29,6 +29,11 @@ def check_resumable(checkpoint: Checkpoint, model: pl.LightningModule, callbacks
     model.load_state_dict(checkpoint.content["state_dict"])  # here already, while its failure loses nothing
     for inexact in (type(each).__name__ for each in callbacks if processes.speaks() and not is_exact(each)):
         log.warning("A run with %s does not resume exactly: an uninterrupted one ends differently.", inexact)
+
+
+def is_exact(callback: pl.Callback) -> bool:
+    """Whether a resumed run with this callback ends as the uninterrupted run would."""
+    return not isinstance(callback, (ModelPruning, StochasticWeightAveraging))
 
 
 def check_class(checkpoint: Checkpoint, cls: type[pl.LightningModule]) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
-from cifar_cnn.callbacks.progress import epoch_of
 from cifar_cnn.distributed import speaks
 from cifar_cnn.errors import InputError
 from cifar_cnn.optim import FractionSchedule
+from cifar_cnn.resume.loops import epoch_of
 from cifar_cnn.runs.folders import run_of
 
 log = logging.getLogger("cifar_cnn")
