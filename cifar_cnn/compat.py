@@ -6,6 +6,25 @@ from typing import Any
 from unittest import mock
 
 import torch
+from lightning.fabric.connector import _PRECISION_INPUT
+from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+
+# The values of the Trainer's precision. With another annotation, the command line would not check them (checked with
+# lightning 2.6).
+PrecisionInput = _PRECISION_INPUT
+
+# The launcher that runs the program again for each further process. Only it has the processes in ``procs``, and no
+# public property tells it from the other launchers (checked with lightning 2.6).
+ScriptLauncher = _SubprocessScriptLauncher
+
+# The module in which some functions of torch.nn.functional are defined: their ``__module__`` (checked with torch 2.14).
+NATIVE_FUNCTIONS = "torch._C._nn"
+
+# Private methods that this project overrides, which must exist to have an effect (checked with lightning 2.6).
+OVERRIDDEN = (
+    # The bar is drawn by time. The public refresh_rate counts steps.
+    ("lightning.pytorch.callbacks.TQDMProgressBar", "_should_update"),
+)
 
 # Functions that download pretrained weights and load them into the network that is their argument ``model``. Neither
 # library can make a network for pretrained weights without them (checked with torchvision 0.29 and timm 1.0.31).

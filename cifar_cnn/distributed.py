@@ -12,10 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from lightning.pytorch import Trainer
-from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 from torch import distributed
 
 from cifar_cnn.commands import STARTED_BY, local_rank
+from cifar_cnn.compat import ScriptLauncher
 from cifar_cnn.errors import InputError, Stopped
 
 # What a process tells those that Lightning lets it start, beside its id: the checkpoint that it has found.
@@ -25,7 +25,7 @@ _SECONDS_TO_FINISH = 60.0  # for a process that has nothing left to do, once pro
 _SECONDS_TO_TELL = 10.0  # for process 0, should another be the first to meet with what ends all
 
 _has_told = threading.Event()  # why the training ended
-_launcher: _SubprocessScriptLauncher | None = None  # which starts the others, and watches them
+_launcher: ScriptLauncher | None = None  # which starts the others, and watches them
 
 
 def speaks() -> bool:
@@ -84,7 +84,7 @@ def watch(trainer: Trainer) -> None:
     """
     global _launcher
     first, launcher = local_rank() == 0, trainer.strategy.launcher
-    _launcher = launcher if first and isinstance(launcher, _SubprocessScriptLauncher) else None
+    _launcher = launcher if first and isinstance(launcher, ScriptLauncher) else None
     if first:
         os.environ[STARTED_BY] = str(os.getpid())
     elif STARTED_BY in os.environ:

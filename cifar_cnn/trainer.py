@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.fabric.connector import _PRECISION_INPUT
 from lightning.fabric.plugins.io import TorchCheckpointIO
-from lightning.fabric.utilities.types import _PATH
 from lightning.pytorch.callbacks import Callback, WeightAveraging
 from lightning.pytorch.callbacks import Checkpoint as CheckpointCallback
 from lightning.pytorch.loggers import Logger
@@ -33,6 +31,7 @@ from cifar_cnn.callbacks.save_config import SaveConfig
 from cifar_cnn.callbacks.summary import RunSummary, of_some_images, why_not_validated
 from cifar_cnn.checks.network import check_network
 from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.compat import PrecisionInput
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError
 from cifar_cnn.hardware import best_precision, use_all_of_the_hardware
@@ -111,7 +110,7 @@ class Trainer(pl.Trainer):
         callbacks: list[Callback] | Callback | None = None,
         without: Sequence[type[Callback]] = (),
         logger: Logger | list[Logger] | bool | None = None,
-        precision: _PRECISION_INPUT | None = None,
+        precision: PrecisionInput | None = None,
         limit_train_batches: int | float | None = None,
         limit_val_batches: int | float | None = None,
         limit_test_batches: int | float | None = None,
@@ -191,7 +190,7 @@ class Trainer(pl.Trainer):
         train_dataloaders: Any = None,
         val_dataloaders: Any = None,
         datamodule: pl.LightningDataModule | None = None,
-        ckpt_path: _PATH | None = None,
+        ckpt_path: str | Path | None = None,
         weights_only: bool | None = True,
     ) -> None:
         """Train a model, in a new run's folder or, with ``ckpt_path``, in that of the run that is resumed.
@@ -231,7 +230,7 @@ class Trainer(pl.Trainer):
         self,
         model: pl.LightningModule | None = None,
         dataloaders: Any = None,
-        ckpt_path: _PATH | None = None,
+        ckpt_path: str | Path | None = None,
         verbose: bool = True,
         datamodule: pl.LightningDataModule | None = None,
         weights_only: bool | None = True,
@@ -252,7 +251,7 @@ class Trainer(pl.Trainer):
         self,
         model: pl.LightningModule | None = None,
         dataloaders: Any = None,
-        ckpt_path: _PATH | None = None,
+        ckpt_path: str | Path | None = None,
         verbose: bool = True,
         datamodule: pl.LightningDataModule | None = None,
         weights_only: bool | None = True,

@@ -4,11 +4,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
 
 from cifar_cnn.checks.layer_trace import Call
 
+_Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+_BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
 _POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 
 
@@ -25,7 +25,7 @@ def layer_advice(call: Call, previous: Call | None) -> str | None:
     advice = None
     if isinstance(layer, nn.Linear):
         advice = _linear(layer, shape)
-    elif isinstance(layer, _ConvNd):
+    elif isinstance(layer, _Convolution):
         advice = _convolution(layer, shape)
     elif isinstance(layer, _BatchNorm):
         advice = _batch_norm(layer, shape)
@@ -42,9 +42,9 @@ def layer_advice(call: Call, previous: Call | None) -> str | None:
 
 def written(layer: nn.Module, **changes: Any) -> str:
     """A layer as it is written in code, such as ``Linear(4096, 128)``, with some of its numbers changed."""
-    names = {
+    names: dict[Any, tuple[str, ...]] = {
         nn.Linear: ("in_features", "out_features"),
-        _ConvNd: ("in_channels", "out_channels", "kernel_size"),
+        _Convolution: ("in_channels", "out_channels", "kernel_size"),
         _BatchNorm: ("num_features",),
         nn.GroupNorm: ("num_groups", "num_channels"),
         nn.LayerNorm: ("normalized_shape",),
@@ -71,7 +71,7 @@ def _linear(layer: nn.Linear, shape: tuple[int, ...]) -> str | None:
     return None
 
 
-def _convolution(layer: _ConvNd, shape: tuple[int, ...]) -> str | None:
+def _convolution(layer: _Convolution, shape: tuple[int, ...]) -> str | None:
     sides = len(layer.kernel_size)
     if len(shape) != sides + 2:
         return f"{form(shape)} comes in, and it needs {_maps(sides)}: move it before what flattens or pools its input"

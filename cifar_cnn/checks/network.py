@@ -61,7 +61,7 @@ def check_network(model: ImageClassifier, datamodule: CIFAR10DataModule, precisi
         )
     if any(getattr(own, name) is not getattr(ImageClassifier, name) for name in _STEPS):
         return
-    if "_parameters" not in vars(model.backbone):
+    if "training" not in vars(model.backbone):  # which nn.Module.__init__ sets
         raise InputError(f"model.backbone: call super().__init__() first in {type(model.backbone).__name__}.__init__")
     if getattr(model.backbone, "aux_logits", False) is True:  # of torchvision's GoogLeNet and Inception3
         raise InputError(

@@ -6,7 +6,6 @@ from typing import IO, Any
 
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
-from lightning.fabric.utilities.types import _PATH
 
 from cifar_cnn.files import replacing
 
@@ -43,7 +42,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     failure: str | None = None
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: _PATH, storage_options: Any = None) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write under a name of its own, wait for the disk, then rename."""
         if storage_options is not None:
             raise TypeError("AtomicCheckpointIO takes no storage_options")

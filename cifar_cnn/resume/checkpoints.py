@@ -3,12 +3,12 @@
 import logging
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, ModelCheckpoint
-from torch import Tensor
 
 from cifar_cnn import commands
 from cifar_cnn.errors import Stopped
@@ -62,10 +62,31 @@ class BestCheckpoint(ModelCheckpoint):
         super().setup(trainer, pl_module, stage)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save if this epoch is the best so far; before the first validation, nothing is."""
+        """Save if this epoch is the best so far, but nothing before the first validation."""
         validated = any(name.startswith("val/") for name in trainer.callback_metrics)
-        if validated or not (self.monitor or "").startswith("val/"):
-            super().on_train_epoch_end(trainer, pl_module)
+        if not validated and (self.monitor or "").startswith("val/"):
+            return
+        before = {**self.state_dict(), "best_k_models": dict(self.best_k_models)}
+        super().on_train_epoch_end(trainer, pl_module)
+        if not self._has_saved(trainer, before):
+            return
+        if _failure(trainer) is None:
+            self.step = trainer.global_step
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, SavedWithBest):
+                    callback.on_best_saved(trainer, Path(self.best_model_path))
+        elif self.monitor is not None:
+            # The file still holds the former best, and the state must describe that.
+            for name, value in before.items():
+                setattr(self, name, value)
+
+    def _has_saved(self, trainer: Trainer, before: Mapping[str, Any]) -> bool:
+        """Whether this epoch's weights were to be written."""
+        if trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return False
+        if self.monitor is None:  # each epoch's are
+            return trainer.global_step != self.step
+        return self.best_k_models != before["best_k_models"]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the best of the run so far, also when its folder has been moved."""
@@ -77,24 +98,6 @@ class BestCheckpoint(ModelCheckpoint):
         best_k = {here(path): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict({**state_dict, **paths, "best_k_models": best_k, "dirpath": self.dirpath})
         self.current_score = state_dict["current_score"]  # which Lightning's own forgets
-
-    def _save_checkpoint(self, trainer: Trainer, filepath: str) -> None:
-        super()._save_checkpoint(trainer, filepath)
-        if _failure(trainer) is None:
-            self.step = trainer.global_step
-            for callback in trainer.callbacks:  # type: ignore[attr-defined]
-                if isinstance(callback, SavedWithBest):
-                    callback.on_best_saved(trainer, Path(filepath))
-
-    def _save_topk_checkpoint(self, trainer: Trainer, monitor_candidates: dict[str, Tensor]) -> None:
-        before = {name: value for name, value in self.state_dict().items() if name != "best_k_models"}
-        best_k = dict(self.best_k_models)
-        super()._save_topk_checkpoint(trainer, monitor_candidates)
-        if _failure(trainer):
-            # The file is still that of the former best, and so must be what is said of it.
-            for name, value in before.items():
-                setattr(self, name, value)
-            self.best_k_models = best_k
 
 
 class LastCheckpoint(Checkpoint):

@@ -9,9 +9,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.core.saving import save_hparams_to_yaml
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
-from lightning.pytorch.loggers.csv_logs import ExperimentWriter
 from lightning.pytorch.loggers.logger import rank_zero_experiment
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
 
 from cifar_cnn.files import replacing
 from cifar_cnn.parts import record_known
@@ -33,15 +35,16 @@ class RunCSVLogger(CSVLogger):
     def __init__(self, folder: Path, first_step: int = 0) -> None:
         super().__init__(str(folder.parent), name="", version=folder.name)
         self._first_step = first_step
+        self._file: MetricsFile | None = None
         self._warned = False
 
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The writer; of process 0 alone."""
-        if self._experiment is None:
-            self._experiment = MetricsFile(Path(self.log_dir), self._first_step)
-        return super().experiment
+        """The writer of rank 0; the other ranks have none."""
+        if self._file is None:
+            self._file = MetricsFile(Path(self.log_dir), self._first_step)
+        return self._file
 
     def log_hyperparams(self, params: Any = None) -> None:
         """Keep hyper-parameters as plain data."""
@@ -56,8 +59,14 @@ class RunCSVLogger(CSVLogger):
                 log.warning("metrics.csv could not be written, training goes on: %s", error)
             self._warned = True
 
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write the last rows."""
+        if self._file is not None:  # the launcher of several processes has none
+            self.save()
 
-class MetricsFile(ExperimentWriter):
+
+class MetricsFile:
     """A metrics.csv that a process which is killed leaves whole, but perhaps for its last row.
 
     Args:
@@ -66,15 +75,28 @@ class MetricsFile(ExperimentWriter):
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
-        self._path = folder / self.NAME_METRICS_FILE
-        super().__init__(str(folder))
+        self.metrics: list[dict[str, Any]] = []  # rows that are not written yet
+        self.hparams: dict[str, Any] = {}
+        self._columns: list[str] = []
+        self._path = folder / "metrics.csv"
+        folder.mkdir(parents=True, exist_ok=True)
         rows = self._read()
         kept = [row for row in rows if row.get("step") and int(row["step"]) < first_step]
         if kept:
-            self.metrics_keys = sorted(set().union(*kept))
-            self._rewrite(self.metrics_keys, kept)
+            self._columns = sorted(set().union(*kept))
+            self._rewrite(self._columns, kept)
         elif rows:
             self._path.unlink()
+
+    def log_hparams(self, params: Mapping[str, Any]) -> None:
+        """Write hyper-parameters to hparams.yaml."""
+        self.hparams.update(params)
+        save_hparams_to_yaml(str(self._path.with_name("hparams.yaml")), self.hparams)
+
+    def log_metrics(self, values: Mapping[str, Any], step: int) -> None:
+        """Keep a row until :meth:`save` writes it."""
+        plain = {name: value.item() if isinstance(value, Tensor) else value for name, value in values.items()}
+        self.metrics.append({**plain, "step": step})
 
     def save(self) -> None:
         """Append the rows since the last time, under a new header if they have new columns.
@@ -84,8 +106,8 @@ class MetricsFile(ExperimentWriter):
         """
         if not self.metrics:
             return
-        keys = sorted({*self.metrics_keys, *(name for row in self.metrics for name in row)})
-        if keys != self.metrics_keys or not self._path.exists():
+        keys = sorted({*self._columns, *(name for row in self.metrics for name in row)})
+        if keys != self._columns or not self._path.exists():
             self._rewrite(keys, [*self._read(), *self.metrics])
         else:
             size = self._path.stat().st_size
@@ -96,11 +118,8 @@ class MetricsFile(ExperimentWriter):
                 with suppress(OSError):
                     os.truncate(self._path, size)
                 raise
-        self.metrics_keys = keys
+        self._columns = keys
         self.metrics = []
-
-    def _check_log_dir_exists(self) -> None:
-        pass  # Lightning's would delete the file
 
     def _read(self) -> list[dict[str, Any]]:
         """The rows of the file, without empty values; the last only if it is whole."""

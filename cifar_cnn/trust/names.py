@@ -29,6 +29,7 @@ from jsonargparse import set_parsing_settings
 from jsonargparse._common import parsing_settings  # what has been set can be taken back nowhere else
 from torch import nn
 
+from cifar_cnn.compat import NATIVE_FUNCTIONS
 from cifar_cnn.errors import InputError
 from cifar_cnn.losses import FunctionLoss
 from cifar_cnn.trust import pretrained, signing
@@ -40,12 +41,12 @@ KNOWN = (
     "lightning.fabric",
     "lightning.pytorch",
     "torch.nn",
-    "torch._C._nn",  # where some of torch.nn.functional is defined
+    NATIVE_FUNCTIONS,
     "torch.optim",
     "torchvision.models",
     "torchvision.ops",
 )
-LOSSES = ("cifar_cnn.losses", "torch.nn.functional", "torch._C._nn", "torchvision.ops")
+LOSSES = ("cifar_cnn.losses", "torch.nn.functional", NATIVE_FUNCTIONS, "torchvision.ops")
 VARIABLE = "CIFAR_CNN_TRUST"
 KEY = "own_code"  # in a checkpoint
 
