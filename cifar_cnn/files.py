@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -55,6 +55,15 @@ def write(path: Path, content: str | bytes) -> None:
     options = {"mode": "w", "encoding": "utf-8"} if isinstance(content, str) else {}
     with replacing(path, **options) as file:
         file.write(content)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file as a whole.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write(path, json.dumps(content, indent=1) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:

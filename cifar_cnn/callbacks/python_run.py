@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 
 from cifar_cnn import files
 from cifar_cnn.callbacks.own_code import OwnCode
+from cifar_cnn.callbacks.save_config import SaveConfig
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.parts import record_known
 from cifar_cnn.runs import trained_as
@@ -63,3 +64,11 @@ class PythonRun(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Put the user's packages in, signed."""
         self._code.on_save_checkpoint(trainer, pl_module, checkpoint)
+
+
+def record_python(trainer: Trainer, model: LightningModule, datamodule: LightningDataModule | None) -> None:
+    """Have a fit of Python objects recorded; a fit of the command line records its own config."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    if not any(isinstance(each, SaveConfig) for each in callbacks):
+        callbacks[:] = [each for each in callbacks if not isinstance(each, PythonRun)]
+        callbacks.append(PythonRun(model, datamodule))

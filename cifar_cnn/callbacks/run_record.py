@@ -1,7 +1,6 @@
 """How, on what and with what a run was trained, for its report."""
 
 import importlib.metadata
-import json
 import logging
 import os
 import platform
@@ -17,10 +16,11 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from cifar_cnn.callbacks.stopwatch import EpochStopwatch
 from cifar_cnn.data.batches import TrainBatches
 from cifar_cnn.data.module import CIFAR10DataModule
 from cifar_cnn.errors import is_interruption
-from cifar_cnn.files import read_json, write
+from cifar_cnn.files import read_json, write_json
 from cifar_cnn.optim import learning_rate
 from cifar_cnn.resume.loops import images_evaluated, overfits
 
@@ -50,9 +50,7 @@ class RunRecord(Callback):
         self._former: dict[str, Any] = {}  # of the run before it was resumed
         self._first_step: int | None = None  # of this fit, once it trains
         self._start = 0.0
-        self._epoch_start = 0.0
-        self._validation_start = 0.0
-        self._validation_seconds = 0.0
+        self._watch = EpochStopwatch()
         self._paces: list[float] = []  # training images a second, of each epoch
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -86,7 +84,7 @@ class RunRecord(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._start = time.perf_counter()
-        self._paces = []
+        self._watch, self._paces = EpochStopwatch(), []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the seed of the order, and the learning rate of the first step, which loggers log none of."""
@@ -100,26 +98,25 @@ class RunRecord(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the epoch's clock."""
-        self._epoch_start = time.perf_counter()
-        self._validation_seconds = 0.0
+        self._watch.start()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the validation's clock."""
-        self._validation_start = time.perf_counter()
+        self._watch.start_validation()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Stop the validation's clock."""
-        self._validation_seconds += time.perf_counter() - self._validation_start
+        self._watch.stop_validation()
         if self._record.get("images"):
             self._record["images"]["validated"] = images_evaluated(trainer, "val")[0]
             self._record["images"]["validated_on_training"] = overfits(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the epoch's pace."""
-        seconds = time.perf_counter() - self._epoch_start - self._validation_seconds
+        seconds = self._watch.training_seconds
         batches = trainer.train_dataloader
         # The epoch that a resumed run begins with may lack its first steps: it is timed only if it was a whole one.
-        if self._epoch_start and isinstance(batches, TrainBatches):
+        if self._watch.is_running and isinstance(batches, TrainBatches):
             images = min(int(trainer.num_training_batches) * batches.step_size, batches.size)
             self._paces.append(images / seconds)
 
@@ -152,7 +149,7 @@ class RunRecord(Callback):
             return
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)  # a logger may leave it to the first row
-            write(self._path, json.dumps(self._record, indent=1) + "\n")
+            write_json(self._path, self._record)
         except OSError as error:
             log.warning("%s could not be written: %s", self._path, error.strerror)
 

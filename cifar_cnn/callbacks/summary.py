@@ -1,6 +1,5 @@
 """The plain words at the end: what was trained, how well it does, and where everything is."""
 
-import json
 import math
 import os
 import statistics
@@ -12,9 +11,10 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
+from cifar_cnn.callbacks.stopwatch import EpochStopwatch
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.errors import InputError
-from cifar_cnn.files import write
+from cifar_cnn.files import write_json
 from cifar_cnn.resume.checkpoints import best_checkpoint
 from cifar_cnn.resume.loops import images_evaluated, overfits, validates
 from cifar_cnn.runs import kept_code
@@ -42,7 +42,7 @@ class RunSummary(Callback):
         self._run: str | None = None
         self._validated = (0, 0)  # images of the newest validation, and all there are
         self._fit_start = 0.0
-        self._epoch_start = 0.0
+        self._watch = EpochStopwatch()
         self._epoch_seconds: list[float] = []
         self._fit_seconds = 0.0
         self._fit_metrics: dict[str, float] = {}
@@ -64,16 +64,17 @@ class RunSummary(Callback):
             backbone = getattr(pl_module, "backbone", pl_module)
             where = f"; the run's folder is {os.path.relpath(self._run)}" if self._run else ""
             print(f"Training {type(backbone).__name__}, {count_parameters(backbone):,} parameters{where}")
-        self._fit_start = self._epoch_start = time.perf_counter()
+        self._fit_start = time.perf_counter()
+        self._watch.start()  # a run that is resumed within an epoch does not start that
         self._epoch_seconds = []
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the epoch's clock."""
-        self._epoch_start = time.perf_counter()
+        self._watch.start()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the epoch's time."""
-        self._epoch_seconds.append(time.perf_counter() - self._epoch_start)
+        self._epoch_seconds.append(self._watch.seconds)
         pl_module.log("epoch_seconds", self._epoch_seconds[-1])
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -106,7 +107,10 @@ class RunSummary(Callback):
             result["checkpoint"] = os.path.relpath(checkpoint, path.parent)
             trained_here = bool(self._fit_start)  # with the code that has been imported, whatever became of the files
             result["changed_code"] = [] if trained_here else kept_code.changed_files(read_checkpoint(checkpoint))
-            _write_json(path, result)
+            try:
+                write_json(path, result)
+            except OSError as error:
+                print(f"{path} could not be written: {error.strerror}")
         _print_test(result, images)
         if path is not None and path.name != "test.json":
             reason = _difference(trainer, path, self.files.is_named, seen < images)
@@ -178,6 +182,13 @@ def _difference(trainer: Trainer, path: Path, named: bool, partial: bool) -> str
     return ", and ".join(found)
 
 
+def validation_line(trainer: Trainer) -> str:
+    """Accuracy and loss of the newest validation."""
+    metrics = trainer.callback_metrics
+    some = of_some_images(*images_evaluated(trainer, "val"), "trainer.limit_val_batches")
+    return f"Validation  {metrics['val/accuracy']:.2%} accuracy{some}, loss {metrics['val/loss']:.4f}"
+
+
 def why_not_validated(trainer: Trainer) -> str:
     """Why a fit or a validation has no result."""
     if trainer.limit_val_batches == 0:
@@ -192,10 +203,3 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_nan(each) for each in value]
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    try:
-        write(path, json.dumps(content, indent=1) + "\n")
-    except OSError as error:
-        print(f"{path} could not be written: {error.strerror}")

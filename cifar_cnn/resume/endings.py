@@ -49,28 +49,40 @@ def ended_plainly(trainer: pl.Trainer, command: str, new_folder: Path | None = N
     except OSError as error:  # a full disk, a folder that is gone or cannot be written
         if isinstance(error, BrokenPipeError) and command != "fit":
             raise  # no error, see __main__.py
-        where = error.filename or new_folder or trainer.ckpt_path
-        where = where and min(str(where), os.path.relpath(where), key=len)
-        reason = f"{where}: {error.strerror or error}" if where else str(error)
-        if command == "fit" and _is_saved(trainer) and trainer.global_step:
-            raise _stopped(trainer, reason) from error
-        _drop(new_folder, trainer)
-        raise InputError(f"{command} cannot go on: {reason}") from error
+        raise _of_the_system(error, trainer, command, new_folder) from error
     except (AttributeError, ImportError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
-        if processes.is_loss_of_a_process(error):
-            then = how_to_go_on(trainer) if command == "fit" else f"run  cifar-cnn {command}  again"
-            raise processes.loss_of_a_process(trainer, error, then) from error
-        if not is_raised_in(error, "lightning"):
+        if (ending := _of_lightning(error, trainer, command, new_folder)) is None:
             raise  # the user's own code has raised it
-        reason = str(error) or type(error).__name__
-        if isinstance(error, TrainingSpikeException):  # SpikeDetection's end of a training
-            raise _stopped(trainer, reason) from error
-        _drop(new_folder, trainer)
-        raise InputError(f"trainer: {reason}") from error
+        raise ending from error
     finally:
         # Lightning leaves Ctrl-C ignored once it has ended a fit; a notebook lives on.
         if threading.current_thread() is threading.main_thread() and interrupt is not None:
             signal.signal(signal.SIGINT, interrupt)
+
+
+def _of_the_system(error: OSError, trainer: pl.Trainer, command: str, new_folder: Path | None) -> Exception:
+    """What to raise where the system could not read or write a file."""
+    where = error.filename or new_folder or trainer.ckpt_path
+    where = where and min(str(where), os.path.relpath(where), key=len)
+    reason = f"{where}: {error.strerror or error}" if where else str(error)
+    if command == "fit" and _is_saved(trainer) and trainer.global_step:
+        return _stopped(trainer, reason)
+    _drop(new_folder, trainer)
+    return InputError(f"{command} cannot go on: {reason}")
+
+
+def _of_lightning(error: Exception, trainer: pl.Trainer, command: str, new_folder: Path | None) -> Exception | None:
+    """What to raise where another process is lost or Lightning has raised; None for the user's own exception."""
+    if processes.is_loss_of_a_process(error):
+        then = how_to_go_on(trainer) if command == "fit" else f"run  cifar-cnn {command}  again"
+        return processes.loss_of_a_process(trainer, error, then)
+    if not is_raised_in(error, "lightning"):
+        return None
+    reason = str(error) or type(error).__name__
+    if isinstance(error, TrainingSpikeException):  # SpikeDetection's end of a training
+        return _stopped(trainer, reason)
+    _drop(new_folder, trainer)
+    return InputError(f"trainer: {reason}")
 
 
 def interruption(interrupt: KeyboardInterrupt) -> tuple[str, int]:

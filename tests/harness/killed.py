@@ -266,8 +266,7 @@ def signals(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
         where = folder / f"signal {name}"
         status = interrupt(whole, name, where, rng.uniform(0.1, 0.8), signum)
         step = torch.load(where / LAST, weights_only=True)["global_step"]
-        program = "cifar-cnn" if model_of(name) is ImageClassifier else "python cifar-cnn"  # the name in sys.argv
-        yield {"signal": signum, "program": program, "ended": status, "step": step, **go_on(whole, name, where)}
+        yield {"signal": signum, "ended": status, "step": step, **go_on(whole, name, where)}
 
 
 class Slow(Callback):

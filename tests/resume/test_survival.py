@@ -52,7 +52,7 @@ def test_a_fit_that_is_told_to_end_saves_and_says_how_to_go_on(fits: dict[str, A
         assert fit["ended"] == 128 + fit["signal"], fit["output"]
         name = {2: "Ctrl-C", 15: "SIGTERM"}[fit["signal"]]
         assert (
-            f"cifar-cnn: stopped by {name} at step {fit['step']}: all is saved; go on with  {fit['program']} fit "
+            f"cifar-cnn: stopped by {name} at step {fit['step']}: all is saved; go on with  cifar-cnn fit "
             "--ckpt_path lightning_logs/version_0/checkpoints/last.ckpt\n" in fit["output"]
         )
         assert "Traceback" not in fit["output"]

@@ -1,0 +1,5 @@
+"""Trainer: Lightning's, with everything that a run needs."""
+
+from cifar_cnn.trainer.trainer import Trainer
+
+__all__ = ["Trainer"]
