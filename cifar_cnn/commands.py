@@ -6,6 +6,7 @@ import shlex
 import sys
 
 from cifar_cnn.errors import InputError
+from cifar_cnn.paths import relative
 
 # The variable by which a process knows, before it has imported anything, that Lightning has started it for another one.
 STARTED_BY = "CIFAR_CNN_STARTED_BY"
@@ -53,7 +54,7 @@ def program(model: type) -> str:
     """What is typed to train a ``model``: ``cifar-cnn``, or Python and the script that has a class of its own."""
     path = os.path.abspath(sys.argv[0])
     is_script = os.path.basename(path) not in ("cifar-cnn", "cifar-cnn.exe") and not path.startswith(_PACKAGE)
-    return f"python {shlex.quote(os.path.relpath(path))}" if is_script and _is_own(model) else "cifar-cnn"
+    return f"python {shlex.quote(relative(path))}" if is_script and _is_own(model) else "cifar-cnn"
 
 
 def _is_own(model: type) -> bool:

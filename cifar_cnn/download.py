@@ -3,11 +3,14 @@
 import errno
 from http.client import HTTPException
 from pathlib import Path
+from typing import IO
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from torchvision.datasets.utils import calculate_md5
 from tqdm import tqdm
+
+from cifar_cnn.files import remove_leftovers, replacing
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -15,7 +18,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 def download(urls: list[str], target: Path, md5: str, most_bytes: int, timeout: float) -> list[str]:
     """Download a file from the first address that has it.
 
-    The file gets its name once it is verified.
+    The file gets its name once it is verified. Only one process at a time may download it.
 
     Args:
         urls: addresses to try in turn.
@@ -30,27 +33,26 @@ def download(urls: list[str], target: Path, md5: str, most_bytes: int, timeout: 
     Raises:
         OSError: the file cannot be written.
     """
-    part = target.with_name(target.name + ".part")
+    remove_leftovers(target.parent, target.name)
     failures = []
     for url in urls:
-        part.unlink(missing_ok=True)
         try:
-            _fetch(url, part, most_bytes, timeout)
-            if (found := calculate_md5(part)) != md5:
-                raise ValueError(f"damaged (md5 {found})")
+            with replacing(target) as file:
+                _fetch(url, file, most_bytes, timeout)
+                file.flush()
+                if (found := calculate_md5(file.name)) != md5:
+                    raise ValueError(f"damaged (md5 {found})")
         except (OSError, ValueError, HTTPException) as error:  # ValueError: also what is no address
             failures.append(f"{url}: {_reason(error)}")
         else:
-            part.replace(target)
             return []
-        part.unlink(missing_ok=True)
     return failures
 
 
-def _fetch(url: str, target: Path, most_bytes: int, timeout: float) -> None:
+def _fetch(url: str, file: IO[bytes], most_bytes: int, timeout: float) -> None:
     with urlopen(Request(url, headers={"User-Agent": "cifar-cnn"}), timeout=timeout) as response:
         total = int(response.headers.get("Content-Length") or 0) or None
-        with target.open("wb") as file, tqdm(desc="Downloading", total=total, unit="B", unit_scale=True) as progress:
+        with tqdm(desc="Downloading", total=total, unit="B", unit_scale=True) as progress:
             while chunk := response.read(2**18):
                 if progress.n + len(chunk) > most_bytes:
                     raise ValueError(f"damaged (over {most_bytes} bytes)")

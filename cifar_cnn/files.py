@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import re
+import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,9 +35,9 @@ def replacing(path: Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]
         with open(path, mode, **options) as file:
             yield file
         return
-    part = path.with_name(path.name + ".part")
+    part = temporary_path(path)
     try:
-        with open(part, mode, **options) as file:
+        with open(part, mode.replace("w", "x"), **options) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -44,6 +46,24 @@ def replacing(path: Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]
         with suppress(OSError):
             part.unlink()
         raise
+
+
+def temporary_path(path: Path) -> Path:
+    """A new name in the folder of ``path``, which no other process and no file of the user has."""
+    return path.with_name(f"{path.name[:60]}.{secrets.token_hex(4)}.part")  # 255 bytes at most, as file systems allow
+
+
+def remove_leftovers(folder: Path, name: str = "") -> None:
+    """Remove the temporary files that killed processes have left in a folder, while no other process writes to it.
+
+    Args:
+        folder: the folder.
+        name: only those that would have got this name.
+    """
+    start = re.escape(name[:60]) if name else ".+"
+    for path in folder.glob("*.part"):
+        if re.fullmatch(rf"{start}\.[0-9a-f]{{8}}\.part", path.name):
+            path.unlink(missing_ok=True)
 
 
 def write(path: Path, content: str | bytes) -> None:

@@ -15,6 +15,7 @@ from cifar_cnn.callbacks.stopwatch import EpochStopwatch
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import write_json
+from cifar_cnn.paths import relative
 from cifar_cnn.resume.checkpoints import best_checkpoint
 from cifar_cnn.resume.loops import images_evaluated, overfits, validates
 from cifar_cnn.runs import kept_code
@@ -62,7 +63,7 @@ class RunSummary(Callback):
         self._run = trainer.log_dir if trainer.loggers else None  # a broadcast: every process must ask
         if trainer.is_global_zero:
             backbone = getattr(pl_module, "backbone", pl_module)
-            where = f"; the run's folder is {os.path.relpath(self._run)}" if self._run else ""
+            where = f"; the run's folder is {relative(self._run)}" if self._run else ""
             print(f"Training {type(backbone).__name__}, {count_parameters(backbone):,} parameters{where}")
         self._fit_start = time.perf_counter()
         self._watch.start()  # a run that is resumed within an epoch does not start that
@@ -104,7 +105,7 @@ class RunSummary(Callback):
         self.written = path = self.files.path(trainer, ".json", image_set, seen)
         if path is not None:  # before anything is printed: what reads our output may have been closed
             checkpoint = Path(os.path.realpath(str(trainer.ckpt_path)))
-            result["checkpoint"] = os.path.relpath(checkpoint, path.parent)
+            result["checkpoint"] = relative(checkpoint, path.parent)
             trained_here = bool(self._fit_start)  # with the code that has been imported, whatever became of the files
             result["changed_code"] = [] if trained_here else kept_code.changed_files(read_checkpoint(checkpoint))
             try:
@@ -114,7 +115,7 @@ class RunSummary(Callback):
         _print_test(result, images)
         if path is not None and path.name != "test.json":
             reason = _difference(trainer, path, self.files.is_named, seen < images)
-            print(f"Written to {os.path.relpath(path)}, not to test.json: {reason}")
+            print(f"Written to {relative(path)}, not to test.json: {reason}")
 
     @rank_zero_only
     def print_fit(self, trainer: Trainer, pl_module: ImageClassifier) -> None:
@@ -145,9 +146,9 @@ class RunSummary(Callback):
         elif best:
             lines["Test"] = "not yet: run  cifar-cnn test"
         if best:
-            lines["Checkpoint"] = os.path.relpath(best)
+            lines["Checkpoint"] = relative(best)
         if self._run and (filters := Path(self._run, "filters")).is_dir():
-            lines["Filters"] = os.path.relpath(filters)
+            lines["Filters"] = relative(filters)
         print()
         for name, text in lines.items():
             print(f"{name:<11} {text}")

@@ -17,6 +17,7 @@ from torch import nn
 from cifar_cnn import backbones, commands, data, losses, optim
 from cifar_cnn.cli import class_options, suggestions
 from cifar_cnn.errors import InputError
+from cifar_cnn.paths import relative
 from cifar_cnn.trust import names as trust
 
 # What a class_path is likely to have meant, by the option that takes it.
@@ -110,7 +111,7 @@ def explain(message: str, options: Iterable[str], args: list[str]) -> str:
     if match := re.search(r"File does not exist: '([^']*)'", message):
         configs = sorted(map(str, Path("configs").glob("*.yaml")))
         wanted = str(Path("configs", Path(match[1]).name))
-        path = min(match[1], os.path.relpath(match[1]), key=len)
+        path = min(match[1], relative(match[1]), key=len)
         hint = suggestions.nearest(wanted, configs, command) if configs else "there is no folder configs here"
         return f"no config file {path}; {hint}"
     if match := re.search(r"unrecognized arguments: (\S+).*", message):

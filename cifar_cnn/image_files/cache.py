@@ -1,7 +1,6 @@
 """Files that keep decoded images for the next run."""
 
 import hashlib
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -10,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cifar_cnn.files import locked, replacing
+from cifar_cnn.files import locked, remove_leftovers, replacing
 from cifar_cnn.image_files.folders import ImageFile
+from cifar_cnn.paths import relative
 
 SAMPLE = 256  # files whose first bytes are part of the fingerprint
 
@@ -26,7 +26,7 @@ def fingerprint(files: list[ImageFile], root: Path, *settings: object) -> str:
     """
     digest = hashlib.sha256((" ".join(map(str, settings)) + "\n").encode(errors="surrogateescape"))
     for file in files:
-        path = os.path.relpath(file.path, root)
+        path = relative(file.path, root)
         digest.update(f"{path}\0{file.size}\0{file.modified}\0{file.changed}\n".encode(errors="surrogateescape"))
     for index in torch.randperm(len(files), generator=torch.Generator().manual_seed(0))[:SAMPLE]:
         with suppress(OSError), files[index].path.open("rb") as stream:  # decoding reports unreadable files
@@ -72,6 +72,7 @@ def _write(path: Path, key: str, images: Tensor) -> bool:
     """Write a cache file; False where that is not possible."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent, path.name)  # each as large as all the images
         with replacing(path) as file:
             np.savez(file, fingerprint=np.array(key), images=images.numpy())
     except OSError:  # a read-only folder, a full disk: the run needs no cache

@@ -12,7 +12,8 @@ from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, Mod
 
 from cifar_cnn import commands
 from cifar_cnn.errors import Stopped
-from cifar_cnn.files import move
+from cifar_cnn.files import move, remove_leftovers
+from cifar_cnn.paths import relative
 from cifar_cnn.resume.loops import validates
 from cifar_cnn.runs.folders import LAST, PREVIOUS
 
@@ -142,8 +143,7 @@ class LastCheckpoint(Checkpoint):
         if stage == "fit" and trainer.loggers and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._folder = Path(_folder(trainer))
             if trainer.is_global_zero:
-                for left_by_a_kill in self._folder.glob("*.part"):
-                    left_by_a_kill.unlink(missing_ok=True)
+                remove_leftovers(self._folder)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the first, so that there is always something to go on from."""
@@ -234,7 +234,7 @@ class LastCheckpoint(Checkpoint):
         if failure is None:
             self._pending = trainer.global_step
             return
-        kept = f"{os.path.relpath(self.path)}, of step {self.step}, is kept" if self.path else "there is none yet"
+        kept = f"{relative(self.path)}, of step {self.step}, is kept" if self.path else "there is none yet"
         if self.on_failure == "stop":
             raise Stopped(f"the checkpoint of step {trainer.global_step} could not be written ({failure}); {kept}")
         if trainer.is_global_zero:
@@ -260,7 +260,7 @@ def how_to_go_on(trainer: Trainer) -> str:
         return "nothing is saved"
     saved = "all is saved" if last.step == trainer.global_step else f"saved is step {last.step}"
     program = commands.program(type(trainer.lightning_module))
-    return f"{saved}; go on with  {program} fit --ckpt_path {os.path.relpath(last.path)}"
+    return f"{saved}; go on with  {program} fit --ckpt_path {relative(last.path)}"
 
 
 def _folder(trainer: Trainer) -> str:

@@ -1,6 +1,5 @@
 """How a run ends before its time: the exceptions of Lightning and the system as one line that says how to resume."""
 
-import os
 import shutil
 import signal
 import threading
@@ -15,6 +14,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from cifar_cnn import distributed as processes
 from cifar_cnn.errors import InputError, Stopped, Terminated
+from cifar_cnn.paths import relative
 from cifar_cnn.resume import library_errors
 from cifar_cnn.resume.checkpoints import how_to_go_on, last_checkpoint
 
@@ -63,7 +63,7 @@ def ended_plainly(trainer: pl.Trainer, command: str, new_folder: Path | None = N
 def _of_the_system(error: OSError, trainer: pl.Trainer, command: str, new_folder: Path | None) -> Exception:
     """What to raise where the system could not read or write a file."""
     where = error.filename or new_folder or trainer.ckpt_path
-    where = where and min(str(where), os.path.relpath(where), key=len)
+    where = where and min(str(where), relative(where), key=len)
     reason = f"{where}: {error.strerror or error}" if where else str(error)
     if command == "fit" and _is_saved(trainer) and trainer.global_step:
         return _stopped(trainer, reason)

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from cifar_cnn.errors import Stopped
 from cifar_cnn.optim import learning_rate
+from cifar_cnn.paths import relative
 from cifar_cnn.resume.checkpoints import best_checkpoint, last_checkpoint
 from cifar_cnn.resume.first_not_finite import diagnosis
 
@@ -138,7 +138,7 @@ class NotFinite(Callback):
             if (best := best_checkpoint(trainer)) is not None and best.best_model_path:
                 kept.append((best.step, best.best_model_path))
             newest, path = max(kept, key=lambda each: each[0])
-            good = f"the last good checkpoint is {os.path.relpath(path)}, of step {newest}"
+            good = f"the last good checkpoint is {relative(path)}, of step {newest}"
         raise Stopped(f"{what}: stopped; {good}. {why}")
 
 

@@ -1,7 +1,6 @@
 """What is said of a run that is resumed: where it is, what is left, and how its learning rate goes on."""
 
 import logging
-import os
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -10,6 +9,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 from cifar_cnn.distributed import speaks
 from cifar_cnn.errors import InputError
 from cifar_cnn.optim import FractionSchedule
+from cifar_cnn.paths import relative
 from cifar_cnn.resume.loops import epoch_of
 from cifar_cnn.runs.folders import run_of
 
@@ -78,7 +78,7 @@ def _name(trainer: Trainer) -> str:
 
 def _new_run(trainer: Trainer) -> str:
     run = run_of(str(trainer.ckpt_path))
-    config = os.path.relpath(run / "config.yaml") if run is not None else "FILE"
+    config = relative(run / "config.yaml") if run is not None else "FILE"
     epochs = f" --trainer.max_epochs {trainer.max_epochs}" if (trainer.max_epochs or 0) > 0 else ""
     return f"cifar-cnn fit --config {config}{epochs}"
 

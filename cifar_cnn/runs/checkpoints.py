@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from cifar_cnn.runs.folders import LAST, PREVIOUS
 from cifar_cnn.trust import names as trust
 
 log = logging.getLogger("cifar_cnn")
+
+_MAP = os.name != "nt"  # a checkpoint is mapped into memory, unless Windows would then not let it be replaced
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
             if damaged := archive.testzip():
                 raise zipfile.BadZipFile(damaged)
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=_MAP)
         if missing := keys - content.keys():
             raise KeyError(", ".join(sorted(missing)))
         groups = [content[group] for group in ("hyper_parameters", "datamodule_hyper_parameters")]

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from cifar_cnn.errors import InputError
+from cifar_cnn.paths import relative
 
 log = logging.getLogger("cifar_cnn")
 
@@ -91,9 +92,7 @@ def find_checkpoint(name: str, root: str | os.PathLike = RUNS) -> Path:
             path = _or_previous(run / "checkpoints" / f"{name}.ckpt")
             if path.is_file():
                 if name == "last" and run != runs[-1]:
-                    log.warning(
-                        "%s has no checkpoint: going on with %s", os.path.relpath(runs[-1]), os.path.relpath(run)
-                    )
+                    log.warning("%s has no checkpoint: going on with %s", relative(runs[-1]), relative(run))
                 return path
         raise InputError(f"no run in {root} has a checkpoint {name}.ckpt yet: train one with `cifar-cnn fit` first")
     path = Path(name).expanduser()
@@ -102,9 +101,7 @@ def find_checkpoint(name: str, root: str | os.PathLike = RUNS) -> Path:
     if not path.is_file():
         runs = [run for run in run_folders(root) if list(run.glob("checkpoints/*.ckpt"))][-3:]
         here = runs if is_run or not runs else sorted(runs[-1].glob("checkpoints/*.ckpt"))
-        hint = (
-            f"the newest here: {', '.join(map(os.path.relpath, here))}" if here else f"there are none in {root} either"
-        )
+        hint = f"the newest here: {', '.join(map(relative, here))}" if here else f"there are none in {root} either"
         raise InputError(f"no checkpoint {path}; {hint}")
     return path
 

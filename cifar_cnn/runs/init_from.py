@@ -10,6 +10,7 @@ from torch import Tensor
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.distributed import speaks
 from cifar_cnn.errors import InputError
+from cifar_cnn.paths import relative
 from cifar_cnn.runs.checkpoints import read_checkpoint
 from cifar_cnn.runs.folders import find_checkpoint
 
@@ -72,4 +73,4 @@ def _plain(name: str) -> str:
 
 
 def _short(path: Path) -> str:
-    return min(str(path), os.path.relpath(path), key=len)
+    return min(str(path), relative(path), key=len)

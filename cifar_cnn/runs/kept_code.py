@@ -21,6 +21,7 @@ from typing import Any
 
 from cifar_cnn.distributed import speaks
 from cifar_cnn.errors import InputError
+from cifar_cnn.paths import relative
 from cifar_cnn.runs.folders import run_of
 from cifar_cnn.trust import names as trust
 from cifar_cnn.trust import user_code
@@ -54,8 +55,8 @@ def compare(checkpoint: Path, content: Mapping[str, Any]) -> None:
         return
     if not speaks():
         return
-    where = os.path.relpath(run or checkpoint)
-    copy = f"{VARIABLE}=kept uses the copy in {os.path.relpath(folder)}" if folder else "the run holds no copy"
+    where = relative(run or checkpoint)
+    copy = f"{VARIABLE}=kept uses the copy in {relative(folder)}" if folder else "the run holds no copy"
     gone = [name for name in changed if user_code.current(name) is None]
     if edited := sorted(set(changed) - set(gone)):
         has, it, is_used = (

@@ -16,6 +16,7 @@ from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule, ImageSet
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import read_json
+from cifar_cnn.paths import relative
 from cifar_cnn.runs import kept_code
 from cifar_cnn.runs.checkpoints import Trained, load_trained, read_checkpoint
 from cifar_cnn.runs.folders import BEST, LAST, find_checkpoint, run_of
@@ -249,7 +250,7 @@ class RunFolder:
         return torch.cat([self.trained.logits(batch) for batch in pixels.split(batch_size)])
 
     def __repr__(self) -> str:
-        return f"Run({os.path.relpath(self.folder)}: {self.name})"
+        return f"Run({relative(self.folder)}: {self.name})"
 
 
 def _as_batch(images: Tensor | np.ndarray, side: int) -> Tensor:

@@ -8,6 +8,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from cifar_cnn.errors import InputError
+from cifar_cnn.paths import relative
 
 LOCK = ".training.lock"
 _SECONDS = 1.0  # is_training holds the lock for a moment
@@ -34,7 +35,7 @@ def training_in(folder: Path | None) -> Iterator[None]:
         lock.acquire(timeout=_SECONDS)
     except Timeout as error:
         raise InputError(
-            f"{os.path.relpath(folder)} is being trained by another process: wait until it has ended or stop it, or "
+            f"{relative(folder)} is being trained by another process: wait until it has ended or stop it, or "
             "start a new run without --ckpt_path"
         ) from error
     except (OSError, NotImplementedError):  # a file system that cannot lock or write; the run itself will say so

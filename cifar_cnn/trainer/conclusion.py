@@ -13,6 +13,7 @@ from cifar_cnn.analysis.network.summary import summary
 from cifar_cnn.analysis.report import try_to_write_report
 from cifar_cnn.callbacks.summary import RunSummary
 from cifar_cnn.data import CIFAR10DataModule
+from cifar_cnn.paths import relative
 from cifar_cnn.resume.checkpoints import best_checkpoint
 
 log = logging.getLogger("cifar_cnn")
@@ -39,7 +40,7 @@ def path_of_best(trainer: pl.Trainer) -> str:
     best = best_checkpoint(trainer)
     path = best.best_model_path if best else ""
     if path and not trainer.strategy.broadcast(os.path.isfile(path)):
-        log.warning("%s is gone: it is neither tested nor reported on.", os.path.relpath(path))
+        log.warning("%s is gone: it is neither tested nor reported on.", relative(path))
         return ""
     return path
 
@@ -57,4 +58,4 @@ def write_report(
     if trainer.is_global_zero and isinstance(datamodule, CIFAR10DataModule):
         path = try_to_write_report(run, datamodule, backbone)
         if path is not None:
-            print(f"{'Report':<11} {os.path.relpath(path)}")
+            print(f"{'Report':<11} {relative(path)}")

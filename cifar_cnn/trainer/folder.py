@@ -7,6 +7,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import Logger
 
+from cifar_cnn.paths import relative
 from cifar_cnn.resume.resumable import check_resumable
 from cifar_cnn.runs.checkpoints import Checkpoint, read_to_resume
 from cifar_cnn.runs.folders import RUNS, find_checkpoint, new_run_folder, run_of
@@ -27,7 +28,7 @@ def checkpoint_to_resume(trainer: pl.Trainer, model: pl.LightningModule, ckpt_pa
     if ckpt_path is None:
         return None
     if not isinstance(ckpt_path, Checkpoint):
-        root = os.path.relpath(Path(trainer.default_root_dir, RUNS))
+        root = relative(Path(trainer.default_root_dir, RUNS))
         ckpt_path = read_to_resume(find_checkpoint(os.fspath(ckpt_path), root))
     check_resumable(ckpt_path, model, trainer.callbacks)  # type: ignore[attr-defined]
     return ckpt_path
@@ -50,7 +51,7 @@ def open_folder(
     folder = run_of(checkpoint.path) if checkpoint else None
     new = None
     if folder is None and not brings_a_folder(given):
-        runs = Path(os.path.relpath(root), RUNS)
+        runs = Path(relative(root), RUNS)
         # Resolved, as a resumed run finds it: a ModelCheckpoint whose folder has another name forgets what it has kept.
         new = new_run_folder(runs).resolve() if is_rank_zero else None
         folder = new or runs / "version_of_process_0"

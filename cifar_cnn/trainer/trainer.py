@@ -1,7 +1,6 @@
 """Lightning's Trainer with everything a run needs: its folder, checkpoints, records, exact resume and report."""
 
 import logging
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from cifar_cnn.compat import PrecisionInput
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError
 from cifar_cnn.hardware import use_all_of_the_hardware
+from cifar_cnn.paths import relative
 from cifar_cnn.quiet import plain_output
 from cifar_cnn.resume.checkpoint_io import AtomicCheckpointIO
 from cifar_cnn.resume.endings import ended_plainly
@@ -293,7 +293,7 @@ class Trainer(pl.Trainer):
 
     def _announce(self, what: str, checkpoint: Any) -> None:
         if checkpoint is not None:
-            self._say(f"{what} {os.path.relpath(checkpoint)}")
+            self._say(f"{what} {relative(checkpoint)}")
 
     def _say(self, line: str) -> None:
         if self.is_global_zero:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import torch
@@ -17,6 +17,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.tensorboard import SummaryWriter
 
 import cifar_cnn.cli.parser
+from cifar_cnn import files
 from cifar_cnn.files import replacing
 from cifar_cnn.runs.folders import new_run_folder
 from cifar_cnn.runs.loggers import RunCSVLogger
@@ -64,8 +65,20 @@ class AtStep(Callback):
         elif self.what.startswith("remove "):
             path = Path(self.what.removeprefix("remove "))
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        else:  # what is written to /dev/full meets a full disk
-            (RUN / "checkpoints" / self.what).symlink_to("/dev/full")
+        else:
+            meet_a_full_disk(self.what)
+
+
+def meet_a_full_disk(name: str) -> None:
+    """Let the next file that is written under a temporary name for ``name`` meet a full disk."""
+
+    def opened(path: Path, mode: str, **options: Any) -> IO[Any]:
+        if not path.name.startswith(f"{name}."):
+            return open(path, mode, **options)
+        del files.open  # type: ignore[attr-defined]
+        return open("/dev/full", mode.replace("x", "w"), **options)
+
+    files.open = opened  # type: ignore[attr-defined]
 
 
 def at_step(what: str, step: int = 5) -> list[str]:
@@ -124,7 +137,7 @@ needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev
 
 @needs_dev_full
 def test_a_checkpoint_that_cannot_be_written_is_reported_and_the_one_before_kept(fit: Fit, capsys: Capture) -> None:
-    assert fit(*at_step("last.pending.part")) == 0
+    assert fit(*at_step("last.pending")) == 0
     error = capsys.readouterr().err
     assert "A CHECKPOINT COULD NOT BE WRITTEN" in error
     assert "No space left on device" in error
@@ -134,14 +147,14 @@ def test_a_checkpoint_that_cannot_be_written_is_reported_and_the_one_before_kept
 
 @needs_dev_full
 def test_a_checkpoint_that_cannot_be_written_can_end_the_fit(fit: Fit, capsys: Capture) -> None:
-    assert fit(*at_step("last.pending.part"), "--last_checkpoint.on_failure", "stop") == 1
+    assert fit(*at_step("last.pending"), "--last_checkpoint.on_failure", "stop") == 1
     assert f"{LAST}, of step 4, is kept" in capsys.readouterr().err
     assert torch.load(LAST, weights_only=True)["global_step"] == 4
 
 
 @needs_dev_full
 def test_a_best_that_cannot_be_written_is_not_taken_for_the_best(fit: Fit, capsys: Capture) -> None:
-    assert fit(*at_step("best.ckpt.part"), "--trainer.max_epochs", 1) == 0
+    assert fit(*at_step("best.ckpt"), "--trainer.max_epochs", 1) == 0
     assert "A CHECKPOINT COULD NOT BE WRITTEN" in capsys.readouterr().err
     (state,) = (
         state
@@ -242,10 +255,9 @@ def test_a_file_in_the_place_of_a_run_is_left_alone() -> None:
 @needs_dev_full
 def test_rows_that_cannot_be_written_are_written_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     logger = RunCSVLogger(tmp_path / "version_0")
-    part = tmp_path / "version_0" / "metrics.csv.part"
     logger.experiment.log_metrics({"loss": 1.0}, 0)
     for step in (1, 2):
-        part.symlink_to("/dev/full")
+        meet_a_full_disk("metrics.csv")
         with caplog.at_level(logging.WARNING, "cifar_cnn"):
             logger.save()
         logger.experiment.log_metrics({"loss": 1.0 + step}, step)

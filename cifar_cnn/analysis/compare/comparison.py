@@ -1,6 +1,5 @@
 """Train and test what a comparison needs, and compare the results."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from cifar_cnn.analysis.compare.networks import group
 from cifar_cnn.analysis.compare.results import read_run
 from cifar_cnn.analysis.compare.writing import Comparison, print_and_write
 from cifar_cnn.errors import InputError
+from cifar_cnn.paths import relative
 from cifar_cnn.runs.folders import BEST, run_of
 
 
@@ -26,7 +26,7 @@ def run_or_config(name: str) -> Path:
     run = path if path.is_dir() else run_of(path) if path.is_file() else None
     if run is None or not (run / "config.yaml").is_file() or not (run / "checkpoints" / BEST).is_file():
         raise InputError(f"{name} is neither a config (.yaml) nor the folder of a run with a checkpoint best.ckpt")
-    return Path(os.path.relpath(run))
+    return Path(relative(run))
 
 
 def compare(items: list[Path], folder: Path, fits: plan.Fits, seeds: int, command_line: str) -> dict[str, str]:

@@ -1,7 +1,6 @@
 """The networks of a comparison: the runs of one experiment, which differ only in their seed."""
 
 import itertools
-import os
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from cifar_cnn.analysis.compare.results import RunResult
 from cifar_cnn.analysis.network.costs import macs_of
 from cifar_cnn.analysis.statistics import Difference, Seed, difference
 from cifar_cnn.errors import InputError
+from cifar_cnn.paths import relative
 from cifar_cnn.runs.checkpoints import load_trained
 from cifar_cnn.runs.folders import BEST
 from cifar_cnn.runs.run import RunFolder
@@ -110,8 +110,8 @@ def _check_images(networks: list[Network]) -> None:
         first, *others = network.runs.values()
         if other := next((run for run in others if run.images != first.images), None):
             raise InputError(
-                f"the runs of {network.name} were tested on different images, {os.path.relpath(first.folder)} and "
-                f"{os.path.relpath(other.folder)}: delete the outdated test.json and compare again"
+                f"the runs of {network.name} were tested on different images, {relative(first.folder)} and "
+                f"{relative(other.folder)}: delete the outdated test.json and compare again"
             )
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from tqdm import tqdm
 
 from cifar_cnn.errors import InputError, terminable
 from cifar_cnn.files import write
+from cifar_cnn.paths import relative
 from cifar_cnn.runs.folders import RUNS, run_folders
 from cifar_cnn.runs.run import RunFolder
 
@@ -160,7 +160,7 @@ def carry_out(tasks: list[Task]) -> None:
                 status = _run_command(task, partial(at_most, task.epochs))
                 if status or not task.is_done():
                     task.failure = _last_words(task.log) or f"exited with status {status} and left no result"
-                    bar.write(f"{task.name} failed: {task.failure} ({os.path.relpath(task.log)})", file=sys.stderr)
+                    bar.write(f"{task.name} failed: {task.failure} ({relative(task.log)})", file=sys.stderr)
             at(task.epochs)
             before += task.epochs
 

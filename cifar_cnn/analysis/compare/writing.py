@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from cifar_cnn.analysis.compare.tables import network_table, notes, option_table
 from cifar_cnn.analysis.statistics import LEVEL
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import write
+from cifar_cnn.paths import relative
 
 Rows = list[dict[str, Any]]
 
@@ -52,9 +52,7 @@ def print_and_write(folder: Path, comparison: Comparison) -> None:
         _write(folder, comparison, pairs)
     except OSError as error:
         raise InputError(f"cannot write into {folder}: {error.strerror}") from error
-    print(
-        f"\nWritten to {os.path.relpath(folder)}: compare.md, compare.json, 3 tables as CSV, accuracy.png, curves.png"
-    )
+    print(f"\nWritten to {relative(folder)}: compare.md, compare.json, 3 tables as CSV, accuracy.png, curves.png")
 
 
 def _write(folder: Path, comparison: Comparison, pairs: list[Pair]) -> None:
@@ -82,7 +80,7 @@ def _run_rows(networks: list[Network]) -> Rows:
         {
             "name": network.name,
             "seed": run.seed,
-            "folder": os.path.relpath(run.folder),
+            "folder": relative(run.folder),
             "test_accuracy": run.test_accuracy,
             "val_accuracy": run.best_validation,
             "training_seconds": run.seconds,

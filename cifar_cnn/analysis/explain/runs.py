@@ -13,6 +13,7 @@ from cifar_cnn.analysis.explain.theory import Theory, explain
 from cifar_cnn.analysis.shown import SPLIT_NAMES
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import write
+from cifar_cnn.paths import relative
 from cifar_cnn.runs.run import RunFolder, Split
 
 
@@ -85,7 +86,7 @@ def labels_of(runs: list[RunFolder]) -> list[str]:
     Raises:
         InputError: a run is given twice.
     """
-    folders = [os.path.relpath(run.folder) for run in runs]
+    folders = [relative(run.folder) for run in runs]
     if twice := {folder for folder in folders if folders.count(folder) > 1}:
         raise InputError(f"given twice: {', '.join(sorted(twice))}")
     configs = [run.label for run in runs]

@@ -1,7 +1,6 @@
 """Put the sections of a report together and write the page."""
 
 import logging
-import os
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
@@ -19,6 +18,7 @@ from cifar_cnn.analysis.report.overview import basis, tiles
 from cifar_cnn.analysis.shown import SPLIT_NAMES, find_shown, or_reason
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.files import write
+from cifar_cnn.paths import relative
 from cifar_cnn.runs.run import RunFolder
 
 log = logging.getLogger("cifar_cnn")
@@ -101,7 +101,7 @@ def content(run: RunFolder) -> dict[str, Any]:
         "facts": facts(material),
         "command": "\n".join(part["command"] for part in [*fit.get("earlier", []), fit] if "command" in part),
         "program": str(fit.get("command", "")).partition(" fit")[0] or "cifar-cnn",
-        "config_path": os.path.relpath(run.folder / "config.yaml"),
+        "config_path": relative(run.folder / "config.yaml"),
         "config": (run.folder / "config.yaml").read_text(encoding="utf-8"),
         "missing": missing,
         "count": count,

@@ -1,10 +1,10 @@
 """``cifar-cnn explain``: the theory, measured on trained networks."""
 
-import os
 from argparse import Namespace
 
 from cifar_cnn.analysis.explain import explain_runs
 from cifar_cnn.errors import InputError
+from cifar_cnn.paths import relative
 from cifar_cnn.runs.run import RunFolder, find_run
 
 
@@ -18,5 +18,5 @@ def run(options: Namespace) -> int:
         raise InputError("--images is 2 or more")
     runs = [RunFolder(*find_run(name)) for name in options.runs or [None]]
     output = explain_runs(runs, options.images, options.output)
-    print(f"Pictures and numbers: {os.path.relpath(output)}")
+    print(f"Pictures and numbers: {relative(output)}")
     return 0

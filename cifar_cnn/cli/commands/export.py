@@ -1,11 +1,11 @@
 """``cifar-cnn export``: a trained network as one file."""
 
-import os
 from argparse import Namespace
 from pathlib import Path
 
 from cifar_cnn.analysis.export import Exported, check_packages, export_checkpoint
 from cifar_cnn.errors import InputError
+from cifar_cnn.paths import relative
 from cifar_cnn.runs.folders import find_checkpoint, run_of
 
 _SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2"}
@@ -30,14 +30,14 @@ def run(options: Namespace) -> int:
         raise InputError(f"--output of format {options.format} must end with {suffix}; it is {output}")
     _show(
         export_checkpoint(checkpoint, output, options.format, options.tta, options.images, options.verify),
-        f"{os.path.relpath(run_of(checkpoint) or checkpoint)}, {checkpoint.stem} checkpoint, as {options.format}",
+        f"{relative(run_of(checkpoint) or checkpoint)}, {checkpoint.stem} checkpoint, as {options.format}",
     )
     return 0
 
 
 def _default_output(checkpoint: Path, suffix: str) -> Path:
     run = run_of(checkpoint)
-    return Path(os.path.relpath(run), f"model{suffix}") if run else checkpoint.with_suffix(suffix)
+    return Path(relative(run), f"model{suffix}") if run else checkpoint.with_suffix(suffix)
 
 
 def _show(exported: Exported, what: str) -> None:

@@ -1,10 +1,10 @@
 """``cifar-cnn report``: the page about a run."""
 
-import os
 from argparse import Namespace
 
 from cifar_cnn.analysis.report import write_report
 from cifar_cnn.errors import InputError
+from cifar_cnn.paths import relative
 from cifar_cnn.runs.folders import is_best
 from cifar_cnn.runs.run import RunFolder, find_run
 
@@ -19,11 +19,11 @@ def run(options: Namespace) -> int:
     if not is_best(found.checkpoint):
         raise InputError(
             f"a report is about a run's best checkpoint, not {found.checkpoint.name}: give the folder "
-            f"{os.path.relpath(found.folder)}"
+            f"{relative(found.folder)}"
         )
     try:
         path = write_report(found)
     except OSError as error:
         raise InputError(f"cannot write the report of {found.folder}: {error.strerror or error}") from error
-    print(f"Report  {os.path.relpath(path)}")
+    print(f"Report  {relative(path)}")
     return 0

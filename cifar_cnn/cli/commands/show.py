@@ -16,6 +16,7 @@ from cifar_cnn.cli.plain_errors import check_configs, explain
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError
 from cifar_cnn.figures import show_in_window
+from cifar_cnn.paths import relative
 from cifar_cnn.runs.run import RunFolder, find_run
 
 
@@ -37,7 +38,7 @@ def run(options: Namespace) -> int:
             figure.savefig(options.output)
         except OSError as error:
             raise InputError(f"{options.output} cannot be written: {error.strerror}") from error
-        print(f"Images: {os.path.relpath(options.output)}")
+        print(f"Images: {relative(options.output)}")
     elif not show_in_window(figure):
         raise InputError("no window can be opened here: write a file with --output images.png")
     return 0
