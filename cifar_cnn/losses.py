@@ -158,20 +158,11 @@ class FunctionLoss(nn.Module):
             hint = f"its arguments are {signature}"
             if not signature.parameters:
                 hint = "if it makes a loss, say what it returns: def f() -> torch.nn.Module"
-            raise InputError(f"model.loss: {self.name} cannot be called with ({given}): {error}; {hint}") from error
+            raise InputError(f"loss: {self.name} cannot be called with ({given}): {error}; {hint}") from error
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Logits (N, C) and class indices (N,) to a scalar.
-
-        Raises:
-            InputError: the function gives something else.
-        """
-        loss = self.function(prediction, target, **self.options)
-        if not isinstance(loss, Tensor):
-            raise InputError(f"model.loss: {self.name} must return a tensor, not {type(loss).__name__}")
-        if loss.ndim:
-            raise InputError(f"model.loss must give one number a batch; {self.name} gave {tuple(loss.shape)}")
-        return loss
+        """Logits (N, C) and class indices (N,) to a scalar."""
+        return self.function(prediction, target, **self.options)
 
     def extra_repr(self) -> str:
         """The function and its options."""

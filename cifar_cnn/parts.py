@@ -11,7 +11,7 @@ import inspect
 import os
 import random
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -90,6 +90,24 @@ def record_known(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, s
         except NotRecordable as error:
             unknown[name] = str(error)
     return known, unknown
+
+
+def keep_plain(arguments: MutableMapping[str, Any], cls: type) -> dict[str, str]:
+    """Replace the arguments of an object by plain data, in place; remove those that cannot be written down.
+
+    Args:
+        arguments: by name.
+        cls: class of the object. Its own defaults need no record, because it always has them.
+
+    Returns:
+        Why each of the other removed arguments cannot be written down.
+    """
+    known, unknown = record_known(arguments)
+    parameters = inspect.signature(cls).parameters
+    own = [name for name in unknown if name in parameters and arguments[name] is parameters[name].default]
+    arguments.clear()
+    arguments.update(known)
+    return {name: reason for name, reason in unknown.items() if name not in own}
 
 
 def import_path(part: Callable[..., Any]) -> str:

@@ -5,9 +5,13 @@ from collections.abc import Iterable
 from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ProgressBar
 
+from cifar_cnn.callbacks.checkpoint_contents import CheckpointContents
+from cifar_cnn.callbacks.eager_fallback import EagerFallback
 from cifar_cnn.callbacks.epoch_lines import EpochLines
 from cifar_cnn.callbacks.filter_images import FilterImages
 from cifar_cnn.callbacks.fused_step import FusedStep
+from cifar_cnn.callbacks.output_checks import OutputChecks
+from cifar_cnn.callbacks.plateau import PlateauSchedule
 from cifar_cnn.callbacks.predictions import StorePredictions
 from cifar_cnn.callbacks.progress import TimedProgressBar
 from cifar_cnn.callbacks.run_record import RunRecord
@@ -21,9 +25,13 @@ from cifar_cnn.resume.resumed import Resumed
 from cifar_cnn.resume.rng_state import RNGState
 from cifar_cnn.resume.signals import StopOnSignal
 
-BEFORE_GIVEN: tuple[type[Callback], ...] = (EpochLines,)  # before those that may stop the fit when an epoch is logged
+BEFORE_GIVEN: tuple[type[Callback], ...] = (
+    PlateauSchedule,  # the other callbacks see the new learning rate
+    EpochLines,  # before those that may stop the fit when an epoch is logged
+)
 AFTER_GIVEN: tuple[type[Callback], ...] = (
-    *(FusedStep, RunSummary, ValidateAtEnd, StorePredictions, RunRecord, StopOnSignal),
+    *(CheckpointContents, EagerFallback, OutputChecks, FusedStep),
+    *(RunSummary, ValidateAtEnd, StorePredictions, RunRecord, StopOnSignal),
     *(RNGState, MidEpoch),  # they set the state of the given callbacks
     *(Resumed, TensorBoardPages, TimedProgressBar),
     *(BestCheckpoint, LastCheckpoint),  # the last holds the best's score

@@ -11,6 +11,7 @@ from cifar_cnn import files
 from cifar_cnn.callbacks.own_code import OwnCode
 from cifar_cnn.callbacks.save_config import SaveConfig
 from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.parts import record_known
 from cifar_cnn.runs import trained_as
 
@@ -30,10 +31,13 @@ class PythonRun(Callback):
 
     def __init__(self, model: LightningModule, datamodule: LightningDataModule | None) -> None:
         super().__init__()
-        recorded = model.recorded() if isinstance(model, ImageClassifier) else record_known(model.hparams)
-        known, self._unknown = recorded[0], dict(recorded[1])
+        known, self._unknown = record_known(model.hparams)
+        if isinstance(model, ImageClassifier):
+            self._unknown |= model.not_recorded
         data, unknown = record_known(datamodule.hparams) if datamodule is not None else ({}, {})
         self._unknown |= unknown
+        if isinstance(datamodule, CIFAR10DataModule):
+            self._unknown |= datamodule.not_recorded
         self._config: dict[str, Any] = {
             "model": trained_as.section(type(model), {name: known[name] for name in known if name != "num_classes"}),
             "data": data,

@@ -31,7 +31,7 @@ _IMAGES = 2  # BatchNorm needs two
 _CHANNELS = 64  # of float maps as large as the images, for which there must be memory
 _MOST_NUMBERS = 20e6  # parameters, at 32 pixels a side, of a network that runs in about 0.1 s on one core
 _DTYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}
-_STEPS = ("forward", "validation_step", "_logits_and_loss", "_loss")
+_STEPS = ("forward", "validation_step", "_loss")
 
 
 class _Explained(InputError):
@@ -59,7 +59,7 @@ def check_network(model: ImageClassifier, datamodule: CIFAR10DataModule, precisi
             f"{own.__name__}: its backbone is {model.backbone!r:.60}, no network: give the argument its type, "
             "backbone: torch.nn.Module"
         )
-    if any(getattr(own, name) is not getattr(ImageClassifier, name) for name in _STEPS):
+    if _overrides(own, _STEPS):
         return
     if "training" not in vars(model.backbone):  # which nn.Module.__init__ sets
         raise InputError(f"model.backbone: call super().__init__() first in {type(model.backbone).__name__}.__init__")
@@ -79,6 +79,15 @@ def check_network(model: ImageClassifier, datamodule: CIFAR10DataModule, precisi
             if own_line(error.__cause__ or error) is None and (advice := _other_side(model, shape, datamodule.source)):
                 raise InputError(f"model.backbone: {advice}") from error
             raise
+
+
+def has_own_steps(cls: type[ImageClassifier]) -> bool:
+    """Whether a subclass calls the network or the loss in a way of its own."""
+    return _overrides(cls, (*_STEPS, "training_step", "test_step"))
+
+
+def _overrides(cls: type[ImageClassifier], names: tuple[str, ...]) -> bool:
+    return any(getattr(cls, name) is not getattr(ImageClassifier, name) for name in names)
 
 
 def _run_cheaply(model: ImageClassifier, shape: tuple[int, int, int], precision: str) -> None:

@@ -22,6 +22,7 @@ from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli import class_options
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs import trained_as
+from cifar_cnn.runs.contents import class_path
 from cifar_cnn.trust import names as trust
 from cifar_cnn.trust.recording import RecordingParser
 
@@ -51,7 +52,7 @@ class ModelClassParser(RecordingParser, LightningArgumentParser):
 
         def nested(match: re.Match[str]) -> str:
             arguments = textwrap.indent(match[1], "  ")
-            return f"model:\n  class_path: {self.model_class.import_path()}\n  init_args:\n{arguments}"
+            return f"model:\n  class_path: {class_path(self.model_class)}\n  init_args:\n{arguments}"
 
         return re.sub(r"^model:\n((?:[ #-].*\n|\n)+)", nested, text, flags=re.MULTILINE)
 
@@ -121,7 +122,7 @@ def _without_class(config: Mapping[str, Any], cls: type[ImageClassifier]) -> dic
     section = config["model"]
     other, options = trust.imported(str(section["class_path"])), trained_as.options(section)
     if other is None:
-        raise InputError(f"a config names the model {section['class_path']}, but this run trains {cls.import_path()}")
+        raise InputError(f"a config names the model {section['class_path']}, but this run trains {class_path(cls)}")
     if other is not cls:
         foreign = set(class_options.parameters(other)) - set(class_options.parameters(cls))
         options = {name: value for name, value in options.items() if name not in foreign}

@@ -50,6 +50,7 @@ from cifar_cnn.resume.not_finite import NotFinite
 from cifar_cnn.resume.resumable import check_class, check_same
 from cifar_cnn.runs import kept_code, trained_as
 from cifar_cnn.runs.checkpoints import Checkpoint, read_checkpoint, read_to_resume
+from cifar_cnn.runs.contents import class_path
 from cifar_cnn.runs.folders import RUNS, find_checkpoint, run_of
 from cifar_cnn.runs.results import ResultFiles, is_other_source
 from cifar_cnn.trainer import Trainer
@@ -281,7 +282,7 @@ class CLI(LightningCLI):
         config["callbacks"] = [
             *given,
             *(RunSummary(files), StorePredictions(files), TensorBoardPages(files), RunRecord(self.command)),
-            OwnCode([self.config[self.subcommand].as_dict(), self.model.import_path()]),
+            OwnCode([self.config[self.subcommand].as_dict(), class_path(type(self.model))]),
         ]
         if self.subcommand != "fit":
             self.save_config_callback = None

@@ -18,6 +18,7 @@ from cifar_cnn.data.resizing import check_sizes, size_at
 from cifar_cnn.data.show import show_augmented, show_images
 from cifar_cnn.data.sources import CIFAR10, ChannelStats, Source, Split
 from cifar_cnn.errors import InputError
+from cifar_cnn.parts import keep_plain
 
 Batches = EvalBatches | TrainBatches | PreparedBatches
 log = logging.getLogger("cifar_cnn")
@@ -74,6 +75,7 @@ class CIFAR10DataModule(LightningDataModule):
             raise InputError(f"batch sizes are 1 or more; not {batch_size}, {eval_batch_size}")
         check_sizes(image_sizes or [])
         self.save_hyperparameters()
+        self.not_recorded = keep_plain(self.hparams, type(self))  # why an argument is missing in hparams
         self.source = source or CIFAR10()
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size

@@ -2,13 +2,17 @@
 
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import BaseFinetuning, GradientAccumulationScheduler
 from torch import Tensor
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from cifar_cnn.classifier import ImageClassifier
 
 
 class MidEpoch(Callback):
-    """Restores the logged values, the accumulation of gradients, and which layers a fine-tuning callback has unfrozen.
+    """Restores logged values, the epoch's means, gradient accumulation, and layers that fine-tuning has unfrozen.
 
     The logged values choose the best checkpoint at the epoch's end. Comes after the callbacks whose state it sets.
     """
@@ -17,6 +21,7 @@ class MidEpoch(Callback):
         super().__init__()
         self._trainer: Trainer | None = None
         self._values: dict[str, Tensor] = {}  # of a checkpoint
+        self._means: dict[str, Tensor] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Keep the trainer, for the values that it has."""
@@ -25,22 +30,52 @@ class MidEpoch(Callback):
     def state_dict(self) -> dict[str, Any]:
         """The newest of each logged value, such as those of a validation before the epoch's end; not how long it took,
         in which alone two runs differ."""
-        metrics = self._trainer.callback_metrics if self._trainer is not None else {}
-        return {"values": {name: value.detach() for name, value in metrics.items() if name != "epoch_seconds"}}
+        if self._trainer is None:
+            return {"values": {}, "train_means": {}}
+        metrics = self._trainer.callback_metrics
+        return {
+            "values": {name: value.detach() for name, value in metrics.items() if name != "epoch_seconds"},
+            "train_means": _gathered_means(self._trainer),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Keep the values until training starts."""
         self._values = state_dict["values"]
+        self._means = state_dict["train_means"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set the values, and what the other callbacks set at the start of an epoch."""
         trainer.callback_metrics.update({name: value.to(pl_module.device) for name, value in self._values.items()})
         self._values = {}
+        _set_means(trainer, self._means)
+        self._means = {}
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, GradientAccumulationScheduler):
                 callback.on_train_epoch_start(trainer)
             elif isinstance(callback, BaseFinetuning) and trainer.ckpt_path:
                 _unfreeze(trainer, pl_module)
+
+
+def _gathered_means(trainer: Trainer) -> dict[str, Tensor]:
+    """The sums of the epoch's training metrics, one of each process."""
+    if not isinstance(trainer.lightning_module, ImageClassifier):
+        return {}
+    metric = trainer.lightning_module.train_means
+    sums = {name: getattr(metric, name).clone() for name in metric.metric_state}
+    if trainer.world_size == 1:
+        return sums
+    return {name: torch.stack(gather_all_tensors(value)) for name, value in sums.items()}
+
+
+def _set_means(trainer: Trainer, sums: dict[str, Tensor]) -> None:
+    """Resume the epoch's training metrics; with another number of processes, the first gets the sums of all."""
+    model = trainer.lightning_module
+    for name, values in sums.items() if isinstance(model, ImageClassifier) else ():
+        values = values.reshape(-1).to(model.device)
+        if len(values) == trainer.world_size:
+            setattr(model.train_means, name, values[trainer.global_rank])
+        elif trainer.global_rank == 0:
+            setattr(model.train_means, name, values.sum())
 
 
 def _unfreeze(trainer: Trainer, pl_module: LightningModule) -> None:

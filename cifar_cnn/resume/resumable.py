@@ -12,6 +12,7 @@ from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs import trained_as
 from cifar_cnn.runs.checkpoints import Checkpoint
+from cifar_cnn.runs.contents import load_weights
 from cifar_cnn.trust import names as trust
 
 log = logging.getLogger("cifar_cnn")
@@ -25,8 +26,8 @@ def check_resumable(checkpoint: Checkpoint, model: pl.LightningModule, callbacks
     """
     check_class(checkpoint, type(model))
     if isinstance(model, ImageClassifier):
-        check_same(checkpoint, model.recorded()[0])
-    model.load_state_dict(checkpoint.content["state_dict"])  # here already, while its failure loses nothing
+        check_same(checkpoint, model.hparams)
+    load_weights(model, checkpoint.content)  # here already, while a failure loses nothing
     for inexact in (type(each).__name__ for each in callbacks if processes.speaks() and not is_exact(each)):
         log.warning("A run with %s does not resume exactly: an uninterrupted one ends differently.", inexact)
 

@@ -18,6 +18,7 @@ from cifar_cnn.data.module import CIFAR10DataModule
 from cifar_cnn.errors import InputError
 from cifar_cnn.hardware import best_precision
 from cifar_cnn.runs import kept_code, trained_as
+from cifar_cnn.runs.contents import load_weights
 from cifar_cnn.runs.folders import LAST, PREVIOUS
 from cifar_cnn.trust import names as trust
 
@@ -146,7 +147,7 @@ def load_trained(path: Path, content: dict[str, Any] | None = None, backbone: nn
         content = read_checkpoint(path)
         kept_code.compare(path, content)
     classifier = _made(path, content) if backbone is None else _made_of(backbone, content)
-    classifier.load_state_dict(classifier.own_weights(content))
+    load_weights(classifier, content)
     classifier.setup("predict")
     classifier.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     data = content[CIFAR10DataModule.__qualname__]

@@ -8,11 +8,12 @@ from typing import Any
 
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.distributed import speaks
+from cifar_cnn.runs.contents import class_path
 from cifar_cnn.trust import names as trust
 
 log = logging.getLogger("cifar_cnn")
 
-PLAIN = ImageClassifier.import_path()
+PLAIN = class_path(ImageClassifier)
 
 
 def classifier_class(content: Mapping[str, Any]) -> type[ImageClassifier]:
@@ -59,13 +60,13 @@ def section(cls: type, arguments: dict[str, Any]) -> dict[str, Any]:
     """
     if cls is ImageClassifier or not issubclass(cls, ImageClassifier) or cls.__module__ == "__main__":
         return arguments
-    return {"class_path": cls.import_path(), "init_args": arguments}
+    return {"class_path": class_path(cls), "init_args": arguments}
 
 
 def _class_of_this_program(path: str, arguments: Mapping[str, Any]) -> type[ImageClassifier] | None:
     """The loaded class of that name, if it is one and ``arguments`` hold all that it needs."""
     found = trust.imported(path)
-    if not isinstance(found, type) or not issubclass(found, ImageClassifier) or found.import_path() != path:
+    if not isinstance(found, type) or not issubclass(found, ImageClassifier) or class_path(found) != path:
         return None
     takes = inspect.signature(found).parameters.values()
     needed = {each.name for each in takes if each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD}
@@ -82,7 +83,7 @@ def fit_to(cls: type[ImageClassifier], content: dict[str, Any]) -> None:
         content: of the checkpoint; it is changed.
     """
     path = str(content.get("model", PLAIN))
-    if path in (PLAIN, cls.import_path()):
+    if path in (PLAIN, class_path(cls)):
         return
     taken = inspect.signature(cls).parameters
     arguments = content["hyper_parameters"]

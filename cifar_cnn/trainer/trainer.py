@@ -31,6 +31,7 @@ from cifar_cnn.quiet import plain_output
 from cifar_cnn.resume.checkpoint_io import AtomicCheckpointIO
 from cifar_cnn.resume.endings import ended_plainly
 from cifar_cnn.runs.checkpoints import Checkpoint
+from cifar_cnn.runs.contents import check_weights_of
 from cifar_cnn.runs.folders import run_of
 from cifar_cnn.runs.init_from import load_initial_weights
 from cifar_cnn.runs.training_lock import training_in
@@ -214,6 +215,7 @@ class Trainer(pl.Trainer):
         """Validate a model; see ``lightning.pytorch.Trainer.validate``. ``verbose`` prints accuracy and loss."""
         with plain_output(), ended_plainly(self, "validate"):
             self._announce("Validating", ckpt_path)
+            check_weights_of(model, ckpt_path)
             found = super().validate(model, dataloaders, ckpt_path, False, datamodule, weights_only)
             if not found:
                 raise InputError(f"nothing to validate: {why_not_validated(self)}")
@@ -238,6 +240,7 @@ class Trainer(pl.Trainer):
             if not self.limit_test_batches:
                 raise InputError("nothing to test: trainer.limit_test_batches is 0")
             self._announce("Testing", ckpt_path)
+            check_weights_of(model, ckpt_path)
             found = self._test(model, dataloaders, ckpt_path, False, datamodule, weights_only)
             summary = summary_of(self)
             if summary is not None and summary.written is not None and summary.written.name == "test.json":

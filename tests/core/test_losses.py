@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from cifar_cnn.callbacks.output_checks import check_loss
 from cifar_cnn.errors import InputError
 from cifar_cnn.losses import CrossEntropyLoss, FunctionLoss, Reduction, as_module, cross_entropy, name_of_loss
 
@@ -392,7 +393,11 @@ def _a_loss_each(prediction: Tensor, target: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("function", "options", "message"),
     [
-        (_without_return, {}, "model.loss: _without_return must return a tensor, not NoneType"),
+        (
+            _without_return,
+            {},
+            "one number a batch; _without_return gave None: end it with a return",
+        ),
         (_a_loss_each, {}, "model.loss must give one number a batch; _a_loss_each gave (4,)"),
         (
             F.cross_entropy,
@@ -410,7 +415,13 @@ def test_an_unfit_function_is_one_line(function: Any, options: dict[str, Any], m
         FunctionLoss(function, options)
         return
     with pytest.raises(InputError, match=re.escape(message)):
-        FunctionLoss(function, options)(torch.randn(4, 3), torch.tensor([0, 1, 2, 0]))
+        _checked_loss(function, options)
+
+
+def _checked_loss(function: Any, options: dict[str, Any]) -> Tensor:
+    loss = FunctionLoss(function, options)
+    loss.register_forward_hook(check_loss)
+    return loss(torch.randn(4, 3), torch.tensor([0, 1, 2, 0]))
 
 
 def test_a_loss_is_called_what_its_user_calls_it() -> None:

@@ -28,7 +28,7 @@ def test_weights_of_another_number_of_classes_are_taken_but_for_the_last_layer(
     assert line.startswith(f"Initial weights: {len(before) - 2} of {len(before)} tensors from ")
     assert "version_0/checkpoints/best.ckpt; not taken: " in line
     assert f"not taken: {layer} (10x128 there, 3x128 here)" in line
-    assert model.recorded()[0]["init_from"] == str(trained_run)
+    assert model.hparams["init_from"] == str(trained_run)
     torch.nn.init.zeros_(model.backbone.get_parameter(layer))
     load_initial_weights(model)  # only a first fit loads them
     assert not model.backbone.get_parameter(layer).any()
