@@ -1,4 +1,4 @@
-"""Losses: cross-entropy from its definition (exercise 5 of the lab), and any function as a module."""
+"""Losses: cross-entropy from its definition (exercise 5 of the lab), and functions as modules."""
 
 import inspect
 import pkgutil
@@ -38,7 +38,7 @@ def cross_entropy(
         target: class indices in [0, C), (N,), () or (N, d1, ...), or probabilities, shaped as `prediction`.
         weight: (C,), a weight for each class.
         ignore_index: a class index whose positions have no loss and no gradient; for class indices only.
-        reduction: "mean" and "sum" give a scalar, "none" the losses, shaped as class indices are.
+        reduction: "mean" and "sum" give a scalar, "none" gives the losses in the shape of class indices.
         label_smoothing: e, in [0, 1].
 
     A class index outside [0, C) is an error: "index 10 is out of bounds ...", on a GPU a device-side assert.
@@ -66,7 +66,7 @@ def cross_entropy(
     else:
         target = target.long()
         ignored = target == ignore_index
-        # ignore_index may be no class at all; class 0 stands in, and the mask below takes its loss away again
+        # ignore_index may not be a class: class 0 stands in, and the mask below removes its loss
         y = target.masked_fill(ignored, 0)
         losses = -weighted_log_p.gather(class_dim, y.unsqueeze(class_dim)).squeeze(class_dim)
         if label_smoothing > 0:
@@ -84,13 +84,13 @@ def cross_entropy(
 
 
 class CrossEntropyLoss(nn.Module):
-    """`cross_entropy` as a module, to be named in a config by its class path.
+    """`cross_entropy` as a module, for use in a config.
 
     Args:
-        weight: a weight for each class; it follows the module's device, but is no part of a checkpoint.
+        weight: a weight for each class; it follows the module's device, and checkpoints do not contain it.
         ignore_index: a class index whose positions have no loss and no gradient.
         reduction: "mean", "sum" or "none".
-        label_smoothing: how much of the target, in [0, 1], is spread evenly over all classes.
+        label_smoothing: the fraction of the target, in [0, 1], that is spread evenly over all classes.
     """
 
     weight: Tensor | None
@@ -130,11 +130,11 @@ class LossFunction(Protocol):
 
 
 class FunctionLoss(nn.Module):
-    """A function of (logits, target) as a module, which a config can name and a checkpoint can hold.
+    """A function of (logits, target) as a module, for use in configs and checkpoints.
 
     Args:
         function: the function, or its import path such as ``torch.nn.functional.cross_entropy``.
-        options: further arguments of the function, by their names.
+        options: further arguments of the function, by name.
 
     Raises:
         InputError: the function cannot be called with logits, target and these options.
@@ -170,10 +170,10 @@ class FunctionLoss(nn.Module):
 
 
 def as_module(loss: nn.Module | LossFunction | None) -> nn.Module:
-    """A loss as a module; torch's cross-entropy for None.
+    """Make a module of a loss; None gives torch's cross-entropy.
 
     Raises:
-        InputError: it is neither a module nor a function of (logits, target).
+        InputError: the loss is neither a module nor a function of (logits, target).
     """
     if loss is None:
         return nn.CrossEntropyLoss()
@@ -181,21 +181,21 @@ def as_module(loss: nn.Module | LossFunction | None) -> nn.Module:
 
 
 def name_of_loss(loss: Any) -> str:
-    """What a loss is called: a function by its name, a module by that of its class."""
+    """The name of a function, or of a module's class."""
     if isinstance(loss, FunctionLoss):
         return loss.name
     return getattr(loss, "__name__", type(loss).__name__)
 
 
 def _log_softmax(x: Tensor, dim: int) -> Tensor:
-    # Softmax does not change when all logits are shifted alike. With the largest at 0, exp cannot overflow
-    # and the sum is at least 1. As the shift does not change the result, it has no gradient: detach.
+    # Softmax does not change when a constant is added to all logits. With the largest at 0, exp cannot overflow and
+    # the sum is at least 1. The shift does not change the result, so it has no gradient: detach.
     shifted = x - x.detach().amax(dim, keepdim=True)
     return shifted - shifted.exp().sum(dim, keepdim=True).log()
 
 
 def _is_autocast_enabled(device: str) -> bool:
-    # autocast keeps losses in float32; a device that it does not know ("meta") must not be asked about
+    # autocast keeps losses in float32; asking about a device that it does not know ("meta") is an error
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
 
 
@@ -227,4 +227,4 @@ def _check_tensors(prediction: Tensor, target: Tensor, weight: Tensor | None, ig
         raise InputError(f"class indices must be integers: {given}")
 
     if weight is not None and weight.shape != (shape[class_dim],):
-        raise InputError(f"weight must be ({shape[class_dim]},), a number a class, not {tuple(weight.shape)}: {given}")
+        raise InputError(f"weight must be ({shape[class_dim]},), one per class, not {tuple(weight.shape)}: {given}")

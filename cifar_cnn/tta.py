@@ -1,4 +1,4 @@
-"""Test-time augmentation: one answer from several views of an image, for any network."""
+"""Test-time augmentation: average the logits of several views of an image."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -11,14 +11,14 @@ TTA = Literal["none", "flip", "flip_shift"]
 
 
 def views(images: Tensor, tta: TTA) -> list[tuple[float, Tensor]]:
-    """The views of a batch and the weight of each; the first is the images as they are.
+    """The views of a batch and the weight of each; the first view is the unchanged batch.
 
     Source: Jordan, https://arxiv.org/abs/2404.00498, section 3.5 (there: "multi-crop").
 
     Args:
         images: (N, C, H, W), normalised.
-        tta: ``none``; ``flip``: the images and their mirror images; ``flip_shift``: half the weight to these, half to
-            the same shifted by one pixel up-left and down-right, with reflected borders.
+        tta: ``none``; ``flip``: the images and their mirror images; ``flip_shift``: these with half the weight, and
+            shifted by one pixel up-left and down-right, with reflected borders, with the other half.
     """
     if tta == "none":
         return [(1.0, images)]
@@ -33,7 +33,7 @@ def views(images: Tensor, tta: TTA) -> list[tuple[float, Tensor]]:
 
 
 def logits_with_tta(network: Callable[[Tensor], Tensor], images: Tensor, tta: TTA) -> tuple[Tensor, Tensor]:
-    """Logits (N, num_classes) averaged over the views, and those of the images as they are."""
+    """Logits (N, num_classes) averaged over the views, and those of the unchanged images."""
     weighted = [(weight, network(view)) for weight, view in views(images, tta)]
     if len(weighted) == 1:
         return weighted[0][1], weighted[0][1]

@@ -14,17 +14,17 @@ from cifar_cnn.parts import remember_arguments
 class ResidualBlock(nn.Module):
     """conv - BN - ReLU - conv - BN, plus the input, then ReLU.
 
-    Where stride or channels change the shape, the input goes through a 1x1 convolution and BN first.
+    If stride or channels change the shape, the input goes through a 1x1 convolution and BN first.
 
     Args:
         in_channels: channels of the input.
         channels: channels of the output, and between the two convolutions.
-        stride: of the first convolution; 2 halves height and width.
+        stride: stride of the first convolution; 2 halves height and width.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
         super().__init__()
-        # Registered first, so that the last 4-D tensor of a network's parameters() is a convolution of its main path.
+        # Registered first: the last 4-D tensor in a network's parameters() is then a convolution of its main path.
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != channels:
             self.shortcut = nn.Sequential(
@@ -51,12 +51,12 @@ class ResNet18(nn.Module):
     224x224, is ``stem_kernel_size=7, stem_stride=2, stem_pool=True``.
 
     Args:
-        num_classes: logits.
+        num_classes: number of logits.
         stem_kernel_size: side of the first filters; odd.
         stem_stride: stride of the first convolution.
-        stem_pool: whether 3x3 max-pooling with stride 2 follows it.
-        channels: channels of the four stages.
-        in_channels: channels of the images.
+        stem_pool: add 3x3 max-pooling with stride 2 after it.
+        channels: number of channels of the four stages.
+        in_channels: number of channels of the images.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class ResNet18(nn.Module):
         """From (N, in_channels, H, W) to logits (N, num_classes).
 
         Raises:
-            InputError: images of another number of channels.
+            InputError: the images have another number of channels.
         """
         if images.shape[1] != self.in_channels:
             raise InputError(f"ResNet18 was made for {self.in_channels} channels; the images have {images.shape[1]}")

@@ -13,16 +13,15 @@ class SimpleCNN(nn.Module):
     """Two unpadded convolutions, each with ReLU and 2x2 max-pooling, and a head that turns features into logits.
 
     Args:
-        channels: filters of the two convolutions, and the units of the hidden layer.
-        kernel_sizes: sides of the filters of the two convolutions.
-        batch_norm: normalise after each convolution (exercise 2).
-        head: ``flatten``: the features as one vector into two fully connected layers (exercises 1 and 2);
-            ``max_pool``: each feature's maximum over the image into the same layers (exercise 3);
-            ``conv``: a third convolution and one of 1x1 to the classes, averaged over the image: no fully connected
-            layer (exercise 6).
-        num_classes: logits.
+        channels: number of filters of the two convolutions, and of units of the hidden layer.
+        kernel_sizes: side of the filters of the two convolutions.
+        batch_norm: add BatchNorm after each convolution (exercise 2).
+        head: ``flatten`` feeds all features to two fully connected layers (exercises 1 and 2); ``max_pool`` feeds each
+            channel's maximum over the image to the same layers (exercise 3); ``conv`` has a third convolution and a
+            1x1 convolution to the classes, averaged over the image, and no fully connected layer (exercise 6).
+        num_classes: number of logits.
         image_size: height and width of the images; only the ``flatten`` head depends on it.
-        in_channels: channels of the images.
+        in_channels: number of channels of the images.
     """
 
     def __init__(
@@ -41,7 +40,7 @@ class SimpleCNN(nn.Module):
         self.in_channels = in_channels
         self.image_size = image_size if head == "flatten" else None
         side = ((image_size - k1 + 1) // 2 - k2 + 1) // 2
-        # Sides that keep at least one pixel after both poolings and, for the conv head, the third convolution.
+        # At least one pixel is left after both poolings and, for the conv head, the third convolution.
         self.min_size = 2 * (2 * (3 if head == "conv" else 1) + k2 - 1) + k1 - 1
         if image_size < self.min_size:
             raise InputError(
@@ -73,7 +72,7 @@ class SimpleCNN(nn.Module):
 
     @staticmethod
     def _conv(c_in: int, c_out: int, kernel_size: int, batch_norm: bool) -> list[nn.Module]:
-        # BatchNorm subtracts the mean, and with it any bias before it.
+        # BatchNorm subtracts the mean and therefore any bias before it.
         layers: list[nn.Module] = [nn.Conv2d(c_in, c_out, kernel_size, bias=not batch_norm)]
         if batch_norm:
             layers.append(nn.BatchNorm2d(c_out))
@@ -83,7 +82,7 @@ class SimpleCNN(nn.Module):
         """From (N, in_channels, H, W) to logits (N, num_classes).
 
         Raises:
-            InputError: images of another number of channels, or of a size that the network cannot take.
+            InputError: the images have another number of channels, or a size that the network cannot take.
         """
         channels, height, width = images.shape[-3:]
         if channels != self.in_channels:
@@ -91,7 +90,8 @@ class SimpleCNN(nn.Module):
         if self.image_size and (height, width) != (self.image_size, self.image_size):
             raise InputError(
                 f"SimpleCNN with head flatten was made for {self.image_size}x{self.image_size} pixels, the images "
-                f"have {height}x{width}: set model.backbone.image_size, or use head max_pool or conv"
+                f"have {height}x{width}: set image_size of the backbone, or use head max_pool or conv",
+                options=["model.backbone.image_size"],
             )
         if min(height, width) < self.min_size:
             raise InputError(

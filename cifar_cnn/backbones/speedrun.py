@@ -18,7 +18,7 @@ class SpeedrunGroup(nn.Module):
     Args:
         in_channels: channels of the input.
         channels: channels of the output, and between the two convolutions.
-        norm_momentum: the share of each new batch in the averages that normalise at test time.
+        norm_momentum: weight of each new batch in the averages that normalise at test time.
     """
 
     def __init__(self, in_channels: int, channels: int, norm_momentum: float = 0.4) -> None:
@@ -40,18 +40,17 @@ class SpeedrunGroup(nn.Module):
 class SpeedrunNet(nn.Module):
     """Whitening convolution, three groups of two convolutions, maximum over the image, one linear layer.
 
-    The first convolution is meant to be set from the training images and frozen by
-    :class:`cifar_cnn.callbacks.whitening.WhitenFirstConv`; without that it is trained like any other.
+    The callback WhitenFirstConv sets the first convolution from the training images and freezes it. Without it, that
+    convolution is trained like any other.
 
     Args:
-        num_classes: logits.
-        widths: channels of the three groups.
-        whitening_size: side of the first filters; there are two for each dimension of a patch, one of either sign.
-        logit_scale: what the linear layer's outputs are multiplied by. By default 1 / widths[-1], for a head of unit
-            variance.
-        norm_momentum: the share of each new batch in the averages that normalise at test time. The source's 0.4 is for
-            batches of 2000; smaller ones need more of them for as good an average.
-        in_channels: channels of the images.
+        num_classes: number of logits.
+        widths: number of channels of the three groups.
+        whitening_size: side of the first filters; there are two per dimension of a patch, one of each sign.
+        logit_scale: factor of the linear layer's outputs; by default 1 / widths[-1].
+        norm_momentum: weight of each new batch in the averages that normalise at test time. The source's 0.4 is for
+            batches of 2000 images; smaller batches need a smaller weight.
+        in_channels: number of channels of the images.
     """
 
     def __init__(
@@ -65,11 +64,11 @@ class SpeedrunNet(nn.Module):
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
-        # Each group halves the image, and the maximum needs one pixel to be left.
+        # Each group halves the image, and one pixel must be left.
         self.min_size = 8 + whitening_size - 1
         first = 2 * in_channels * whitening_size**2
         if any(c_out < c_in for c_in, c_out in zip((first, *widths), widths, strict=False)):
-            raise InputError(f"widths must not fall, from the {first} filters of the first layer on; not {widths}")
+            raise InputError(f"widths must not fall, starting at the first layer's {first} filters; not {widths}")
         self.whitening = nn.Conv2d(in_channels, first, whitening_size)
         self.activation = nn.GELU()
         self.groups = nn.Sequential(
@@ -85,7 +84,7 @@ class SpeedrunNet(nn.Module):
         """From (N, in_channels, H, W) to logits (N, num_classes).
 
         Raises:
-            InputError: images of another number of channels, or too small for three poolings.
+            InputError: the images have another number of channels, or are too small for three poolings.
         """
         channels, height, width = images.shape[-3:]
         if channels != self.in_channels or min(height, width) < self.min_size:
@@ -98,7 +97,7 @@ class SpeedrunNet(nn.Module):
 
 
 def _identity_conv(in_channels: int, channels: int) -> nn.Conv2d:
-    """A 3x3 convolution without bias whose first ``in_channels`` filters hand their input on."""
+    """A 3x3 convolution without bias whose first ``in_channels`` filters copy their input."""
     conv = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
     nn.init.dirac_(conv.weight[:in_channels].data)
     return conv

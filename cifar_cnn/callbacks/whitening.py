@@ -49,10 +49,7 @@ class WhitenFirstConv(Callback):
         with torch.no_grad():
             train = datamodule.train_images
             pixels = train[random_order(len(train), datamodule.split_seed)[: self.images]]
-            mean, std = datamodule.mean_std
-            filters = whitening_filters(
-                normalize(pixels, torch.tensor(mean), torch.tensor(std)), conv.kernel_size[0], self.eps
-            )
+            filters = whitening_filters(normalize(pixels, *datamodule.mean_std), conv.kernel_size[0], self.eps)
             if conv.weight.shape != filters.shape:
                 raise InputError(
                     f"whitening gives a first convolution of shape {tuple(filters.shape)}; "

@@ -1,9 +1,10 @@
-"""Augmentations of a whole batch, as pure functions of the images and of random draws made beforehand.
+"""Augmentations of a whole batch, as pure functions of the images and of random draws.
 
-The draws of a batch are made on the CPU and travel with it, so that an image is augmented alike on every device and
-in every number of processes. The functions themselves run wherever the images are.
+The draws are made on the CPU and travel with the batch: augmentation is the same on every device and for every number
+of processes. The functions run on the images' device.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -18,11 +19,11 @@ Flip = bool | Literal["alternating"]
 
 
 class Draws(NamedTuple):
-    """What chance decides for each of N images."""
+    """Random numbers for each of N images."""
 
     mirrored: Tensor  # bool, (N,)
-    offset: Tensor  # float32, (N, 2): where the crop lies, down and across, in [0, 1)
-    cutout: Tensor  # float32, (N, 2): where the square's centre lies, down and across, in [0, 1)
+    offset: Tensor  # float32, (N, 2) in [0, 1): position of the crop, down and across
+    cutout: Tensor  # float32, (N, 2) in [0, 1): centre of the square, down and across
 
     def rows(self, start: int, step: int) -> "Draws":
         """The draws of images start, start + step, ..."""
@@ -30,37 +31,37 @@ class Draws(NamedTuple):
 
 
 def draw(n: int, generator: torch.Generator) -> Draws:
-    """Draw for ``n`` images; the same numbers whatever is then done with them."""
+    """Draw for ``n`` images; the numbers do not depend on the augmentation that uses them."""
     uniform = torch.rand(n, 5, generator=generator)
     return Draws(uniform[:, 0] < 0.5, uniform[:, 1:3], uniform[:, 3:5])
 
 
 def flip(images: Tensor, mirrored: Tensor) -> Tensor:
-    """Mirror left to right the images of (N, C, H, W) for which ``mirrored`` (bool, (N,)) is true."""
+    """Mirror the images of (N, C, H, W) left to right where ``mirrored`` (bool, (N,)) is true."""
     return torch.where(mirrored[:, None, None, None], images.flip(-1), images)
 
 
 def crop(
     images: Tensor, offset: Tensor, padding: int, mode: PaddingMode = "reflect", mirrored: Tensor | None = None
 ) -> Tensor:
-    """Pad the images of (N, C, H, W) on all sides and cut the original size out again.
+    """Pad the images of (N, C, H, W) on all sides and cut out the original size.
 
     Args:
         images: any dtype.
-        offset: (N, 2) in [0, 1); scaled to the 2 * padding + 1 places, down and across, that the crop can have.
+        offset: (N, 2) in [0, 1), scaled to the 2 * padding + 1 possible positions, down and across.
         padding: pixels on each side.
-        mode: ``zeros`` pads black before normalisation, as torchvision's RandomCrop does.
-        mirrored: bool, (N,): what is cut out of these is mirrored left to right, as :func:`flip` does.
+        mode: ``zeros`` pads with black before normalisation, as torchvision's RandomCrop does.
+        mirrored: bool, (N,): mirror these images left to right, as :func:`flip` does.
     """
     n, _, height, width = images.shape
-    # All indices are made on the images' device: a GPU would wait for each copy.
+    # All indices are made on the images' device, because a GPU would wait for each copy.
     rows, columns = (_padded_index(side, padding, mode, images.device) for side in (height, width))
-    # Where training is all in bfloat16 or float16 so are the draws, and those just below 1 have become 1.
+    # In bf16-true and 16-true training the draws have that type too, and those just below 1 have become 1.
     top, left = (offset * (2 * padding + 1)).long().clamp(max=2 * padding).unbind(1)
     across = torch.arange(width, device=images.device).expand(n, width)
     if mirrored is not None:  # in the same gather
         across = torch.where(mirrored[:, None], width - 1 - across, across)
-    # The padding exists as an index only: what lies outside is read from where it would have been copied from.
+    # The padding exists as an index only: an outside pixel is read from the place that padding would copy.
     y = rows[top[:, None] + torch.arange(height, device=images.device)][:, :, None]
     x = columns[left[:, None] + across][:, None, :]
     pixels = _take_pixels(images, (y.clamp(min=0) * width + x.clamp(min=0)).flatten(1))
@@ -68,11 +69,11 @@ def crop(
 
 
 def _take_pixels(images: Tensor, places: Tensor) -> Tensor:
-    """Images of (N, C, H, W) made of the pixels at ``places`` (int64, (N, H * W)), counted row by row."""
+    """Gather the pixels at ``places`` (int64, (N, H * W), counted row by row) into images of (N, C, H, W)."""
     n, channels, height, width = images.shape
     pixels = images.permute(0, 2, 3, 1)
     if images.dtype == torch.uint8 and channels <= 4:
-        # A pixel as one number of 32 bits: gathering these takes less than half the time of three bytes each.
+        # Gathering a pixel as one 32-bit number takes less than half the time of gathering three bytes.
         packed = images.new_empty(n, height, width, 4)
         packed[..., :channels] = pixels
         taken = packed.view(torch.int32).view(n, -1).gather(1, places)
@@ -82,7 +83,7 @@ def _take_pixels(images: Tensor, places: Tensor) -> Tensor:
 
 
 def _padded_index(size: int, padding: int, mode: PaddingMode, device: torch.device) -> Tensor:
-    """For each place along a padded side of ``size`` pixels the pixel it shows; -1 is black."""
+    """The pixel that each place along a padded side of ``size`` pixels shows; -1 is black."""
     place = torch.arange(-padding, size + padding, device=device)
     if mode == "replicate":
         return place.clamp(0, size - 1)
@@ -94,13 +95,13 @@ def _padded_index(size: int, padding: int, mode: PaddingMode, device: torch.devi
 
 
 def cutout(images: Tensor, center: Tensor, size: int) -> Tensor:
-    """Blank a square of ``size`` pixels in each image of (N, C, H, W); parts of it may fall outside.
+    """Set a square in each image of (N, C, H, W) to zero; parts of it may fall outside.
 
     Source: DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout (2017).
 
     Args:
-        images: any dtype; the square becomes 0.
-        center: (N, 2) in [0, 1); scaled to the pixels of the image, down and across.
+        images: any dtype.
+        center: (N, 2) in [0, 1), scaled to the pixels of the image, down and across.
         size: side of the square in pixels.
     """
     height, width = images.shape[-2:]
@@ -115,31 +116,47 @@ def resize(images: Tensor, size: int) -> Tensor:
     """Scale uint8 images of (N, C, H, W) down to (N, C, size, size), bilinear with antialiasing, as Pillow does."""
     if images.shape[-2:] == (size, size):
         return images
-    # There is a fast kernel for bytes on the CPU, and none on a GPU.
+    # Only the CPU has a kernel for bytes, which is fast.
     pixels = images if images.device.type == "cpu" else images.float()
     scaled = functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
     return scaled if scaled.dtype == torch.uint8 else scaled.round().clamp(0, 255).byte()
 
 
-def normalize(images: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """From uint8 (N, C, H, W) to ``dtype``, each channel as (x / 255 - mean) / std, in one pass over the pixels."""
+def normalize(
+    images: Tensor, mean: Tensor | Sequence[float], std: Tensor | Sequence[float], dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """From uint8 (N, C, H, W) to ``dtype``, each channel as (x / 255 - mean) / std, in one pass over the pixels.
+
+    Args:
+        images: uint8, (N, C, H, W).
+        mean: (C,), of the images in [0, 1]; a tensor on another device is copied.
+        std: (C,), like ``mean``.
+        dtype: of the result.
+    """
+    mean, std = (torch.as_tensor(values, device=images.device) for values in (mean, std))
     scale = 1 / (255 * std)
     shift = -mean / std
-    # float32 until the end: in bfloat16 the levels 0 to 255 still fit, their products with scale would not.
+    # float32 until the end: bfloat16 holds the levels 0 to 255, but not their products with scale.
     return torch.addcmul(shift[:, None, None], images.float(), scale[:, None, None]).to(dtype)
+
+
+def denormalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Undo :func:`normalize`: from float (N, C, H, W) to uint8."""
+    mean_, std_ = (torch.as_tensor(values, device=images.device)[:, None, None] for values in (mean, std))
+    return (255 * (images * std_ + mean_)).round().clamp(0, 255).byte()
 
 
 @dataclass(frozen=True)
 class Augment:
-    """What is done to a batch of training images.
+    """Augmentation of training images.
 
     Args:
-        crop: random shift by up to this many pixels (0: none), by padding and cropping.
-        padding_mode: what the shift brings in: ``reflect``, ``zeros`` or ``replicate``.
-        flip: mirror every second image, at random; ``alternating``: at random in the first epoch, and from then on in
-            every epoch the other way round, so that two epochs show each image both ways (Jordan,
+        crop: shift by up to this many random pixels, by padding and cropping (0: none).
+        padding_mode: content of the padding: ``reflect``, ``zeros`` or ``replicate``.
+        flip: mirror each image with probability 1/2. ``alternating`` does so in the first epoch and then mirrors each
+            image in every second epoch, so that two epochs show it both ways (Jordan,
             https://arxiv.org/abs/2404.00498).
-        cutout: side in pixels of a random square that is blanked with the data's mean colour (0: none).
+        cutout: side in pixels of a random square that gets the data's mean colour (0: none).
     """
 
     crop: int = 0
@@ -149,15 +166,15 @@ class Augment:
 
     def __post_init__(self) -> None:
         if self.crop < 0 or self.cutout < 0:
-            raise InputError(f"augment.crop and augment.cutout are pixels, 0 or more; not {self.crop}, {self.cutout}")
+            raise InputError(f"crop and cutout are pixels, 0 or more; not {self.crop}, {self.cutout}")
 
     def pixels(self, images: Tensor, draws: Draws) -> Tensor:
-        """Crop and flip: what moves pixels, before normalisation. (N, C, H, W) of any dtype, same out."""
+        """Crop and flip images of (N, C, H, W) and any dtype, before normalisation."""
         if self.crop:
             mirrored = draws.mirrored if self.flip else None
             return crop(images, draws.offset, self.crop, self.padding_mode, mirrored)
         return flip(images, draws.mirrored) if self.flip else images
 
     def values(self, images: Tensor, draws: Draws) -> Tensor:
-        """Cutout: what blanks pixels, after normalisation, where 0 is the mean colour. Same shape out."""
+        """Cutout, after normalisation, which makes the mean colour 0."""
         return cutout(images, draws.cutout, self.cutout) if self.cutout else images

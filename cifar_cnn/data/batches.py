@@ -1,4 +1,4 @@
-"""The order of the batches: fixed in evaluation, in training a pure function of (seed, epoch, step)."""
+"""The order of the batches: fixed in evaluation, a pure function of (seed, epoch, step) in training."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -16,10 +16,9 @@ class Batch(NamedTuple):
 
     Attributes:
         images: (N, C, H, W): uint8 from the loader, normalised floats once the batch is on the device.
-        labels: int64, (N,): each the index of a class name.
-        draws: the random numbers that augment each image; None in a batch that is not, or already is, augmented.
-        indices: int64, (N,): where each image lies in the image set that the loader iterates over
-            (``loader.image_set``); None only in a batch that no loader made.
+        labels: int64, (N,): indices of class names.
+        draws: random numbers for the augmentation; None if there is none, or once it is done.
+        indices: int64, (N,): positions in the loader's ``image_set``; None if no loader made the batch.
     """
 
     images: Tensor
@@ -29,7 +28,7 @@ class Batch(NamedTuple):
 
 
 def as_batch(batch: Any) -> Batch:
-    """A Batch as it is, or (images, labels) of an ordinary DataLoader as a Batch.
+    """Make a Batch of (images, labels) from an ordinary DataLoader; a Batch is returned unchanged.
 
     Raises:
         InputError: the images are not normalised floats.
@@ -46,7 +45,7 @@ def as_batch(batch: Any) -> Batch:
 
 
 def _generator(*key: int) -> torch.Generator:
-    """A generator seeded with all of ``key``: neighbouring seeds, epochs and steps share nothing."""
+    """A generator seeded with all numbers of ``key``; neighbouring keys give unrelated streams."""
     state = 0
     for number in key:  # SplitMix64 (Steele, Lea, Flood 2014) over the numbers in turn
         state = (state + number + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
@@ -59,14 +58,14 @@ def _generator(*key: int) -> torch.Generator:
 class EvalBatches:
     """All images once, for validation and test, in a random order that is the same in every run.
 
-    The order depends on the number of images alone. Image folders lie sorted by class, so the first batches of the
-    stored order would hold the first classes alone; the first batches of this one are a random sample.
+    The order depends on the number of images alone. Its first batches are a random sample, also if the images are
+    stored by class.
 
     Args:
         image_set: the images.
-        batch_size: images a step in this process; the last batch has what is left over.
-        rank: this process, from 0.
-        world_size: how many processes share each step's images. No image is seen twice.
+        batch_size: images per step in this process; the last batch may be smaller.
+        rank: index of this process, from 0.
+        world_size: number of processes, which share each step's images. No image is seen twice.
     """
 
     def __init__(self, image_set: ImageSet, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
@@ -91,20 +90,19 @@ class EvalBatches:
 class TrainBatches:
     """The images in a new random order each epoch, with the draws for their augmentation.
 
-    Order and draws follow from (seed, epoch, step) alone, so that a run that goes on in mid-epoch sees what it would
-    have seen, and two processes with half the batch size see together what one would have seen.
+    Order and draws depend on (seed, epoch, step) alone. A run resumed in mid-epoch therefore sees the same batches, and
+    two processes with half the batch size together see the batches of one.
 
     Args:
         image_set: the images.
-        batch_size: images a step in this process.
-        seed: of order and augmentation.
-        epoch: called when an iteration starts; the epoch to iterate over.
-        drop_last: leave out, another few each epoch, the images that do not fill the last step.
-        rank: this process, from 0.
-        world_size: how many processes share each step's images.
-        alternating_flip: mirror an image by turns, at random only in the first epoch.
-        fixed: give the first epoch's batches in every epoch, without draws and so without augmentation: for training
-            until a few of them are known by heart (``overfit_batches``).
+        batch_size: images per step in this process.
+        seed: seed of order and augmentation.
+        epoch: called when an iteration starts; returns the epoch to iterate over.
+        drop_last: leave out the images that do not fill the last step, different ones in each epoch.
+        rank: index of this process, from 0.
+        world_size: number of processes, which share each step's images.
+        alternating_flip: mirror each image in every second epoch; the first one is random.
+        fixed: give the batches of the first epoch in every epoch, without augmentation (``overfit_batches``).
     """
 
     def __init__(
@@ -120,7 +118,7 @@ class TrainBatches:
         fixed: bool = False,
     ) -> None:
         self.image_set = image_set
-        # Equal shares, since ddp averages the processes' gradients as equals; up to world_size - 1 images are left out.
+        # Equal shares, because ddp weights all processes equally; up to world_size - 1 images are left out.
         self.size = len(image_set) - len(image_set) % world_size
         if not self.size:
             raise InputError(f"{len(image_set)} training images are too few for {world_size} processes")
@@ -134,7 +132,7 @@ class TrainBatches:
             self.mirrored_first = torch.rand(len(image_set), generator=_generator(seed)) < 0.5
         self.rank = rank
         self.world_size = world_size
-        self._position = (0, 0)  # the epoch under way and how many of its steps are done
+        self._position = (0, 0)  # the current epoch and the number of its steps that are done
         self._resume = False
 
     def __len__(self) -> int:
@@ -150,42 +148,42 @@ class TrainBatches:
             yield self.batch(order, epoch, step)
 
     def order(self, epoch: int) -> Tensor:
-        """The images of an epoch as indices into the set: int64, (N,)."""
+        """An epoch's order as indices into the image set: int64, (N,)."""
         return torch.randperm(len(self.image_set), generator=_generator(self.seed, 0 if self.fixed else epoch))
 
     def batch(self, order: Tensor, epoch: int, step: int) -> Batch:
         """This process's share of a step; ``order`` is that epoch's."""
         indices = order[step * self.step_size : min((step + 1) * self.step_size, self.size)]
         draws = None if self.fixed else self._draws(indices, epoch, step)
-        # Order and draws are made on the CPU, and so are the same wherever the images lie.
+        # Order and draws are made on the CPU: they are the same wherever the images are.
         indices = indices[self.rank :: self.world_size].to(self.image_set.images.device, non_blocking=True)
         return Batch(self.image_set.images[indices], self.image_set.labels[indices], draws, indices)
 
     def _draws(self, indices: Tensor, epoch: int, step: int) -> Draws:
-        """The draws of this process's images; ``indices`` are those of the whole step."""
-        # All processes draw for the whole step and take their rows: the augmentation belongs to the image.
+        """The draws for this process's images; ``indices`` are those of the whole step."""
+        # Each process draws for the whole step and takes its rows: augmentation does not depend on their number.
         draws = draw(len(indices), _generator(self.seed, epoch, step + 1))
         if self.mirrored_first is not None:
             draws = draws._replace(mirrored=self.mirrored_first[indices] ^ bool(epoch % 2))
         return draws.rows(self.rank, self.world_size)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the iteration is; Lightning keeps it in the checkpoint."""
+        """The position of the iteration."""
         epoch, step = self._position
         return {"epoch": epoch, "step": step}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved position, if the next iteration is over the same epoch."""
+        """Resume from a saved position if the next iteration is over the same epoch."""
         self._position = (state["epoch"], state["step"])
         self._resume = True
 
 
 class PreparedBatches:
-    """Batches that are augmented and normalised as they are iterated over, for a training loop without a Trainer.
+    """Augmented and normalised batches, for a training loop without a Trainer.
 
     Args:
         batches: the loader.
-        prepare: from a batch of the loader to one for the network.
+        prepare: turns a batch of the loader into one for the network.
     """
 
     def __init__(self, batches: EvalBatches | TrainBatches, prepare: Callable[[Batch], Batch]) -> None:
@@ -194,7 +192,7 @@ class PreparedBatches:
 
     @property
     def image_set(self) -> ImageSet:
-        """What ``Batch.indices`` count."""
+        """The images that ``Batch.indices`` refer to."""
         return self.batches.image_set
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""A set of images as it lies in memory, and its split into training and validation images."""
+"""A set of images in memory, and its split into training and validation images."""
 
 import hashlib
 import logging
@@ -18,18 +18,18 @@ log = logging.getLogger("cifar_cnn")
 
 @dataclass(frozen=True)
 class ImageSet(Dataset[tuple[Tensor, int]]):
-    """Images, all of one size, with their classes.
+    """Images of one size with their classes.
 
-    ``image_set[0]`` is the first image, uint8 (3, H, W), and its label, an int. A torch.utils.data.DataLoader takes an
-    ImageSet as it is.
+    ``image_set[0]`` is the first image, uint8 (3, H, W), and its label, an int. An ImageSet works in a
+    torch.utils.data.DataLoader.
 
     Attributes:
-        images: uint8, (N, 3, H, W). A NumPy array is converted.
-        labels: int64, (N,), each the index of a class name. Other integers, NumPy arrays and lists are converted.
-        class_names: one name a class.
+        images: uint8, (N, 3, H, W). NumPy arrays are converted.
+        labels: int64, (N,), indices of class names. Other integers, NumPy arrays and lists are converted.
+        class_names: one name per class.
 
     Raises:
-        InputError: the images are not uint8 or lie in another layout, or a label is no index of a class name.
+        InputError: the images are not uint8 or have another shape, or a label is not an index of a class name.
     """
 
     images: Tensor
@@ -52,7 +52,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         return zip(self.images, self.labels.tolist(), strict=True)
 
     def to(self, device: torch.device) -> "ImageSet":
-        """The same on ``device``."""
+        """Copy to ``device``."""
         return ImageSet(self.images.to(device), self.labels.to(device), self.class_names)
 
     def sha256(self) -> str:
@@ -116,10 +116,10 @@ def _name(dtype: torch.dtype) -> str:
 
 
 def random_order(n: int, seed: int = 0) -> Tensor:
-    """The numbers from 0 to ``n`` - 1 in a random order that ``seed`` fixes: int64, (n,).
+    """The numbers from 0 to ``n`` - 1 in a random order that depends on ``seed`` alone: int64, (n,).
 
-    Its first numbers are a random sample of a set of ``n`` images. The first images as stored are not: image folders
-    lie sorted by class.
+    The first of these numbers are a random sample of ``n`` images. The first images as stored are not a random sample:
+    image folders are sorted by class.
     """
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
 
@@ -127,9 +127,9 @@ def random_order(n: int, seed: int = 0) -> Tensor:
 def stratified_split(image_set: ImageSet, val_size: int, seed: int) -> tuple[ImageSet, ImageSet]:
     """Split into (train, val), with each class's share of the ``val_size`` images in proportion to its size.
 
-    The choice depends on ``seed`` and the labels alone. Where the shares are no whole numbers, the classes with the
-    largest remainders get one image more (the Hare quota), so that val has exactly ``val_size`` images. A class's last
-    training image is taken only where no other class has a remainder.
+    The choice depends on ``seed`` and the labels alone. If the shares are not whole numbers, the classes with the
+    largest remainders get one more image (the Hare quota), so that val has exactly ``val_size`` images. The last
+    training image of a class is taken only if no other class has a remainder.
 
     Raises:
         InputError: ``val_size`` is negative or leaves no image to train on.
@@ -152,29 +152,37 @@ def stratified_split(image_set: ImageSet, val_size: int, seed: int) -> tuple[Ima
 
 
 def check_classes(whole: ImageSet, train: ImageSet, val_size: int) -> None:
-    """Warn of classes without images; ``train`` is what the validation images left of ``whole``.
+    """Warn about classes without images in ``whole``.
 
     Raises:
-        InputError: they left no training image of a class.
+        InputError: the validation split leaves no image of a class in ``train``.
     """
     there, left = (torch.bincount(part.labels, minlength=len(part.class_names)) for part in (whole, train))
     if emptied := [name for name, a, b in zip(whole.class_names, there, left, strict=True) if a and not b]:
         raise InputError(
-            f"data.val_size {val_size} of {len(whole)} images leaves no training image of {_listed(emptied)}: "
+            f"val_size {val_size} of {len(whole)} images leaves no training image of {_listed(emptied)}: "
             "lower it or add images"
         )
     if missing := [name for name, a in zip(whole.class_names, there, strict=True) if not a]:
-        log.warning("There is no training image of %s: the network cannot learn to tell them.", _listed(missing))
+        log.warning("There is no training image of %s: the network cannot learn these classes.", _listed(missing))
 
 
 def _listed(names: list[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more classes" if len(names) > most else "")
 
 
+def on_gpu_if_it_fits(image_set: ImageSet, device: torch.device) -> ImageSet:
+    """Move images to a GPU if they take at most half of its free memory; the network needs the rest."""
+    if device.type != "cuda":
+        return image_set
+    free, _ = torch.cuda.mem_get_info(device)
+    return image_set.to(device) if image_set.images.nbytes < free / 2 else image_set
+
+
 def channel_mean_std(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel over all pixels of all images, in the unit range [0, 1].
 
-    A channel that is the same everywhere has a standard deviation of 1 here, for images are divided by it.
+    A constant channel gets a standard deviation of 1, because images are divided by it.
 
     Args:
         images: uint8, (N, C, H, W).
@@ -182,7 +190,7 @@ def channel_mean_std(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ..
     levels = torch.arange(256, dtype=torch.float64) / 255
     means, stds = [], []
     for channel in images.unbind(1):
-        # A histogram instead of the images as float64, which would take eight times their memory.
+        # The images as float64 would take eight times their memory; a histogram does not.
         weight = torch.bincount(channel.flatten().int(), minlength=256).double() / channel.numel()
         mean = (weight * levels).sum()
         means.append(mean.item())

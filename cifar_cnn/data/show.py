@@ -1,4 +1,4 @@
-"""A figure of images with their classes, as they are stored or as training sees them."""
+"""A figure of images with their classes, as stored or as training sees them."""
 
 import math
 from typing import TYPE_CHECKING
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from cifar_cnn.data.augment import Augment, draw, normalize
+from cifar_cnn.data.augment import Augment, denormalize, draw, normalize
+from cifar_cnn.data.images import random_order
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,20 +20,21 @@ COLUMNS = 8
 
 def show_images(image_set: "ImageSet", n: int) -> "Figure":
     """Draw a seeded random sample of ``n`` images with their classes, the same at each call."""
-    sample = torch.randperm(len(image_set), generator=torch.Generator().manual_seed(0))[:n]
-    images = image_set.images[sample].cpu()
-    return draw_images(images, [image_set.class_names[i] for i in image_set.labels[sample].tolist()])
+    sample = random_order(len(image_set))[:n]
+    return _draw_sample(image_set, sample, image_set.images[sample].cpu())
 
 
 def show_augmented(image_set: "ImageSet", n: int, augment: Augment, mean_std: "ChannelStats") -> "Figure":
-    """Draw ``n`` training images of :func:`show_images` as a training step sees them, with normalisation undone."""
-    sample = torch.randperm(len(image_set), generator=torch.Generator().manual_seed(0))[:n]
+    """Draw the images of :func:`show_images` as a training step sees them, with normalisation undone."""
+    sample = random_order(len(image_set))[:n]
     draws = draw(len(sample), torch.Generator().manual_seed(0))
-    mean, std = (torch.tensor(values) for values in mean_std)
     pixels = augment.pixels(image_set.images[sample].cpu(), draws)
-    seen = augment.values(normalize(pixels, mean, std), draws)
-    images = (255 * (seen * std[:, None, None] + mean[:, None, None])).round().clamp(0, 255).byte()
-    return draw_images(images, [image_set.class_names[i] for i in image_set.labels[sample].tolist()])
+    seen = augment.values(normalize(pixels, *mean_std), draws)
+    return _draw_sample(image_set, sample, denormalize(seen, *mean_std))
+
+
+def _draw_sample(image_set: "ImageSet", sample: Tensor, images: Tensor) -> "Figure":
+    return draw_images(images, [image_set.class_names[label] for label in image_set.labels[sample].tolist()])
 
 
 def draw_images(images: Tensor, titles: list[str]) -> "Figure":

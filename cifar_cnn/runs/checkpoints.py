@@ -61,7 +61,7 @@ class Trained:
         With test-time augmentation, if the run was configured with it.
         """
         device = self.classifier.device
-        pixels = normalize(images.to(device), self.mean.to(device), self.std.to(device))
+        pixels = normalize(images.to(device), self.mean, self.std)
         # What was trained in bfloat16 is as good in it, and only where that is faster.
         mixed = self.precision == best_precision(device.type) == "bf16-mixed"
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed):

@@ -85,8 +85,7 @@ def test_what_is_loaded_is_not_prepared_again() -> None:
 def test_normalisation_is_measured_on_what_is_trained_on() -> None:
     data = CIFAR10DataModule(Shapes(200, 50), val_size=50)
     data.setup("fit")
-    assert data._train is not None
-    assert data.mean_std == channel_mean_std(data._train.images)
+    assert data.mean_std == channel_mean_std(data.train_images)
 
 
 def test_batches_arrive_normalised() -> None:
