@@ -1,4 +1,4 @@
-"""One line an epoch, which stays on the screen and reads well in a log."""
+"""Print one line per epoch, on the screen and in logs."""
 
 import time
 from collections.abc import Mapping
@@ -40,11 +40,11 @@ class EpochLines(Callback):
         self._epoch, self._validated, self._has_header = None, False, False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that the epoch has a validation."""
+        """Remember that the epoch has a validation."""
         self._validated = self._validated or not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that the epoch's line is due."""
+        """Remember that the epoch's line is due."""
         self._epoch = trainer.current_epoch + 1
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

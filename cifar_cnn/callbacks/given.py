@@ -1,4 +1,4 @@
-"""Which of Lightning's callbacks cannot work in a run of this project, said before the run has a folder."""
+"""Reject the Lightning callbacks that cannot work here, before the run has a folder."""
 
 from collections.abc import Iterable
 
@@ -18,7 +18,7 @@ from cifar_cnn.errors import InputError
 
 
 def check_given(callbacks: Iterable[Callback], model: ImageClassifier) -> None:
-    """Check the callbacks of a config, and let those that Lightning cannot resume be resumed.
+    """Check the callbacks of a config, and repair those that Lightning cannot resume.
 
     Args:
         callbacks: without those that the fit has taken off, see :func:`cifar_cnn.tuning.tune`.

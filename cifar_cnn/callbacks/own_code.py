@@ -1,4 +1,4 @@
-"""Which code of the user's own a run was trained with, for its checkpoints and its folder."""
+"""Keep the user's own code with the checkpoints and in the run's folder."""
 
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,6 @@ class OwnCode(Callback):
             user_code.keep(Path(folder), self._files, self._sums)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Put them in."""
+        """Add the signed names of the packages."""
         if self._signature is not None:
             checkpoint[trust.KEY] = self._signature

@@ -1,4 +1,4 @@
-"""What a test or validation said of each single image, for comparisons and reports."""
+"""Store the logits of each test and validation image, for comparisons and reports."""
 
 import hashlib
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is written down of a run that was started from Python, where no config says what was trained."""
+"""Record a run that was started from Python, without a config."""
 
 import os
 from pathlib import Path

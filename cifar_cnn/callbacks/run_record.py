@@ -1,4 +1,4 @@
-"""How, on what and with what a run was trained, for its report."""
+"""Record how a run was trained: command, data, hardware and versions."""
 
 import importlib.metadata
 import logging
@@ -87,7 +87,7 @@ class RunRecord(Callback):
         self._watch, self._paces = EpochStopwatch(), []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the seed of the order, and the learning rate of the first step, which loggers log none of."""
+        """Record the seed of the image order and the learning rate of the first step; loggers record neither."""
         datamodule = getattr(trainer, "datamodule", None)
         if isinstance(datamodule, CIFAR10DataModule):
             self._record["order_seed"] = datamodule.order_seed
@@ -112,7 +112,7 @@ class RunRecord(Callback):
             self._record["images"]["validated_on_training"] = overfits(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the epoch's pace."""
+        """Record the images per second of the epoch."""
         seconds = self._watch.training_seconds
         batches = trainer.train_dataloader
         # The epoch that a resumed run begins with may lack its first steps: it is timed only if it was a whole one.
@@ -155,7 +155,7 @@ class RunRecord(Callback):
 
 
 def python_command() -> str:
-    """What was typed to start this process, such as ``python train.py``; of a notebook only that it was one."""
+    """The command that started this process, such as ``python train.py``; ``a notebook`` in a notebook."""
     if "ipykernel" in sys.modules:
         return "a notebook"
     return shlex.join(["python", *sys.argv]) if sys.argv[0].endswith(".py") else shlex.join(sys.argv)
@@ -166,7 +166,7 @@ def _now() -> str:
 
 
 def images(trainer: Trainer) -> dict[str, Any] | None:
-    """What a trainer's data module has loaded: the source's class, how many images, classes, and pixels a side."""
+    """The images of a trainer's data module: source class, numbers of images and classes, pixels a side."""
     datamodule = getattr(trainer, "datamodule", None)
     if not isinstance(datamodule, CIFAR10DataModule):
         return None
@@ -193,7 +193,7 @@ def hardware(trainer: Trainer) -> str:
 
 
 def cpu_name() -> str:
-    """The processor's name, as well as the system tells it."""
+    """The processor's name, as far as the system reports it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

@@ -1,4 +1,4 @@
-"""config.yaml of a run."""
+"""Write a run's config.yaml."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from cifar_cnn.files import write
 
 
 class SaveConfig(SaveConfigCallback):
-    """Writes ``config.yaml`` as a whole or not at all: a run that goes on on a full disk must not lose the one it has.
+    """Writes ``config.yaml`` atomically: a run resumed on a full disk must not lose its config.
 
     Raises:
         OSError: it cannot be written.

@@ -1,4 +1,4 @@
-"""The plain words at the end: what was trained, how well it does, and where everything is."""
+"""Summarise a run at its end: what was trained, its accuracy, and where the files are."""
 
 import math
 import os
@@ -52,7 +52,7 @@ class RunSummary(Callback):
         """Check that there is something to train.
 
         Raises:
-            InputError: there is not.
+            InputError: there is nothing to train.
         """
         for option in ("limit_train_batches", "max_epochs"):
             if stage == "fit" and getattr(trainer, option) == 0:
@@ -79,7 +79,7 @@ class RunSummary(Callback):
         pl_module.log("epoch_seconds", self._epoch_seconds[-1])
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note on how many images it was."""
+        """Keep the number of validated images."""
         self._validated = images_evaluated(trainer, "val")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -119,7 +119,7 @@ class RunSummary(Callback):
 
     @rank_zero_only
     def print_fit(self, trainer: Trainer, pl_module: ImageClassifier) -> None:
-        """Print what a fit, with or without a test after it, came to."""
+        """Print the results of a fit, with those of its test if there was one."""
         epochs = len(self._epoch_seconds)
         pace = f", {statistics.median(self._epoch_seconds):.1f} s an epoch" if epochs > 1 else ""
         where = trainer.strategy.root_device.type
@@ -173,7 +173,7 @@ def of_some_images(seen: int, images: int, option: str) -> str:
 
 
 def _difference(trainer: Trainer, path: Path, named: bool, partial: bool) -> str:
-    """Why a test is not taken for that of the best checkpoint on all of the run's own test images."""
+    """Why a test is not written to test.json."""
     checkpoint = Path(str(trainer.ckpt_path))
     found = [] if is_best(checkpoint) else [f"{checkpoint.name} is not the run's best checkpoint"]
     if path != result_path(checkpoint, ".json", partial=partial):

@@ -1,4 +1,4 @@
-"""How a checkpoint gets onto the disk."""
+"""Write checkpoints atomically."""
 
 import logging
 from pathlib import Path
@@ -13,7 +13,7 @@ log = logging.getLogger("cifar_cnn")
 
 
 class _Stream:
-    """A file to write to that keeps the system's reason why it could not be."""
+    """A file that keeps the operating system's error if a write fails."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -29,21 +29,21 @@ class _Stream:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint as a whole or not at all.
+    """Writes each checkpoint completely or not at all.
 
-    Lightning's own goes through a temporary folder, which may lie on another disk, and does not wait for the disk.
+    Lightning writes through a temporary folder, which may be on another disk, and does not flush to the disk.
 
-    A checkpoint that cannot be written (a full disk, a folder that is gone) is reported and not raised: under several
-    processes one alone would raise, and the others wait for it for good.
+    A failed write (full disk, deleted folder) is logged and not raised: with several processes only one would raise,
+    and the others would wait for it forever.
 
     Attributes:
-        failure: why the newest checkpoint was not written, None where it was.
+        failure: why the newest checkpoint was not written; None if it was.
     """
 
     failure: str | None = None
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write under a name of its own, wait for the disk, then rename."""
+        """Write to a temporary name, flush to the disk, then rename."""
         if storage_options is not None:
             raise TypeError("AtomicCheckpointIO takes no storage_options")
         self.failure = None

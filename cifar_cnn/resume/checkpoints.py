@@ -33,11 +33,11 @@ class SavedWithBest(Callback):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """``checkpoints/best.ckpt``: of the best validation accuracy; the last where there are no validation images.
+    """``checkpoints/best.ckpt``: the epoch with the best validation accuracy, or the last without validation images.
 
     Args:
-        monitor: the logged value that ``best`` goes by.
-        mode: whether its ``max`` or ``min`` is best.
+        monitor: the logged value that chooses the best epoch.
+        mode: ``max`` or ``min``, whichever is better.
     """
 
     def __init__(self, monitor: str = "val/accuracy", mode: str = "max") -> None:
@@ -47,7 +47,7 @@ class BestCheckpoint(ModelCheckpoint):
             mode=mode,
             enable_version_counter=False,
             auto_insert_metric_name=False,
-            # With all of the epoch's values logged, so that a run that goes on repeats none of them.
+            # After all of the epoch's values are logged, so that a resumed run repeats none of them.
             save_on_train_epoch_end=True,
         )
         self.step = 0  # of the best of this fit
@@ -90,7 +90,7 @@ class BestCheckpoint(ModelCheckpoint):
         return self.best_k_models != before["best_k_models"]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the best of the run so far, also when its folder has been moved."""
+        """Restore the best of the run so far, also if the folder has been moved."""
 
         def here(path: str) -> str:
             return os.path.join(self.dirpath or "", os.path.basename(path)) if path else path
@@ -98,23 +98,23 @@ class BestCheckpoint(ModelCheckpoint):
         paths = {name: here(state_dict[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")}
         best_k = {here(path): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict({**state_dict, **paths, "best_k_models": best_k, "dirpath": self.dirpath})
-        self.current_score = state_dict["current_score"]  # which Lightning's own forgets
+        self.current_score = state_dict["current_score"]  # which Lightning does not restore
 
 
 class LastCheckpoint(Checkpoint):
-    """``checkpoints/last.ckpt``, to go on from exactly, whatever ends the run; ``previous.ckpt`` is the one before it.
+    """``checkpoints/last.ckpt``, from which a run resumes exactly; ``previous.ckpt`` is the one before it.
 
-    Written when a fit starts, at the end of each epoch, and in mid-epoch every so often. A checkpoint is taken when a
-    step or an epoch is done, which is before Lightning logs its values; it gets its name when these are written. So a
-    run that is killed in between goes on from the checkpoint before, and no line of the log is missing or doubled.
+    Written when a fit starts, at the end of each epoch, and at intervals within an epoch. A checkpoint is taken after a
+    step or an epoch, before Lightning logs the values of that step. It gets its final name once they are logged. A run
+    that is killed in between resumes from the checkpoint before, so that no row of the log is missing or duplicated.
 
-    Apart from the first, the last, and what ``every_n_steps`` asks for, none is written before twenty times the time
-    that the one before took have passed.
+    Saving takes at most a twentieth of the time: except for the first, the last and those of ``every_n_steps``, a
+    checkpoint is only written after 20 times as long as the one before took.
 
     Args:
-        every_n_minutes: in mid-epoch (0: not by time).
-        every_n_steps: in mid-epoch, steps of the optimizer (0: not by steps).
-        on_failure: when a checkpoint cannot be written, ``go_on``, with what there is, or ``stop``.
+        every_n_minutes: interval within an epoch (0: not by time).
+        every_n_steps: optimizer steps between checkpoints within an epoch (0: not by steps).
+        on_failure: ``go_on`` training or ``stop`` if a checkpoint cannot be written.
     """
 
     SHARE = 20
@@ -146,7 +146,7 @@ class LastCheckpoint(Checkpoint):
                 remove_leftovers(self._folder)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the first, so that there is always something to go on from."""
+        """Write the first checkpoint, so that the run can always be resumed."""
         self._time = time.monotonic()
         self.tried = self.step = trainer.global_step
         if trainer.ckpt_path:
@@ -163,7 +163,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Take a checkpoint if it is time and nothing is half done."""
+        """Take a checkpoint if it is due and no step is incomplete."""
         due = self._is_due(trainer)
         if trainer.world_size > 1:
             due = trainer.strategy.reduce_boolean_decision(due, all=False)
@@ -171,7 +171,7 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take a checkpoint, with the epoch's values logged."""
+        """Take a checkpoint with the epoch's values logged."""
         ends = trainer.should_stop or _is_at_its_end(trainer)
         # Lightning cannot go on from an epoch's end when it counts by steps: the next step will be the one.
         self.requested |= trainer.max_steps != -1 and not ends
@@ -182,23 +182,23 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """The step before is logged."""
+        """Commit: the previous step is logged."""
         self.commit(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """The epoch before is logged."""
+        """Commit: the previous epoch is logged."""
         self.commit(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """All is logged."""
+        """Commit: everything is logged."""
         self.commit(trainer)
 
     def request(self) -> None:
-        """Have a checkpoint taken as soon as one can be."""
+        """Request a checkpoint as soon as possible."""
         self.requested = True
 
     def commit(self, trainer: Trainer) -> None:
-        """Give what was written last its name, for good."""
+        """Give the newest checkpoint its final name."""
         if self._pending is None or self._folder is None:
             return
         self.path, self.step, self._pending = self._folder / LAST, self._pending, None
@@ -242,17 +242,17 @@ class LastCheckpoint(Checkpoint):
 
 
 def best_checkpoint(trainer: Trainer) -> BestCheckpoint | None:
-    """The callback that keeps the best of this trainer's run."""
+    """The callback that keeps the best checkpoint of this trainer."""
     return next((each for each in trainer.checkpoint_callbacks if isinstance(each, BestCheckpoint)), None)
 
 
 def last_checkpoint(trainer: Trainer) -> LastCheckpoint | None:
-    """The callback that keeps the last of this trainer's run."""
+    """The callback that keeps the last checkpoint of this trainer."""
     return next((each for each in trainer.checkpoint_callbacks if isinstance(each, LastCheckpoint)), None)
 
 
 def how_to_go_on(trainer: Trainer) -> str:
-    """The end of the line that says why a fit ended: what is saved, and the command that goes on from it."""
+    """What is saved and the command that resumes it: the end of the message that says why a fit ended."""
     last = last_checkpoint(trainer)
     if last is None:
         return "nothing is saved, since this run keeps no checkpoints"

@@ -1,4 +1,4 @@
-"""The parts of a training's state that Lightning does not restore when a run is resumed."""
+"""Restore the parts of the training state that Lightning does not restore."""
 
 from typing import Any
 
@@ -28,8 +28,7 @@ class MidEpoch(Callback):
         self._trainer = trainer
 
     def state_dict(self) -> dict[str, Any]:
-        """The newest of each logged value, such as those of a validation before the epoch's end; not how long it took,
-        in which alone two runs differ."""
+        """The newest value of each logged metric, except the epoch's time, which differs between equal runs."""
         if self._trainer is None:
             return {"values": {}, "train_means": {}}
         metrics = self._trainer.callback_metrics

@@ -1,4 +1,4 @@
-"""The state of the random number generators, which Lightning's checkpoints lack."""
+"""Save the state of the random number generators, which Lightning's checkpoints lack."""
 
 import random
 from typing import Any
@@ -10,11 +10,11 @@ from torch import distributed
 
 
 class RNGState(Callback):
-    """Keeps where each process's generators (torch's, the GPU's, numpy's, Python's) are, for a run that goes on.
+    """Saves and restores the generators of each rank: torch, CUDA, numpy and Python.
 
-    What draws from them, such as dropout, then draws what it would have drawn without the interruption. They are set
-    when training starts, after all that may draw before. With another number of processes than before, each starts
-    anew, as at a run's beginning: with a seed of its own, so that not all drop out the same units.
+    Dropout, for example, then draws the same numbers as in an uninterrupted run. The states are restored when training
+    starts, after anything that may draw before it. If the number of processes has changed, each rank starts from a seed
+    of its own, as in a new run, so that the ranks do not all drop the same units.
     """
 
     def __init__(self) -> None:
@@ -30,11 +30,11 @@ class RNGState(Callback):
         return {"ranks": states}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep it until training starts."""
+        """Keep the states until training starts."""
         self._to_restore = state_dict
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Set this process's generators."""
+        """Restore the generators of this rank."""
         states, self._to_restore = self._to_restore, None
         if states and len(states["ranks"]) == trainer.world_size:
             _set(states["ranks"][trainer.global_rank])

@@ -1,4 +1,4 @@
-"""A fit that is told to end saves first."""
+"""Save a checkpoint before a signal ends a fit."""
 
 import logging
 import signal
@@ -16,13 +16,13 @@ log = logging.getLogger("cifar_cnn")
 
 
 class StopOnSignal(Callback):
-    """Ends a fit in order on SIGTERM and on Ctrl-C: after the step under way a checkpoint is written.
+    """Stops a fit on SIGTERM or Ctrl-C, after the current step and with a checkpoint.
 
-    A second signal ends it at once. One that the process was started to ignore, as a shell's script starts what it
-    lets run in the background (``cifar-cnn fit ... &``) to ignore Ctrl-C, stays ignored.
+    A second signal stops it at once. A signal that the process ignored at its start stays ignored: a shell script makes
+    its background jobs (``cifar-cnn fit ... &``) ignore Ctrl-C.
 
     Raises:
-        Stopped: when all is saved; its line says how to go on.
+        Stopped: once everything is saved; its message says how to resume.
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -33,39 +33,39 @@ class StopOnSignal(Callback):
         self._handlers: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Listen; only the main thread may."""
+        """Install the handlers, which only the main thread may do."""
         self._received = None
         if threading.current_thread() is threading.main_thread():
-            # Lightning's own handler of SIGTERM is put aside: it ends the fit after the step, and saves nothing.
+            # Replaces Lightning's handler of SIGTERM, which ends the fit after the step without saving.
             heard = [each for each in self.SIGNALS if signal.getsignal(each) != signal.SIG_IGN]
             self._handlers = {each: signal.signal(each, self._handle) for each in heard}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop if that was asked for in the last step, too: what would follow takes its time as well."""
+        """Stop if the signal came in the last step: the test and the report after it take time too."""
         self._stop_if_saved(trainer)
         self._unlisten()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Listen no longer."""
+        """Restore the former handlers."""
         self._unlisten()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Ask for a checkpoint; it is taken when one process asks."""
+        """Request a checkpoint; a request by one rank is enough."""
         if self._received is not None and (last := last_checkpoint(trainer)):
             last.request()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Ask for a checkpoint, likewise; validation may have taken long."""
+        """Request a checkpoint: the signal may have come during a long validation."""
         self.on_train_batch_end(trainer, pl_module, None, None, 0)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Stop before the next step, if the last one is saved."""
+        """Stop before the next step if the last one is saved."""
         self._stop_if_saved(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop before the next epoch, likewise."""
+        """Stop before the next epoch if the last step is saved."""
         self._stop_if_saved(trainer)
 
     def _stop_if_saved(self, trainer: Trainer) -> None:
@@ -78,10 +78,10 @@ class StopOnSignal(Callback):
             return
         if last is not None:
             last.commit(trainer)
-            if not saved:  # came after the step's end, or within one that cannot be saved
+            if not saved:  # the signal came after the step's end, or within a step that cannot be saved
                 last.request()
                 return
-        signum = self._received or signal.SIGTERM  # where it came to another process
+        signum = self._received or signal.SIGTERM  # another rank has received it
         name = "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
         raise Stopped(f"stopped by {name} at step {trainer.global_step}: {how_to_go_on(trainer)}", 128 + signum)
 
@@ -91,7 +91,7 @@ class StopOnSignal(Callback):
             raise Terminated if signum == signal.SIGTERM else KeyboardInterrupt
         self._received = signum
         if speaks():
-            log.info("\nEnding after this step, with a checkpoint; once more ends at once.")
+            log.info("\nSaving a checkpoint, then stopping. Press Ctrl-C again to stop now.")
 
     def _unlisten(self) -> None:
         for each, handler in self._handlers.items():

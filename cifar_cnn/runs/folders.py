@@ -1,4 +1,4 @@
-"""The folders that runs leave: lightning_logs/version_N."""
+"""Find and make the folders of runs, lightning_logs/version_N."""
 
 import logging
 import os
@@ -23,7 +23,7 @@ def run_folders(root: str | os.PathLike = RUNS) -> list[Path]:
 
 
 def new_run_folder(root: str | os.PathLike = RUNS) -> Path:
-    """Make the next version_N. Runs that start at the same moment get one each: mkdir succeeds in one alone."""
+    """Make the next version_N. Runs that start at the same moment get different folders: mkdir succeeds only once."""
     number = 0
     while True:
         existing = run_folders(root)

@@ -1,4 +1,4 @@
-"""metrics.csv and TensorBoard events of a run that may be interrupted, go on, or find the disk full."""
+"""Loggers of metrics.csv and TensorBoard events that survive interruptions, resumes and full disks."""
 
 import csv
 import io
@@ -22,14 +22,14 @@ log = logging.getLogger("cifar_cnn")
 
 
 class RunCSVLogger(CSVLogger):
-    """Lightning's CSVLogger, but a run that goes on keeps the rows it has.
+    """Lightning's CSVLogger, except that a resumed run keeps its rows.
 
-    Lightning's own deletes a metrics.csv that it finds. Rows that cannot be written are kept for the next attempt, and
-    one warning says so.
+    Lightning deletes an existing metrics.csv. Rows that cannot be written are kept for the next attempt, after one
+    warning.
 
     Args:
         folder: of the run.
-        first_step: rows of this step and later are dropped: the run goes on from there and logs them again.
+        first_step: rows of this step and later are dropped: the resumed run logs them again.
     """
 
     def __init__(self, folder: Path, first_step: int = 0) -> None:
@@ -67,11 +67,11 @@ class RunCSVLogger(CSVLogger):
 
 
 class MetricsFile:
-    """A metrics.csv that a process which is killed leaves whole, but perhaps for its last row.
+    """A metrics.csv that stays intact when the process is killed, except perhaps for its last row.
 
     Args:
-        folder: where it is.
-        first_step: rows of this step and later, left by a run that is gone on with, are dropped.
+        folder: of the file.
+        first_step: rows of this step and later, left by the interrupted run, are dropped.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:

@@ -1,4 +1,4 @@
-"""Which files a test writes, so that none takes the place of the test of a run's best checkpoint on its own images."""
+"""Name the files of a test, so that only the standard test of a run writes test.json."""
 
 import os
 import re
