@@ -94,7 +94,7 @@ def first_not_finite(
     Args:
         model: it and the random generators are left as they are.
         batch: as the training step gets it.
-        context: in which to run forward, such as that of autocast.
+        context: of the forward pass, such as autocast.
         weights: of a checkpoint's ``state_dict``, in place of the model's own.
 
     Returns:

@@ -52,9 +52,8 @@ log = logging.getLogger("cifar_cnn")
 class Trainer(pl.Trainer):
     """Lightning's Trainer with everything that a run needs; ``cifar-cnn fit`` uses it too.
 
-    ``fit`` makes a folder ``lightning_logs/version_N`` with config.yaml, metrics.csv, TensorBoard events, the best and
-    the last checkpoint, filter pictures, fit.json and report.html. A killed run resumes exactly with
-    ``fit(model, data, ckpt_path="last")``, also in another Python process. Ctrl-C saves a checkpoint first.
+    ``fit`` writes ``lightning_logs/version_N``: config, metrics, checkpoints, filter pictures, records and report. A
+    killed run resumes exactly with ``fit(model, data, ckpt_path="last")``. Ctrl-C saves a checkpoint first.
 
     Example::
 
@@ -178,8 +177,7 @@ class Trainer(pl.Trainer):
             weights_only: always True: checkpoints are read without running code.
 
         Raises:
-            InputError: the model, the data or the checkpoint is not usable (no folder is left behind), or another
-                process trains this run.
+            InputError: the arguments are not usable (no folder is left), or another process trains this run.
             Stopped: the run ended early (Ctrl-C, SIGTERM, a loss that is NaN); the message says how to resume.
         """
         if isinstance(train_dataloaders, pl.LightningDataModule):
