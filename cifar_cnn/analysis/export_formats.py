@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
+from torch.fx import GraphModule
 
 
 class Format(NamedTuple):
@@ -40,6 +41,8 @@ def write_onnx(module: nn.Module, images: Tensor, metadata: dict[str, str], path
         verbose=False,
     )
     assert program is not None
+    for node in program.model.graph.all_nodes():
+        node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)  # holds paths of this machine and lines of code
     program.model.metadata_props.update(metadata)
     program.save(path, external_data=False)
 
@@ -56,6 +59,9 @@ def write_torch_export(module: nn.Module, images: Tensor, metadata: dict[str, st
     """Write a file of torch.export."""
     with torch.no_grad():
         program = torch.export.export(module, (images,), dynamic_shapes={"images": {0: Dim("batch", min=1)}})
+    for graph in (each.graph for each in program.graph_module.modules() if isinstance(each, GraphModule)):
+        for node in graph.nodes:
+            node.meta.pop("stack_trace", None)  # holds paths of this machine and lines of code
     stream = io.BytesIO()  # on a full disk, torch's own writer would end the process
     torch.export.save(program, stream, extra_files={f"{name}.txt": text for name, text in metadata.items()})
     path.write_bytes(stream.getvalue())

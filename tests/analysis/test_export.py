@@ -1,6 +1,9 @@
 import dataclasses
 import json
 import re
+import sys
+import tempfile
+import zipfile
 from pathlib import Path
 from typing import get_args
 
@@ -31,6 +34,17 @@ def trained(trained_run: Path) -> Trained:
     return load_trained(trained_run / "checkpoints/best.ckpt")
 
 
+def assert_no_paths(path: Path) -> None:
+    """The file holds no path of this machine, and no line of code."""
+    content = path.read_bytes()
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            content = b"".join(map(archive.read, archive.namelist()))
+    folders = (Path.home(), tempfile.gettempdir(), Path(__file__).parents[2], sys.prefix, Path(torch.__file__).parent)
+    for text in (*map(str, folders), ", line ", "self.backbone("):
+        assert len(text) < 3 or text.encode() not in content, text
+
+
 def test_onnx_gives_the_probabilities_of_predict_for_any_batch(
     trained_run: Path, trained: Trained, images: Tensor, run_command: RunCommand
 ) -> None:
@@ -38,6 +52,7 @@ def test_onnx_gives_the_probabilities_of_predict_for_any_batch(
     assert finished.status == 0
     assert "on 50 test images: largest difference to PyTorch" in finished.out
     assert [path.name for path in Path().iterdir()] == ["net.onnx"]
+    assert_no_paths(Path("net.onnx"))
     session = onnxruntime.InferenceSession("net.onnx")
     expected = trained.probabilities(images)
     for n in (1, 2, 7):
@@ -54,6 +69,7 @@ def test_torch_export_with_test_time_augmentation(images: Tensor) -> None:
     names = tuple("abcdefghij")
     trained = Trained(classifier, names, 32, torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.3, 0.4]))
     assert export.export(trained, Path("net.pt2"), "torch_export", images) < 1e-6
+    assert_no_paths(Path("net.pt2"))
     extra = {"class_names.txt": ""}
     program = torch.export.load("net.pt2", extra_files=extra)
     assert tuple(json.loads(extra["class_names.txt"])) == names
