@@ -9,10 +9,10 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 from benchmarks._measure import now
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.cli.parser import CLI
+from cifar_cnn.cli import CLI
 from cifar_cnn.data import ImageSet, Source
 from cifar_cnn.data.sources import Split
 from cifar_cnn.errors import InputError
@@ -52,10 +52,10 @@ def with_command(args: list[str], use: Callable[[CLI], None]) -> None:
     """
 
     class Command(CLI):
-        def _run_subcommand(self, subcommand: str) -> None:
+        def start(self) -> None:
             use(self)
 
-    if cifar_cnn.cli.parser.run(args, Command):
+    if cifar_cnn.cli.run(args, Command):
         raise InputError(f"cifar-cnn {' '.join(args)} was refused")
 
 

@@ -22,9 +22,8 @@ from benchmarks._commands import fit_command
 from benchmarks._conventional import WORKERS, Conventional
 from benchmarks._measure import comparison, interleave, only_json_on_stdout, parser, print_result, run, seconds_of
 from benchmarks._ours import with_command
-from cifar_cnn.cli import arguments
+from cifar_cnn.cli import CLI, arguments
 from cifar_cnn.cli.commands import predict
-from cifar_cnn.cli.parser import CLI
 from cifar_cnn.data import ImageSet
 
 CONFIG = "resnet18"

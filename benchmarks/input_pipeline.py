@@ -16,7 +16,7 @@ from benchmarks._commands import fit_command
 from benchmarks._conventional import WORKERS, Conventional
 from benchmarks._measure import comparison, interleave, only_json_on_stdout, parser, print_result, run, seconds_of
 from benchmarks._ours import with_command
-from cifar_cnn.cli.parser import CLI
+from cifar_cnn.cli import CLI
 
 
 def main(args: list[str]) -> None:

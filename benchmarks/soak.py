@@ -19,7 +19,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 
 CONFIG = Path(__file__).parent.parent / "configs" / "quickstart.yaml"
 SMALL = [
@@ -116,7 +116,7 @@ def soak(fits: int, hours: float) -> dict[str, Any]:
             args += ["--trainer.callbacks.every_seconds", str(hours * 36)]  # a hundred samples
         for _ in range(1 if hours else fits):
             sys.argv = ["cifar-cnn", *args]
-            if status := cifar_cnn.cli.parser.run(args):
+            if status := cifar_cnn.cli.run(args):
                 sys.exit(status)
         samples = [json.loads(line) for line in Path("samples.jsonl").read_text().splitlines()]
     figures = growth(samples)

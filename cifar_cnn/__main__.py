@@ -34,7 +34,7 @@ def main() -> None:
     if args[0] in commands.TRAINING and not commands.local_rank() and not {"-h", "--help"} & set(args):
         print("Loading PyTorch and Lightning", file=sys.stderr, flush=True)
     try:
-        from cifar_cnn.cli.parser import run  # only now: it imports torch and Lightning, which takes seconds
+        from cifar_cnn.cli import run  # only now: it imports torch and Lightning, which takes seconds
 
         try:
             status = run(args)

@@ -1,11 +1,14 @@
 """Each private name of a library that this project uses: why, and the versions in which it was checked."""
 
+import argparse
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
 import torch
+from jsonargparse import DefaultHelpFormatter
 from lightning.fabric.connector import _PRECISION_INPUT
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 
@@ -20,10 +23,13 @@ ScriptLauncher = _SubprocessScriptLauncher
 # The module in which some functions of torch.nn.functional are defined: their ``__module__`` (checked with torch 2.14).
 NATIVE_FUNCTIONS = "torch._C._nn"
 
-# Private methods that this project overrides, which must exist to have an effect (checked with lightning 2.6).
+# Private methods that this project overrides, which must exist to have an effect (checked with lightning 2.6
+# and jsonargparse 4.53).
 OVERRIDDEN = (
     # The bar is drawn by time. The public refresh_rate counts steps.
     ("lightning.pytorch.callbacks.TQDMProgressBar", "_should_update"),
+    # The list of known subclasses in the help. There is no setting for it.
+    ("jsonargparse.DefaultHelpFormatter", "_get_help_string"),
 )
 
 # Functions that download pretrained weights and load them into the network that is their argument ``model``. Neither
@@ -55,3 +61,19 @@ def cpu_has_matrix_units() -> bool:
     """
     supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return bool(supported and supported())
+
+
+class ShortHelpFormatter(DefaultHelpFormatter):
+    """Leaves out the list of known subclasses where they are too many to read, as those of torch.nn.Module are.
+
+    jsonargparse adds the list in a method that argparse calls private; neither library has a setting for it (checked
+    with jsonargparse 4.53 and Python 3.11 to 3.13).
+    """
+
+    MOST = 30
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        def short(match: re.Match[str]) -> str:
+            return match[0] if match[0].count(",") <= self.MOST else ""
+
+        return re.sub(r", known subclasses: [^()]*", short, super()._get_help_string(action))

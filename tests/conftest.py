@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 from cifar_cnn.data import ImageSet
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -65,7 +65,7 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]  # so that results depend on no batch size
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["cifar-cnn", *arguments])
-        assert cifar_cnn.cli.parser.run(arguments) == 0
+        assert cifar_cnn.cli.run(arguments) == 0
     return root / "lightning_logs" / "version_0"
 
 
@@ -88,7 +88,7 @@ class RunCommand:
         args = [str(word) for word in words]
         self.monkeypatch.setattr(sys, "argv", ["cifar-cnn", *args])
         self.capsys.readouterr()
-        status = cifar_cnn.cli.parser.run(args)
+        status = cifar_cnn.cli.run(args)
         return Finished(status, *self.capsys.readouterr())
 
     def refused(self, *words: str | Path) -> str:

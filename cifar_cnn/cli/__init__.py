@@ -1,1 +1,22 @@
-"""The command line: parser, commands, help and plain errors."""
+"""The command line: parser, commands, help and plain errors.
+
+``from cifar_cnn.cli import run`` runs a command line from Python; ``CLI`` is the class behind ``fit``, ``validate`` and
+``test``. Both are imported when they are first used, so that ``cifar-cnn --help`` loads no library.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cifar_cnn.cli.main import run
+    from cifar_cnn.cli.parser import CLI
+
+__all__ = ["CLI", "run"]
+
+_MODULE_OF = {"run": "main", "CLI": "parser"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'cifar_cnn.cli' has no attribute {name!r}")
+    return getattr(import_module(f"cifar_cnn.cli.{_MODULE_OF[name]}"), name)

@@ -177,6 +177,14 @@ def section_of_further_arguments(args: list[str], option: str) -> str:
     return _further_arguments(option, chosen(args, option))[0]
 
 
+def all_options(parser: ArgumentParser, args: list[str]) -> list[str]:
+    """The options of a parser, such as ``trainer.max_epochs``, and of the classes that a command line chooses."""
+    keys = parser.get_defaults().keys()
+    own = dict.fromkeys(re.sub(r"\.(class_path|init_args|dict_kwargs)\b.*", "", key) for key in keys)
+    # The number of classes is the data's.
+    return [*(key for key in own if key != "model.num_classes"), *options_of_chosen(args, parser.get_default)]
+
+
 def options_of_chosen(args: list[str], default_of: Callable[[str], Any]) -> list[str]:
     """The options of the classes that a command line chooses, such as ``model.optimizer.lr``."""
     options = []

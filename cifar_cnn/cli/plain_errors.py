@@ -14,7 +14,7 @@ import torch
 import yaml
 from torch import nn
 
-from cifar_cnn import backbones, commands, data, losses, optim
+from cifar_cnn import backbones, data, losses, optim
 from cifar_cnn.cli import class_options, suggestions
 from cifar_cnn.errors import InputError
 from cifar_cnn.paths import relative
@@ -90,24 +90,20 @@ def _size(node: yaml.Node, known: dict[int, int]) -> int:
     return known[id(node)]
 
 
-def explain(message: str, options: Iterable[str], args: list[str]) -> str:
+def explain(message: str, options: Iterable[str], command: str, args: list[str]) -> str:
     """Say what is wrong with a command line.
 
     Args:
         message: jsonargparse's.
         options: all options of the command, such as ``trainer.max_epochs``, and of the classes that it chooses.
-        args: the command line.
+        command: such as ``fit``.
+        args: the words after it.
     """
     options = list(options)
-    command = next((arg for arg in args if arg in commands.TRAINING), "fit")
     message = " ".join(message.split())
     match = re.search(r'Parser key "([^"]+)"', message)
     key = match[1] if match else ""
 
-    if "subcommand" in message and (match := re.search(r"invalid choice: '([^']*)'", message)):
-        return commands.mistake(match[1]) or message
-    if 'expected "subcommand"' in message:
-        return commands.mistake(None) or message
     if match := re.search(r"File does not exist: '([^']*)'", message):
         configs = sorted(map(str, Path("configs").glob("*.yaml")))
         wanted = str(Path("configs", Path(match[1]).name))
@@ -121,8 +117,9 @@ def explain(message: str, options: Iterable[str], args: list[str]) -> str:
         names = dict.fromkeys(word.split("=")[0] for word in match[0].split() if word.startswith("--"))
         hints = {each: suggestions.option(each, options, command) for each in names or [name]}
         return "; ".join(f"unknown option {each}; {hint}" for each, hint in hints.items())
-    if match := re.search(r"does not accept option '([^']+)'", message):
-        return f"unknown option {match[1]}; {suggestions.option(match[1], options, command)}"
+    if match := re.search(r"(?:Group '([^']+)' )?does not accept option '([^']+)'", message):
+        name = ".".join(filter(None, match.groups()))
+        return f"unknown option {name}; {suggestions.option(name, options, command)}"
     if match := re.search(r"Option '([^']+)' is not accepted", message):
         section = class_options.section_of_further_arguments(args, key)
         hint = f"write it under {section}, inside of" if section == "options" else f"write it under {section}, beside"
@@ -187,10 +184,7 @@ def _required(name: str, key: str, options: list[str], args: list[str], command:
             if not any(f"{known}.".startswith(f"{option}.") for known in options):
                 prefixes = {".".join(known.split(".")[: option.count(".") + 1]) for known in options}
                 return f"unknown option {option} in {path}; {suggestions.option(option, prefixes, command)}"
-    return (
-        f"{name.split('.', 1)[-1]} is missing: give a --config, such as configs/quickstart.yaml, or "
-        "--model.backbone SimpleCNN"
-    )
+    return f"{name} is missing: give a --config, such as configs/quickstart.yaml, or --model.backbone SimpleCNN"
 
 
 def _keys(config: dict, prefix: str = "") -> list[str]:

@@ -14,7 +14,7 @@ import torch
 import yaml
 from filelock import FileLock
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 from cifar_cnn.analysis.compare import plan, plots
 from cifar_cnn.analysis.compare.networks import Network, names_of
 from cifar_cnn.analysis.compare.results import RunResult, read_run
@@ -40,7 +40,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
         with task.log.open("w") as log, monkeypatch.context() as patch:
             patch.setattr(sys, "argv", ["cifar-cnn", *ran[-1]])
             patch.setattr(sys, "stderr", log)
-            return cifar_cnn.cli.parser.run(ran[-1])
+            return cifar_cnn.cli.run(ran[-1])
 
     monkeypatch.setattr(plan, "_run_command", run)
     return ran

@@ -10,7 +10,7 @@ from torch.nn import functional
 from torchvision.models import VisionTransformer
 from torchvision.ops import Permute
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 from cifar_cnn.analysis import charts
 from cifar_cnn.analysis.explain import explain
 from cifar_cnn.analysis.explain.equivariance import measure_equivariance
@@ -231,12 +231,10 @@ class Flat(nn.Sequential):
 def test_explain_sets_runs_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
     for head in ("flatten", "max_pool"):
         quick = ["--config", str(CONFIGS / "quickstart.yaml"), *SMALL, "--trainer.max_epochs", "1"]
-        assert (
-            cifar_cnn.cli.parser.run(["fit", *quick, "--model.backbone.head", head, "--test_after_fit", "false"]) == 0
-        )
+        assert cifar_cnn.cli.run(["fit", *quick, "--model.backbone.head", head, "--test_after_fit", "false"]) == 0
     capsys.readouterr()
     runs = ["lightning_logs/version_0", "lightning_logs/version_1"]
-    assert cifar_cnn.cli.parser.run(["explain", *runs, "--images", "30"]) == 0
+    assert cifar_cnn.cli.run(["explain", *runs, "--images", "30"]) == 0
     output = capsys.readouterr().out
     # One config made both: the networks tell them apart.
     labels = ["SimpleCNN, head flatten", "SimpleCNN, head max_pool"]
@@ -262,7 +260,7 @@ def test_explain_sets_runs_side_by_side(capsys: pytest.CaptureFixture[str]) -> N
     content = torch.load(best, weights_only=True)
     content["datamodule_hyper_parameters"]["source"]["init_args"]["train_size"] = 200
     torch.save(content, best)
-    assert cifar_cnn.cli.parser.run(["explain", *runs, "--images", "30"]) == 0
+    assert cifar_cnn.cli.run(["explain", *runs, "--images", "30"]) == 0
     assert "Not all runs were measured on the same images" in capsys.readouterr().out
 
     for arguments, message in (
@@ -270,7 +268,7 @@ def test_explain_sets_runs_side_by_side(capsys: pytest.CaptureFixture[str]) -> N
         ([runs[0], "--images", "1"], "--images is 2 or more"),
         ([runs[0], runs[1], f"{runs[1]}/checkpoints/best.ckpt"], f"given twice: {runs[1]}"),
     ):
-        assert cifar_cnn.cli.parser.run(["explain", *arguments]) == 2
+        assert cifar_cnn.cli.run(["explain", *arguments]) == 2
         assert message in capsys.readouterr().err
 
 
@@ -310,11 +308,11 @@ def test_more_curves_than_colours_are_told_apart() -> None:
 
 def test_a_network_without_maps_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     quick = [*SMALL, "--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1"]
-    assert cifar_cnn.cli.parser.run(["fit", *quick, "--model.backbone", "tests.analysis.test_explain.Flat"]) == 0
+    assert cifar_cnn.cli.run(["fit", *quick, "--model.backbone", "tests.analysis.test_explain.Flat"]) == 0
     capsys.readouterr()
-    assert cifar_cnn.cli.parser.run(["explain"]) == 2
+    assert cifar_cnn.cli.run(["explain"]) == 2
     assert "Flat has no feature maps to explain" in capsys.readouterr().err
-    assert cifar_cnn.cli.parser.run(["report"]) == 0
+    assert cifar_cnn.cli.run(["report"]) == 0
     page = Path("lightning_logs/version_0/report.html").read_text()
     assert "Theory: Flat has no feature maps to explain" in page
     assert "Learning curves" in page
@@ -326,5 +324,5 @@ def test_a_folder_that_cannot_be_made_is_said_before_anything_is_measured(
     monkeypatch.setattr("cifar_cnn.analysis.explain.runs.explain", None)  # would raise when called
     Path("file").touch()
     for output in ("file", "file/folder"):
-        assert cifar_cnn.cli.parser.run(["explain", str(trained_run), "--output", output]) == 2
+        assert cifar_cnn.cli.run(["explain", str(trained_run), "--output", output]) == 2
         assert f"cannot write into {output}: name a folder with --output\n" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 from cifar_cnn.analysis import report
 from cifar_cnn.analysis.numbers import count, duration
 from cifar_cnn.analysis.report import page as report_page
@@ -37,7 +37,7 @@ def tested_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         more = ["--report", "true", "--filters.every_n_epochs", "1", "--trainer.log_every_n_steps", "2"]
-        assert cifar_cnn.cli.parser.run([*QUICK, *more]) == 0
+        assert cifar_cnn.cli.run([*QUICK, *more]) == 0
     return folder / RUN
 
 
@@ -120,7 +120,7 @@ def test_a_report_takes_little_time(run: Path) -> None:
 
 def test_untested_runs_are_reported_on_validation_images(run: Path, capsys: Capture) -> None:
     (run / "test.json").unlink()
-    assert cifar_cnn.cli.parser.run(["report"]) == 0
+    assert cifar_cnn.cli.run(["report"]) == 0
     assert capsys.readouterr().out == f"Report  {run}/report.html\n"
     page = (run / "report.html").read_text(encoding="utf-8")
     assert "Validation set, which also selected the checkpoint; no test results." in page
@@ -149,7 +149,7 @@ def test_a_test_of_other_weights_is_not_shown(run: Path) -> None:
 
 def test_a_test_with_another_augmentation_than_the_runs_own_is_shown_as_such(run: Path) -> None:
     arguments = ["test", "--ckpt_path", str(run), "--model.tta", "flip"]
-    assert cifar_cnn.cli.parser.run(arguments) == 0
+    assert cifar_cnn.cli.run(arguments) == 0
     test = json.loads((run / "test.json").read_text())
     assert test["tta"] == "flip"
     tile = content(load_run(str(run)))["tiles"][0]
@@ -173,8 +173,8 @@ def test_a_run_whose_images_are_gone_is_reported_without_them(image_folder: Path
     options = ["--data.source", "ImageFolder", "--data.source.root", str(image_folder), "--data.val_size", "10"]
     more = ["--model.backbone.num_classes", "2", "--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false"]
     backbone = ["--model.backbone", "SimpleCNN", "--data.batch_size", "8", "--report", "false"]
-    assert cifar_cnn.cli.parser.run(["fit", *options, *backbone, *more]) == 0
-    assert cifar_cnn.cli.parser.run(["test", "--report", "false", "--trainer.enable_progress_bar", "false"]) == 0
+    assert cifar_cnn.cli.run(["fit", *options, *backbone, *more]) == 0
+    assert cifar_cnn.cli.run(["test", "--report", "false", "--trainer.enable_progress_bar", "false"]) == 0
     shutil.rmtree(image_folder)
     page = report.write_report(load_run()).read_text(encoding="utf-8")
     assert "Pictures of test images: " in page
@@ -188,21 +188,21 @@ def test_nothing_that_goes_wrong_in_a_report_ends_a_fit(monkeypatch: pytest.Monk
         raise RuntimeError("out of luck")
 
     monkeypatch.setattr(report_page, "write_report", fail)
-    assert cifar_cnn.cli.parser.run([*QUICK, "--trainer.max_epochs", "1", "--report", "true"]) == 0
+    assert cifar_cnn.cli.run([*QUICK, "--trainer.max_epochs", "1", "--report", "true"]) == 0
     captured = capsys.readouterr()
     assert "Report  " not in captured.out
     assert "No report was written: out of luck (RuntimeError)" in captured.err
 
 
 def test_mistakes_of_the_command_line_are_answered_in_a_line(run: Path, capsys: Capture) -> None:
-    assert cifar_cnn.cli.parser.run(["report", "nowhere"]) == 2
+    assert cifar_cnn.cli.run(["report", "nowhere"]) == 2
     assert "no checkpoint nowhere" in capsys.readouterr().err
     shutil.copy(run / "checkpoints/best.ckpt", "copy.ckpt")
-    assert cifar_cnn.cli.parser.run(["report", "copy.ckpt"]) == 2
+    assert cifar_cnn.cli.run(["report", "copy.ckpt"]) == 2
     assert "copy.ckpt lies in no run's folder" in capsys.readouterr().err
-    assert cifar_cnn.cli.parser.run(["report", str(run / "checkpoints/last.ckpt")]) == 2
+    assert cifar_cnn.cli.run(["report", str(run / "checkpoints/last.ckpt")]) == 2
     assert f"best checkpoint, not last.ckpt: give the folder {run}\n" in capsys.readouterr().err
-    assert cifar_cnn.cli.parser.run(["reprot"]) == 2
+    assert cifar_cnn.cli.run(["reprot"]) == 2
     assert "report" in capsys.readouterr().err
 
 

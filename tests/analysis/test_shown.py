@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 from cifar_cnn.analysis import shown
 from cifar_cnn.analysis.report.curves import read_metrics
 from cifar_cnn.analysis.report.overview import validation_images
@@ -64,7 +64,7 @@ def test_of_a_limited_validation_its_images_are_shown(unasked: None, capsys: pyt
     command = ["fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL, "--trainer.max_epochs", "1"]
     command += ["--trainer.limit_train_batches", "2", "--data.eval_batch_size", "5", "--trainer.limit_val_batches", "3"]
     command += ["--test_after_fit", "false"]
-    assert cifar_cnn.cli.parser.run(command) == 0
+    assert cifar_cnn.cli.run(command) == 0
     assert "accuracy on 15 of 40 images (trainer.limit_val_batches), of the best epoch" in capsys.readouterr().out
     run = load_run("lightning_logs/version_0")
     found = find_shown(run)

@@ -10,9 +10,11 @@ import yaml
 from lightning.pytorch.callbacks import SpikeDetection
 from torch import nn
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 from cifar_cnn.callbacks.given import check_given
 from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.cli.main import check_options
+from cifar_cnn.data import CIFAR10DataModule
 from tests.conftest import CONFIGS, SMALL
 
 Capture = pytest.CaptureFixture[str]
@@ -72,7 +74,7 @@ def on_fit_start(trainer: object, pl_module: object) -> None:
     """For LambdaCallback."""
 
 
-def size(batch: cifar_cnn.cli.parser.CIFAR10DataModule) -> int:
+def size(batch: CIFAR10DataModule) -> int:
     """For ThroughputMonitor."""
     return len(batch.labels)  # type: ignore[attr-defined]
 
@@ -82,7 +84,7 @@ def given(name: str, options: list[str]) -> list[str]:
 
 
 def fit(*options: str) -> int:
-    return cifar_cnn.cli.parser.run([*TINY, *options])
+    return cifar_cnn.cli.run([*TINY, *options])
 
 
 def test_each_callback_of_lightning_is_tried() -> None:
@@ -101,7 +103,7 @@ def test_it_trains_and_its_config_can_be_read_again(options: list[str], capsys: 
     assert fit(*options) == 0, capsys.readouterr().err
     config = RUN / "config.yaml"
     assert "Unable to serialize" not in config.read_text()
-    cifar_cnn.cli.parser.check_options(["fit", "--config", str(config)])
+    check_options(["fit", "--config", str(config)])
     assert torch.load(RUN / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] > 0
 
 
@@ -129,7 +131,7 @@ def test_a_run_equals_one_that_is_given_what_the_finders_find(capsys: Capture) -
     last = [f"lightning_logs/version_{i}/checkpoints/last.ckpt" for i in range(2)]
     first, second = (torch.load(path, weights_only=True)["state_dict"] for path in last)
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert cifar_cnn.cli.parser.run(["fit", "--ckpt_path", last[0]]) == 0
+    assert cifar_cnn.cli.run(["fit", "--ckpt_path", last[0]]) == 0
     assert fit("--ckpt_path", last[0], "--trainer.callbacks+=LearningRateFinder") == 2
     assert "a resumed run does not search again" in capsys.readouterr().err
 

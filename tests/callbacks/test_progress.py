@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 from cifar_cnn.callbacks import progress
 from cifar_cnn.callbacks.progress import TimedProgressBar
 from tests.conftest import CONFIGS, SMALL
@@ -49,7 +49,7 @@ def epoch_lines(capsys: Capture) -> Lines:
 
     def lines(*options: str, command: list[str] = TINY) -> list[str]:
         capsys.readouterr()
-        assert cifar_cnn.cli.parser.run([*command, *options]) == 0
+        assert cifar_cnn.cli.run([*command, *options]) == 0
         output = capsys.readouterr().out
         assert "\r" not in output
         return output.partition("Training TinyNet")[2].partition("\n\nTrained")[0].splitlines()[1:]
@@ -92,7 +92,7 @@ def test_a_terminal_of_80_columns_shows_validation_accuracy_first(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(progress.TimedProgressBar.__init__, "__defaults__", (0.0,))
-    assert cifar_cnn.cli.parser.run(TINY) == 0
+    assert cifar_cnn.cli.run(TINY) == 0
     drawn = capsys.readouterr().out.replace("\n", "\r").split("\r")
     bars = [line.rstrip() for line in drawn if line.startswith("Epoch ")]
     assert any("| 1/3 [" in line and "loss=2." in line for line in bars)
@@ -116,12 +116,12 @@ def test_a_resumed_run_says_where_it_is_and_what_its_schedule_does(
     schedule: list[str], message: str, capsys: Capture
 ) -> None:
     quiet = ["--trainer.enable_progress_bar", "false", "--model.optimizer.lr", "0.1"]
-    assert cifar_cnn.cli.parser.run([*TINY, *quiet, "--model.schedule", *schedule]) == 0
+    assert cifar_cnn.cli.run([*TINY, *quiet, "--model.schedule", *schedule]) == 0
     capsys.readouterr()
-    assert cifar_cnn.cli.parser.run(["fit", "--ckpt_path", "last"]) == 0
+    assert cifar_cnn.cli.run(["fit", "--ckpt_path", "last"]) == 0
     done = "Nothing is left to train: version_0 has trained 2 epochs, 6 steps. For more, add --trainer.max_epochs 4"
     assert done in capsys.readouterr().err
-    assert cifar_cnn.cli.parser.run(["fit", "--ckpt_path", "last", "--trainer.max_epochs", "3"]) == 0
+    assert cifar_cnn.cli.run(["fit", "--ckpt_path", "last", "--trainer.max_epochs", "3"]) == 0
     error = capsys.readouterr().err
     assert "Resuming version_0 at epoch 3/3, step 6 of 9\n" in error
     assert message in error

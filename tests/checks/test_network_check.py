@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.models import VisionTransformer, convnext_tiny, googlenet
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 from cifar_cnn.__main__ import main
 from cifar_cnn.backbones import ResNet18, SimpleCNN
 from cifar_cnn.checks.network import check_network
@@ -367,7 +367,7 @@ def _fit(*options: str) -> list[str]:
 
 def test_a_fault_of_the_network_is_one_line_and_leaves_no_run(capsys: pytest.CaptureFixture[str]) -> None:
     options = _fit("--model.backbone", "tests.checks.test_network_check.Student", "--model.backbone.features", "4096")
-    assert cifar_cnn.cli.parser.run(options) == 2
+    assert cifar_cnn.cli.run(options) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("cifar-cnn: error: model.backbone: layer fc1 is Linear(4096, 10), but 3600 numbers")
     assert not Path("lightning_logs").exists()

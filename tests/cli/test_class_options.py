@@ -8,7 +8,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 from cifar_cnn.cli.class_options import classes_first
 from cifar_cnn.runs.checkpoints import load_trained
 from tests.conftest import CONFIGS, SMALL
@@ -22,27 +22,27 @@ class Parsed(Exception):
     pass
 
 
-class OnceMadeParsers(cifar_cnn.cli.parser.CLI):
-    """Parses with the parsers of its first time: they take longer to make than to use."""
+class OnceMadeParsers(cifar_cnn.cli.CLI):
+    """Parses with the parser of its first time: it takes longer to make than to use."""
 
     made: ClassVar[dict[str, Any]] = {}
 
     def setup_parser(self, *args: Any) -> None:
-        if not self.made:
+        if self.command not in self.made:
             super().setup_parser(*args)
-            self.made.update(vars(self))
-        vars(self).update(self.made)
+            self.made[self.command] = self.parser
+        self.parser = self.made[self.command]
 
 
 class OnlyParses(OnceMadeParsers):
     def before_instantiate_classes(self) -> None:
-        raise Parsed(self.config[self.subcommand].as_dict())
+        raise Parsed(self.config.as_dict())
 
 
 def parsed(line: str, option: str) -> Any:
     """What a command line gives an option: its class as it is called, and the arguments of it."""
     with pytest.raises(Parsed) as raised:
-        cifar_cnn.cli.parser.run(shlex.split(f"fit {line}"), OnlyParses)
+        cifar_cnn.cli.run(shlex.split(f"fit {line}"), OnlyParses)
     value = raised.value.args[0]
     for part in option.split("."):
         value = value[part]
@@ -175,7 +175,7 @@ def test_a_callback_in_the_place_of_another_starts_from_its_own_defaults() -> No
 def test_print_config_shows_what_is_trained(capsys: Capture) -> None:
     line = f"{QUICK} --model.optimizer AdamW --model.schedule WarmupCosine"
     with pytest.raises(SystemExit):
-        cifar_cnn.cli.parser.run(shlex.split(f"fit {line} --print_config"))
+        cifar_cnn.cli.run(shlex.split(f"fit {line} --print_config"))
     Path("printed.yaml").write_text(capsys.readouterr().out)
     for option in ("model", "data"):
         assert parsed("--config printed.yaml", option) == parsed(line, option)
@@ -226,10 +226,8 @@ def test_a_run_with_a_function_as_its_loss_is_resumed_tested_and_read(capsys: Ca
     few = [*SMALL, "--trainer.limit_train_batches", "1", "--trainer.max_epochs", "1", "--model.schedule", "null"]
     few += ["--filters.enabled", "false", "--test_after_fit", "false"]
     loss = [f"--model.loss={__name__}.cross_entropy", "--model.loss.temperature", "2"]
-    assert cifar_cnn.cli.parser.run(["fit", *QUICK.split(), *few, *loss]) == 0
-    assert cifar_cnn.cli.parser.run(["fit", "--ckpt_path", "last", "--trainer.max_epochs", "2"]) == 0, (
-        capsys.readouterr().err
-    )
+    assert cifar_cnn.cli.run(["fit", *QUICK.split(), *few, *loss]) == 0
+    assert cifar_cnn.cli.run(["fit", "--ckpt_path", "last", "--trainer.max_epochs", "2"]) == 0, capsys.readouterr().err
     run = Path("lightning_logs/version_0")
     saved = yaml.safe_load((run / "config.yaml").read_text())["model"]["loss"]
     assert saved["init_args"] == {"function": f"{__name__}.cross_entropy", "options": {"temperature": 2}}

@@ -14,7 +14,7 @@ import yaml
 from lightning.pytorch.loggers import Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 from cifar_cnn.hardware import best_precision
 from tests.conftest import CONFIGS, SMALL
 
@@ -28,7 +28,7 @@ def cifar_cnn_command(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     def run(*args: Any) -> int:
         words = [str(arg) for arg in args]
         monkeypatch.setattr(sys, "argv", ["cifar-cnn", *words])
-        return cifar_cnn.cli.parser.run(words)
+        return cifar_cnn.cli.run(words)
 
     return run
 
@@ -584,7 +584,7 @@ def test_what_is_tested_has_the_precision_it_was_trained_in(
     cifar_cnn_command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     precisions: list[str] = []
-    monkeypatch.setattr(cifar_cnn.cli.parser.Trainer, "test", lambda self, *_, **__: precisions.append(self.precision))
+    monkeypatch.setattr(cifar_cnn.trainer.Trainer, "test", lambda self, *_, **__: precisions.append(self.precision))
     few = ["--test_after_fit", "false", "--trainer.max_epochs", 1, "--trainer.limit_train_batches", 1]
     assert cifar_cnn_command("fit", *QUICK, *few) == 0
     saved = yaml.safe_load((RUN / "config.yaml").read_text())["trainer"]["precision"]

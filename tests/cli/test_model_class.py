@@ -9,7 +9,8 @@ import pytest
 import torch
 import yaml
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
+from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli import model_class
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs.checkpoints import read_checkpoint
@@ -44,7 +45,7 @@ MODEL = {"class_path": "own_step.Scaled", "init_args": {"alpha": 1e-3}}
 
 def run(monkeypatch: pytest.MonkeyPatch, *args: str) -> int:
     monkeypatch.setattr(sys, "argv", ["cifar-cnn", *args])
-    return cifar_cnn.cli.parser.run(list(args))
+    return cifar_cnn.cli.run(list(args))
 
 
 @pytest.fixture(autouse=True)
@@ -110,7 +111,7 @@ def test_a_wrong_class_is_one_line(
 
 def test_the_last_class_that_is_named_is_trained() -> None:
     Path("other.yaml").write_text(yaml.safe_dump({"model": {"class_path": "own_step.Other"}}))
-    default = cifar_cnn.cli.parser.ImageClassifier
+    default = ImageClassifier
     for args, name in (
         (["fit", "--config", "other.yaml"], "Other"),
         (["fit", "--config=other.yaml", "--model", "own_step.Scaled"], "Scaled"),

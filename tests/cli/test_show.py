@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 from tests.conftest import CONFIGS
 
 SHAPES = ["--data.source", "Shapes", "--data.source.train_size", "60", "--data.source.test_size", "20"]
@@ -11,7 +11,7 @@ SMALL_DATA = [*SHAPES, "--data.val_size", "10"]
 
 
 def show(*arguments: str) -> int:
-    return cifar_cnn.cli.parser.run(["show", *arguments])
+    return cifar_cnn.cli.run(["show", *arguments])
 
 
 def test_images_of_a_config_are_drawn_as_training_sees_them(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 from cifar_cnn import commands
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli import suggestions
@@ -54,7 +54,7 @@ def test_an_option_is_suggested_by_meaning_and_by_spelling(typed: str, hint: str
 
 def test_hints_name_the_help_of_the_command_that_was_typed() -> None:
     assert suggestions.option("--name", OPTIONS, "validate") == "`cifar-cnn validate --help all` lists all"
-    hint = explain("unrecognized arguments: --name x", OPTIONS, ["validate", "--name", "x"])
+    hint = explain("unrecognized arguments: --name x", OPTIONS, "validate", ["--name", "x"])
     assert hint == "unknown option --name; `cifar-cnn validate --help all` lists all"
 
 
@@ -64,7 +64,7 @@ def test_two_classes_of_one_name_are_told_apart_by_what_to_write() -> None:
         "subclasses with name Muon. Give the full class path to avoid ambiguity: torch.optim.Muon, "
         "cifar_cnn.optim.Muon."
     )
-    assert explain(message, OPTIONS, ["fit"]) == (
+    assert explain(message, OPTIONS, "fit", []) == (
         "model.optimizer: write torch.optim.Muon or cifar_cnn.optim.Muon: more than one class is called Muon"
     )
 
@@ -142,7 +142,7 @@ ADAMW = "--model.optimizer=torch.optim.AdamW"
 def test_a_mistake_names_what_the_chosen_class_has(words: list[str], message: str, capsys: Capture) -> None:
     arguments = "{model_name: resnet10t, num_classes: 10}"
     Path("timm.yaml").write_text(f"model: {{backbone: {{class_path: timm.create_model, init_args: {arguments}}}}}")
-    assert cifar_cnn.cli.parser.run(["fit", *words], OnlyParses) == 2
+    assert cifar_cnn.cli.run(["fit", *words], OnlyParses) == 2
     assert message in capsys.readouterr().err
 
 
@@ -155,7 +155,7 @@ def test_configs_are_not_compared_without_a_programs_own_class(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["mix.py"])
     config = str(CONFIGS / "quickstart.yaml")
-    assert cifar_cnn.cli.parser.run(["compare", config, "--seeds", "1"], model=OwnClassifier) == 2
+    assert cifar_cnn.cli.run(["compare", config, "--seeds", "1"], model=OwnClassifier) == 2
     error = capsys.readouterr().err
     assert f"compare would train {config} without the OwnClassifier of this program: train each" in error
     assert "python mix.py fit --config FILE" in error

@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 from cifar_cnn.analysis.report.environment import seed_of
 from cifar_cnn.analysis.statistics import difference
 from cifar_cnn.data import CIFAR10DataModule, Shapes
@@ -19,13 +19,13 @@ def test_a_run_without_a_seed_says_so_and_a_resumed_one_keeps_its_order(monkeypa
     monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # of an earlier run in this process
     torch.manual_seed(123)
     command = ["fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL, "--seed_everything", "false"]
-    assert cifar_cnn.cli.parser.run([*command, "--trainer.max_epochs", "1"]) == 0
+    assert cifar_cnn.cli.run([*command, "--trainer.max_epochs", "1"]) == 0
     fit = json.loads((RUN / "fit.json").read_text())
     assert (fit["seed"], fit["order_seed"]) == (None, 123)
     assert seed_of(fit) == "not seeded (image order and augmentation: seed 123)"
 
     torch.manual_seed(7)
-    assert cifar_cnn.cli.parser.run(["fit", "--ckpt_path", "last", "--trainer.max_epochs", "2", *SMALL[-2:]]) == 0
+    assert cifar_cnn.cli.run(["fit", "--ckpt_path", "last", "--trainer.max_epochs", "2", *SMALL[-2:]]) == 0
     fit = json.loads((RUN / "fit.json").read_text())
     assert (fit["seed"], fit["order_seed"]) == (None, 123)
 

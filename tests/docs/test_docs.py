@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 from cifar_cnn.analysis.compare.plan import Task
 from cifar_cnn.analysis.report.curves import read_metrics
 from tests.conftest import CONFIGS, SMALL
@@ -47,7 +47,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
     def run(*arguments: str) -> None:
         monkeypatch.setattr(sys, "argv", ["cifar-cnn", *arguments])
-        assert cifar_cnn.cli.parser.run(list(arguments)) == 0, (arguments, capsys.readouterr().err)
+        assert cifar_cnn.cli.run(list(arguments)) == 0, (arguments, capsys.readouterr().err)
 
     return run
 
@@ -85,7 +85,7 @@ def test_every_example_of_extending_is_short_and_works(
 def test_a_training_step_of_a_script_is_resumed_by_that_script_alone(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    head = "import sys\nfrom cifar_cnn.cli.parser import run\n"
+    head = "import sys\nfrom cifar_cnn.cli import run\n"
     end_ = '\nif __name__ == "__main__":\n    sys.exit(run(sys.argv[1:], model=Mixup))\n'
     Path("train.py").write_text(head + blocks("extending.md", "python")[-1] + end_)
     monkeypatch.setattr(sys, "argv", ["train.py", "fit", "--config", "configs/quickstart.yaml", *SMALL, *FEW])
@@ -95,7 +95,7 @@ def test_a_training_step_of_a_script_is_resumed_by_that_script_alone(
     record = json.loads(Path("lightning_logs/version_0/fit.json").read_text())
     assert record["command"].startswith("python train.py fit")
     run("test", *FEW[-4:])
-    assert cifar_cnn.cli.parser.run(["fit", "--ckpt_path", "last"]) == 2
+    assert cifar_cnn.cli.run(["fit", "--ckpt_path", "last"]) == 2
     assert "was trained as 'Mixup' and cannot go on as 'ImageClassifier': give" in capsys.readouterr().err
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 from cifar_cnn.commands import ANALYSES
 from tests.conftest import CONFIGS, SMALL
 
@@ -40,7 +40,7 @@ def test_every_command_of_the_readme_works(
             short = [word for word in short if word != "Shapes"] if "ImageFolder" in words else few
         arguments = [*words[:at], *short, *words[at:]]
         monkeypatch.setattr(sys, "argv", ["cifar-cnn", *arguments])
-        status = cifar_cnn.cli.parser.run(arguments)
+        status = cifar_cnn.cli.run(arguments)
         assert status == 0, (command, capsys.readouterr().err)
     assert Path("classes.csv").is_file()
 

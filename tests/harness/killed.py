@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 from cifar_cnn import files
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data.batches import Batch
@@ -149,7 +149,7 @@ def start(args: list[str], folder: Path, model: type[ImageClassifier] = ImageCla
         os.dup2(output, 1)
         os.dup2(output, 2)
         sys.argv = ["cifar-cnn", *args]
-        status = cifar_cnn.cli.parser.run(args, model=model)
+        status = cifar_cnn.cli.run(args, model=model)
         sys.stdout.flush()
     except BaseException:
         traceback.print_exc()

@@ -7,7 +7,7 @@ from urllib.error import URLError
 import pytest
 from torch import nn
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 from tests.cli.test_class_options import OnceMadeParsers
 from tests.conftest import CONFIGS, SMALL
 
@@ -58,7 +58,7 @@ class Untyped(nn.Module):
 
 
 def fails(*words: str) -> int:
-    return cifar_cnn.cli.parser.run(["fit", *QUICK, *words], OnceMadeParsers)
+    return cifar_cnn.cli.run(["fit", *QUICK, *words], OnceMadeParsers)
 
 
 @pytest.mark.parametrize(

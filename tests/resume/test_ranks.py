@@ -14,7 +14,7 @@ import pytest
 from lightning.fabric.plugins.environments.lightning import find_free_network_port
 from torch import distributed
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 from cifar_cnn import distributed as processes
 from tests.conftest import CONFIGS, run_forked
 from tests.harness import several
@@ -216,7 +216,7 @@ def test_more_processes_by_torchrun_than_the_options_say_is_one_line(
     started = {"TORCHELASTIC_RUN_ID": "any", "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0"}
     for name, value in started.items():
         monkeypatch.setenv(name, value)
-    assert cifar_cnn.cli.parser.run(several.FIT) == 2
+    assert cifar_cnn.cli.run(several.FIT) == 2
     assert (
         "torchrun has started 2 processes and the options are for 1: give --trainer.devices" in capsys.readouterr().err
     )

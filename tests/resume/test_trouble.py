@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.tensorboard import SummaryWriter
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 from cifar_cnn import files
 from cifar_cnn.files import replacing
 from cifar_cnn.runs.folders import new_run_folder
@@ -40,7 +40,7 @@ def fit(monkeypatch: pytest.MonkeyPatch) -> Fit:
     def run(*options: Any, network: list[str] = NARROW) -> int:
         args = ["fit", *QUICK, *network, *map(str, options)]
         monkeypatch.setattr(sys, "argv", ["cifar-cnn", *args])
-        return cifar_cnn.cli.parser.run(args)
+        return cifar_cnn.cli.run(args)
 
     return run
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 from cifar_cnn.data import CIFAR10, ImageFolder, Shapes
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs.folders import result_path
@@ -33,7 +33,7 @@ def trained_on(image_folder: Path) -> Path:
     options += ["--model.backbone.num_classes", "2", "--trainer.max_epochs", "1", "--data.eval_batch_size", "4"]
     options += ["--trainer.limit_val_batches", "2", "--trainer.check_val_every_n_epoch", "5"]
     options += ["--test_after_fit", "true", "--report", "false", *QUIET]
-    assert cifar_cnn.cli.parser.run(["fit", *options]) == 0
+    assert cifar_cnn.cli.run(["fit", *options]) == 0
     return Path("lightning_logs/version_0")
 
 
@@ -68,7 +68,7 @@ def test_only_a_whole_test_of_the_best_checkpoint_on_the_runs_own_images_is_in_t
     assert own["tested_on"]["root"] == str(image_folder)
     before = {name: (run / name).read_bytes() for name in ("test.json", "test_predictions.npz")}
 
-    assert cifar_cnn.cli.parser.run(["test", "--trainer.limit_test_batches", "2", *QUIET]) == 0
+    assert cifar_cnn.cli.run(["test", "--trainer.limit_test_batches", "2", *QUIET]) == 0
     assert written(run, "test_partial")["images"] == 8
     output = capsys.readouterr().out
     assert "Accuracy on 8 of 10 images (trainer.limit_test_batches)\n" in output
@@ -79,10 +79,10 @@ def test_only_a_whole_test_of_the_best_checkpoint_on_the_runs_own_images_is_in_t
     other.mkdir(parents=True)
     for number in range(3):
         Image.new("RGB", (32, 32), (200, 50 * number, 0)).save(other / f"{number}.png")
-    assert cifar_cnn.cli.parser.run(["test", "--trainer.limit_test_batches", "0", *QUIET]) == 2
+    assert cifar_cnn.cli.run(["test", "--trainer.limit_test_batches", "0", *QUIET]) == 2
     assert "nothing to test: trainer.limit_test_batches is 0" in capsys.readouterr().err
     root = ["--data.source.root", "other"]
-    assert cifar_cnn.cli.parser.run(["test", *root, *QUIET]) == 0
+    assert cifar_cnn.cli.run(["test", *root, *QUIET]) == 0
     (path,) = run.glob("test_images_*.json")
     found = written(run, path.stem)
     assert path.stem == f"test_images_{found['tested_on']['sha256'][:8]}"
@@ -90,9 +90,7 @@ def test_only_a_whole_test_of_the_best_checkpoint_on_the_runs_own_images_is_in_t
     assert [sum(row) for row in found["confusion_matrix"]] == [0, 3]
     assert "not to test.json: these are not the run's own test images\n" in capsys.readouterr().out
     last = ["--ckpt_path", str(run / "checkpoints/last.ckpt"), "--trainer.limit_test_batches", "0.9"]
-    assert (
-        cifar_cnn.cli.parser.run(["test", *root, "--data.eval_batch_size", "1", "--name", "reds", *last, *QUIET]) == 0
-    )
+    assert cifar_cnn.cli.run(["test", *root, "--data.eval_batch_size", "1", "--name", "reds", *last, *QUIET]) == 0
     assert written(run, "test_last_reds_partial")["images"] == 2
     assert "a name was given for these images, and not all images were tested\n" in capsys.readouterr().out
     assert {name: (run / name).read_bytes() for name in before} == before
@@ -103,11 +101,11 @@ def test_only_a_whole_test_of_the_best_checkpoint_on_the_runs_own_images_is_in_t
     (run / "test_predictions.npz").unlink()
     (run / "test.json").write_text(json.dumps({"tested_on": own["tested_on"]}))
     with contextlib.redirect_stdout(Closed()), pytest.raises(BrokenPipeError):  # which __main__ takes for an end
-        cifar_cnn.cli.parser.run(["test", "--data.source.root", "moved", "--report", "false", *QUIET])
+        cifar_cnn.cli.run(["test", "--data.source.root", "moved", "--report", "false", *QUIET])
     assert written(run, "test")["tested_on"]["sha256"] == own["tested_on"]["sha256"]
 
     (other / "../green").mkdir()
-    assert cifar_cnn.cli.parser.run(["test", *root, *QUIET]) == 2
+    assert cifar_cnn.cli.run(["test", *root, *QUIET]) == 2
     assert "has classes that the network (blue thing, röt) does not have: green" in capsys.readouterr().err
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 from cifar_cnn.analysis.run import Run, load_run
 from cifar_cnn.errors import InputError
 from tests.conftest import SMALL
@@ -145,7 +145,7 @@ def test_an_interrupted_run_has_no_metrics_yet(tmp_path: Path, run: Run) -> None
 def test_the_newest_run_is_loaded_by_default() -> None:
     arguments = ["fit", "--config", "t.yaml", *SMALL, "--trainer.limit_train_batches", "1", "--trainer.max_epochs", "1"]
     Path("t.yaml").write_text("model: {backbone: {class_path: SimpleCNN, init_args: {channels: [2, 2, 2]}}}")
-    assert cifar_cnn.cli.parser.run(arguments) == 0
+    assert cifar_cnn.cli.run(arguments) == 0
     run = load_run()
     assert (run.folder.name, run.name) == ("version_0", "t")
     assert load_run(run.last).checkpoint.name == "last.ckpt"

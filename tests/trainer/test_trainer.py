@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 from cifar_cnn.analysis.network.summary import summary
 from cifar_cnn.analysis.run import load_run
 from cifar_cnn.backbones import SimpleCNN
@@ -79,7 +79,7 @@ def files_of(folder: Path) -> set[str]:
 
 def test_a_run_from_python_is_the_run_of_the_command(python_run: Path) -> None:
     Path("t.yaml").write_text(CONFIG)
-    assert cifar_cnn.cli.parser.run(["fit", "--config", "t.yaml"]) == 0
+    assert cifar_cnn.cli.run(["fit", "--config", "t.yaml"]) == 0
     run = Path("lightning_logs/version_0")
     for name in ("best.ckpt", "last.ckpt"):
         ours, theirs = weights(python_run / "checkpoints" / name), weights(run / "checkpoints" / name)
@@ -99,7 +99,7 @@ def test_a_run_from_python_is_the_run_of_the_command(python_run: Path) -> None:
 def test_the_config_of_a_run_from_python_repeats_it(python_run: Path) -> None:
     config = python_run / "config.yaml"
     assert config.read_text().startswith("# Started from Python.\nseed_everything: 0\n")
-    assert cifar_cnn.cli.parser.run(["fit", "--config", str(config), "--trainer.enable_progress_bar", "false"]) == 0
+    assert cifar_cnn.cli.run(["fit", "--config", str(config), "--trainer.enable_progress_bar", "false"]) == 0
     ours = weights(python_run / "checkpoints/last.ckpt")
     theirs = weights("lightning_logs/version_0/checkpoints/last.ckpt")
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
@@ -111,7 +111,7 @@ def test_every_command_reads_a_run_from_python(python_run: Path, capsys: pytest.
     assert isinstance(run.model.backbone, SimpleCNN)
     assert "mine" in (python_run / "report.html").read_text(encoding="utf-8")
     best = str(python_run / "checkpoints/best.ckpt")
-    assert cifar_cnn.cli.parser.run(["validate", "--ckpt_path", best, "--trainer.enable_progress_bar", "false"]) == 0
+    assert cifar_cnn.cli.run(["validate", "--ckpt_path", best, "--trainer.enable_progress_bar", "false"]) == 0
     accuracy = max(run.metrics["val/accuracy"])
     assert f"Validation  {accuracy:.2%} accuracy" in capsys.readouterr().out
 
@@ -183,7 +183,7 @@ def test_a_network_that_cannot_be_rebuilt_is_given_to_load_run(capsys: pytest.Ca
     assert torch.equal(load_run(backbone=Unknown(6)).logits(images), logits)
     with pytest.raises(InputError, match="weights do not fit this Unknown"):
         _ = load_run(backbone=Unknown(7)).model
-    assert cifar_cnn.cli.parser.run(["test", "--trainer.enable_progress_bar", "false"]) == 2
+    assert cifar_cnn.cli.run(["test", "--trainer.enable_progress_bar", "false"]) == 2
     assert "backbone" in capsys.readouterr().err
 
 

@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image, PngImagePlugin
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 from cifar_cnn.backbones import SimpleCNN
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data.sources import CIFAR10, ImageFolder
@@ -36,7 +36,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Command:
     def run(*args: Any) -> int:
         words = [str(arg) for arg in args]
         monkeypatch.setattr(sys, "argv", ["cifar-cnn", *words])
-        return cifar_cnn.cli.parser.run(words)
+        return cifar_cnn.cli.run(words)
 
     return run
 

@@ -9,9 +9,10 @@ from unittest.mock import Mock
 import pytest
 import torch
 
-import cifar_cnn.cli.parser
+import cifar_cnn.cli
 from cifar_cnn.analysis.compare.results import read_run
 from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.cli import checkpoint_option
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs import kept_code, trained_as
 from cifar_cnn.runs.checkpoints import load_trained, read_checkpoint
@@ -69,7 +70,7 @@ def distilled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(root)
         patch.syspath_prepend(root)
         patch.setattr(sys, "argv", ["cifar-cnn", *words])
-        assert cifar_cnn.cli.parser.run(words, model=__import__("own_model").Distilled) == 0
+        assert cifar_cnn.cli.run(words, model=__import__("own_model").Distilled) == 0
         forget()
     return root
 
@@ -157,7 +158,7 @@ def test_a_checkpoint_of_a_subclass_is_used_as_that_class(capsys: pytest.Capture
     assert type(trained).__name__ == "Distilled"
     assert trained.teacher[0].out_channels == 2  # type: ignore[union-attr, index]
     forget()
-    assert cifar_cnn.cli.parser.run(["test", *SMALL[-2:], "--trainer.enable_progress_bar", "false"]) == 0
+    assert cifar_cnn.cli.run(["test", *SMALL[-2:], "--trainer.enable_progress_bar", "false"]) == 0
     assert "Accuracy on the test images" in capsys.readouterr().out
 
 
@@ -195,7 +196,7 @@ def test_a_test_records_the_code_that_was_changed_after_the_training(
 ) -> None:
     def changed_code() -> list[str]:
         forget()
-        assert cifar_cnn.cli.parser.run(["test", "--trainer.enable_progress_bar", "false"]) == 0
+        assert cifar_cnn.cli.run(["test", "--trainer.enable_progress_bar", "false"]) == 0
         result = json.loads((CODE.parent / "test.json").read_text())["changed_code"]
         assert list(read_run(CODE.parent).changed_code) == result
         return result
@@ -224,8 +225,8 @@ def test_a_checkpoint_of_a_script_is_used_without_what_its_training_step_was_for
         "without its teacher, weight"
     ]
     monkeypatch.setattr(
-        cifar_cnn.cli.parser, "read_checkpoint", lambda path: {**read_checkpoint(path), "model": "__main__.D"}
+        checkpoint_option, "read_checkpoint", lambda path: {**read_checkpoint(path), "model": "__main__.D"}
     )
     forget()
-    assert cifar_cnn.cli.parser.run(["test", *SMALL[-2:], "--trainer.enable_progress_bar", "false"]) == 0
+    assert cifar_cnn.cli.run(["test", *SMALL[-2:], "--trainer.enable_progress_bar", "false"]) == 0
     assert "Accuracy on the test images" in capsys.readouterr().out

@@ -1,0 +1,90 @@
+"""Run a command line: its exit status, and the one line that says why it failed."""
+
+import importlib
+import io
+import signal
+from contextlib import redirect_stdout, suppress
+
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from cifar_cnn import commands
+from cifar_cnn import distributed as processes
+from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.cli import arguments, checkpoint_option, model_class
+from cifar_cnn.cli.parser import CLI
+from cifar_cnn.cli.plain_errors import check_configs, option_values
+from cifar_cnn.errors import InputError, Stopped, terminable
+from cifar_cnn.hardware import use_all_of_the_hardware
+from cifar_cnn.quiet import plain_output
+from cifar_cnn.resume.endings import interruption
+from cifar_cnn.runs import kept_code
+from cifar_cnn.trust import names as trust
+from cifar_cnn.trust.tracebacks import with_own_frames
+
+
+def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = ImageClassifier) -> int:
+    """Run a command line; returns the exit status, 2 for a mistake of the user.
+
+    Args:
+        args: the command and its options.
+        cli: another class runs the commands of Lightning's Trainer in a way of its own.
+        model: another class has a training step or optimizers of its own, and may have further arguments.
+    """
+    use_all_of_the_hardware()
+    try:
+        return _run(args, cli, model)
+    except (InputError, MisconfigurationException) as error:
+        processes.tell(f"cifar-cnn: error: {' '.join(str(error).split())}")
+        return 2
+    except Stopped as stopped:
+        if stopped.in_all and not processes.speaks():
+            return 0  # at another status Lightning would kill process 0, which may have to write yet
+        processes.tell(f"\ncifar-cnn: {stopped}", processes.SECONDS_TO_END if stopped.in_all else 0)
+        return stopped.status
+    except KeyboardInterrupt as interrupt:
+        what, status = interruption(interrupt)
+        if processes.speaks():
+            processes.tell(f"\ncifar-cnn: {what}")
+        return status
+    except Exception as error:
+        raise with_own_frames(error)  # noqa: B904  (it is the same one)
+    finally:
+        processes.disconnect()
+
+
+def _run(args: list[str], cli: type[CLI], model: type[ImageClassifier]) -> int:
+    check_configs(option_values(args, "-c", "--config"))
+    if mistake := commands.mistake(args[0] if args and not args[0].startswith("-") else None):
+        raise InputError(mistake)
+    # While it trains, StopOnSignal takes it; the other processes are ended by the first.
+    ends = [] if commands.local_rank() else [signal.SIGTERM]
+    named = trust.packages_of_options(args)
+    with terminable(*ends), plain_output(), trust.import_policy(named), kept_code.forgetting():
+        if args[0] in commands.ANALYSES:
+            commands.check_that_own_class_is_trained(args, model)
+            options = arguments.parse(args)
+            return importlib.import_module(f"cifar_cnn.cli.commands.{args[0]}").run(options)
+        _parsed(args, cli, model).start()
+        if wrong := processes.end_together():
+            raise Stopped(wrong, in_all=False)
+        return 0
+
+
+def _parsed(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = ImageClassifier) -> CLI:
+    """Parse a command of the Trainer: the class of the model decides about the options that there are."""
+    command, *options = args
+    model = model_class.chosen(options, model)
+    if checkpoint := checkpoint_option.read(command, options):
+        model = checkpoint_option.trained_class(command, options, checkpoint, model)
+    return cli(command, options, model, checkpoint)
+
+
+def check_options(args: list[str]) -> None:
+    """Check the options and configs of a command line; nothing is run.
+
+    Raises:
+        InputError: the command would reject them.
+    """
+    check_configs(option_values(args, "-c", "--config"))
+    with suppress(SystemExit), redirect_stdout(io.StringIO()), trust.import_policy(trust.packages_of_options(args)):
+        _parsed([*args, "--print_config"])
