@@ -19,6 +19,7 @@ lint: $(DEV)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
 
 bench: $(STAMP)
 	.venv/bin/python -m benchmarks $(ARGS)

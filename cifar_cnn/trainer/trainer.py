@@ -69,7 +69,7 @@ class Trainer(pl.Trainer):
             replaces the default.
         without: classes of default callbacks to leave out.
         logger: by default TensorBoard and metrics.csv in the run's folder. A CSVLogger or TensorBoardLogger given first
-            brings a folder of its own, other loggers are used beside metrics.csv, False trains without a folder.
+            brings its own folder; metrics.csv is written next to any other logger. False trains without a folder.
         precision: by default the fastest that trains as well as float32 on this machine: bf16-mixed on GPUs with
             bfloat16 and on CPUs with AMX, else 32-true.
         limit_train_batches: training batches an epoch, or (float) a fraction of them; by default all.
@@ -248,9 +248,8 @@ class Trainer(pl.Trainer):
     def _test(self, *arguments: Any) -> Any:
         """Test, print the figures and write them into the run's folder, but no report."""
         found = super().test(*arguments)
-        summary, model = summary_of(self), self.lightning_module
-        known = isinstance(self.datamodule, CIFAR10DataModule)  # type: ignore[attr-defined]
-        if summary is not None and known and isinstance(model, ImageClassifier):
+        summary, model, data = summary_of(self), self.lightning_module, self.datamodule  # type: ignore[attr-defined]
+        if summary is not None and isinstance(data, CIFAR10DataModule) and isinstance(model, ImageClassifier):
             summary.print_test(self, model)
         return found
 
