@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser
 from cifar_cnn import distributed as processes
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli import model_class
-from cifar_cnn.cli.plain_errors import option_values
+from cifar_cnn.cli.configs import option_values
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError
 from cifar_cnn.resume.resumable import check_class

@@ -4,7 +4,7 @@ import os
 
 from jsonargparse import Namespace
 
-from cifar_cnn.cli.plain_errors import option_values
+from cifar_cnn.cli.configs import option_values
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError
 from cifar_cnn.hardware import best_precision

@@ -11,8 +11,8 @@ from cifar_cnn import commands
 from cifar_cnn import distributed as processes
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli import arguments, checkpoint_option, model_class
+from cifar_cnn.cli.configs import check_configs, option_values
 from cifar_cnn.cli.parser import CLI
-from cifar_cnn.cli.plain_errors import check_configs, option_values
 from cifar_cnn.errors import InputError, Stopped, terminable
 from cifar_cnn.hardware import use_all_of_the_hardware
 from cifar_cnn.quiet import plain_output

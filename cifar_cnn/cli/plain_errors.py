@@ -3,11 +3,10 @@
 import builtins
 import difflib
 import inspect
-import os
 import re
 import sys
-from collections.abc import Iterable
-from itertools import zip_longest
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,7 +15,7 @@ from torch import nn
 
 from cifar_cnn import backbones, data, losses, optim
 from cifar_cnn.cli import class_options, suggestions
-from cifar_cnn.errors import InputError
+from cifar_cnn.cli.configs import SECTIONS, option_values
 from cifar_cnn.paths import relative
 from cifar_cnn.trust import names as trust
 
@@ -34,60 +33,39 @@ _ANY_CLASS = {
 }
 
 
-def option_values(args: list[str], *names: str) -> list[str]:
-    """All values that ``args`` gives an option of these names, as ``--name value`` or ``--name=value``, in order."""
-    values = []
-    for arg, following in zip_longest(args, args[1:]):
-        name, equals, value = arg.partition("=")
-        if name in names and (equals or following is not None):
-            values.append(value if equals else following)
-    return values
+@dataclass
+class _Mistake:
+    """What jsonargparse says of a command line, and what the command line is."""
 
+    message: str
+    options: list[str]
+    command: str
+    args: list[str]
 
-MOST_VALUES = 100_000  # in a config
-SECTIONS = ("model", "data", "trainer", "checkpoint", "last_checkpoint", "not_finite", "filters")  # of a config
+    @property
+    def keys(self) -> list[str]:
+        """The options that the message is about, from the outermost section inwards."""
+        return list(dict.fromkeys(self.all(r'Parser key "([^"]+)"')))
 
+    @property
+    def key(self) -> str:
+        return self.keys[0] if self.keys else ""
 
-def check_configs(paths: Iterable[str]) -> None:
-    """Look at config files before they are parsed.
+    @property
+    def full_key(self) -> str:
+        return ".".join(self.keys)
 
-    Raises:
-        InputError: one cannot be read, is empty, or holds itself or too much, by aliases that a few lines can multiply.
-    """
-    for path in filter(os.path.exists, paths):
-        if Path(path).is_fifo():  # can be read only once, and that is the parser's
-            continue
-        try:
-            root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-            size = _size(root, {}) if root else 0
-        except OSError as error:
-            raise InputError(f"config {path} cannot be read: {error.strerror}") from error
-        except (UnicodeDecodeError, yaml.YAMLError) as error:
-            raise InputError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from error
-        except RecursionError as error:
-            raise InputError(f"config {path} is nested too deeply, or holds itself") from error
-        if not size:
-            raise InputError(f"config {path} is empty")
-        if size > MOST_VALUES:
-            raise InputError(f"config {path} holds more than {MOST_VALUES:,} values")
-        for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
-            name = str(key.value)
-            if not key.tag.endswith((":str", ":merge")) or name in ("config", "print_config"):
-                raise InputError(f"config {path}: {name:.60} is no option of a config")
-            is_file = value.tag.endswith((":str", ":null"))  # another config, for this section
-            if name in SECTIONS and not (isinstance(value, yaml.MappingNode) or is_file):
-                given = value.value if isinstance(value, yaml.ScalarNode) else "a list"
-                what = f"{name}: must be followed by indented lines of options, not by {given}"
-                raise InputError(f"config {path}: {what}")
+    @property
+    def value(self) -> str | None:
+        """The value that was given, where the message quotes it."""
+        found = self.first(r"Given value: (.*?)(?: - |$)")
+        return found[1] if found else None
 
+    def first(self, pattern: str) -> re.Match[str] | None:
+        return re.search(pattern, self.message)
 
-def _size(node: yaml.Node, known: dict[int, int]) -> int:
-    """How many values a config holds once its aliases are written out."""
-    if id(node) not in known:
-        pairs = node.value if isinstance(node, yaml.CollectionNode) else []
-        parts = [part for pair in pairs for part in (pair if isinstance(pair, tuple) else (pair,))]
-        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
-    return known[id(node)]
+    def all(self, pattern: str) -> list[str]:
+        return re.findall(pattern, self.message)
 
 
 def explain(message: str, options: Iterable[str], command: str, args: list[str]) -> str:
@@ -99,71 +77,125 @@ def explain(message: str, options: Iterable[str], command: str, args: list[str])
         command: such as ``fit``.
         args: the words after it.
     """
-    options = list(options)
-    message = " ".join(message.split())
-    match = re.search(r'Parser key "([^"]+)"', message)
-    key = match[1] if match else ""
+    mistake = _Mistake(" ".join(message.split()), list(options), command, args)
+    return next((line for reader in _READERS if (line := reader(mistake))), mistake.message)
 
-    if match := re.search(r"File does not exist: '([^']*)'", message):
-        configs = sorted(map(str, Path("configs").glob("*.yaml")))
-        wanted = str(Path("configs", Path(match[1]).name))
-        path = min(match[1], relative(match[1]), key=len)
-        hint = suggestions.nearest(wanted, configs, command) if configs else "there is no folder configs here"
-        return f"no config file {path}; {hint}"
-    if match := re.search(r"unrecognized arguments: (\S+).*", message):
-        name = match[1].split("=")[0]
-        if not name.startswith("-"):
-            return f"unexpected argument {name!r}: options start with --, and a config is given with --config"
-        names = dict.fromkeys(word.split("=")[0] for word in match[0].split() if word.startswith("--"))
-        hints = {each: suggestions.option(each, options, command) for each in names or [name]}
-        return "; ".join(f"unknown option {each}; {hint}" for each, hint in hints.items())
-    if match := re.search(r"(?:Group '([^']+)' )?does not accept option '([^']+)'", message):
+
+def _missing_config(mistake: _Mistake) -> str | None:
+    if not (match := mistake.first(r"File does not exist: '([^']*)'")):
+        return None
+    configs = sorted(map(str, Path("configs").glob("*.yaml")))
+    wanted = str(Path("configs", Path(match[1]).name))
+    path = min(match[1], relative(match[1]), key=len)
+    hint = suggestions.nearest(wanted, configs, mistake.command) if configs else "there is no folder configs here"
+    return f"no config file {path}; {hint}"
+
+
+def _unknown_words(mistake: _Mistake) -> str | None:
+    if not (match := mistake.first(r"unrecognized arguments: (\S+).*")):
+        return None
+    name = match[1].split("=")[0]
+    if not name.startswith("-"):
+        return f"unexpected argument {name!r}: options start with --, and a config is given with --config"
+    names = dict.fromkeys(word.split("=")[0] for word in match[0].split() if word.startswith("--"))
+    hints = {each: suggestions.option(each, mistake.options, mistake.command) for each in names or [name]}
+    return "; ".join(f"unknown option {each}; {hint}" for each, hint in hints.items())
+
+
+def _unknown_option(mistake: _Mistake) -> str | None:
+    if match := mistake.first(r"(?:Group '([^']+)' )?does not accept option '([^']+)'"):
         name = ".".join(filter(None, match.groups()))
-        return f"unknown option {name}; {suggestions.option(name, options, command)}"
-    if match := re.search(r"Option '([^']+)' is not accepted", message):
-        section = class_options.section_of_further_arguments(args, key)
+        return f"unknown option {name}; {suggestions.option(name, mistake.options, mistake.command)}"
+    if match := mistake.first(r"Option '([^']+)' is not accepted"):
+        section = class_options.section_of_further_arguments(mistake.args, mistake.key)
         hint = f"write it under {section}, inside of" if section == "options" else f"write it under {section}, beside"
-        hint = f"{hint} init_args" if section else suggestions.argument(match[1], key, options)
-        return f"unknown option {key}.{match[1]}; {hint}"
-    if reason := trust.refusal(message):
-        return f"{key}: {reason}"
-    if (match := re.search(r"Unable to load config '([^']+)'", message)) and key in SECTIONS:
-        sections = {
-            "model": f"; a network is chosen with --model.backbone {match[1]}",
-            "data": "; images are chosen with --data.source",
-        }
-        return f"--{key} takes a config of its options, and there is no file {match[1]}{sections.get(key, '')}"
-    if match := re.search(r"following arguments are required: (\S+)", message):
-        return _required(match[1], key, options, args, command)
-    types = dict.fromkeys(re.findall(r"Expected an? <class '(\w+)'>", message))
+        hint = f"{hint} init_args" if section else suggestions.argument(match[1], mistake.key, mistake.options)
+        return f"unknown option {mistake.key}.{match[1]}; {hint}"
+    return None
+
+
+def _refused_import(mistake: _Mistake) -> str | None:
+    reason = trust.refusal(mistake.message)
+    return f"{mistake.key}: {reason}" if reason else None
+
+
+def _section_without_config(mistake: _Mistake) -> str | None:
+    match = mistake.first(r"Unable to load config '([^']+)'")
+    if not match or mistake.key not in SECTIONS:
+        return None
+    sections = {
+        "model": f"; a network is chosen with --model.backbone {match[1]}",
+        "data": "; images are chosen with --data.source",
+    }
+    hint = sections.get(mistake.key, "")
+    return f"--{mistake.key} takes a config of its options, and there is no file {match[1]}{hint}"
+
+
+def _missing_option(mistake: _Mistake) -> str | None:
+    match = mistake.first(r"following arguments are required: (\S+)")
+    return _required(match[1], mistake.key, mistake.options, mistake.args, mistake.command) if match else None
+
+
+def _wrong_type(mistake: _Mistake) -> str | None:
+    types = dict.fromkeys(mistake.all(r"Expected an? <class '(\w+)'>"))
     kinds = [name for name in types if name != "NoneType" and hasattr(builtins, name)]
-    given = re.search(r"Given value: (.*?)(?: - |$)", message)
-    full_key = ".".join(dict.fromkeys(re.findall(r'Parser key "([^"]+)"', message)))
-    if given and kinds and "typing.Literal" not in message:
-        return f"{full_key}: {given[1]!r} is not of type {' or '.join(kinds)}"
-    if kinds and (match := re.search(r"Got value: (.*?)$", message)) and "typing.Literal" not in message:
-        return f"{full_key}: {match[1]!r} is not of type {' or '.join(kinds)}"
-    if match := re.search(r"(?:dot import path string: |given class_path ')([\w.]+)", message):
-        return f"{key}: there is no {match[1]!r}; {_nearest_class(match[1], key, command)}"
-    if match := re.search(r"Multiple subclasses with name (\S+)\. Give the full class path[^:]*: (.+?)\.?$", message):
+    if not kinds or "typing.Literal" in mistake.message:
+        return None
+    match = mistake.first(r"Got value: (.*?)$")
+    value = mistake.value if mistake.value is not None else match and match[1]
+    return f"{mistake.full_key}: {value!r} is not of type {' or '.join(kinds)}" if value is not None else None
+
+
+def _unknown_class(mistake: _Mistake) -> str | None:
+    if match := mistake.first(r"(?:dot import path string: |given class_path ')([\w.]+)"):
+        return f"{mistake.key}: there is no {match[1]!r}; {_nearest_class(match[1], mistake.key, mistake.command)}"
+    if match := mistake.first(r"Multiple subclasses with name (\S+)\. Give the full class path[^:]*: (.+?)\.?$"):
         paths = match[2].replace(", ", " or ")
-        return f"{key}: write {paths}: more than one class is called {match[1]}"
-    if match := re.search(r"Import path (\S+ )?does not correspond to a subclass of (\w+)", message):
-        return _wrong_kind((match[1] or given[1] if given else match[1]).strip(), match[2], key)
-    if match := re.search(r"Expected '(\S+)' to be a (?:subclass of|function that returns) <class '(\w+)'>", message):
-        return _wrong_kind(match[1], match[2], key)
-    if match := re.search(r"Expected a typing.Literal\[(.*?)\]. Got value: (.*)", message):
+        return f"{mistake.key}: write {paths}: more than one class is called {match[1]}"
+    return None
+
+
+def _other_class(mistake: _Mistake) -> str | None:
+    if match := mistake.first(r"Import path (\S+ )?does not correspond to a subclass of (\w+)"):
+        return _wrong_kind((match[1] or mistake.value or "").strip(), match[2], mistake.key)
+    if match := mistake.first(r"Expected '(\S+)' to be a (?:subclass of|function that returns) <class '(\w+)'>"):
+        return _wrong_kind(match[1], match[2], mistake.key)
+    return None
+
+
+def _no_choice(mistake: _Mistake) -> str | None:
+    if match := mistake.first(r"Expected a typing.Literal\[(.*?)\]. Got value: (.*)"):
         choices = match[1].replace("'", "")
-        return f"{full_key}: {match[2]!r} is not one of {choices}"
-    if given:
-        literals = re.findall(r"Expected a typing.Literal\[(.*?)\]", message)
-        choices = ", ".join(dict.fromkeys(re.findall(r"[\w-]+", " ".join(literals))))
-        return f"{full_key}: {given[1]!r} is not " + (f"one of {choices}" if choices else "valid here")
-    if "Problems parsing config" in message:
-        return f"a config is not valid YAML: {message.split(':', 1)[1].strip()}"
-    if match := re.search(r"Unexpected config: (.*)", message):
+        return f"{mistake.full_key}: {match[2]!r} is not one of {choices}"
+    if mistake.value is None:
+        return None
+    literals = mistake.all(r"Expected a typing.Literal\[(.*?)\]")
+    choices = ", ".join(dict.fromkeys(re.findall(r"[\w-]+", " ".join(literals))))
+    return f"{mistake.full_key}: {mistake.value!r} is not " + (f"one of {choices}" if choices else "valid here")
+
+
+def _bad_config(mistake: _Mistake) -> str | None:
+    if "Problems parsing config" in mistake.message:
+        return f"a config is not valid YAML: {mistake.message.split(':', 1)[1].strip()}"
+    if match := mistake.first(r"Unexpected config: (.*)"):
         return f"a config must hold sections such as model: and data:, not {match[1]!r}"
-    return message
+    return None
+
+
+# In this order: a message can quote an inner one, and the first reader that knows it is the most specific.
+_READERS: tuple[Callable[[_Mistake], str | None], ...] = (
+    _missing_config,
+    _unknown_words,
+    _unknown_option,
+    _refused_import,
+    _section_without_config,
+    _missing_option,
+    _wrong_type,
+    _unknown_class,
+    _other_class,
+    _no_choice,
+    _bad_config,
+)
 
 
 def _wrong_kind(path: str, base: str, key: str) -> str:

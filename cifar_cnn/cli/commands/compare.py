@@ -8,8 +8,8 @@ from pathlib import Path
 import yaml
 
 from cifar_cnn.analysis.compare import compare, plan, run_or_config
+from cifar_cnn.cli.configs import option_values
 from cifar_cnn.cli.main import check_options
-from cifar_cnn.cli.plain_errors import option_values
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs.folders import RUNS
 

@@ -11,8 +11,9 @@ import yaml
 
 from cifar_cnn import compat
 from cifar_cnn.cli import class_options
+from cifar_cnn.cli.configs import check_configs
 from cifar_cnn.cli.parser import ArgumentMessage, Parser
-from cifar_cnn.cli.plain_errors import check_configs, explain
+from cifar_cnn.cli.plain_errors import explain
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError
 from cifar_cnn.figures import show_in_window
