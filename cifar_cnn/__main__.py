@@ -19,7 +19,6 @@ def main() -> None:
 
         print(f"cifar-cnn {__version__}")
         sys.exit(0)
-
     if (not args or not args[0].startswith("-")) and (mistake := commands.mistake(args[0] if args else None)):
         print(f"cifar-cnn: error: {mistake}", file=sys.stderr)
         sys.exit(2)

@@ -21,8 +21,9 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 SMALL = [
     *("--data.source", "Shapes", "--data.source.train_size", "300", "--data.source.test_size", "50"),
     *("--data.val_size", "40", "--data.batch_size", "32", "--trainer.enable_progress_bar", "false"),
-    *("--report", "false"),
+    *("--report", "false", "--filters.enabled", "false"),
 ]
+PICTURES = ["--filters.enabled", "true"]  # drawing them takes as long as all else of a small fit
 
 
 SLOWEST = ("test_survival", "test_ranks", "test_notebooks", "test_readme", "test_given_callbacks", "test_docs")
@@ -55,7 +56,7 @@ def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of two epochs that was tested; for reading only."""
     root = tmp_path_factory.mktemp("trained")
-    arguments = ["fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL]
+    arguments = ["fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL, *PICTURES]
     arguments += ["--trainer.max_epochs", "2", "--report", "false", "--trainer.default_root_dir", str(root)]
     arguments += [
         "--trainer.log_every_n_steps",

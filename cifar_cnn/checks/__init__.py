@@ -1,1 +1,1 @@
-"""Checks that run before training starts."""
+"""What is checked of a network before a run starts."""

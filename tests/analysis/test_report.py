@@ -22,7 +22,7 @@ from cifar_cnn.analysis.report.page import content
 from cifar_cnn.analysis.run import load_run
 from cifar_cnn.data import ImageSet
 from cifar_cnn.runs.predictions import Predictions, load_predictions
-from tests.conftest import CONFIGS, SMALL
+from tests.conftest import CONFIGS, PICTURES, SMALL
 
 Capture = pytest.CaptureFixture[str]
 QUICK = ["fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL, "--trainer.max_epochs", "2"]
@@ -36,7 +36,7 @@ def tested_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        more = ["--report", "true", "--filters.every_n_epochs", "1", "--trainer.log_every_n_steps", "2"]
+        more = ["--report", "true", *PICTURES, "--filters.every_n_epochs", "1", "--trainer.log_every_n_steps", "2"]
         assert cifar_cnn.cli.run([*QUICK, *more]) == 0
     return folder / RUN
 

@@ -16,7 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import cifar_cnn.cli
 from cifar_cnn.hardware import best_precision
-from tests.conftest import CONFIGS, SMALL
+from tests.conftest import CONFIGS, PICTURES, SMALL
 
 Capture = pytest.CaptureFixture[str]
 QUICK = ["--config", str(CONFIGS / "quickstart.yaml"), *SMALL]
@@ -39,7 +39,7 @@ Command = Callable[..., int]
 @pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_config_fits_two_batches(config: Path, cifar_cnn_command: Command, capsys: Capture) -> None:
     few = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 2, "--trainer.limit_val_batches", 1]
-    assert cifar_cnn_command("fit", "--config", config, *SMALL, *few) == 0
+    assert cifar_cnn_command("fit", "--config", config, *SMALL, *PICTURES, *few) == 0
     output = capsys.readouterr().out
     assert "Validation" in output
     assert (RUN / "checkpoints/best.ckpt").is_file()
@@ -65,7 +65,8 @@ def test_every_config_says_completely_what_the_experiment_is(config: Path) -> No
 
 
 def test_from_fit_to_predict(cifar_cnn_command: Command, capsys: Capture, image_folder: Path) -> None:
-    assert cifar_cnn_command("fit", *QUICK, "--trainer.max_epochs", 2, "--trainer.log_every_n_steps", 1) == 0
+    more = ["--trainer.max_epochs", 2, "--trainer.log_every_n_steps", 1]
+    assert cifar_cnn_command("fit", *QUICK, *PICTURES, *more) == 0
     output = capsys.readouterr().out
     for line in ("Trained     SimpleCNN", "Validation", "Test", f"Checkpoint  {RUN}", f"Filters     {RUN}/filters"):
         assert line in output
@@ -324,8 +325,11 @@ CONFIG_ERRORS = {
     "only text": ("just text", "a config must hold sections"),
     "a list as a section": ("trainer: [1, 2]", "trainer: must be followed by indented lines of options, not by a list"),
     "a number as a section": ("data: 3", "data: must be followed by indented lines of options, not by 3"),
-    "a number as a key": ("1: 2", "config bad.yaml: 1 is no option of a config"),
-    "an option of the command line": ("print_config: true", "config bad.yaml: print_config is no option of a config"),
+    "a number as a key": ("1: 2", "config bad.yaml: 1 is not an option of a config"),
+    "an option of the command line": (
+        "print_config: true",
+        "config bad.yaml: print_config is not an option of a config",
+    ),
     "a checkpoint": ("model: {backbone: SimpleCNN}\nckpt_path: last", "give the checkpoint as the option --ckpt_path"),
     "a missing package": (
         "model: {backbone: SimpleCNN}\ntrainer: {logger: {class_path: lightning.pytorch.loggers.WandbLogger}}",
@@ -393,7 +397,7 @@ COMMAND_ERRORS: dict[str, tuple[list[str], str]] = {
     "classes": (["fit", *QUICK, "--model.backbone.num_classes", "9"], "see --model.backbone.num_classes"),
     "image size": (
         ["fit", *QUICK, "--data.source.image_size", "28"],
-        "is built for images of 32 x 32 pixels, but these have 28 x 28",
+        "is made for images of 32 x 32 pixels, and these have 28 x 28",
     ),
     "Shapes noise": (["fit", *QUICK, "--data.source.noise", "-1"], "noise of 0 or more"),
     "loss argument": (
@@ -402,7 +406,7 @@ COMMAND_ERRORS: dict[str, tuple[list[str], str]] = {
     ),
     "loss a sample": (
         ["fit", *QUICK, "--model.loss", "torch.nn.CrossEntropyLoss", "--model.loss.reduction", "none"],
-        "model.loss must return one number per batch",
+        "model.loss must give one number a batch",
     ),
     "no number": (["fit", *QUICK, "--model.optimizer.lr", "fast"], "model.optimizer.lr: 'fast' is not of type float"),
     "no precision": (["fit", *QUICK, "--trainer.precision", "8"], "trainer.precision: '8' is not one of 64, 32, 16, "),
@@ -545,7 +549,7 @@ def test_a_logger_without_a_folder_goes_beside_the_runs_own(cifar_cnn_command: C
     options = ["--trainer.max_epochs", 1, "--trainer.logger", "tests.cli.test_cli.PlainLogger"]
     for run in (RUN, RUN.with_name("version_1")):
         PlainLogger.logged.clear()
-        assert cifar_cnn_command("fit", *QUICK, *options) == 0
+        assert cifar_cnn_command("fit", *QUICK, *PICTURES, *options) == 0
         (accuracy,) = (metrics["val/accuracy"] for metrics in PlainLogger.logged if "val/accuracy" in metrics)
         assert [float(row["val/accuracy"]) for row in rows_of(run) if row["val/accuracy"]] == [pytest.approx(accuracy)]
         assert {path.name for path in run.iterdir()} > {"checkpoints", "config.yaml", "filters", "fit.json"}
