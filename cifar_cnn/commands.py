@@ -13,7 +13,7 @@ STARTED_BY = "CIFAR_CNN_STARTED_BY"
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 TRAINING = ("fit", "validate", "test")  # methods of the Trainer
-ANALYSES = ("predict", "report", "explain", "compare", "export", "runs", "show")  # modules of cifar_cnn.analysis
+ANALYSES = ("predict", "report", "explain", "compare", "export", "runs", "show", "configs")  # of cifar_cnn.cli.commands
 ALL = (*TRAINING, *ANALYSES)
 
 

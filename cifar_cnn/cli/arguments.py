@@ -175,12 +175,15 @@ def compare() -> ArgumentParser:
         "same command goes on where it was. Options with a dot, as --trainer.max_epochs 5, are handed to each fit.",
         [
             "lightning_logs/version_0 lightning_logs/version_1",
-            "configs/simple_cnn_a.yaml configs/simple_cnn_batchnorm.yaml --seeds 3",
+            "simple_cnn_a simple_cnn_batchnorm --seeds 3",
             "configs/simple_cnn_*.yaml --trainer.max_epochs 5 --data.source ImageFolder --data.source.root DIR",
         ],
     )
     parser.add_argument(
-        "items", nargs="+", metavar="RUN_OR_CONFIG", help="folders of runs (tested if they are not yet), or configs"
+        "items",
+        nargs="+",
+        metavar="RUN_OR_CONFIG",
+        help="folders of runs (tested if they are not yet), or configs (files, or names from `cifar-cnn configs`)",
     )
     parser.add_argument(
         "--seeds", type=int, default=3, metavar="N", help="train each config with the seeds 0 to N-1 (default: 3)"
@@ -253,7 +256,7 @@ def show() -> ArgumentParser:
         "Draw images with their class names, as a PNG or in a window: those of a run, or those that a config and the\n"
         "options of the data describe (as for fit; default: CIFAR-10). The sample is the same each time.",
         [
-            "--config configs/resnet18.yaml --augmented --output images.png",
+            "--config resnet18 --augmented --output images.png",
             "--data.source ImageFolder --data.source.root DIR --split test -n 40",
             "lightning_logs/version_0 --split val --output images.png",
         ],
@@ -273,6 +276,18 @@ def show() -> ArgumentParser:
     return parser
 
 
+def configs() -> ArgumentParser:
+    """The options of ``cifar-cnn configs``."""
+    parser = ArgumentParser(
+        "configs",
+        "List the configs that are installed with the package, each usable by its name: cifar-cnn fit --config NAME.\n"
+        "With a folder, copy them into it, to read and change them.",
+        ["", "configs"],
+    )
+    parser.add_argument("folder", nargs="?", metavar="DIR", help="folder to copy the configs into; it may be new")
+    return parser
+
+
 PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "predict": predict,
     "report": report,
@@ -281,4 +296,5 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "export": export,
     "runs": runs,
     "show": show,
+    "configs": configs,
 }

@@ -20,17 +20,18 @@ usage: cifar-cnn COMMAND [options]
   compare   runs, or configs that are trained first, with the uncertainty of each difference
   export    a trained network as one ONNX or PyTorch file, verified
   runs      a table of all runs, with accuracy, time and status
+  configs   the ready-made configs: list them, or copy them into a folder
   show      images with their class names, as training sees them, to a PNG or in a window
 
 examples:
-  cifar-cnn fit --config configs/quickstart.yaml
-  cifar-cnn fit --config configs/resnet18.yaml --trainer.max_epochs 30 --data.batch_size 256
-  cifar-cnn fit --config configs/resnet18.yaml --data.source ImageFolder --data.source.root DIR
+  cifar-cnn fit --config quickstart
+  cifar-cnn fit --config resnet18 --trainer.max_epochs 30 --data.batch_size 256
+  cifar-cnn fit --config resnet18 --data.source ImageFolder --data.source.root DIR
   cifar-cnn fit --ckpt_path last                          go on after an interruption
   cifar-cnn test
   cifar-cnn predict photo.jpg folder/ --output classes.csv
   cifar-cnn report lightning_logs/version_0
-  cifar-cnn compare configs/simple_cnn_a.yaml configs/simple_cnn_batchnorm.yaml --seeds 3
+  cifar-cnn compare simple_cnn_a simple_cnn_batchnorm --seeds 3
 
 `cifar-cnn COMMAND --help` shows a command's options and examples of its use.
 """
@@ -43,14 +44,15 @@ and report. A config gives the options as YAML; those on the command line overri
 that of the epoch with the best validation accuracy; the test images choose nothing.
 
 examples:
-  cifar-cnn fit --config configs/quickstart.yaml
-  cifar-cnn fit --config configs/simple_cnn_a.yaml --trainer.max_epochs 20 --model.optimizer.lr 0.02
-  cifar-cnn fit --config configs/resnet18.yaml --data.source ImageFolder --data.source.root DIR
+  cifar-cnn fit --config quickstart
+  cifar-cnn fit --config simple_cnn_a --trainer.max_epochs 20 --model.optimizer.lr 0.02
+  cifar-cnn fit --config resnet18 --data.source ImageFolder --data.source.root DIR
   cifar-cnn fit --model.backbone ResNet18 --data.augment.crop 4 --data.augment.flip true --test_after_fit true
   cifar-cnn fit --ckpt_path last                          go on after an interruption
 
 what to run:
-  --config FILE             YAML file of options, such as those in configs/; of several, later ones override earlier
+  --config FILE             YAML file of options, or a name that `cifar-cnn configs` lists; of several, later ones
+                            override earlier ones
   --ckpt_path PATH          go on from this checkpoint, in its run's folder; last: the newest run's (default: none)
   --seed_everything N       seed of the weights, of the order of the images and of augmentation; false: another
                             each time (default: 0)

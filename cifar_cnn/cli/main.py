@@ -7,7 +7,7 @@ from contextlib import redirect_stdout, suppress
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from cifar_cnn import commands
+from cifar_cnn import commands, packaged_configs
 from cifar_cnn import distributed as processes
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli import arguments, checkpoint_option, model_class
@@ -53,6 +53,7 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
 
 
 def _run(args: list[str], cli: type[CLI], model: type[ImageClassifier]) -> int:
+    args = packaged_configs.with_paths(args)
     check_configs(option_values(args, "-c", "--config"))
     if mistake := commands.mistake(args[0] if args and not args[0].startswith("-") else None):
         raise InputError(mistake)
@@ -85,6 +86,7 @@ def check_options(args: list[str]) -> None:
     Raises:
         InputError: the command would reject them.
     """
+    args = packaged_configs.with_paths(args)
     check_configs(option_values(args, "-c", "--config"))
     with suppress(SystemExit), redirect_stdout(io.StringIO()), trust.import_policy(trust.packages_of_options(args)):
         _parsed([*args, "--print_config"])

@@ -84,11 +84,8 @@ def explain(message: str, options: Iterable[str], command: str, args: list[str])
 def _missing_config(mistake: _Mistake) -> str | None:
     if not (match := mistake.first(r"File does not exist: '([^']*)'")):
         return None
-    configs = sorted(map(str, Path("configs").glob("*.yaml")))
-    wanted = str(Path("configs", Path(match[1]).name))
     path = min(match[1], relative(match[1]), key=len)
-    hint = suggestions.nearest(wanted, configs, mistake.command) if configs else "there is no folder configs here"
-    return f"no config file {path}; {hint}"
+    return f"no config file {path}; {suggestions.config(path)}"
 
 
 def _unknown_words(mistake: _Mistake) -> str | None:
@@ -216,7 +213,7 @@ def _required(name: str, key: str, options: list[str], args: list[str], command:
             if not any(f"{known}.".startswith(f"{option}.") for known in options):
                 prefixes = {".".join(known.split(".")[: option.count(".") + 1]) for known in options}
                 return f"unknown option {option} in {path}; {suggestions.option(option, prefixes, command)}"
-    return f"{name} is missing: give a --config, such as configs/quickstart.yaml, or --model.backbone SimpleCNN"
+    return f"{name} is missing: give a --config, such as quickstart, or --model.backbone SimpleCNN"
 
 
 def _keys(config: dict, prefix: str = "") -> list[str]:

@@ -2,6 +2,9 @@
 
 import difflib
 from collections.abc import Iterable
+from pathlib import Path
+
+from cifar_cnn import packaged_configs
 
 # What other programs call the options, without the section that they stand in here.
 _MEANT = {
@@ -98,6 +101,14 @@ def argument(name: str, owner: str, options: Iterable[str]) -> str:
     meant = _MEANT.get(name.lower(), "").removeprefix(f"{owner}.")
     found = [meant] if meant in own else difflib.get_close_matches(name, own, n=3, cutoff=0.6)
     return f"nearest: {', '.join(f'{owner}.{each}' for each in found)}" if found else f"it takes {', '.join(own)}"
+
+
+def config(name: str) -> str:
+    """A hint at the config that ``name`` was meant to be, in the folder ``configs`` or by its name in the package."""
+    known = {each: each for each in packaged_configs.names()}
+    known |= {path.stem: str(path) for path in Path("configs").glob("*.yaml")}
+    found = difflib.get_close_matches(Path(name).stem, known, n=3, cutoff=0.6)
+    return f"nearest: {', '.join(map(known.__getitem__, found))}" if found else "`cifar-cnn configs` lists the configs"
 
 
 def _are_close(name: str, other: str) -> bool:

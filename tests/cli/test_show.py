@@ -36,7 +36,7 @@ def test_images_of_a_run_are_those_of_its_own_split(trained_run: Path) -> None:
         ([*SMALL_DATA], "no window can be opened here: write a file with --output images.png"),
         ([*SMALL_DATA, "--output", "a.jpg"], "--output must end with .png; it is a.jpg"),
         ([*SMALL_DATA, "-n", "0"], "-n is 1 or more"),
-        (["--config", "nope.yaml"], "--config nope.yaml: there is no such file"),
+        (["--config", "nope.yaml"], "no config file nope.yaml; `cifar-cnn configs` lists the configs"),
         (["--data.sorce", "Shapes"], "unknown option --data.sorce; nearest: --data.source"),
         (["--trainer.max_epochs", "3"], "unknown option --trainer.max_epochs: show takes --config and options of the"),
         (["lightning_logs", *SMALL_DATA], "give a run, or --config and options of the data, not both"),

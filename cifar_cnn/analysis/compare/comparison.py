@@ -5,6 +5,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from cifar_cnn import packaged_configs
 from cifar_cnn.analysis.compare import plan
 from cifar_cnn.analysis.compare.networks import group
 from cifar_cnn.analysis.compare.results import read_run
@@ -20,12 +21,15 @@ def run_or_config(name: str) -> Path:
     Raises:
         InputError: there is neither.
     """
-    path = Path(name)
+    path = packaged_configs.find(name) or Path(name)
     if path.suffix in (".yaml", ".yml") and path.is_file():
         return path
     run = path if path.is_dir() else run_of(path) if path.is_file() else None
     if run is None or not (run / "config.yaml").is_file() or not (run / "checkpoints" / BEST).is_file():
-        raise InputError(f"{name} is neither a config (.yaml) nor the folder of a run with a checkpoint best.ckpt")
+        raise InputError(
+            f"{name} is neither a config (.yaml, or a name from `cifar-cnn configs`) nor the folder of a run with "
+            "a checkpoint best.ckpt"
+        )
     return Path(relative(run))
 
 

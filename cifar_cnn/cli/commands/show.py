@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from cifar_cnn import compat
-from cifar_cnn.cli import class_options
+from cifar_cnn.cli import class_options, suggestions
 from cifar_cnn.cli.configs import check_configs
 from cifar_cnn.cli.parser import ArgumentMessage, Parser
 from cifar_cnn.cli.plain_errors import explain
@@ -62,7 +62,7 @@ def _sections(configs: list[str]) -> Iterator[str]:
     check_configs(configs)
     for config in configs:
         if not os.path.isfile(config):
-            raise InputError(f"--config {config}: there is no such file")
+            raise InputError(f"no config file {config}; {suggestions.config(config)}")
         content = yaml.safe_load(Path(config).read_text(encoding="utf-8"))
         section = content.get("data") if isinstance(content, dict) else None
         if section is not None:

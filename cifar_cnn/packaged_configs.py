@@ -1,0 +1,79 @@
+"""The configs that are installed with the package, by their names.
+
+Their source is the folder ``configs`` of the repository; a wheel holds a copy of it.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from cifar_cnn.errors import InputError
+
+_OPTIONS = ("-c", "--config")
+
+
+def folder() -> Path:
+    """The folder of the configs: in the package, or in the repository that the package is used from."""
+    package = Path(__file__).resolve().parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+def names() -> list[str]:
+    """The names of all configs, such as ``quickstart``."""
+    return sorted(path.stem for path in folder().glob("*.yaml"))
+
+
+def find(name: str) -> Path | None:
+    """The config of this name, with or without ``.yaml``; None for the path of a file and for an unknown name."""
+    stem = name.removesuffix(".yaml")
+    return None if os.path.exists(name) or stem not in names() else folder() / f"{stem}.yaml"
+
+
+def description(name: str) -> str:
+    """The first comment of a config."""
+    return (folder() / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+
+
+def copy_to(target: Path) -> list[Path]:
+    """Copy all configs into a folder.
+
+    Raises:
+        InputError: a file is there already, or the folder cannot be written.
+    """
+    copies = [target / f"{name}.yaml" for name in names()]
+    if existing := [path for path in copies if path.exists()]:
+        raise InputError(f"{existing[0]} exists already: name another folder, or remove it")
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for path in copies:
+            shutil.copyfile(folder() / path.name, path)
+    except OSError as error:
+        raise InputError(f"cannot write into {target}: {error.strerror}") from error
+    return copies
+
+
+def with_paths(words: list[str]) -> list[str]:
+    """A command line with the paths of the configs that are given by name."""
+    return _with_values(words, lambda value: str(find(value) or value))
+
+
+def with_names(words: list[str]) -> list[str]:
+    """A command line as it is recorded, with the names of the configs again: the paths are of this machine."""
+    own = folder()
+    return _with_values(words, lambda value: Path(value).stem if Path(value).parent == own else value)
+
+
+def _with_values(words: list[str], replaced: Callable[[str], str]) -> list[str]:
+    found = []
+    is_value = False
+    for word in words:
+        option, equals, value = word.partition("=")
+        if is_value:
+            word = replaced(word)
+        elif equals and option in _OPTIONS:
+            word = f"{option}={replaced(value)}"
+        is_value = word in _OPTIONS and not is_value
+        found.append(word)
+    return found
