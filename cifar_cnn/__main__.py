@@ -4,8 +4,8 @@ import os
 import signal
 import sys
 
-from cifar_cnn import commands
-from cifar_cnn.cli import help_texts
+from cifar_cnn import process
+from cifar_cnn.cli import command_names, help_texts
 
 
 def main() -> None:
@@ -19,18 +19,18 @@ def main() -> None:
 
         print(f"cifar-cnn {__version__}")
         sys.exit(0)
-    if (not args or not args[0].startswith("-")) and (mistake := commands.mistake(args[0] if args else None)):
+    if (not args or not args[0].startswith("-")) and (mistake := command_names.mistake(args[0] if args else None)):
         print(f"cifar-cnn: error: {mistake}", file=sys.stderr)
         sys.exit(2)
 
-    if commands.local_rank() and commands.STARTED_BY in os.environ:
+    if process.local_rank() and process.STARTED_BY in os.environ:
         # The first process gets a Ctrl-C too and ends this one, but only once this one has imported and connected.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     # A class_path may name a module in the current folder, as `python -m` allows and a console script does not.
     sys.path.append(os.getcwd())  # not "", which would be the folder of a config while that is read
 
-    if args[0] in commands.TRAINING and not commands.local_rank() and not {"-h", "--help"} & set(args):
+    if args[0] in command_names.TRAINING and not process.local_rank() and not {"-h", "--help"} & set(args):
         print("Loading PyTorch and Lightning", file=sys.stderr, flush=True)
     try:
         from cifar_cnn.cli import run  # only now: it imports torch and Lightning, which takes seconds
@@ -45,7 +45,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     except KeyboardInterrupt:  # while it imports; all later ones are run's
-        if not commands.local_rank():
+        if not process.local_rank():
             print("\ncifar-cnn: interrupted", file=sys.stderr)
         status = 128 + signal.SIGINT
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and said; what is left is to take Python down

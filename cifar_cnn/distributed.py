@@ -14,9 +14,9 @@ from pathlib import Path
 from lightning.pytorch import Trainer
 from torch import distributed
 
-from cifar_cnn.commands import STARTED_BY, local_rank
 from cifar_cnn.compat import ScriptLauncher
 from cifar_cnn.errors import InputError, Stopped
+from cifar_cnn.process import STARTED_BY, local_rank
 
 # What a process tells those that Lightning lets it start, beside its id: the checkpoint that it has found.
 _CHECKPOINT = "CIFAR_CNN_CHECKPOINT"

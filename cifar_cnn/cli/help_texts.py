@@ -4,7 +4,7 @@ For the commands of Lightning's Trainer these are fixed texts on the common opti
 them with the real options and defaults. ``--help all`` prints the parser's own list.
 """
 
-from cifar_cnn import commands
+from cifar_cnn.cli import command_names
 
 _OVERVIEW = """\
 Convolutional networks on CIFAR-10: train, test and look at them.
@@ -153,7 +153,7 @@ def wanted(args: list[str]) -> str | None:
         return _OVERVIEW
     if args[0] in _TEXTS:
         return None if args[asked + 1 : asked + 2] == ["all"] else _TEXTS[args[0]]
-    if args[0] in commands.ANALYSES:
+    if args[0] in command_names.ANALYSES:
         from cifar_cnn.cli import arguments  # argparse takes as long to import as all else of the help
 
         return arguments.PARSERS[args[0]]().format_help()

@@ -7,10 +7,10 @@ from contextlib import redirect_stdout, suppress
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from cifar_cnn import commands, packaged_configs
 from cifar_cnn import distributed as processes
+from cifar_cnn import packaged_configs, process
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.cli import arguments, checkpoint_option, model_class
+from cifar_cnn.cli import arguments, checkpoint_option, command_names, model_class
 from cifar_cnn.cli.configs import check_configs, option_values
 from cifar_cnn.cli.parser import CLI
 from cifar_cnn.errors import InputError, Stopped, terminable
@@ -55,14 +55,14 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
 def _run(args: list[str], cli: type[CLI], model: type[ImageClassifier]) -> int:
     args = packaged_configs.with_paths(args)
     check_configs(option_values(args, "-c", "--config"))
-    if mistake := commands.mistake(args[0] if args and not args[0].startswith("-") else None):
+    if mistake := command_names.mistake(args[0] if args and not args[0].startswith("-") else None):
         raise InputError(mistake)
     # While it trains, StopOnSignal takes it; the other processes are ended by the first.
-    ends = [] if commands.local_rank() else [signal.SIGTERM]
+    ends = [] if process.local_rank() else [signal.SIGTERM]
     named = trust.packages_of_options(args)
     with terminable(*ends), plain_output(), trust.import_policy(named), kept_code.forgetting():
-        if args[0] in commands.ANALYSES:
-            commands.check_that_own_class_is_trained(args, model)
+        if args[0] in command_names.ANALYSES:
+            command_names.check_that_own_class_is_trained(args, model)
             options = arguments.parse(args)
             return importlib.import_module(f"cifar_cnn.cli.commands.{args[0]}").run(options)
         _parsed(args, cli, model).start()

@@ -11,7 +11,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 import cifar_cnn.backbones
 import cifar_cnn.losses
 import cifar_cnn.optim  # noqa: F401  (imported so that the command line knows the classes by their short names)
-from cifar_cnn import commands, compat, packaged_configs
+from cifar_cnn import compat, packaged_configs, process
 from cifar_cnn.callbacks.filter_images import FilterImages
 from cifar_cnn.callbacks.save_config import SaveConfig
 from cifar_cnn.classifier import ImageClassifier
@@ -75,7 +75,7 @@ class CLI(LightningCLI):
         self, command: str, options: list[str], model: type[ImageClassifier], checkpoint: Checkpoint | None
     ) -> None:
         self.command, self.checkpoint = command, checkpoint
-        self.command_line = [*shlex.split(commands.program(model)), command, *packaged_configs.with_names(options)]
+        self.command_line = [*shlex.split(process.program(model)), command, *packaged_configs.with_names(options)]
         super().__init__(
             model,
             CIFAR10DataModule,

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, ModelCheckpoint
 
-from cifar_cnn import commands
+from cifar_cnn import process
 from cifar_cnn.errors import Stopped
 from cifar_cnn.files import move, remove_leftovers
 from cifar_cnn.paths import relative
@@ -259,7 +259,7 @@ def how_to_go_on(trainer: Trainer) -> str:
     if last.path is None:
         return "nothing is saved"
     saved = "all is saved" if last.step == trainer.global_step else f"saved is step {last.step}"
-    program = commands.program(type(trainer.lightning_module))
+    program = process.program(type(trainer.lightning_module))
     return f"{saved}; go on with  {program} fit --ckpt_path {relative(last.path)}"
 
 

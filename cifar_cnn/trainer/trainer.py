@@ -15,8 +15,8 @@ from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
-from cifar_cnn import commands
 from cifar_cnn import distributed as processes
+from cifar_cnn import process
 from cifar_cnn.analysis.run import Run
 from cifar_cnn.callbacks.python_run import record_python
 from cifar_cnn.callbacks.summary import validation_line, why_not_validated
@@ -256,7 +256,7 @@ class Trainer(pl.Trainer):
     def _check(self, model: pl.LightningModule, datamodule: pl.LightningDataModule | None) -> None:
         """Try the network and the loss before any file is written."""
         known = isinstance(model, ImageClassifier) and isinstance(datamodule, CIFAR10DataModule)
-        if known and commands.local_rank() == 0:
+        if known and process.local_rank() == 0:
             check_network(model, datamodule, str(self.precision))  # type: ignore[arg-type]
 
     def _open_folder(self, checkpoint: Checkpoint | None) -> Path | None:

@@ -10,16 +10,15 @@ from lightning.pytorch.cli import LightningArgumentParser
 from torch import nn
 
 import cifar_cnn.cli
-from cifar_cnn import commands
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.cli import help_texts
+from cifar_cnn.cli import command_names, help_texts
 from cifar_cnn.cli.arguments import PARSERS
 from cifar_cnn.data import CIFAR10
 from cifar_cnn.hardware import best_precision
 from tests.conftest import CONFIGS
 
 Options = dict[str, str]
-PAGES = [["--help"], *([command, "--help"] for command in commands.ALL)]
+PAGES = [["--help"], *([command, "--help"] for command in command_names.ALL)]
 
 
 class OnlyParser(cifar_cnn.cli.CLI):
@@ -36,7 +35,7 @@ class OnlyParser(cifar_cnn.cli.CLI):
 @pytest.fixture(scope="module")
 def parsers() -> dict[str, LightningArgumentParser]:
     backbone = ["--model.backbone", "SimpleCNN"]
-    return {each: OnlyParser(each, backbone, ImageClassifier, None).parser for each in commands.TRAINING}
+    return {each: OnlyParser(each, backbone, ImageClassifier, None).parser for each in command_names.TRAINING}
 
 
 def page(*args: str) -> str:
@@ -58,7 +57,7 @@ def test_pages_fit_a_wide_terminal_and_their_examples_name_what_there_is(args: l
     examples = [shlex.split(line.split("   ")[0]) for line in re.findall(r"^  (cifar-cnn .*)", text, re.MULTILINE)]
     assert len(examples) >= 2
     for _, command, *words in examples:
-        assert command in commands.ALL
+        assert command in command_names.ALL
         assert len(args) == 1 or command == args[0]
         for word in words:
             if word.startswith("configs/"):
@@ -73,7 +72,7 @@ def test_pages_fit_a_wide_terminal_and_their_examples_name_what_there_is(args: l
 
 
 @pytest.mark.filterwarnings("ignore:Attribute 'backbone' is an instance")
-@pytest.mark.parametrize("command", commands.TRAINING)
+@pytest.mark.parametrize("command", command_names.TRAINING)
 def test_every_option_exists_and_every_default_is_the_real_one(
     command: str, parsers: dict[str, LightningArgumentParser]
 ) -> None:

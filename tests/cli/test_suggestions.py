@@ -6,9 +6,8 @@ import pytest
 from torch import nn
 
 import cifar_cnn.cli
-from cifar_cnn import commands
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.cli import suggestions
+from cifar_cnn.cli import command_names, suggestions
 from cifar_cnn.cli.plain_errors import explain
 from cifar_cnn.errors import InputError
 from tests.cli.test_class_options import OnlyParses
@@ -81,7 +80,7 @@ def test_two_classes_of_one_name_are_told_apart_by_what_to_write() -> None:
     ],
 )
 def test_a_command_is_suggested_by_meaning_and_by_spelling(typed: str, message: str | None) -> None:
-    assert commands.mistake(typed) == message
+    assert command_names.mistake(typed) == message
 
 
 class NoModule:
@@ -159,7 +158,7 @@ def test_configs_are_not_compared_without_a_programs_own_class(
     error = capsys.readouterr().err
     assert f"compare would train {config} without the OwnClassifier of this program: train each" in error
     assert "python mix.py fit --config FILE" in error
-    commands.check_that_own_class_is_trained(["compare", config], ImageClassifier)
-    commands.check_that_own_class_is_trained(["compare", "lightning_logs/version_0"], OwnClassifier)
+    command_names.check_that_own_class_is_trained(["compare", config], ImageClassifier)
+    command_names.check_that_own_class_is_trained(["compare", "lightning_logs/version_0"], OwnClassifier)
     with pytest.raises(InputError):
-        commands.check_that_own_class_is_trained(["compare", "lightning_logs/version_0", config], OwnClassifier)
+        command_names.check_that_own_class_is_trained(["compare", "lightning_logs/version_0", config], OwnClassifier)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import cifar_cnn.cli
-from cifar_cnn.commands import ANALYSES
+from cifar_cnn.cli.command_names import ANALYSES
 from tests.conftest import CONFIGS, SMALL
 
 ROOT = CONFIGS.parent
