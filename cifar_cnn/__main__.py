@@ -1,11 +1,21 @@
 """The command ``cifar-cnn``, also ``python -m cifar_cnn``."""
 
+import sys
+
+if __name__ == "__main__" and not getattr(sys.flags, "safe_path", sys.flags.isolated):
+    del sys.path[0]  # the current folder under `python -m`, before anything is imported from there
+
+import importlib.util
 import os
 import signal
-import sys
+from contextlib import suppress
+
+if importlib.util.find_spec("cifar_cnn") is None:  # this file was started by its path, without being installed
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from cifar_cnn import process
 from cifar_cnn.cli import command_names, help_texts
+from cifar_cnn.trust import own_modules
 
 
 def main() -> None:
@@ -27,8 +37,8 @@ def main() -> None:
         # The first process gets a Ctrl-C too and ends this one, but only once this one has imported and connected.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    # A class_path may name a module in the current folder, as `python -m` allows and a console script does not.
-    sys.path.append(os.getcwd())  # not "", which would be the folder of a config while that is read
+    with suppress(FileNotFoundError):  # the current folder was deleted
+        own_modules.search(os.getcwd(), ["cifar_cnn"])  # by name: spawned processes of `python -m` from a checkout
 
     if args[0] in command_names.TRAINING and not process.local_rank() and not {"-h", "--help"} & set(args):
         print("Loading PyTorch and Lightning", file=sys.stderr, flush=True)

@@ -10,6 +10,7 @@ from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.distributed import speaks
 from cifar_cnn.runs.contents import class_path
 from cifar_cnn.trust import names as trust
+from cifar_cnn.trust import own_modules
 
 log = logging.getLogger("cifar_cnn")
 
@@ -31,6 +32,7 @@ def classifier_class(content: Mapping[str, Any]) -> type[ImageClassifier]:
     if not isinstance(path, str) or not trust.may_import(path, content):
         return ImageClassifier
     module, _, name = path.rpartition(".")
+    own_modules.allow([module])
     try:
         found = getattr(importlib.import_module(module), name, None)
     except ImportError:

@@ -32,7 +32,7 @@ from torch import nn
 from cifar_cnn.compat import NATIVE_FUNCTIONS
 from cifar_cnn.errors import InputError
 from cifar_cnn.losses import FunctionLoss
-from cifar_cnn.trust import pretrained, signing
+from cifar_cnn.trust import own_modules, pretrained, signing
 from cifar_cnn.trust.loss_options import loss_function, makes_a_module
 from cifar_cnn.trust.recording import RecordingParser
 
@@ -70,6 +70,7 @@ def import_policy(named: Iterable[str] = ()) -> Iterator[None]:
     )
     before = set(_named)
     _named.update(named)
+    own_modules.allow(_named)
     try:
         with pretrained.as_usual():
             yield
@@ -82,6 +83,7 @@ def import_policy(named: Iterable[str] = ()) -> Iterator[None]:
 def restrict_to(checkpoint: Mapping[str, Any]) -> None:
     """From here to the end of :func:`import_policy`, hold to the rules for what a checkpoint names."""
     allowed = _allowed(checkpoint)
+    own_modules.allow(allowed)
     set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=sorted(allowed))
 
 
@@ -219,15 +221,20 @@ def import_paths(config: Any) -> set[str]:
 
 
 def packages_of_options(args: list[str]) -> set[str]:
-    """The packages that a command line names, in its options and in the configs that it gives."""
+    """The packages that a command line names, in the options of its parts and in the configs that it gives."""
     content: list[Any] = []
+    option = ""
     for arg in args:
-        value = arg.split("=", 1)[-1]
-        try:  # the name of a file, such as best.ckpt, is no import path
-            is_file = Path(value).exists()
-            text = Path(value).read_text(encoding="utf-8") if value.endswith((".yaml", ".yml", ".json")) else value
-            content += [yaml.safe_load(text)] if text is not value or not is_file else []
-        except (OSError, ValueError, yaml.YAMLError):  # the parser will complain of it, or it is none of a config
+        name, equals, value = arg.partition("=") if arg.startswith("-") else (option, "=", arg)
+        option = name
+        if not equals:
+            continue
+        try:
+            if value.endswith((".yaml", ".yml", ".json")):
+                content.append(yaml.safe_load(Path(value).read_text(encoding="utf-8")))
+            elif ("." in name or name in ("--model", "--data", "--trainer")) and not Path(value).exists():
+                content.append(yaml.safe_load(value))
+        except (OSError, ValueError, yaml.YAMLError):  # the parser reports it, or it is not YAML
             continue
     return packages(content)
 

@@ -9,7 +9,7 @@ import inspect
 import warnings
 from argparse import SUPPRESS
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import yaml
@@ -35,7 +35,7 @@ class RecordingParser(ArgumentParser):
     """A parser for arguments that are written down and read back, of its own and of the classes that they name."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._adders: dict[str, Callable[[ArgumentParser], Any]] = {}  # by argument: add it alone to another parser
+        self._adders: dict[str, _Adder] = {}  # by argument: add it alone to another parser
         super().__init__(*args, **kwargs)
 
     def add_class_arguments(self, theclass: type, *args: Any, **kwargs: Any) -> list[str]:
@@ -67,9 +67,9 @@ class RecordingParser(ArgumentParser):
         group = args[0] if args else kwargs.get("nested_key")  # None: of a class that an argument names
         names = {dest: dest.removeprefix(f"{group}.").split(".")[0] for dest in added}
 
-        def adder(dest: str) -> Callable[[ArgumentParser], Any]:
+        def adder(dest: str) -> "_Adder":
             skip = {*(kwargs.get("skip") or ()), *names.values()} - {names[dest]}
-            return lambda parser: add(parser, component, *args, **{**kwargs, "skip": skip})
+            return _Adder(add, component, args, {**kwargs, "skip": skip})
 
         self._adders |= {dest: adder(dest) for dest in added}
         own = inspect.signature(component).parameters
@@ -97,6 +97,18 @@ class RecordingParser(ArgumentParser):
             return _is_class(read) or (type(read) is type(value) and bool(read == value))
         except Exception:  # a class can refuse to be written, read or compared in any way
             return False
+
+
+class _Adder(NamedTuple):
+    """Adds an argument to a parser; unlike a lambda, it can be sent to the processes of ddp_spawn."""
+
+    add: Callable[..., Any]
+    component: Any
+    args: tuple
+    kwargs: dict[str, Any]
+
+    def __call__(self, parser: ArgumentParser) -> None:
+        self.add(parser, self.component, *self.args, **self.kwargs)
 
 
 def _is_class(value: Any) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from cifar_cnn.files import write
+from cifar_cnn.trust import own_modules
 
 FOLDER = "code"  # of a run
 SCRIPT = "__main__"  # the folder in it of a program that was started as such
@@ -111,7 +112,7 @@ def current(name: str) -> Path | None:
     loaded = getattr(sys.modules.get(SCRIPT if script else module_name(name)), "__file__", None)
     if loaded is not None and (not script or Path(loaded).name == Path(name).name):
         return Path(loaded)
-    files = [Path(folder, name) for folder in sys.path] if not script else []
+    files = [Path(folder, name) for folder in own_modules.folders()] if not script else []
     return next(filter(Path.is_file, files), None)
 
 

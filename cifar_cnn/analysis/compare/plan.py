@@ -22,6 +22,7 @@ from cifar_cnn.runs.folders import RUNS, run_folders
 from cifar_cnn.runs.run import RunFolder
 
 PLAN = "plan.json"
+PROGRAM = Path(__file__).parents[2] / "__main__.py"
 
 
 @dataclass
@@ -169,7 +170,8 @@ def _run_command(task: Task, at: Callable[[int], None], interval: float = 0.5) -
     """Run the command of a task in a subprocess; ``at`` is called with the number of finished epochs."""
     task.log.parent.mkdir(parents=True, exist_ok=True)
     with task.log.open("w", encoding="utf-8") as log:
-        command = [sys.executable, "-m", "cifar_cnn", *task.command()]
+        # By its path: -m would first look for a cifar_cnn in the current folder.
+        command = [sys.executable, str(PROGRAM), *task.command()]
         # In its own session, a fit receives one signal rather than two on Ctrl-C, and so saves a checkpoint first.
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         ends = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]  # Windows has no SIGHUP
