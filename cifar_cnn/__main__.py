@@ -8,37 +8,63 @@ if __name__ == "__main__" and not getattr(sys.flags, "safe_path", sys.flags.isol
 import importlib.util
 import os
 import signal
-from contextlib import suppress
 
 if importlib.util.find_spec("cifar_cnn") is None:  # this file was started by its path, without being installed
     sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from cifar_cnn import process
+from cifar_cnn import process, streams
 from cifar_cnn.cli import command_names, help_texts
 from cifar_cnn.trust import own_modules
 
 
 def main() -> None:
     """Run the command line of ``sys.argv`` and exit with its status."""
-    args = sys.argv[1:]
+    streams.prepare()
+    try:
+        status = _answer_at_once(sys.argv[1:])
+        if status is None:
+            status = _run(sys.argv[1:])
+        sys.stdout.flush()
+    except OSError as error:
+        if not streams.is_lost(error):
+            raise
+        streams.drop_output()
+        status = 0  # what reads our output (head, a closed pager) has seen enough
+        if not isinstance(error, BrokenPipeError):
+            print(f"cifar-cnn: error: cannot write the output: {error.strerror}", file=sys.stderr)
+            status = 1
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and said; what is left is to take Python down
+    sys.exit(status)
+
+
+def _answer_at_once(args: list[str]) -> int | None:
+    """Print what needs no library: help, version and mistakes in the command; the exit status, None for the rest."""
     if (text := help_texts.wanted(args)) is not None:
         print(text, end="")
-        sys.exit(0)
+        return 0
     if args == ["--version"]:
         from cifar_cnn import __version__
 
         print(f"cifar-cnn {__version__}")
-        sys.exit(0)
-    if (not args or not args[0].startswith("-")) and (mistake := command_names.mistake(args[0] if args else None)):
+        return 0
+    is_command = not args or not args[0].startswith("-")
+    mistake = command_names.mistake(args[0] if args else None) if is_command else None
+    try:
+        os.getcwd()
+    except OSError:
+        mistake = mistake or "the current folder has been deleted: change to another one, for example with  cd ~"
+    if mistake:
         print(f"cifar-cnn: error: {mistake}", file=sys.stderr)
-        sys.exit(2)
+        return 2
+    return None
 
+
+def _run(args: list[str]) -> int:
     if process.local_rank() and process.STARTED_BY in os.environ:
         # The first process gets a Ctrl-C too and ends this one, but only once this one has imported and connected.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    with suppress(FileNotFoundError):  # the current folder was deleted
-        own_modules.search(os.getcwd(), ["cifar_cnn"])  # by name: spawned processes of `python -m` from a checkout
+    own_modules.search(os.getcwd(), ["cifar_cnn"])  # by name: spawned processes of `python -m` from a checkout
 
     if args[0] in command_names.TRAINING and not process.local_rank() and not {"-h", "--help"} & set(args):
         print("Loading PyTorch and Lightning", file=sys.stderr, flush=True)
@@ -47,19 +73,14 @@ def main() -> None:
 
         try:
             status = run(args)
-        except Exception as error:
-            status = _report(error)
-        finally:
             sys.stdout.flush()
-    except BrokenPipeError:  # what reads our output (head, a closed pager) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
+            return status
+        except Exception as error:
+            return _report(error)
     except KeyboardInterrupt:  # while it imports; all later ones are run's
         if not process.local_rank():
             print("\ncifar-cnn: interrupted", file=sys.stderr)
-        status = 128 + signal.SIGINT
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and said; what is left is to take Python down
-    sys.exit(status)
+        return 128 + signal.SIGINT
 
 
 def _report(error: Exception) -> int:
@@ -68,7 +89,7 @@ def _report(error: Exception) -> int:
     from cifar_cnn.trust.tracebacks import own_traceback
 
     text = own_traceback(error)
-    if text is None or isinstance(error, BrokenPipeError):
+    if text is None or (isinstance(error, OSError) and streams.is_lost(error)):
         raise error
     processes.tell(text)
     return 1

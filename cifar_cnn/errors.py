@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
+from cifar_cnn import streams
+
 _BY_A_SIGNAL = 128  # a shell's exit status of a process that a signal has ended is above
 
 
@@ -49,8 +51,20 @@ class Stopped(Exception):
         return [str(self)]
 
 
+# SIGTERM, and the signal of a terminal that was closed, which Windows lacks.
+ENDING = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+
+
 class Terminated(KeyboardInterrupt):
-    """A signal such as SIGTERM, which ends a command as Ctrl-C does."""
+    """A signal of ``ENDING``, which ends a command as Ctrl-C does.
+
+    Args:
+        signum: which signal it was.
+    """
+
+    def __init__(self, signum: int = signal.SIGTERM) -> None:
+        super().__init__(signum)
+        self.signum = signum
 
 
 def is_interruption(error: BaseException) -> bool:
@@ -63,7 +77,8 @@ def terminable(*signals: signal.Signals) -> Iterator[None]:
     """Let signals raise Terminated, but for those that are taken already or, as SIGHUP under nohup, ignored."""
 
     def terminate(signum: int, frame: FrameType | None) -> None:
-        raise Terminated
+        streams.leave_lost_terminal()
+        raise Terminated(signum)
 
     main = threading.current_thread() is threading.main_thread()  # only it may
     free = [each for each in signals if main and signal.getsignal(each) == signal.SIG_DFL]

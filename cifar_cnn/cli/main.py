@@ -2,7 +2,6 @@
 
 import importlib
 import io
-import signal
 from contextlib import redirect_stdout, suppress
 
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -13,7 +12,7 @@ from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli import arguments, checkpoint_option, command_names, model_class
 from cifar_cnn.cli.configs import check_configs, option_values
 from cifar_cnn.cli.parser import CLI
-from cifar_cnn.errors import InputError, Stopped, terminable
+from cifar_cnn.errors import ENDING, InputError, Stopped, terminable
 from cifar_cnn.hardware import use_all_of_the_hardware
 from cifar_cnn.quiet import plain_output
 from cifar_cnn.resume.endings import interruption
@@ -58,7 +57,7 @@ def _run(args: list[str], cli: type[CLI], model: type[ImageClassifier]) -> int:
     if mistake := command_names.mistake(args[0] if args and not args[0].startswith("-") else None):
         raise InputError(mistake)
     # While it trains, StopOnSignal takes it; the other processes are ended by the first.
-    ends = [] if process.local_rank() else [signal.SIGTERM]
+    ends = () if process.local_rank() else ENDING
     named = trust.packages_of_options(args)
     with terminable(*ends), plain_output(), trust.import_policy(named), kept_code.forgetting():
         if args[0] in command_names.ANALYSES:

@@ -88,7 +88,7 @@ def _of_lightning(error: Exception, trainer: pl.Trainer, command: str, new_folde
 def interruption(interrupt: KeyboardInterrupt) -> tuple[str, int]:
     """What has interrupted a run, and the exit status that says so."""
     if isinstance(interrupt, Terminated):
-        return "ended by SIGTERM", 128 + signal.SIGTERM
+        return f"ended by {signal.Signals(interrupt.signum).name}", 128 + interrupt.signum
     return "interrupted", 128 + signal.SIGINT
 
 

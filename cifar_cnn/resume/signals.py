@@ -8,15 +8,16 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from cifar_cnn import streams
 from cifar_cnn.distributed import speaks
-from cifar_cnn.errors import Stopped, Terminated
+from cifar_cnn.errors import ENDING, Stopped, Terminated
 from cifar_cnn.resume.checkpoints import how_to_go_on, last_checkpoint
 
 log = logging.getLogger("cifar_cnn")
 
 
 class StopOnSignal(Callback):
-    """Stops a fit on SIGTERM or Ctrl-C, after the current step and with a checkpoint.
+    """Stops a fit on SIGTERM, Ctrl-C or a closed terminal (SIGHUP), after the current step and with a checkpoint.
 
     A second signal stops it at once. A signal that the process ignored at its start stays ignored: a shell script makes
     its background jobs (``cifar-cnn fit ... &``) ignore Ctrl-C.
@@ -25,7 +26,7 @@ class StopOnSignal(Callback):
         Stopped: once everything is saved; its message says how to resume.
     """
 
-    SIGNALS = (signal.SIGTERM, signal.SIGINT)
+    SIGNALS = (*ENDING, signal.SIGINT)
 
     def __init__(self) -> None:
         super().__init__()
@@ -86,9 +87,12 @@ class StopOnSignal(Callback):
         raise Stopped(f"stopped by {name} at step {trainer.global_step}: {how_to_go_on(trainer)}", 128 + signum)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
+        streams.leave_lost_terminal()
         if self._received is not None:
+            if signum == self._received and signum not in (signal.SIGTERM, signal.SIGINT):
+                return  # the system and the shell both say that the terminal was closed
             self._unlisten()
-            raise Terminated if signum == signal.SIGTERM else KeyboardInterrupt
+            raise Terminated(signum) if signum in ENDING else KeyboardInterrupt
         self._received = signum
         if speaks():
             log.info("\nSaving a checkpoint, then stopping. Press Ctrl-C again to stop now.")

@@ -45,6 +45,13 @@ def fit(monkeypatch: pytest.MonkeyPatch) -> Fit:
     return run
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+def test_a_closed_terminal_stops_a_fit_with_a_checkpoint(fit: Fit, capsys: Capture) -> None:
+    assert fit(*at_step("SIGHUP twice")) == 128 + signal.SIGHUP
+    assert "stopped by SIGHUP at step 5: all is saved" in capsys.readouterr().err
+    assert torch.load(LAST, weights_only=True)["global_step"] == 5
+
+
 class AtStep(Callback):
     """Does something once, after a step."""
 
@@ -59,7 +66,8 @@ class AtStep(Callback):
         if trainer.global_step != self.step:
             return
         if self.what.startswith("SIG"):
-            signal.raise_signal(signal.Signals[self.what])
+            for _ in range(2 if self.what.endswith(" twice") else 1):
+                signal.raise_signal(signal.Signals[self.what.split()[0]])
         elif self.what == "remove the run":
             shutil.rmtree(RUN)
         elif self.what.startswith("remove "):

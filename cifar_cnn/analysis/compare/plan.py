@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from cifar_cnn.errors import InputError, terminable
+from cifar_cnn.errors import ENDING, InputError, terminable
 from cifar_cnn.files import write
 from cifar_cnn.paths import relative
 from cifar_cnn.runs.folders import RUNS, run_folders
@@ -174,8 +173,7 @@ def _run_command(task: Task, at: Callable[[int], None], interval: float = 0.5) -
         command = [sys.executable, str(PROGRAM), *task.command()]
         # In its own session, a fit receives one signal rather than two on Ctrl-C, and so saves a checkpoint first.
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-        ends = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]  # Windows has no SIGHUP
-        with terminable(*ends):
+        with terminable(*ENDING):
             try:
                 while process.poll() is None:
                     run = task.run()
