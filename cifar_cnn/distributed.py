@@ -124,13 +124,13 @@ def is_loss_of_a_process(error: Exception) -> bool:
     return distributed.is_available() and (isinstance(error, distributed.DistError) or "gloo" in str(error))
 
 
-def loss_of_a_process(trainer: Trainer, error: BaseException, how_to_go_on: str) -> Stopped:
+def loss_of_a_process(trainer: Trainer, error: BaseException, how_to_resume: str) -> Stopped:
     """What to raise in its place.
 
     Args:
         trainer: of this process.
         error: what torch.distributed has raised.
-        how_to_go_on: the end of the line.
+        how_to_resume: the end of the line.
     """
     deadline = time.monotonic() + 2  # the connections of a process close a little before it is known to have ended
     while True:
@@ -146,9 +146,9 @@ def loss_of_a_process(trainer: Trainer, error: BaseException, how_to_go_on: str)
         reason = re.sub(r"^\[[^\]]*\]\s*|\s*This is typically.*", "", " ".join(str(error).split()))[:200].rstrip(".")
         what = f"another process is gone or cannot be reached ({reason})"
         if "connectFullMesh" in reason and trainer.num_nodes > 1:
-            how_to_go_on = "name each machine's network interface in GLOO_SOCKET_IFNAME, such as eth0"
-            return Stopped(f"{what}: {how_to_go_on}", in_all=False)
-    return Stopped(f"{what}: the others end too; {how_to_go_on}", in_all=False)
+            how_to_resume = "name each machine's network interface in GLOO_SOCKET_IFNAME, such as eth0"
+            return Stopped(f"{what}: {how_to_resume}", in_all=False)
+    return Stopped(f"{what}: the others end too; {how_to_resume}", in_all=False)
 
 
 def tell_plainly(record: logging.LogRecord) -> bool:

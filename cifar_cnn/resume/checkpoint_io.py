@@ -13,7 +13,7 @@ log = logging.getLogger("cifar_cnn")
 
 
 class _Stream:
-    """A file that keeps the operating system's error if a write fails."""
+    """A file that remembers the operating system's error when a write fails."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -37,7 +37,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     and the others would wait for it forever.
 
     Attributes:
-        failure: why the newest checkpoint was not written; None if it was.
+        failure: why the latest checkpoint was not written; None if it was.
     """
 
     failure: str | None = None
@@ -53,10 +53,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             with replacing(target) as file:
                 stream = _Stream(file)
                 try:
-                    torch.save(checkpoint, stream)  # type: ignore[arg-type]  # it needs write and flush alone
-                except RuntimeError as error:  # what torch.save makes of a write that fails
+                    torch.save(checkpoint, stream)  # type: ignore[arg-type]  # it only needs write and flush
+                except RuntimeError as error:  # torch.save hides the OSError of a failed write
                     raise stream.error or error from error
         except (OSError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
             self.failure = reason
-            log.error("A CHECKPOINT COULD NOT BE WRITTEN: %s: %s", target, reason)
+            log.error("CHECKPOINT NOT WRITTEN: %s: %s", target, reason)

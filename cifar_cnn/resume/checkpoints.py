@@ -1,4 +1,4 @@
-"""Which checkpoints a run keeps: its best, its last, and the one before that."""
+"""The checkpoints that a run keeps: the best, the last, and the one before the last."""
 
 import logging
 import os
@@ -21,13 +21,13 @@ log = logging.getLogger("cifar_cnn")
 
 
 class SavedWithBest(Callback):
-    """A callback that writes something beside ``best.ckpt`` each time that is written."""
+    """Base class of callbacks that write a file next to ``best.ckpt`` whenever that is saved."""
 
     def on_best_saved(self, trainer: Trainer, checkpoint: Path) -> None:
-        """Write, in all processes.
+        """Write the file; called in all processes.
 
         Args:
-            trainer: of the fit.
+            trainer: the Trainer of the fit.
             checkpoint: path of ``best.ckpt``.
         """
 
@@ -36,8 +36,8 @@ class BestCheckpoint(ModelCheckpoint):
     """``checkpoints/best.ckpt``: the epoch with the best validation accuracy, or the last without validation images.
 
     Args:
-        monitor: the logged value that chooses the best epoch.
-        mode: ``max`` or ``min``, whichever is better.
+        monitor: the logged value that decides which epoch is best.
+        mode: ``max`` if higher values are better, ``min`` if lower ones are.
     """
 
     def __init__(self, monitor: str = "val/accuracy", mode: str = "max") -> None:
@@ -47,10 +47,10 @@ class BestCheckpoint(ModelCheckpoint):
             mode=mode,
             enable_version_counter=False,
             auto_insert_metric_name=False,
-            # After all of the epoch's values are logged, so that a resumed run repeats none of them.
+            # After all values of the epoch are logged, so that a resumed run logs none of them twice.
             save_on_train_epoch_end=True,
         )
-        self.step = 0  # of the best of this fit
+        self.step = 0  # at which the best checkpoint of this fit was saved
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the run's folder, and whether there is anything to monitor."""
@@ -63,7 +63,7 @@ class BestCheckpoint(ModelCheckpoint):
         super().setup(trainer, pl_module, stage)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save if this epoch is the best so far, but nothing before the first validation."""
+        """Save if this epoch is the best so far; never before the first validation."""
         validated = any(name.startswith("val/") for name in trainer.callback_metrics)
         if not validated and (self.monitor or "").startswith("val/"):
             return
@@ -77,20 +77,20 @@ class BestCheckpoint(ModelCheckpoint):
                 if isinstance(callback, SavedWithBest):
                     callback.on_best_saved(trainer, Path(self.best_model_path))
         elif self.monitor is not None:
-            # The file still holds the former best, and the state must describe that.
+            # The file still holds the previous best, so the state must describe that one.
             for name, value in before.items():
                 setattr(self, name, value)
 
     def _has_saved(self, trainer: Trainer, before: Mapping[str, Any]) -> bool:
-        """Whether this epoch's weights were to be written."""
+        """Whether the weights of this epoch should have been saved."""
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return False
-        if self.monitor is None:  # each epoch's are
+        if self.monitor is None:  # every epoch is saved
             return trainer.global_step != self.step
         return self.best_k_models != before["best_k_models"]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the best of the run so far, also if the folder has been moved."""
+        """Restore the best checkpoint so far, even if the run folder has been moved."""
 
         def here(path: str) -> str:
             return os.path.join(self.dirpath or "", os.path.basename(path)) if path else path
@@ -98,23 +98,23 @@ class BestCheckpoint(ModelCheckpoint):
         paths = {name: here(state_dict[name]) for name in ("best_model_path", "kth_best_model_path", "last_model_path")}
         best_k = {here(path): score for path, score in state_dict["best_k_models"].items()}
         super().load_state_dict({**state_dict, **paths, "best_k_models": best_k, "dirpath": self.dirpath})
-        self.current_score = state_dict["current_score"]  # which Lightning does not restore
+        self.current_score = state_dict["current_score"]  # Lightning does not restore it
 
 
 class LastCheckpoint(Checkpoint):
     """``checkpoints/last.ckpt``, from which a run resumes exactly; ``previous.ckpt`` is the one before it.
 
-    Written when a fit starts, at the end of each epoch, and at intervals within an epoch. A checkpoint is taken after a
-    step or an epoch, before Lightning logs the values of that step. It gets its final name once they are logged. A run
-    that is killed in between resumes from the checkpoint before, so that no row of the log is missing or duplicated.
+    Written when a fit starts, at the end of each epoch, and at intervals within an epoch. A checkpoint is saved after a
+    step or an epoch, before Lightning logs the values of that step, and gets its final name once they are logged. A run
+    killed in between resumes from the previous checkpoint, so that no row of the log is missing or duplicated.
 
-    Saving takes at most a twentieth of the time: except for the first, the last and those of ``every_n_steps``, a
-    checkpoint is only written after 20 times as long as the one before took.
+    Saving takes at most 5 % of the time: except for the first, the last and those of ``every_n_steps``, the next
+    checkpoint is written only after 20 times as long as the previous one took.
 
     Args:
         every_n_minutes: interval within an epoch (0: not by time).
         every_n_steps: optimizer steps between checkpoints within an epoch (0: not by steps).
-        on_failure: ``go_on`` training or ``stop`` if a checkpoint cannot be written.
+        on_failure: what to do if a checkpoint cannot be written: ``go_on`` (continue training) or ``stop``.
     """
 
     SHARE = 20
@@ -130,12 +130,12 @@ class LastCheckpoint(Checkpoint):
         self.every_n_steps = every_n_steps
         self.on_failure = on_failure
         self.requested = False  # at the next step
-        self.path: Path | None = None  # of the newest checkpoint of this fit, and
-        self.step = 0  # its step
+        self.path: Path | None = None  # of the latest checkpoint of this fit
+        self.step = 0  # of that checkpoint
         self._folder: Path | None = None
-        self._pending: int | None = None  # the step of what is written but has no name yet
-        self.tried = -1  # the step of the newest attempt
-        self._seconds = 0.0  # that the newest took
+        self._pending: int | None = None  # the step of a checkpoint that does not have its final name yet
+        self.tried = -1  # the step of the latest attempt
+        self._seconds = 0.0  # that the latest took
         self._time = 0.0  # when it was done
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -151,11 +151,11 @@ class LastCheckpoint(Checkpoint):
         self.tried = self.step = trainer.global_step
         if trainer.ckpt_path:
             self.path = Path(trainer.ckpt_path)
-            # Lightning keeps what early stopping has counted, not that it has stopped: each time it would train on.
+            # Lightning restores the count of early stopping but not that it had stopped: training would continue.
             stopping = (each for each in trainer.callbacks if isinstance(each, EarlyStopping))  # type: ignore[attr-defined]
             trainer.should_stop |= any(each.wait_count >= each.patience for each in stopping)
         elif trainer.max_steps != -1:
-            self.requested = True  # from before the first step Lightning cannot go on either, when it counts by steps
+            self.requested = True  # Lightning cannot resume from step 0 when max_steps is set
         elif trainer.global_step == 0:
             self._save(trainer)
             self.commit(trainer)
@@ -173,7 +173,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take a checkpoint with the epoch's values logged."""
         ends = trainer.should_stop or _is_at_its_end(trainer)
-        # Lightning cannot go on from an epoch's end when it counts by steps: the next step will be the one.
+        # Lightning cannot resume from the end of an epoch when max_steps is set: save after the next step instead.
         self.requested |= trainer.max_steps != -1 and not ends
         due = ends or (not self.requested and self._is_cheap()) or (self.requested and trainer.max_steps == -1)
         if trainer.world_size > 1:
@@ -182,15 +182,15 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Commit: the previous step is logged."""
+        """Commit the checkpoint of the previous step, which is now logged."""
         self.commit(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Commit: the previous epoch is logged."""
+        """Commit the checkpoint of the previous epoch, which is now logged."""
         self.commit(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Commit: everything is logged."""
+        """Commit the last checkpoint; everything is logged."""
         self.commit(trainer)
 
     def request(self) -> None:
@@ -198,7 +198,7 @@ class LastCheckpoint(Checkpoint):
         self.requested = True
 
     def commit(self, trainer: Trainer) -> None:
-        """Give the newest checkpoint its final name."""
+        """Give the latest checkpoint its final name."""
         if self._pending is None or self._folder is None:
             return
         self.path, self.step, self._pending = self._folder / LAST, self._pending, None
@@ -208,7 +208,7 @@ class LastCheckpoint(Checkpoint):
                     move(self.path, self._folder / PREVIOUS)
                 move(self._folder / "last.pending", self.path)
             except OSError as error:
-                log.error("A CHECKPOINT COULD NOT BE WRITTEN: %s: %s", self.path, error.strerror)
+                log.error("CHECKPOINT NOT WRITTEN: %s: %s", self.path, error.strerror)
 
     def _is_due(self, trainer: Trainer) -> bool:
         if self.requested:
@@ -234,11 +234,11 @@ class LastCheckpoint(Checkpoint):
         if failure is None:
             self._pending = trainer.global_step
             return
-        kept = f"{relative(self.path)}, of step {self.step}, is kept" if self.path else "there is none yet"
+        kept = f"{relative(self.path)} still holds step {self.step}" if self.path else "no earlier one exists"
         if self.on_failure == "stop":
             raise Stopped(f"the checkpoint of step {trainer.global_step} could not be written ({failure}); {kept}")
         if trainer.is_global_zero:
-            log.error("The checkpoint of step %d is lost and training goes on; %s.", trainer.global_step, kept)
+            log.error("Training continues without the checkpoint of step %d; %s.", trainer.global_step, kept)
 
 
 def best_checkpoint(trainer: Trainer) -> BestCheckpoint | None:
@@ -251,16 +251,16 @@ def last_checkpoint(trainer: Trainer) -> LastCheckpoint | None:
     return next((each for each in trainer.checkpoint_callbacks if isinstance(each, LastCheckpoint)), None)
 
 
-def how_to_go_on(trainer: Trainer) -> str:
-    """What is saved and the command that resumes it: the end of the message that says why a fit ended."""
+def how_to_resume(trainer: Trainer) -> str:
+    """The end of a message about a stopped fit: what is saved, and the command that resumes it."""
     last = last_checkpoint(trainer)
     if last is None:
-        return "nothing is saved, since this run keeps no checkpoints"
+        return "nothing is saved: this run keeps no checkpoints"
     if last.path is None:
         return "nothing is saved"
-    saved = "all is saved" if last.step == trainer.global_step else f"saved is step {last.step}"
+    saved = "everything is saved" if last.step == trainer.global_step else f"step {last.step} is saved"
     program = process.program(type(trainer.lightning_module))
-    return f"{saved}; go on with  {program} fit --ckpt_path {relative(last.path)}"
+    return f"{saved}; resume with  {program} fit --ckpt_path {relative(last.path)}"
 
 
 def _folder(trainer: Trainer) -> str:
@@ -268,7 +268,7 @@ def _folder(trainer: Trainer) -> str:
 
 
 def _failure(trainer: Trainer) -> str | None:
-    """Why process 0 could not write the newest checkpoint, on all processes; None if it could."""
+    """Why rank 0 could not write the latest checkpoint, known to all ranks; None if it could."""
     return trainer.strategy.broadcast(getattr(trainer.strategy.checkpoint_io, "failure", None))
 
 

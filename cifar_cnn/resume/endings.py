@@ -1,4 +1,4 @@
-"""How a run ends before its time: the exceptions of Lightning and the system as one line that says how to resume."""
+"""Turn exceptions of Lightning and the operating system into one line that says how to resume."""
 
 import shutil
 import signal
@@ -16,19 +16,19 @@ from cifar_cnn import distributed as processes
 from cifar_cnn.errors import InputError, Stopped, Terminated
 from cifar_cnn.paths import relative
 from cifar_cnn.resume import library_errors
-from cifar_cnn.resume.checkpoints import how_to_go_on, last_checkpoint
+from cifar_cnn.resume.checkpoints import how_to_resume, last_checkpoint
 
 
 @contextmanager
 def ended_plainly(trainer: pl.Trainer, command: str, new_folder: Path | None = None) -> Iterator[None]:
-    """Turn what ends a run early into ``InputError`` or ``Stopped``; a user's own exception stays as it is.
+    """Convert exceptions that end a run early to ``InputError`` or ``Stopped``, but not those of the user's own code.
 
     A run that fails before its first step leaves no folder behind.
 
     Args:
-        trainer: of the run.
+        trainer: the Trainer of the run.
         command: ``fit``, ``validate`` or ``test``.
-        new_folder: the run's, where this run has made it.
+        new_folder: the run's folder, if this run created it.
     """
     interrupt = signal.getsignal(signal.SIGINT)
     try:
@@ -38,68 +38,68 @@ def ended_plainly(trainer: pl.Trainer, command: str, new_folder: Path | None = N
         _drop(new_folder, trainer)
         raise
     except SystemExit as end:
-        # Lightning's end of a Ctrl-C that StopOnSignal does not take: before the first step, or the second one.
+        # How Lightning ends on a Ctrl-C that StopOnSignal does not handle: before the first step, or a second one.
         if not isinstance(end.__context__, KeyboardInterrupt):
             raise
         if not _is_saved(trainer):
             _drop(new_folder, trainer)
         what, status = interruption(end.__context__)
-        then = f": {how_to_go_on(trainer)}" if command == "fit" else ""
+        then = f": {how_to_resume(trainer)}" if command == "fit" else ""
         raise Stopped(f"{what}{then}", status, in_all=False) from end
-    except OSError as error:  # a full disk, a folder that is gone or cannot be written
+    except OSError as error:  # a full disk, a missing folder or one that is not writable
         if isinstance(error, BrokenPipeError) and command != "fit":
-            raise  # no error, see __main__.py
+            raise  # handled in __main__.py
         raise _of_the_system(error, trainer, command, new_folder) from error
     except (AttributeError, ImportError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
         if (ending := _of_lightning(error, trainer, command, new_folder)) is None:
-            raise  # the user's own code has raised it
+            raise  # raised by the user's own code
         raise ending from error
     finally:
-        # Lightning leaves Ctrl-C ignored once it has ended a fit; a notebook lives on.
+        # Lightning leaves Ctrl-C ignored after an interrupted fit, but a notebook keeps running.
         if threading.current_thread() is threading.main_thread() and interrupt is not None:
             signal.signal(signal.SIGINT, interrupt)
 
 
 def _of_the_system(error: OSError, trainer: pl.Trainer, command: str, new_folder: Path | None) -> Exception:
-    """What to raise where the system could not read or write a file."""
+    """The exception to raise when a file could not be read or written."""
     where = error.filename or new_folder or trainer.ckpt_path
     where = where and min(str(where), relative(where), key=len)
     reason = f"{where}: {error.strerror or error}" if where else str(error)
     if command == "fit" and _is_saved(trainer) and trainer.global_step:
         return _stopped(trainer, reason)
     _drop(new_folder, trainer)
-    return InputError(f"{command} cannot go on: {reason}")
+    return InputError(f"{command} failed: {reason}")
 
 
 def _of_lightning(error: Exception, trainer: pl.Trainer, command: str, new_folder: Path | None) -> Exception | None:
-    """What to raise where another process is lost or Lightning has raised; None for the user's own exception."""
+    """The exception to raise after the loss of a process or an error of Lightning; None for any other error."""
     if processes.is_loss_of_a_process(error):
-        then = how_to_go_on(trainer) if command == "fit" else f"run  cifar-cnn {command}  again"
+        then = how_to_resume(trainer) if command == "fit" else f"run  cifar-cnn {command}  again"
         return processes.loss_of_a_process(trainer, error, then)
     if not is_raised_in(error, "lightning"):
         return None
     reason = str(error) or type(error).__name__
-    if isinstance(error, TrainingSpikeException):  # SpikeDetection's end of a training
+    if isinstance(error, TrainingSpikeException):  # raised by SpikeDetection to end the fit
         return _stopped(trainer, reason)
     _drop(new_folder, trainer)
     return InputError(f"trainer: {reason}")
 
 
 def interruption(interrupt: KeyboardInterrupt) -> tuple[str, int]:
-    """What has interrupted a run, and the exit status that says so."""
+    """How a run was interrupted, and the matching exit status."""
     if isinstance(interrupt, Terminated):
         return f"ended by {signal.Signals(interrupt.signum).name}", 128 + interrupt.signum
     return "interrupted", 128 + signal.SIGINT
 
 
 def is_raised_in(error: BaseException, package: str) -> bool:
-    """Whether the code of a package has raised it; Lightning does, for options that it finds out about at work."""
+    """Whether an exception was raised by the code of a package."""
     modules = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
     return bool(modules) and modules[-1].startswith(f"{package}.")
 
 
 def _stopped(trainer: pl.Trainer, reason: str) -> Stopped:
-    return Stopped(f"ended at step {trainer.global_step}: {reason}; {how_to_go_on(trainer)}", in_all=False)
+    return Stopped(f"ended at step {trainer.global_step}: {reason}; {how_to_resume(trainer)}", in_all=False)
 
 
 def _is_saved(trainer: pl.Trainer) -> bool:

@@ -1,4 +1,4 @@
-"""Which of images, weights, logits, loss and gradients was first not finite, and what that usually means."""
+"""Find the first of images, weights, logits, loss and gradients that is not finite, and the usual cause."""
 
 import copy
 import logging
@@ -20,34 +20,34 @@ from cifar_cnn.resume.checkpoints import last_checkpoint
 
 log = logging.getLogger("cifar_cnn")
 
-_LARGE_WEIGHT = 1e4  # no trained network's are; a learning rate that is too high passes it within a few steps
-_LARGEST_EXPONENT = 88.0  # of exp() in float32
+_LARGE_WEIGHT = 1e4  # larger than any trained network's; a learning rate that is too high exceeds it within a few steps
+_LARGEST_EXPONENT = 88.0  # for exp() in float32
 
 
 class Finding(NamedTuple):
-    """What was first not finite."""
+    """The first values that are not finite."""
 
     part: str  # images, weights, logits, loss or gradients
-    sentence: str  # what that usually means
+    sentence: str  # the usual cause and its remedy
 
 
 def diagnosis(trainer: Trainer, epoch: int, batch_idx: int, batch: Any) -> str:
-    """Why a loss or the weights became NaN or infinite, in a sentence that says what to do.
+    """Explain why a loss or the weights became NaN or infinite, and what to do, in one sentence.
 
     Args:
-        trainer: of the fit; with several processes nothing is looked at, since each sees other images.
-        epoch: of the step in question.
-        batch_idx: of its batch, in that epoch.
-        batch: its batch, for loaders that cannot make it once more.
+        trainer: the Trainer of the fit. With several ranks, which see different images, the advice is general.
+        epoch: epoch of the step in question.
+        batch_idx: index of its batch within that epoch.
+        batch: its batch, for loaders that cannot recreate it.
     """
     model = trainer.lightning_module
     found = None
     if trainer.world_size == 1 and isinstance(model, ImageClassifier):
         try:
             found = _find(trainer, model, _batches(trainer, epoch, batch_idx) or [batch])
-        except Exception:  # it must not take the place of what is reported
+        except Exception:  # a failed diagnosis must not hide the original problem
             log.debug("no diagnosis", exc_info=True)
-    return found[0].upper() + found[1:] if found else "A lower --model.optimizer.lr helps most often"
+    return found[0].upper() + found[1:] if found else "Lowering --model.optimizer.lr usually helps"
 
 
 def _find(trainer: Trainer, model: ImageClassifier, batches: list[Batch]) -> str | None:
@@ -60,7 +60,7 @@ def _find(trainer: Trainer, model: ImageClassifier, batches: list[Batch]) -> str
         own = type(model)
         if own.training_step is ImageClassifier.training_step:
             return None
-        return f"network and loss are finite on this batch, so the fault is in {own.__name__}.training_step"
+        return f"the network and the loss are finite on this batch: check {own.__name__}.training_step"
     if not _finite([batches[0].images]):
         return _images(batches[0].images)
     last = last_checkpoint(trainer)
@@ -70,11 +70,11 @@ def _find(trainer: Trainer, model: ImageClassifier, batches: list[Batch]) -> str
     for batch in batches:
         if (finding := look(batch, weights)) is not None:
             return finding.sentence
-    return f"{weights_advice(model.backbone)}; with those of step {last.step}, loss and gradients are finite"
+    return f"{weights_advice(model.backbone)}; with the weights of step {last.step}, loss and gradients are finite"
 
 
 def _batches(trainer: Trainer, epoch: int, batch_idx: int) -> list[Batch]:
-    """The batch in question and the one before it, as the training step got them; none if they cannot be made."""
+    """The batch in question and the one before it, as the training step saw them; empty if they cannot be recreated."""
     loader = trainer.train_dataloader
     if not isinstance(loader, TrainBatches):
         return []
@@ -89,16 +89,16 @@ def first_not_finite(
     context: AbstractContextManager,
     weights: Mapping[str, Tensor] | None = None,
 ) -> Finding | None:
-    """Run a copy of the network and the loss on a batch, forward and backward, up to what is not finite.
+    """Run a copy of the network and the loss on a batch, forward and backward, until a value is not finite.
 
     Args:
-        model: it and the random generators are left as they are.
-        batch: as the training step gets it.
-        context: of the forward pass, such as autocast.
-        weights: of a checkpoint's ``state_dict``, in place of the model's own.
+        model: the classifier; neither it nor any random generator changes.
+        batch: the batch as the training step receives it.
+        context: the context of the forward pass, such as autocast.
+        weights: the ``state_dict`` of a checkpoint, to use instead of the model's weights.
 
     Returns:
-        What was found; None if all is finite.
+        The first values that are not finite; None if all are finite.
     """
     if not _finite([batch.images]):
         return Finding("images", _images(batch.images))
@@ -131,10 +131,10 @@ def _unless_weights_are_large(network: nn.Module, finding: Finding) -> Finding:
 
 
 def weights_advice(network: nn.Module) -> str:
-    """What weights that are not finite, or about to be so, usually mean."""
+    """The usual cause of weights that are very large or not finite, and its remedy."""
     largest = _largest_weight(network)
     grown = f"the weights have grown to {largest:.2g}" if largest < float("inf") else "the weights are no longer finite"
-    return f"{grown}, as with a learning rate that is too high: lower --model.optimizer.lr, or let it rise more slowly"
+    return f"{grown}, usually because the learning rate is too high: lower --model.optimizer.lr or use a longer warm-up"
 
 
 def _largest_weight(network: nn.Module) -> float:
@@ -146,40 +146,39 @@ def _images(images: Tensor) -> str:
     channels = [c for c in range(images.shape[1]) if not _finite([images[:, c]])]
     which = f"channel {', '.join(map(str, channels))}" if len(channels) < images.shape[1] else "each channel"
     return (
-        f"the images are not finite once normalised (in {which}): look at the data; a channel that is the same in "
-        "all images, for instance, has a standard deviation of 0"
+        f"the images are not finite after normalisation (in {which}): check the data; a channel that is constant "
+        "over all images, for example, has a standard deviation of 0"
     )
 
 
 def _logits(call: Call) -> str:
     name, kind = call.name or "its forward", type(call.module).__name__
-    where = f"images and weights are finite, the output of {name} ({kind}) is not"
+    where = f"images and weights are finite, but the output of {name} ({kind}) is not"
     if any(each.dtype == torch.float16 for each in _tensors(call.output)):
-        return f"{where}: 16-bit numbers end at 65,504, so give --trainer.precision bf16-mixed or 32-true"
-    return f"{where}: look in it for a division by 0, the logarithm or root of a negative number, or an overflow"
+        return f"{where}: float16 overflows at 65,504, so add --trainer.precision bf16-mixed or 32-true"
+    return f"{where}: look for a division by 0, the logarithm or root of a negative number, or an overflow"
 
 
 def _loss(loss: Any, logits: Tensor) -> str:
     name = name_of_loss(loss)
-    where = f"the logits are finite, the loss is not, so the fault is in {name}"
+    where = f"the logits are finite, but the loss ({name}) is not"
     sums = logits.sum(1)
     if (logits >= 0).all() and torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
         return (
-            "the logits are finite, the loss is not: the network ends in a softmax, and the loss "
-            f"({name}) takes the logarithm of its 0; leave the softmax out"
+            f"{where}: the network ends in a softmax, and the loss takes the logarithm of its zeros; remove the softmax"
         )
     if logits.abs().max() > _LARGEST_EXPONENT:
         return (
-            f"{where}: the logits go up to {logits.abs().max().item():.3g}, of which exp() is infinite or 0; use "
-            "torch.log_softmax, which subtracts the largest first"
+            f"{where}: exp() of logits as large as {logits.abs().max().item():.3g} is infinite or 0; use "
+            "torch.log_softmax, which subtracts the maximum first"
         )
-    return f"{where}: look in it for 0 / 0, or the logarithm of 0 or of a negative number, which logits may be"
+    return f"{where}: look for 0 / 0, or the logarithm of 0 or of a negative number (logits can be negative)"
 
 
 def _gradients(name: str) -> str:
     return (
-        f"the loss is finite, the gradient of {name} is not: look for a root, a norm or a logarithm that meets 0, or "
-        "a torch.where over what is not finite"
+        f"the loss is finite, but the gradient of {name} is not: look for a root, a norm or a logarithm of 0, or a "
+        "torch.where with a branch that is not finite"
     )
 
 

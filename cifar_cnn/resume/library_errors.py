@@ -1,6 +1,4 @@
-"""One line for what a library raises: of a class that a config names, or of a logger. The user's own code keeps its
-traceback.
-"""
+"""Report exceptions from library classes and loggers in one line; those in the user's code keep their traceback."""
 
 import inspect
 import traceback
@@ -21,14 +19,14 @@ _RANDOM_WEIGHTS = {"weights": "null", "weights_backbone": "null", "pretrained": 
 
 
 def reason(error: BaseException, config: Mapping[str, Any]) -> str | None:
-    """Why a class of a library could not be made.
+    """Explain why a library class that a config names could not be created.
 
     Args:
-        error: what was raised when the classes of ``config`` were made.
-        config: parsed, with sections such as ``model``.
+        error: the exception raised while the classes of ``config`` were created.
+        config: the parsed config, with sections such as ``model``.
 
     Returns:
-        One line, or None where the user's own code, or none of the config's classes, has raised it.
+        One line; None if the exception comes from the user's own code or from none of the classes of the config.
     """
     if any(own_line(each) for each in _chain(error)):
         return None
@@ -42,16 +40,16 @@ def reason(error: BaseException, config: Mapping[str, Any]) -> str | None:
 
 
 def _modules(part: Any) -> set[str]:
-    """Where a class, with what it inherits from, or a function is defined."""
+    """The modules that define a function, or a class and its bases."""
     return {each.__module__ for each in getattr(part, "__mro__", [part])} - {"builtins"}
 
 
 @contextmanager
 def loggers_in_one_line() -> Iterator[None]:
-    """Raise what a logger of a library raises as its reason in one line.
+    """Convert an exception raised by a library's logger to one line.
 
     Raises:
-        InputError: such a line.
+        InputError: the logger raised; the message names it.
     """
     try:
         yield
@@ -65,7 +63,7 @@ def loggers_in_one_line() -> Iterator[None]:
 
 
 def _logger_in(error: BaseException) -> Logger | None:
-    """The logger that raised an exception, other than this project's own and the user's."""
+    """The library's logger that raised an exception; None if it was another object."""
     if any(own_line(each) for each in _chain(error)):
         return None
     found = None
@@ -80,22 +78,22 @@ def _hint(error: BaseException, path: str, spec: Mapping[str, Any], option: str)
     arguments = spec.get("init_args") or {}
     if any(_is_of_the_network(each) for each in _chain(error)):
         return (
-            f"pretrained weights are downloaded: without network, take random ones{_random_weights(path, option)}, or "
-            "put the file into the cache of the library, $TORCH_HOME or $HF_HOME"
+            "pretrained weights could not be downloaded: without a network connection, use random weights"
+            f"{_random_weights(path, option)}, or put the file into the library's cache, $TORCH_HOME or $HF_HOME"
         )
     if isinstance(error, AttributeError) and isinstance(error.obj, nn.Module) and error.name in vars(nn.Module()):
         return f"call super().__init__() first in {type(error.obj).__name__}.__init__"
     if path.startswith("torchvision.") and arguments.get("weights") and arguments.get("num_classes"):
         return (
-            "torchvision's pretrained weights bring the last layer of their own classes: take timm's "
-            "(--model.backbone timm.create_model --model.backbone.pretrained true), which makes a new one, or a "
-            "function of your own that replaces the last layer"
+            "torchvision's pretrained weights include the last layer for their own classes: use timm's "
+            "(--model.backbone timm.create_model --model.backbone.pretrained true), which creates a new one, or your "
+            "own function that replaces the last layer"
         )
     return ""
 
 
 def _random_weights(path: str, option: str) -> str:
-    """The options, in brackets, by which a network of a library starts from random weights."""
+    """The options, in brackets, that start a library network from random weights."""
     takes = inspect.signature(trust.imported(path)).parameters
     options = [f"--{option}.{name} {value}" for name, value in _RANDOM_WEIGHTS.items() if name in takes]
     return f" ({' '.join(options)})" if options else ""
@@ -112,7 +110,7 @@ def _message(error: BaseException) -> str:
 
 
 def _specs(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The classes of a config with the options that choose them, the innermost first."""
+    """The classes of a config with the options that set them, innermost first."""
     for name, values in config.items():
         for value in values if isinstance(values, list) else [values]:
             if isinstance(value, Mapping):
@@ -122,7 +120,7 @@ def _specs(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, M
 
 
 def chosen_parts(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
-    """The options of a config that choose a class or function, with that and its arguments."""
+    """The options of a config that set a class or function, with the object and its arguments."""
     for option, spec in _specs(config):
         yield option, trust.imported(str(spec["class_path"])), {**(spec.get("init_args") or {}), **spec}
 

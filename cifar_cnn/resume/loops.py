@@ -1,4 +1,4 @@
-"""What the loops of a Trainer see."""
+"""Facts about the loops of a Trainer: which images they see, and which epoch it is."""
 
 from typing import Literal
 
@@ -8,13 +8,13 @@ from cifar_cnn.data.batches import EvalBatches
 
 
 def validates(trainer: pl.Trainer) -> bool:
-    """Whether a fit of this trainer has validation images to look at."""
+    """Whether a fit of this trainer has validation images."""
     datamodule = getattr(trainer, "datamodule", None)
     return trainer.limit_val_batches != 0 and (datamodule is None or bool(datamodule.val_dataloader()))
 
 
 def overfits(trainer: pl.Trainer) -> bool:
-    """Whether the validation of a fit sees the few batches that it trains on (``overfit_batches``)."""
+    """Whether a fit validates on its few training batches (``overfit_batches``)."""
     return bool(trainer.overfit_batches)  # type: ignore[attr-defined]
 
 

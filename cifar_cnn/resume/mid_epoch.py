@@ -12,23 +12,24 @@ from cifar_cnn.classifier import ImageClassifier
 
 
 class MidEpoch(Callback):
-    """Restores logged values, the epoch's means, gradient accumulation, and layers that fine-tuning has unfrozen.
+    """Restores logged values, running means of the epoch, gradient accumulation, and layers unfrozen by fine-tuning.
 
-    The logged values choose the best checkpoint at the epoch's end. Comes after the callbacks whose state it sets.
+    The logged values decide at the end of the epoch whether it is the best. This callback must come after those whose
+    state it sets.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._trainer: Trainer | None = None
-        self._values: dict[str, Tensor] = {}  # of a checkpoint
+        self._values: dict[str, Tensor] = {}  # from a checkpoint
         self._means: dict[str, Tensor] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Keep the trainer, for the values that it has."""
+        """Keep the trainer, which holds the logged values."""
         self._trainer = trainer
 
     def state_dict(self) -> dict[str, Any]:
-        """The newest value of each logged metric, except the epoch's time, which differs between equal runs."""
+        """The latest value of each logged metric, except the epoch's time, which differs between identical runs."""
         if self._trainer is None:
             return {"values": {}, "train_means": {}}
         metrics = self._trainer.callback_metrics
@@ -43,7 +44,7 @@ class MidEpoch(Callback):
         self._means = state_dict["train_means"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Set the values, and what the other callbacks set at the start of an epoch."""
+        """Restore the values, and apply what other callbacks set at the start of an epoch."""
         trainer.callback_metrics.update({name: value.to(pl_module.device) for name, value in self._values.items()})
         self._values = {}
         _set_means(trainer, self._means)
@@ -56,7 +57,7 @@ class MidEpoch(Callback):
 
 
 def _gathered_means(trainer: Trainer) -> dict[str, Tensor]:
-    """The sums of the epoch's training metrics, one of each process."""
+    """The sums of the epoch's training metrics, one per rank."""
     if not isinstance(trainer.lightning_module, ImageClassifier):
         return {}
     metric = trainer.lightning_module.train_means
@@ -67,7 +68,7 @@ def _gathered_means(trainer: Trainer) -> dict[str, Tensor]:
 
 
 def _set_means(trainer: Trainer, sums: dict[str, Tensor]) -> None:
-    """Resume the epoch's training metrics; with another number of processes, the first gets the sums of all."""
+    """Restore the epoch's training metrics; if the number of ranks has changed, rank 0 gets the total."""
     model = trainer.lightning_module
     for name, values in sums.items() if isinstance(model, ImageClassifier) else ():
         values = values.reshape(-1).to(model.device)
@@ -78,10 +79,10 @@ def _set_means(trainer: Trainer, sums: dict[str, Tensor]) -> None:
 
 
 def _unfreeze(trainer: Trainer, pl_module: LightningModule) -> None:
-    """Make trainable what the optimizers train.
+    """Unfreeze the layers whose parameters the optimizers hold.
 
-    A fine-tuning callback freezes its layers before training and unfreezes them at the start of a certain epoch, which
-    a run that is resumed later never comes to.
+    A fine-tuning callback freezes its layers before training and unfreezes them at the start of a certain epoch. A run
+    that is resumed later never reaches that epoch.
     """
     groups = (group for optimizer in trainer.optimizers for group in optimizer.param_groups)
     trained = {id(parameter) for group in groups for parameter in group["params"]}

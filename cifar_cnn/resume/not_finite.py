@@ -1,4 +1,4 @@
-"""A loss that became NaN or infinite."""
+"""Stop a fit whose loss becomes NaN or infinite."""
 
 import logging
 import math
@@ -20,7 +20,7 @@ log = logging.getLogger("cifar_cnn")
 
 
 class _Loss(NamedTuple):
-    """The loss of a step, and where that was."""
+    """The loss of a step, and which step that was."""
 
     step: int
     epoch: int
@@ -30,43 +30,43 @@ class _Loss(NamedTuple):
 
 
 class NotFinite(Callback):
-    """Ends a fit whose loss is NaN or infinite, and keeps such weights out of the checkpoints.
+    """Stops a fit whose loss is NaN or infinite, and keeps such weights out of the checkpoints.
 
-    The message says which of images, weights, logits, loss and gradients was first not finite. To find out, one process
-    runs a copy of the network on the batch in question, with the weights at hand or those of the last checkpoint.
+    The message names the first of images, weights, logits, loss and gradients that is not finite. To find it, a single
+    process runs a copy of the network on that batch, with the current weights or those of the last checkpoint.
 
-    A step without a loss, as of a batch that is skipped, is not looked at.
+    A step without a loss, such as a skipped batch, is not checked.
 
     Args:
-        action: ``stop``, or ``warn`` once and go on.
-        every_n_steps: how often a GPU, or several processes, wait to look at the losses since the last time; one
-            process on a CPU looks at each before it is differentiated. Before a checkpoint is written they always do.
+        action: ``stop``, or ``warn`` once and continue.
+        every_n_steps: on a GPU or with several ranks, check the losses every this many steps, and always before a
+            checkpoint is written. A single process on a CPU checks each loss before the backward pass.
 
     Raises:
-        Stopped: with the step, its learning rate, and the last good checkpoint.
+        Stopped: the message names the step, its learning rate, and the last good checkpoint.
     """
 
     def __init__(self, action: Literal["stop", "warn"] = "stop", every_n_steps: int = 50) -> None:
         super().__init__()
         self.action = action
         self.every_n_steps = every_n_steps
-        self._losses: list[_Loss] = []  # not yet looked at
-        self._batch: Any = None  # of the step under way
+        self._losses: list[_Loss] = []  # not checked yet
+        self._batch: Any = None  # of the current step
         self._batch_idx = 0
         self._learning_rate = 0.0
-        self._differentiated: Tensor | None = None  # the newest loss of this batch
+        self._differentiated: Tensor | None = None  # the latest loss of this batch
         self._warned = False
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Note the learning rate, which the schedule changes before the step's end."""
+        """Remember the learning rate, which the schedule changes before the step ends."""
         self._batch, self._batch_idx, self._differentiated = batch, batch_idx, None
         if trainer.optimizers:
             self._learning_rate = learning_rate(trainer.optimizers[0])
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """Look at the loss on a CPU, while the weights are those that gave it; elsewhere keep it."""
+        """Check the loss on a CPU, before the weights change; on other devices keep it."""
         if trainer.precision == "16-mixed":
-            return  # it is scaled, and may overflow by that alone
+            return  # the scaled loss may overflow without a problem
         self._differentiated = loss.detach()
         if _is_alone_on_cpu(trainer, loss) and not self._warned and not math.isfinite(loss.item()):
             self._losses.append(self._noted(trainer, trainer.global_step + 1, self._differentiated))
@@ -75,12 +75,12 @@ class NotFinite(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keep the loss, and look at those kept when it is time."""
+        """Keep the loss, and check the kept losses when it is time."""
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-        if not isinstance(loss, Tensor):  # by manual optimization a step may return none
+        if not isinstance(loss, Tensor):  # with manual optimization a step may return none
             loss = self._differentiated
         if loss is None and trainer.world_size > 1:
-            loss = torch.zeros((), device=pl_module.device)  # all processes look at the same steps
+            loss = torch.zeros((), device=pl_module.device)  # all ranks must check at the same steps
         if loss is None or self._warned:
             return
         alone_on_cpu = _is_alone_on_cpu(trainer, loss)
@@ -95,15 +95,15 @@ class NotFinite(Callback):
         return _Loss(step, trainer.current_epoch, self._batch_idx, self._learning_rate, loss)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Look at what is left."""
+        """Check the remaining losses."""
         self._check(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Look at the losses, and at the weights: the step after a good loss may have ruined them."""
+        """Check the losses and the weights, which the step after a good loss may have ruined."""
         self._check(trainer)
         weights = [value for value in checkpoint["state_dict"].values() if value.is_floating_point()]
         bad = bool(weights) and not torch.stack([value.isfinite().all() for value in weights]).all()
-        if trainer.world_size > 1:  # BatchNorm's statistics are each process's own until the next step
+        if trainer.world_size > 1:  # BatchNorm's statistics differ between ranks until the next step
             bad = trainer.strategy.reduce_boolean_decision(bad, all=False)
         if bad and not self._warned:
             newest = self._noted(trainer, trainer.global_step, torch.tensor(math.nan))
@@ -119,8 +119,8 @@ class NotFinite(Callback):
         if trainer.world_size > 1:
             anywhere = trainer.strategy.reduce_boolean_decision(anywhere, all=False)
         if anywhere:
-            loss = kept[bad]  # of another process: the newest here
-            value = loss.value.item() if bad >= 0 else "NaN or infinite in another process"
+            loss = kept[bad]  # if another rank has the bad one: the latest of this rank
+            value = loss.value.item() if bad >= 0 else "NaN or infinite on another rank"
             self._act(trainer, f"the loss became {value}", loss)
 
     def _act(self, trainer: Trainer, what: str, loss: _Loss) -> None:
@@ -129,7 +129,7 @@ class NotFinite(Callback):
         if self.action == "warn":
             self._warned = True
             if trainer.is_global_zero:
-                log.warning("%s: training goes on. %s", what[0].upper() + what[1:], why)
+                log.warning("%s: training continues. %s", what[0].upper() + what[1:], why)
             return
         last = last_checkpoint(trainer)
         good = "this run keeps no checkpoints"
@@ -138,7 +138,7 @@ class NotFinite(Callback):
             if (best := best_checkpoint(trainer)) is not None and best.best_model_path:
                 kept.append((best.step, best.best_model_path))
             newest, path = max(kept, key=lambda each: each[0])
-            good = f"the last good checkpoint is {relative(path)}, of step {newest}"
+            good = f"the last good checkpoint is {relative(path)} (step {newest})"
         raise Stopped(f"{what}: stopped; {good}. {why}")
 
 

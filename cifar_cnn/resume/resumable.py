@@ -1,4 +1,4 @@
-"""What a run that is resumed must have in common with its checkpoint, checked before anything is written."""
+"""Check that a run can be resumed from a checkpoint before any file is written."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -27,9 +27,11 @@ def check_resumable(checkpoint: Checkpoint, model: pl.LightningModule, callbacks
     check_class(checkpoint, type(model))
     if isinstance(model, ImageClassifier):
         check_same(checkpoint, model.hparams)
-    load_weights(model, checkpoint.content)  # here already, while a failure loses nothing
+    load_weights(model, checkpoint.content)  # early, so that a failure leaves no files behind
     for inexact in (type(each).__name__ for each in callbacks if processes.speaks() and not is_exact(each)):
-        log.warning("A run with %s does not resume exactly: an uninterrupted one ends differently.", inexact)
+        log.warning(
+            "A run with %s does not resume exactly: its result differs from that of an uninterrupted run.", inexact
+        )
 
 
 def is_exact(callback: pl.Callback) -> bool:
@@ -38,30 +40,30 @@ def is_exact(callback: pl.Callback) -> bool:
 
 
 def check_class(checkpoint: Checkpoint, cls: type[pl.LightningModule]) -> None:
-    """Reject a checkpoint that was trained by the training step of another class."""
+    """Reject a checkpoint of a model of another class."""
     path = str(checkpoint.content.get("model", trained_as.PLAIN))
     trained = path.rpartition(".")[2]
     if trained != cls.__name__:
         raise InputError(
-            f"{checkpoint.path} was trained as {trained!r:.60} and cannot go on as {cls.__name__!r}: "
+            f"{checkpoint.path} was trained as {trained!r:.60} and cannot be resumed as {cls.__name__!r}: "
             f"{_how_to_resume(path, checkpoint.content)}"
         )
 
 
 def _how_to_resume(path: str, content: Mapping[str, Any]) -> str:
     if path.startswith("__main__.") or path == trained_as.PLAIN:
-        return "give the same command to the program that trained it"
+        return "resume it with the program that trained it"
     if not trust.may_import(path, content):
         return f"if you trust its code, set the environment variable {trust.VARIABLE}={trust.package(path):.60}"
     return f"name the class, with --model {path:.100}"
 
 
 def check_same(checkpoint: Checkpoint, given: Mapping[str, Any]) -> None:
-    """Reject another optimizer: the state of the checkpoint's holds its arguments too, and would silently win.
+    """Reject another optimizer or schedule: the arguments in the checkpoint would silently replace the given ones.
 
     Args:
-        checkpoint: to resume from.
-        given: hyper-parameters of the model, as plain data; what is not known of either is not compared.
+        checkpoint: the checkpoint to resume from.
+        given: hyper-parameters of the model as plain data; those missing on either side are not compared.
     """
     saved = checkpoint.content["hyper_parameters"]
     known = [name for name in ("optimizer", "decay_bias_and_norm") if name in saved and name in given]
@@ -70,7 +72,7 @@ def check_same(checkpoint: Checkpoint, given: Mapping[str, Any]) -> None:
         changed.append("schedule")
     if changed:
         raise InputError(
-            f"{checkpoint.path} was trained with another model.{changed[0]} ({saved.get(changed[0])}): go on "
+            f"{checkpoint.path} was trained with a different model.{changed[0]} ({saved.get(changed[0])}): resume "
             "with the same one, or start a new run without --ckpt_path"
         )
 

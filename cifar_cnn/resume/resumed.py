@@ -1,4 +1,4 @@
-"""What is said of a run that is resumed: where it is, what is left, and how its learning rate goes on."""
+"""Report where a resumed run starts, what is left to train, and whether its learning rate changes."""
 
 import logging
 from pathlib import Path
@@ -17,10 +17,10 @@ log = logging.getLogger("cifar_cnn")
 
 
 class Resumed(Callback):
-    """Says where a resumed run is, that nothing is left of it, or that another length changes its learning rate.
+    """Reports where a resumed run starts, what is left to train, and whether a new length changes its learning rate.
 
     Raises:
-        InputError: the schedule has a fixed length that the run now exceeds.
+        InputError: the run is now longer than its schedule allows.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Resumed(Callback):
         self._trains = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say where the run is, and what happens to its learning rate."""
+        """Report the epoch and the step, and any change of the learning rate."""
         self._trains = True
         if not trainer.ckpt_path:
             return
@@ -38,35 +38,37 @@ class Resumed(Callback):
         _say(f"Resuming {_name(trainer)} at epoch {epoch}, step {trainer.global_step}{of}")
         for config in trainer.lr_scheduler_configs:
             if of and isinstance(config.scheduler, LRScheduler) and (change := _change(config.scheduler, int(total))):
-                advice = f"for one schedule over all steps, start a new run: {_new_run(trainer)}"
+                advice = f"for a single schedule over all {int(total)} steps, start a new run: {_new_run(trainer)}"
                 if isinstance(config.scheduler, OneCycleLR):
                     raise InputError(f"{change}; {advice}")
                 _say(f"{change}; {advice}")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say that nothing was left to do, where training has not started."""
+        """Report that nothing was left to train if training has not started."""
         if self._trains or not trainer.ckpt_path:
             return
         done = f"{_name(trainer)} has trained {trainer.current_epoch} epochs, {trainer.global_step} steps"
         epochs = trainer.max_epochs
         if epochs is not None and 0 <= epochs <= trainer.current_epoch:
-            _say(f"Nothing is left to train: {done}. For more, add --trainer.max_epochs {2 * trainer.current_epoch}")
+            _say(
+                f"Nothing left to train: {done}. To train longer, add --trainer.max_epochs {2 * trainer.current_epoch}"
+            )
         else:
-            _say(f"Nothing is left to train: {done}, and was stopped there by max_steps, a time limit or a callback")
+            _say(f"Nothing left to train: {done}, and was stopped there by max_steps, a time limit or a callback")
 
 
 def _change(schedule: LRScheduler, total: int) -> str | None:
-    """How the learning rate changes when a run is resumed with another length; None if it does not."""
+    """How the learning rate changes when a run is resumed with a different length; None if it does not."""
     step, name = schedule.last_epoch, type(schedule).__name__
     if isinstance(schedule, FractionSchedule):
         before, now = (float(rates[0]) for rates in (schedule.get_last_lr(), schedule.get_lr()))
         if abs(now - before) > 1e-6 * max(now, before):
             rates = f"the learning rate goes from {before:.3g} to {now:.3g}"
-            return f"{name} is now over {total} steps: at step {step} {rates}"
+            return f"{name} now spans {total} steps: at step {step} {rates}"
     if isinstance(schedule, OneCycleLR) and total > schedule.total_steps:
-        return f"OneCycleLR was made for {schedule.total_steps} steps and cannot go beyond them; this run has {total}"
+        return f"OneCycleLR was created for {schedule.total_steps} steps and cannot be extended; this run has {total}"
     if isinstance(schedule, CosineAnnealingLR) and schedule.T_max < total:
-        return f"CosineAnnealingLR was made for {schedule.T_max} steps: after them the learning rate rises again"
+        return f"CosineAnnealingLR was created for {schedule.T_max} steps: after that the learning rate rises again"
     return None
 
 

@@ -13,8 +13,8 @@ class RNGState(Callback):
     """Saves and restores the generators of each rank: torch, CUDA, numpy and Python.
 
     Dropout, for example, then draws the same numbers as in an uninterrupted run. The states are restored when training
-    starts, after anything that may draw before it. If the number of processes has changed, each rank starts from a seed
-    of its own, as in a new run, so that the ranks do not all drop the same units.
+    starts, after any code that may draw before it. If the number of ranks has changed, each rank gets its own seed, as
+    in a new run, so that the ranks do not all drop the same units.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class RNGState(Callback):
         self._to_restore: dict[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of all processes, in the order of their ranks, as tensors and plain data."""
+        """The states of all ranks, in order, as tensors and plain data."""
         states: list[Any] = [_get()]
         if distributed.is_available() and distributed.is_initialized():
             states = [None] * distributed.get_world_size()
@@ -48,7 +48,7 @@ def _get() -> dict[str, Any]:
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        # As lists: a checkpoint that is read with weights_only holds no arrays and no tuples of numpy's.
+        # Lists: a checkpoint read with weights_only must not hold NumPy arrays.
         "numpy": [numpy[0], numpy[1].tolist(), *numpy[2:]],
         "python": [version, list(python), gauss],
     }

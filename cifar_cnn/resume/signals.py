@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from cifar_cnn import streams
 from cifar_cnn.distributed import speaks
 from cifar_cnn.errors import ENDING, Stopped, Terminated
-from cifar_cnn.resume.checkpoints import how_to_go_on, last_checkpoint
+from cifar_cnn.resume.checkpoints import how_to_resume, last_checkpoint
 
 log = logging.getLogger("cifar_cnn")
 
@@ -42,23 +42,23 @@ class StopOnSignal(Callback):
             self._handlers = {each: signal.signal(each, self._handle) for each in heard}
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop if the signal came in the last step: the test and the report after it take time too."""
+        """Stop if the signal arrived during the last step: the test and the report that follow take time too."""
         self._stop_if_saved(trainer)
         self._unlisten()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Restore the former handlers."""
+        """Restore the previous handlers."""
         self._unlisten()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Request a checkpoint; a request by one rank is enough."""
+        """Request a checkpoint; a request from one rank is enough."""
         if self._received is not None and (last := last_checkpoint(trainer)):
             last.request()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Request a checkpoint: the signal may have come during a long validation."""
+        """Request a checkpoint: the signal may have arrived during a long validation."""
         self.on_train_batch_end(trainer, pl_module, None, None, 0)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -79,12 +79,12 @@ class StopOnSignal(Callback):
             return
         if last is not None:
             last.commit(trainer)
-            if not saved:  # the signal came after the step's end, or within a step that cannot be saved
+            if not saved:  # the signal arrived after the step, or within one that cannot be saved
                 last.request()
                 return
-        signum = self._received or signal.SIGTERM  # another rank has received it
+        signum = self._received or signal.SIGTERM  # on another rank
         name = "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
-        raise Stopped(f"stopped by {name} at step {trainer.global_step}: {how_to_go_on(trainer)}", 128 + signum)
+        raise Stopped(f"stopped by {name} at step {trainer.global_step}: {how_to_resume(trainer)}", 128 + signum)
 
     def _handle(self, signum: int, frame: FrameType | None) -> None:
         streams.leave_lost_terminal()

@@ -107,7 +107,7 @@ def test_a_terminal_of_80_columns_shows_validation_accuracy_first(
     [
         (
             ["WarmupCosine"],
-            "WarmupCosine is now over 9 steps: at step 6 the learning rate goes from 0 to 0.025; for one ",
+            "WarmupCosine now spans 9 steps: at step 6 the learning rate goes from 0 to 0.025; for a single ",
         ),
         (["torch.optim.lr_scheduler.CosineAnnealingLR"], "was made for 6 steps: after them the learning rate rises"),
     ],
@@ -119,7 +119,7 @@ def test_a_resumed_run_says_where_it_is_and_what_its_schedule_does(
     assert cifar_cnn.cli.run([*TINY, *quiet, "--model.schedule", *schedule]) == 0
     capsys.readouterr()
     assert cifar_cnn.cli.run(["fit", "--ckpt_path", "last"]) == 0
-    done = "Nothing is left to train: version_0 has trained 2 epochs, 6 steps. For more, add --trainer.max_epochs 4"
+    done = "Nothing left to train: version_0 has trained 2 epochs, 6 steps. To train longer, add --trainer.max_epochs 4"
     assert done in capsys.readouterr().err
     assert cifar_cnn.cli.run(["fit", "--ckpt_path", "last", "--trainer.max_epochs", "3"]) == 0
     error = capsys.readouterr().err

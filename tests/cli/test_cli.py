@@ -503,9 +503,9 @@ def test_a_run_is_not_continued_with_another_network_or_optimizer(cifar_cnn_comm
         (["--model.backbone", "ResNet18"], "do not fit this ResNet18 ("),
         (
             ["--model.optimizer", "torch.optim.AdamW", "--model.optimizer.lr", "1e-3"],
-            "was trained with another model.optimizer",
+            "was trained with a different model.optimizer",
         ),
-        (["--model.optimizer.lr", "1e-3"], "was trained with another model.optimizer"),
+        (["--model.optimizer.lr", "1e-3"], "was trained with a different model.optimizer"),
     ):
         assert cifar_cnn_command("fit", *QUICK, *change, "--ckpt_path", "last", "--trainer.max_epochs", 2) == 2
         assert message in capsys.readouterr().err

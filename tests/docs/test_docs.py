@@ -96,7 +96,7 @@ def test_a_training_step_of_a_script_is_resumed_by_that_script_alone(
     assert record["command"].startswith("python train.py fit")
     run("test", *FEW[-4:])
     assert cifar_cnn.cli.run(["fit", "--ckpt_path", "last"]) == 2
-    assert "was trained as 'Mixup' and cannot go on as 'ImageClassifier': give" in capsys.readouterr().err
+    assert "was trained as 'Mixup' and cannot be resumed as 'ImageClassifier': resume" in capsys.readouterr().err
 
 
 def test_every_recipe_works(run: Run, image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

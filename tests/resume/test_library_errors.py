@@ -67,7 +67,7 @@ def fails(*words: str) -> int:
         (
             ["torchvision.models.resnet18", "--model.backbone.weights", "DEFAULT"],
             "model.backbone: torchvision.models.resnet18: URLError: <urlopen error no network>; "
-            "pretrained weights are downloaded: without network, take random ones (--model.backbone.weights null), "
+            "pretrained weights could not be downloaded: without a network connection, use random weights (--model.backbone.weights null), "
             "or put",
         ),
         (
@@ -76,7 +76,7 @@ def fails(*words: str) -> int:
         ),
         (
             ["torchvision.models.resnet18", "--model.backbone.weights=DEFAULT", "--model.backbone.num_classes", "10"],
-            "1000 but got 10 instead; torchvision's pretrained weights bring the last layer of their own "
+            "1000 but got 10 instead; torchvision's pretrained weights include the last layer for their own "
             "classes: take timm's (--model.backbone timm.create_model --model.backbone.pretrained true)",
         ),
         ([f"{__name__}.Forgetful"], "call super().__init__() first in Forgetful.__init__\n"),

@@ -96,7 +96,7 @@ def test_two_processes_end_with_one_and_go_on_to_the_same_end(ranks: dict[str, A
     lines = [line for line in fit["output"].splitlines() if line.startswith("cifar-cnn: ")]
     assert len(lines) == 1, fit["output"]
     assert lines[0].startswith(f"cifar-cnn: {what}")
-    assert lines[0].endswith("go on with  cifar-cnn fit --ckpt_path lightning_logs/version_0/checkpoints/last.ckpt")
+    assert lines[0].endswith("resume with  cifar-cnn fit --ckpt_path lightning_logs/version_0/checkpoints/last.ckpt")
     assert "Traceback" not in fit["output"]
     assert fit["again"] == 0, fit["output again"]
     assert fit["different"] == []

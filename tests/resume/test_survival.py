@@ -47,12 +47,12 @@ def test_a_killed_fit_says_how_it_was_begun_and_the_one_that_goes_on_keeps_that(
     assert sum(fit["records"][0]["finished"] is None for fit in fits["kills"]) >= 15
 
 
-def test_a_fit_that_is_told_to_end_saves_and_says_how_to_go_on(fits: dict[str, Any]) -> None:
+def test_a_signal_saves_a_checkpoint_and_prints_how_to_resume(fits: dict[str, Any]) -> None:
     for fit in fits["signals"]:
         assert fit["ended"] == 128 + fit["signal"], fit["output"]
         name = {2: "Ctrl-C", 15: "SIGTERM"}[fit["signal"]]
         assert (
-            f"cifar-cnn: stopped by {name} at step {fit['step']}: all is saved; go on with  cifar-cnn fit "
+            f"cifar-cnn: stopped by {name} at step {fit['step']}: everything is saved; resume with  cifar-cnn fit "
             "--ckpt_path lightning_logs/version_0/checkpoints/last.ckpt\n" in fit["output"]
         )
         assert "Traceback" not in fit["output"]
@@ -66,7 +66,7 @@ def test_a_second_signal_ends_a_fit_at_once_and_says_what_is_saved(fits: dict[st
         assert "Traceback" not in fit["output"]
         (line,) = [line for line in fit["output"].splitlines() if line.startswith("cifar-cnn: ")]
         what = {2: "interrupted", 15: "ended by SIGTERM"}[fit["signal"]]
-        assert re.match(rf"cifar-cnn: {what}: .*saved.*; go on with  cifar-cnn fit --ckpt_path lightning_logs/", line)
+        assert re.match(rf"cifar-cnn: {what}: .*saved.*; resume with  cifar-cnn fit --ckpt_path lightning_logs/", line)
         assert fit["status"] == 0
         assert fit["different"] == []
 

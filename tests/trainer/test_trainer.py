@@ -138,10 +138,10 @@ def test_a_run_resumes_exactly_in_another_python_process() -> None:
         pl.seed_everything(0, verbose=False)
         trainer = make_trainer(max_epochs=3, callbacks=[Interrupt()] if interrupted else None)
         if interrupted:
-            with pytest.raises(Stopped, match=r"all is saved; .*last\.ckpt"):
+            with pytest.raises(Stopped, match=r"everything is saved; .*last\.ckpt"):
                 trainer.fit(make_model(), make_data())
             assert trainer.run.record["finished"] is None
-            assert trainer.run.record["reason"].startswith("stopped by Ctrl-C at step 7: all is saved")
+            assert trainer.run.record["reason"].startswith("stopped by Ctrl-C at step 7: everything is saved")
             assert trainer.run.status == "interrupted"
         else:
             trainer.fit(make_model(), make_data())
@@ -270,7 +270,7 @@ def test_a_start_that_fails_leaves_no_folder() -> None:
 def test_another_optimizer_or_network_cannot_resume(python_run: Path) -> None:
     last = python_run / "checkpoints/last.ckpt"
     other = ImageClassifier(SimpleCNN((4, 4, 8), batch_norm=True), optimizer=functools.partial(torch.optim.SGD, lr=1.0))
-    with pytest.raises(InputError, match=r"was trained with another model\.optimizer"):
+    with pytest.raises(InputError, match=r"was trained with a different model\.optimizer"):
         make_trainer().fit(other, make_data(), ckpt_path=last)
     larger = ImageClassifier(SimpleCNN((4, 4, 9), batch_norm=True), optimizer=make_model().make_optimizer)
     with pytest.raises(InputError, match="weights do not fit"):
