@@ -1,1 +1,1 @@
-"""What is checked of a network before a run starts."""
+"""Checks that run before training starts."""

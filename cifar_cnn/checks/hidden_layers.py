@@ -1,4 +1,4 @@
-"""Find layers that a network uses and PyTorch does not know: those in a plain list, and those made in forward."""
+"""Find layers that a network uses but does not register: layers in a plain list, or created in forward."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,16 +10,16 @@ from cifar_cnn.checks.layer_advice import written
 
 
 class HiddenLayers:
-    """A context within which layers are found that run and are no part of a network.
+    """Context manager that finds layers that run without being registered in a network.
 
-    Their weights are not among its parameters: no optimizer trains them, and no checkpoint holds them. Frozen ones,
-    such as a teacher's, are not meant.
+    Their weights are not among the network's parameters, so no optimizer trains them and no checkpoint holds them.
+    Frozen layers, such as a teacher's, are ignored.
 
     Args:
-        network: whose forward runs in the context.
+        network: the network whose forward runs in the context.
 
     Attributes:
-        found: the layers.
+        found: the unregistered layers.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -41,7 +41,7 @@ class HiddenLayers:
             self.found.append(module)
 
     def message(self) -> str:
-        """What to do about the first one, in one sentence."""
+        """How to register the first of these layers, in one sentence."""
         layer = self.found[0]
         for name, owner in self.network.named_modules():
             for attribute, value in vars(owner).items():
@@ -52,10 +52,10 @@ class HiddenLayers:
                     kind, plain = ("ModuleDict", "dict") if isinstance(value, Mapping) else ("ModuleList", "list")
                     where = f" of {name}" if name else ""
                     return (
-                        f"the layers in self.{attribute}{where} would not be trained, since it is a plain {plain}: "
+                        f"the layers in self.{attribute}{where} would not be trained, because it is a plain {plain}: "
                         f"write self.{attribute} = nn.{kind}(...)"
                     )
         return (
-            f"{written(layer)} runs but would not be trained, since it is no attribute of the network: make it in "
-            "__init__, as self.NAME = ..."
+            f"{written(layer)} runs but would not be trained, because it is not an attribute of the network: create it "
+            "in __init__, as self.NAME = ..."
         )

@@ -1,4 +1,4 @@
-"""Say of a layer that does not fit its input what came in, what it expects, and what to write."""
+"""Explain why a layer does not fit its input, and what to write instead."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ _POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AvgPool1d, nn.AvgPool2d, 
 
 
 def layer_advice(call: Call, previous: Call | None) -> str | None:
-    """What is wrong with a layer's input, in one sentence; None if it fits, or nothing is known of such layers.
+    """What is wrong with a layer's input, in one sentence; None if it fits or the type of layer is unknown.
 
     Args:
-        call: the layer, and what came in.
+        call: the layer and its input.
         previous: the layer that ran before it.
     """
     layer, shape = call.module, call.shape
@@ -41,7 +41,7 @@ def layer_advice(call: Call, previous: Call | None) -> str | None:
 
 
 def written(layer: nn.Module, **changes: Any) -> str:
-    """A layer as it is written in code, such as ``Linear(4096, 128)``, with some of its numbers changed."""
+    """A layer as code, such as ``Linear(4096, 128)``, with ``changes`` applied to its arguments."""
     names: dict[Any, tuple[str, ...]] = {
         nn.Linear: ("in_features", "out_features"),
         _Convolution: ("in_channels", "out_channels", "kernel_size"),
@@ -57,7 +57,7 @@ def written(layer: nn.Module, **changes: Any) -> str:
 
 
 def form(shape: tuple[int, ...]) -> str:
-    """The shape of a batch without its size, such as ``(N, 64, 8, 8)``."""
+    """The shape of a batch with N for its size, such as ``(N, 64, 8, 8)``."""
     return f"({', '.join(['N', *map(str, shape[1:])])}{',' * (len(shape) == 1)})"
 
 
@@ -65,24 +65,27 @@ def _linear(layer: nn.Linear, shape: tuple[int, ...]) -> str | None:
     if len(shape) == 4:
         count = shape[1] * shape[2] * shape[3]
         needed = "" if count == layer.in_features else f" and write {written(layer, in_features=count)}"
-        return f"maps of shape {form(shape)} come in: flatten them first, with x.flatten(1){needed}"
+        return f"its input has shape {form(shape)}: flatten it first, with x.flatten(1){needed}"
     if shape[-1] != layer.in_features:
-        return f"{shape[-1]} numbers come in for each image: write {written(layer, in_features=shape[-1])}"
+        return f"its input has {shape[-1]} features per image: write {written(layer, in_features=shape[-1])}"
     return None
 
 
 def _convolution(layer: _Convolution, shape: tuple[int, ...]) -> str | None:
     sides = len(layer.kernel_size)
     if len(shape) != sides + 2:
-        return f"{form(shape)} comes in, and it needs {_maps(sides)}: move it before what flattens or pools its input"
+        return (
+            f"its input has shape {form(shape)} instead of {_maps(sides)}: move it before the layer that flattens or "
+            "pools its input"
+        )
     if shape[1] != layer.in_channels:
-        return f"{shape[1]} channels come in: write {written(layer, in_channels=shape[1])}"
+        return f"its input has {shape[1]} channels: write {written(layer, in_channels=shape[1])}"
     if isinstance(layer.padding, tuple) and not layer.transposed:
         sizes = zip(layer.kernel_size, layer.dilation, layer.padding, strict=True)
         if _fits_not(shape[2:], tuple(d * (kernel - 1) + 1 - 2 * padding for kernel, d, padding in sizes)):
             return (
-                f"only {_pixels(shape)} pixels come in: pad it, use a smaller kernel, pool fewer times before it, or "
-                "take larger images"
+                f"its input has only {_pixels(shape)} pixels: pad it, use a smaller kernel, pool fewer times before "
+                "it, or use larger images"
             )
     return None
 
@@ -90,11 +93,11 @@ def _convolution(layer: _Convolution, shape: tuple[int, ...]) -> str | None:
 def _pool(layer: nn.Module, shape: tuple[int, ...]) -> str | None:
     sides = int(type(layer).__name__[-2])
     if len(shape) != sides + 2:
-        return f"{form(shape)} comes in, and it needs {_maps(sides)}: move it before what flattens its input"
+        return f"its input has shape {form(shape)} instead of {_maps(sides)}: move it before the flattening layer"
     if _fits_not(shape[2:], layer.kernel_size):
         return (
-            f"only {_pixels(shape)} pixels come in: pool fewer times, pad the convolutions before it, or take larger "
-            "images"
+            f"its input has only {_pixels(shape)} pixels: pool fewer times, pad the convolutions before it, or use "
+            "larger images"
         )
     return None
 
@@ -105,8 +108,8 @@ def _dtype(call: Call) -> str | None:
     if weights is None or given is None or weights == given or torch.is_autocast_enabled("cpu"):
         return None
     return (
-        f"its weights are {_name(weights)} and its input is {_name(given)}: leave out .double(), .half() and the "
-        "like, for --trainer.precision sets the type"
+        f"its weights are {_name(weights)} and its input is {_name(given)}: remove calls such as .double() or "
+        ".half(); --trainer.precision sets the type"
     )
 
 
@@ -115,9 +118,9 @@ def _batch_norm(layer: _BatchNorm, shape: tuple[int, ...]) -> str | None:
     expected = next((value for kind, value in sides.items() if isinstance(layer, kind)), None)
     if expected is not None and len(shape) - 2 not in expected and 2 <= len(shape) <= 4:
         right = nn.BatchNorm2d if len(shape) == 4 else nn.BatchNorm1d
-        return f"{form(shape)} comes in: write {right.__name__}({shape[1]})"
+        return f"its input has shape {form(shape)}: write {right.__name__}({shape[1]})"
     if len(shape) > 1 and shape[1] != layer.num_features:
-        return f"{shape[1]} channels come in: write {written(layer, num_features=shape[1])}"
+        return f"its input has {shape[1]} channels: write {written(layer, num_features=shape[1])}"
     return None
 
 
@@ -125,8 +128,8 @@ def _group_norm(layer: nn.GroupNorm, shape: tuple[int, ...]) -> str | None:
     if len(shape) < 2 or shape[1] == layer.num_channels:
         return None
     if shape[1] % layer.num_groups:
-        return f"{shape[1]} channels come in, which {layer.num_groups} groups cannot share: choose a divisor"
-    return f"{shape[1]} channels come in: write {written(layer, num_channels=shape[1])}"
+        return f"its input has {shape[1]} channels, which {layer.num_groups} groups do not divide: choose a divisor"
+    return f"its input has {shape[1]} channels: write {written(layer, num_channels=shape[1])}"
 
 
 def _layer_norm(layer: nn.LayerNorm, shape: tuple[int, ...]) -> str | None:
@@ -136,10 +139,10 @@ def _layer_norm(layer: nn.LayerNorm, shape: tuple[int, ...]) -> str | None:
         return None
     if len(shape) == 4 and len(expected) == 1 and shape[1] == expected[0]:
         return (
-            f"{form(shape)} comes in, and it normalises the last dimension, not the channels: "
+            f"its input has shape {form(shape)} and it normalises the last dimension, not the channels: "
             f"write GroupNorm(1, {shape[1]})"
         )
-    return f"{form(shape)} comes in: write {written(layer, normalized_shape=actual)}"
+    return f"its input has shape {form(shape)}: write {written(layer, normalized_shape=actual)}"
 
 
 def _maps(sides: int) -> str:
@@ -160,7 +163,7 @@ def _pixels(shape: tuple[int, ...]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A number for a tuple of equal ones."""
+    """Reduce a tuple of equal numbers to that number."""
     return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
 
 
@@ -168,4 +171,4 @@ def _origin(previous: Call | None) -> str:
     if previous is None or not isinstance(previous.output, Tensor):
         return ""
     kind = type(previous.module).__name__
-    return f" (the layer before it, {previous.name}, {kind}, gives {form(tuple(previous.output.shape))})"
+    return f" (the previous layer, {kind} {previous.name}, outputs {form(tuple(previous.output.shape))})"

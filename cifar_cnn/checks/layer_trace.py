@@ -1,4 +1,4 @@
-"""Follow a network's forward: which layer runs, on what, after which one."""
+"""Record which layers run during a network's forward, in order, with their inputs."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -9,29 +9,29 @@ from torch import Tensor, nn
 
 
 class Call(NamedTuple):
-    """A module at work."""
+    """One call of a module."""
 
-    name: str  # in the network, such as layer1.0.conv1; empty for the network itself
+    name: str  # such as layer1.0.conv1; empty for the network itself
     module: nn.Module
     inputs: tuple[Any, ...]
     output: Any = None
 
     @property
     def shape(self) -> tuple[int, ...] | None:
-        """The shape of the first tensor that came in; None if there is none."""
+        """The shape of the first input tensor; None if there is none."""
         return next((tuple(each.shape) for each in self.inputs if isinstance(each, Tensor)), None)
 
 
 class LayerTrace:
-    """A context within which a network's calls are recorded.
+    """Context manager that records the calls of a network's modules.
 
     Args:
-        network: whose modules are followed.
-        watch: called with each call that has ended.
+        network: the network to follow.
+        watch: called with each finished call.
 
     Attributes:
-        within: calls that have begun and not ended, the innermost last; after an exception, where it was raised.
-        last: the newest call that has ended, of a module without children.
+        within: the unfinished calls, innermost last; after an exception, the last one raised it.
+        last: the latest finished call of a module without children.
     """
 
     def __init__(self, network: nn.Module, watch: Callable[[Call], None] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Run two images through a network and its loss before a run is started, and say in plain words what does not fit."""
+"""Try a network and its loss on two images before training, and explain what does not fit."""
 
 import copy
 import io
@@ -28,36 +28,36 @@ from cifar_cnn.metrics import in_float32
 from cifar_cnn.trust.tracebacks import own_line
 
 _IMAGES = 2  # BatchNorm needs two
-_CHANNELS = 64  # of float maps as large as the images, for which there must be memory
-_MOST_NUMBERS = 20e6  # parameters, at 32 pixels a side, of a network that runs in about 0.1 s on one core
+_CHANNELS = 64  # float maps as large as the images, which must fit in memory
+_MOST_NUMBERS = 20e6  # parameters of a network that takes about 0.1 s on one core, at 32 x 32 pixels
 _DTYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}
 _STEPS = ("forward", "validation_step", "_loss")
 
 
 class _Explained(InputError):
-    """A mistake that is the same on any device."""
+    """A mistake that occurs on every device."""
 
 
 def check_network(model: ImageClassifier, datamodule: CIFAR10DataModule, precision: str = "32-true") -> None:
     """Run a copy of the network and the loss on two images, as training would.
 
     Neither the model nor the state of any random generator changes. The copy of a large network runs on the meta
-    device, which computes shapes alone, and on the CPU only if that fails.
+    device, which computes only shapes, and on the CPU if that fails.
 
     Args:
-        model: of which a subclass with a ``forward`` or ``validation_step`` of its own is not checked.
-        datamodule: its images' size and classes. A source that does not know the size is asked for its images.
-        precision: the Trainer's.
+        model: the classifier. A subclass that overrides ``forward`` or ``validation_step`` is not checked.
+        datamodule: provides the size of the images. They are loaded only if the source does not state it.
+        precision: the Trainer's precision.
 
     Raises:
         InputError: the network or the loss fails; the message names the layer and what to write.
         Exception: whatever the user's own code raises.
     """
     own = type(model)
-    if not isinstance(model.backbone, nn.Module):  # an argument without a type is given as it was typed
+    if not isinstance(model.backbone, nn.Module):  # an argument without a type hint arrives as typed
         raise InputError(
-            f"{own.__name__}: its backbone is {model.backbone!r:.60}, no network: give the argument its type, "
-            "backbone: torch.nn.Module"
+            f"{own.__name__}: its backbone is {model.backbone!r:.60}, not a network: add the type hint "
+            "backbone: torch.nn.Module to __init__"
         )
     if _overrides(own, _STEPS):
         return
@@ -65,7 +65,7 @@ def check_network(model: ImageClassifier, datamodule: CIFAR10DataModule, precisi
         raise InputError(f"model.backbone: call super().__init__() first in {type(model.backbone).__name__}.__init__")
     if getattr(model.backbone, "aux_logits", False) is True:  # of torchvision's GoogLeNet and Inception3
         raise InputError(
-            f"model.backbone: {type(model.backbone).__name__} gives the logits of its auxiliary classifiers too: give "
+            f"model.backbone: {type(model.backbone).__name__} also returns auxiliary logits: add "
             "--model.backbone.aux_logits false"
         )
     shapes = _shapes(datamodule)
@@ -82,7 +82,7 @@ def check_network(model: ImageClassifier, datamodule: CIFAR10DataModule, precisi
 
 
 def has_own_steps(cls: type[ImageClassifier]) -> bool:
-    """Whether a subclass calls the network or the loss in a way of its own."""
+    """Whether a subclass overrides a step, and so may call the network or the loss differently."""
     return _overrides(cls, (*_STEPS, "training_step", "test_step"))
 
 
@@ -96,13 +96,13 @@ def _run_cheaply(model: ImageClassifier, shape: tuple[int, int, int], precision:
             return _run(model, shape, "meta", precision)
         except _Explained:
             raise
-        except Exception:  # of the network, or of the meta device, which cannot run all that the CPU can
+        except Exception:  # from the network, or an operation that the meta device lacks
             pass
     _run(model, shape, "cpu", precision)
 
 
 def _other_side(model: ImageClassifier, shape: tuple[int, int, int], source: Any) -> str | None:
-    """What to do about a network of a library that runs on images of another size than these, None if it does not."""
+    """How to use a library network that needs another image size; None if the size is not the cause."""
 
     def runs(side: int) -> bool:
         copies = _copies(model, "meta")
@@ -111,7 +111,7 @@ def _other_side(model: ImageClassifier, shape: tuple[int, int, int], source: Any
         try:
             with _quiet(), isolate_rng(include_cuda=False):
                 copies[0].train()(torch.empty(_IMAGES, shape[0], side, side, device="meta"))
-        except Exception:  # whatever a network raises
+        except Exception:  # a network may raise anything
             return False
         return True
 
@@ -121,14 +121,14 @@ def _other_side(model: ImageClassifier, shape: tuple[int, int, int], source: Any
 
 
 def _shapes(datamodule: CIFAR10DataModule) -> list[tuple[int, int, int]]:
-    """Of one image, in each size in which training sees it: (channels, height, width). None if it cannot be loaded."""
+    """The shapes of an image during training: (channels, height, width); empty if images cannot be loaded."""
     side = getattr(datamodule.source, "image_size", None)
     if not isinstance(side, int):
         try:
             datamodule.prepare_data()
             datamodule.setup("fit")
         except OSError:
-            return []  # training will meet it again
+            return []  # training will raise it again
         channels, height, width = datamodule.train_images.shape[1:]
     else:
         channels, height, width = 3, side, side
@@ -163,7 +163,7 @@ def _run(model: ImageClassifier, shape: tuple[int, int, int], device: str, preci
 
 
 def _copies(model: ImageClassifier, device: str) -> tuple[nn.Module, Any] | None:
-    """Of the backbone and the loss, on another device if it is not the CPU; None if they cannot be copied."""
+    """Copies of the backbone and the loss on ``device``; None if they cannot be copied."""
     known: dict[int, Any] = {}
     if device != "cpu":
         for each in chain(model.backbone.parameters(), model.backbone.buffers(), _tensors_of(model.loss)):
@@ -172,7 +172,7 @@ def _copies(model: ImageClassifier, device: str) -> tuple[nn.Module, Any] | None
             known[id(each)] = nn.Parameter(moved, each.requires_grad) if is_parameter else moved
     try:
         return copy.deepcopy((model.backbone, model.loss), known)
-    except Exception:  # of whatever a module holds, such as an open file or a generator
+    except Exception:  # a module may hold an open file or a generator
         return None
 
 
@@ -182,7 +182,7 @@ def _tensors_of(loss: Any) -> Iterator[Tensor]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Print what a network prints only if it fails, and show no warning, which training will show."""
+    """Hide warnings, which training will show, and print the output of a network only if it fails."""
     said = io.StringIO()
     try:
         with warnings.catch_warnings(), redirect_stdout(said):
@@ -201,9 +201,9 @@ def _raise_explained(error: Exception, trace: LayerTrace) -> None:
     if advice is not None:
         raise InputError(f"model.backbone: {advice}{f' [{line}]' if line else ''}") from error
     if torch.accelerator.is_available():
-        return  # which training uses; it may be only the CPU that cannot run this
+        return  # training uses the accelerator, which may run what the CPU cannot
     if line is not None:
-        raise error  # the user's own, with the lines it was raised in
+        raise error  # the user's own exception keeps its traceback
     layer = "" if call is None or not call.name else f" in {call.name} ({type(call.module).__name__})"
     given = f", given {form(call.shape)}" if call and call.shape else ""
     name = type(trace.network).__name__
@@ -213,7 +213,7 @@ def _raise_explained(error: Exception, trace: LayerTrace) -> None:
 def _view_advice(message: str) -> str | None:
     if "view size is not compatible" in message:
         return (
-            "view() needs another layout in memory: write x.flatten(1) or x.reshape(...) in its place, or give "
+            "view() needs a contiguous tensor: write x.flatten(1) or x.reshape(...) instead, or add "
             "--model.channels_last false"
         )
     if match := re.search(r"shape '\[(.*?)\]' is invalid for input of size (\d+)", message):
@@ -230,7 +230,7 @@ def _check_logits(model: ImageClassifier, logits: Any) -> None:
     if trained and not logits.requires_grad:
         raise InputError(
             f"model.backbone: no gradient can pass from the output of {type(model.backbone).__name__} to its weights: "
-            "leave out detach(), no_grad(), numpy() and the like"
+            "remove calls such as detach(), no_grad() or numpy()"
         )
 
 
@@ -243,16 +243,16 @@ def _check_loss(model: ImageClassifier, loss: Any, logits: Tensor, target: Tenso
             raise
         given = f"logits {form(tuple(logits.shape))} and classes (N,) of type int64"
         message = " ".join(str(error).split())
-        raise InputError(f"model.loss: {name} does not take {given}: {type(error).__name__}: {message}") from error
+        raise InputError(f"model.loss: {name} does not accept {given}: {type(error).__name__}: {message}") from error
     if not isinstance(value, Tensor) or value.ndim:
         raise InputError(wrong_loss(model.loss, value))
     own_step = type(model).training_step is not ImageClassifier.training_step
     if logits.requires_grad and not value.requires_grad and not own_step:
-        raise InputError(f"model.loss: no gradient can pass through {name}: leave out detach(), no_grad() and argmax()")
+        raise InputError(f"model.loss: no gradient can pass through {name}: remove detach(), no_grad() and argmax()")
 
 
 def _lazy(model: ImageClassifier, name: str, layer: nn.Module, shape: tuple[int, int, int]) -> str:
-    """How to write a lazy layer, which has no parameters yet to train."""
+    """Explain how to write a lazy layer with its sizes: it has no parameters to train yet."""
     how = "write the layer with its sizes"
     copies = _copies(model, "cpu")
     if copies is not None:
@@ -260,6 +260,6 @@ def _lazy(model: ImageClassifier, name: str, layer: nn.Module, shape: tuple[int,
             with _quiet(), isolate_rng(include_cuda=False):
                 copies[0](torch.zeros(_IMAGES, *shape))
             how = f"write {written(copies[0].get_submodule(name))}"
-        except Exception:  # another fault; it is reported once the sizes are written
+        except Exception:  # another mistake, reported once the sizes are written
             pass
-    return f"model.backbone: {name} is {type(layer).__name__}, whose weights do not exist before the first batch: {how}"
+    return f"model.backbone: {name} is {type(layer).__name__}, whose weights do not exist until the first batch: {how}"

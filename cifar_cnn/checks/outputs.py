@@ -1,4 +1,4 @@
-"""What is wrong with logits or a loss that a training step cannot use, in one sentence."""
+"""Explain in one sentence why a training step cannot use some logits or a loss."""
 
 import inspect
 from typing import Any
@@ -10,47 +10,47 @@ from cifar_cnn.losses import name_of_loss
 
 
 def wrong_logits(backbone: nn.Module, logits: Any, images: int, classes: int) -> str:
-    """Why a backbone's output is not the logits.
+    """Why a backbone's output is not a tensor of logits.
 
     Args:
         backbone: the network.
         logits: its output; not of shape (images, classes).
-        images: how many came in.
-        classes: of the data.
+        images: the number of images in the batch.
+        classes: the number of classes of the data.
     """
     name = type(backbone).__name__
-    wanted = f"the backbone must give logits of shape (N, num_classes) = {(images, classes)}; {name}"
+    wanted = f"the backbone must return logits of shape (N, num_classes) = {(images, classes)}; {name}"
     if logits is None:
-        return f"{wanted}.forward returned None: end it with  return x, the logits"
+        return f"{wanted}.forward returned None: end it with  return x"
     if isinstance(logits, (tuple, list, dict)):
-        return f"{wanted} gave a {type(logits).__name__} of {len(logits)}: return the logits alone"
+        return f"{wanted} returned a {type(logits).__name__} of {len(logits)}: return only the logits"
     if not isinstance(logits, Tensor):
-        return f"{wanted} gave a {type(logits).__name__}: return the logits, a tensor"
-    gave = f"{wanted} gave {tuple(logits.shape)}"
+        return f"{wanted} returned a {type(logits).__name__}: return the logits as a tensor"
+    returned = f"{wanted} returned {tuple(logits.shape)}"
     if logits.ndim > 2 and logits.numel() == images * classes:
-        return f"{gave}: flatten it with  x.flatten(1)"
+        return f"{returned}: flatten it with  x.flatten(1)"
     if logits.ndim == 4:
-        return f"{gave}: maps, which have to be pooled or flattened to one number a class"
+        return f"{returned}: pool or flatten these maps to one number per class"
     if logits.ndim != 2 or len(logits) != images:
-        return f"{gave}: one row an image is needed, which x.flatten(1) keeps and view(-1, ...) may not"
-    return f"{gave}: the data has {classes} classes, {_how_to_set_classes(backbone, logits.shape[1], classes)}"
+        return f"{returned}: return one row per image; x.flatten(1) keeps the rows, view(-1, ...) may not"
+    return f"{returned}: the data has {classes} classes, {_how_to_set_classes(backbone, logits.shape[1], classes)}"
 
 
 def wrong_loss(loss: Any, value: Any) -> str:
-    """Why what a loss gave is not one number.
+    """Why the value of a loss is not a scalar.
 
     Args:
         loss: the module or function.
-        value: what it gave; no scalar tensor.
+        value: its return value; not a scalar tensor.
     """
     name = name_of_loss(loss)
     if isinstance(value, Tensor):
-        what = f"{tuple(value.shape)}: average it, with .mean() or reduction: mean"
+        what = f"{tuple(value.shape)}: average it with .mean() or reduction: mean"
     elif value is None:
         what = "None: end it with a return"
     else:
-        what = f"a {type(value).__name__}: give the tensor itself, without .item(), since it is differentiated"
-    return f"model.loss must give one number a batch; {name} gave {what}"
+        what = f"a {type(value).__name__}: return the tensor itself, without .item(), so that it can be differentiated"
+    return f"model.loss must return one number per batch; {name} returned {what}"
 
 
 def _how_to_set_classes(backbone: nn.Module, given: int, classes: int) -> str:
@@ -60,4 +60,4 @@ def _how_to_set_classes(backbone: nn.Module, given: int, classes: int) -> str:
     if linears and linears[-1][1].out_features == given:
         name, layer = linears[-1]
         return f"and layer {name} is {written(layer)}: write {written(layer, out_features=classes)}"
-    return "as many as the last layer must have outputs (see --model.backbone.num_classes if it has that option)"
+    return "so give the last layer as many outputs (with --model.backbone.num_classes, if the network takes it)"

@@ -113,72 +113,84 @@ class InForward(nn.Module):
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "flatten size": (
         lambda: Student(4096),
-        r"layer fc1 is Linear\(4096, 10\), but 3600 numbers come in for each image: write Linear\(3600, 10\) \(the "
-        r"layer before it, pool, MaxPool2d, gives \(N, 16, 15, 15\)\) \[test_network_check.py, line \d+: x = self.fc1",
+        r"layer fc1 is Linear\(4096, 10\), but its input has 3600 features per image: write Linear\(3600, 10\) \(the "
+        r"previous layer, MaxPool2d pool, outputs \(N, 16, 15, 15\)\) \[test_network_check.py, line \d+: x = self.fc1",
     ),
     "no return": (lambda: Student(returns=False), "Student.forward returned None: end it with"),
     "view of channels_last": (lambda: Student(flatten="view"), r"write x.flatten\(1\) or x.reshape"),
     "view of a wrong count": (lambda: Student(flatten="count"), r"view\(-1, 2304\) does not fit the 3600 numbers"),
-    "view that mixes images": (lambda: Student(1800, "mixed"), r"gave \(4, 10\): one row an image is needed"),
+    "view that mixes images": (lambda: Student(1800, "mixed"), r"returned \(4, 10\): return one row per image"),
     "no forward": (NoForward, 'missing the required "forward" function'),
-    "no flatten": (lambda: nn.Linear(3072, 10), r"maps of shape \(N, 3, 32, 32\) come in: flatten them first"),
+    "no flatten": (lambda: nn.Linear(3072, 10), r"its input has shape \(N, 3, 32, 32\): flatten it first"),
     "no flatten, other size": (lambda: nn.Sequential(nn.Linear(9, 10)), r"x.flatten\(1\) and write Linear\(3072, 10\)"),
-    "channels": (lambda: head(nn.Conv2d(16, 3, 5, padding=2)), r"3 channels come in: write Conv2d\(3, 3, 5\)"),
+    "channels": (lambda: head(nn.Conv2d(16, 3, 5, padding=2)), r"its input has 3 channels: write Conv2d\(3, 3, 5\)"),
     "convolution after flatten": (
         lambda: nn.Sequential(nn.Flatten(), nn.Conv2d(3, 9, 1)),
-        r"layer 1 is Conv2d\(3, 9, 1\), but \(N, 3072\) comes in, and it needs \(N, channels, height, width\)",
+        r"layer 1 is Conv2d\(3, 9, 1\), but its input has shape \(N, 3072\) instead of \(N, channels, height, width\)",
     ),
-    "kernel too large": (lambda: head(nn.AdaptiveAvgPool2d(2), nn.Conv2d(3, 9, 5)), "only 2 x 2 pixels come in: pad"),
+    "kernel too large": (
+        lambda: head(nn.AdaptiveAvgPool2d(2), nn.Conv2d(3, 9, 5)),
+        "its input has only 2 x 2 pixels: pad",
+    ),
     "nothing to pool": (
         lambda: head(nn.AdaptiveAvgPool2d(1), nn.MaxPool2d(2)),
-        "only 1 x 1 pixels come in: pool",
+        "its input has only 1 x 1 pixels: pool",
     ),
-    "BatchNorm": (lambda: head(nn.BatchNorm2d(16)), r"3 channels come in: write BatchNorm2d\(3\)"),
+    "BatchNorm": (lambda: head(nn.BatchNorm2d(16)), r"its input has 3 channels: write BatchNorm2d\(3\)"),
     "BatchNorm2d of vectors": (lambda: nn.Sequential(nn.Flatten(), nn.BatchNorm2d(9)), r"write BatchNorm1d\(3072\)"),
-    "BatchNorm1d of maps": (lambda: head(nn.BatchNorm1d(3)), r"\(N, 3, 32, 32\) comes in: write BatchNorm2d\(3\)"),
-    "GroupNorm": (lambda: head(nn.GroupNorm(3, 9)), r"3 channels come in: write GroupNorm\(3, 3\)"),
-    "groups": (lambda: head(nn.GroupNorm(2, 8)), "3 channels come in, which 2 groups cannot share"),
+    "BatchNorm1d of maps": (
+        lambda: head(nn.BatchNorm1d(3)),
+        r"its input has shape \(N, 3, 32, 32\): write BatchNorm2d\(3\)",
+    ),
+    "GroupNorm": (lambda: head(nn.GroupNorm(3, 9)), r"its input has 3 channels: write GroupNorm\(3, 3\)"),
+    "groups": (lambda: head(nn.GroupNorm(2, 8)), "its input has 3 channels, which 2 groups do not divide"),
     "LayerNorm of channels": (lambda: head(nn.LayerNorm(3)), r"write GroupNorm\(1, 3\)"),
-    "LayerNorm": (lambda: head(nn.Flatten(), nn.LayerNorm(9)), r"\(N, 3072\) comes in: write LayerNorm\(3072\)"),
+    "LayerNorm": (
+        lambda: head(nn.Flatten(), nn.LayerNorm(9)),
+        r"its input has shape \(N, 3072\): write LayerNorm\(3072\)",
+    ),
     "dtype": (lambda: head().double(), "its weights are float64 and its input is float32"),
     "other layer": (
         lambda: head(nn.Unflatten(1, (2, 2))),
         r"Sequential fails in 0 \(Unflatten\), given \(N, 3, 32, 32\): RuntimeError: unflatten",
     ),
     "lazy": (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(10)), r"1 is LazyLinear, .*: write Linear\(3072, 10\)"),
-    "maps": (lambda: nn.Conv2d(3, 10, 1), "maps, which have to be pooled"),
-    "extra dimensions": (lambda: nn.Conv2d(3, 10, 32), r"gave \(2, 10, 1, 1\): flatten it with  x.flatten\(1\)"),
+    "maps": (lambda: nn.Conv2d(3, 10, 1), "pool or flatten these maps"),
+    "extra dimensions": (lambda: nn.Conv2d(3, 10, 32), r"returned \(2, 10, 1, 1\): flatten it with  x.flatten\(1\)"),
     "classes": (
         lambda: nn.Sequential(nn.Flatten(), nn.Linear(3072, 100)),
         r"the data has 10 classes, and layer 1 is Linear\(3072, 100\): write Linear\(3072, 10\)",
     ),
     "classes as an option": (lambda: SimpleCNN((4, 4, 4), num_classes=9), "see --model.backbone.num_classes"),
-    "several outputs": (lambda: Pair(3072, 10), r"Pair gave a tuple of 2: return the logits alone"),
+    "several outputs": (lambda: Pair(3072, 10), r"Pair returned a tuple of 2: return only the logits"),
     "auxiliary logits": (
         lambda: googlenet(num_classes=10, init_weights=False),
-        "GoogLeNet gives the logits of its auxiliary classifiers too: give --model.backbone.aux_logits false",
+        "GoogLeNet also returns auxiliary logits: add --model.backbone.aux_logits false",
     ),
     "layers in a list": (
         InList,
-        "in self.layers would not be trained, since it is a plain list: write self.layers =",
+        "in self.layers would not be trained, because it is a plain list: write self.layers =",
     ),
     "layers in a dict of a block": (
         lambda: nn.Sequential(InDict()),
-        r"in self.parts of 0 would not be trained, since it is a plain dict: write self.parts = nn.ModuleDict",
+        r"in self.parts of 0 would not be trained, because it is a plain dict: write self.parts = nn.ModuleDict",
     ),
-    "layer made in forward": (InForward, r"Linear\(3072, 10\) runs but would not be trained, .*: make it in __init__"),
+    "layer made in forward": (
+        InForward,
+        r"Linear\(3072, 10\) runs but would not be trained, .*: create it in __init__",
+    ),
     "larger images": (
         lambda: nn.Sequential(nn.Conv2d(3, 10, 40), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
-        "Sequential does not run on images of 32 x 32 pixels, but does on 40 x 40: give --data.source.image_size 40",
+        "does not run on images of 32 x 32 pixels; it needs at least 40 x 40: add --data.source.image_size 40",
     ),
     "no gradient": (lambda: Detached(3072, 10), "no gradient can pass from the output of Detached"),
     "other image size": (
         lambda: VisionTransformer(64, 16, 1, 1, 8, 8, num_classes=10),
-        "32 x 32: give --model.backbone.image_size 32",
+        "32 x 32: add --model.backbone.image_size 32",
     ),
     "other image size and patches": (
         lambda: VisionTransformer(56, 14, 1, 1, 8, 8, num_classes=10),
-        "is made for images of 56 x 56 pixels, and these have 32 x 32, which its patches of 14 pixels do not divide",
+        "built for images of 56 x 56 pixels, but these have 32 x 32, which is not a multiple of its patch size of 14",
     ),
 }
 
@@ -193,22 +205,22 @@ def test_a_backbone_whose_argument_has_no_type_is_one_line() -> None:
     model = ImageClassifier(head())
     del model.backbone
     model.backbone = "SimpleCNN"  # type: ignore[assignment]
-    with pytest.raises(InputError, match="ImageClassifier: its backbone is 'SimpleCNN', no network: give the argument"):
+    with pytest.raises(InputError, match="ImageClassifier: its backbone is 'SimpleCNN', not a network: add"):
         check_network(model, CIFAR10DataModule(Shapes(40, 10), val_size=10))
 
 
-def test_frozen_layers_in_a_list_are_let_be() -> None:
+def test_frozen_layers_in_a_list_pass() -> None:
     check(InList(trained=False))
 
 
-# Of torchvision's, those that do not run on 32 pixels, and what is said of them.
+# The networks of torchvision that do not run on 32 x 32 pixels, and the message for each.
 TORCHVISION = {
-    "alexnet": "AlexNet does not run on images of 32 x 32 pixels, but does on 63 x 63: ",
-    "googlenet": "give --model.backbone.aux_logits false",
-    "inception_v3": "give --model.backbone.aux_logits false",
-    "maxvit_t": "MaxVit does not run on images of 32 x 32 pixels, but does on 221 x 221: ",
-    "vit_h_14": "and these have 32 x 32, which its patches of 14 pixels do not divide",
-    "vit_b_32": "32 x 32: give --model.backbone.image_size 32",
+    "alexnet": "AlexNet does not run on images of 32 x 32 pixels; it needs at least 63 x 63: ",
+    "googlenet": "add --model.backbone.aux_logits false",
+    "inception_v3": "add --model.backbone.aux_logits false",
+    "maxvit_t": "MaxVit does not run on images of 32 x 32 pixels; it needs at least 221 x 221: ",
+    "vit_h_14": "but these have 32 x 32, which is not a multiple of its patch size of 14",
+    "vit_b_32": "32 x 32: add --model.backbone.image_size 32",
 }
 
 
@@ -223,7 +235,7 @@ def on_meta(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 @pytest.mark.filterwarnings("ignore:.*initialization:FutureWarning")
-def test_each_kind_of_network_of_torchvision_runs_or_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_torchvision_network_runs_or_gets_one_line_of_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cifar_cnn.checks.network._MOST_NUMBERS", 0)  # shapes alone
     datamodule = CIFAR10DataModule(Shapes(40, 10), val_size=10)
     said = {}
@@ -260,11 +272,11 @@ class Loss(nn.Module):
 
 
 LOSSES: dict[str, tuple[nn.Module, str]] = {
-    "one number a sample": (nn.CrossEntropyLoss(reduction="none"), r"CrossEntropyLoss gave \(2,\): average it"),
-    "no tensor": (Loss(_as_float), "Loss gave a float: give the tensor itself"),
-    "None": (Loss(lambda logits, target: None), "Loss gave None: end it with a return"),
+    "one number a sample": (nn.CrossEntropyLoss(reduction="none"), r"CrossEntropyLoss returned \(2,\): average it"),
+    "no tensor": (Loss(_as_float), "Loss returned a float: return the tensor itself"),
+    "None": (Loss(lambda logits, target: None), "Loss returned None: end it with a return"),
     "no gradient": (Loss(lambda logits, target: logits.detach().sum()), "no gradient can pass through Loss"),
-    "other target": (nn.MSELoss(), r"MSELoss does not take logits \(N, 10\) and classes \(N,\) of type int64: Runt"),
+    "other target": (nn.MSELoss(), r"MSELoss does not accept logits \(N, 10\) and classes \(N,\) of type int64: Runt"),
 }
 
 
@@ -274,7 +286,7 @@ def test_a_loss_that_does_not_fit_is_explained(loss: nn.Module, message: str) ->
         check(head(), loss)
 
 
-def test_an_exception_of_ones_own_is_left_as_it_is() -> None:
+def test_an_exception_in_user_code_is_not_changed() -> None:
     with pytest.raises(RuntimeError, match="The size of tensor a"):
         check(Residual())
 
@@ -312,7 +324,7 @@ def test_the_check_changes_nothing_and_prints_nothing(
     assert np.random.get_state()[1].tolist() == states[2]  # type: ignore[index]
 
 
-def test_what_cannot_run_on_the_meta_device_runs_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_the_meta_device_cannot_run_runs_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cifar_cnn.checks.network._MOST_NUMBERS", 0)
 
     class ByValue(nn.Linear):
@@ -325,23 +337,23 @@ def test_what_cannot_run_on_the_meta_device_runs_on_the_cpu(monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true", "64-true"])
-def test_networks_that_fit_pass_in_each_precision(precision: str) -> None:
+def test_networks_pass_in_each_precision(precision: str) -> None:
     for backbone in (ResNet18(), SimpleCNN((4, 4, 4), batch_norm=True), head()):
         check(backbone, precision=precision)
 
 
-def test_a_network_of_other_layouts_passes() -> None:
+def test_other_memory_layouts_pass() -> None:
     check(VisionTransformer(32, 8, 1, 2, 16, 16, num_classes=10))
     check(convnext_tiny(num_classes=10))
 
 
 def test_each_size_of_progressive_resizing_is_checked() -> None:
     check(Student())
-    with pytest.raises(InputError, match=r"1936 numbers come in"):
+    with pytest.raises(InputError, match=r"its input has 1936 features"):
         check(Student(), image_sizes=[(0.0, 24), (0.5, 32)])
 
 
-def test_a_source_that_does_not_tell_its_size_is_asked_for_its_images() -> None:
+def test_images_are_loaded_when_the_source_does_not_state_their_size() -> None:
     class Grey(Source):
         class_names = ("a", "b")
 
@@ -349,11 +361,11 @@ def test_a_source_that_does_not_tell_its_size_is_asked_for_its_images() -> None:
             return ImageSet(torch.zeros(20, 3, 12, 10, dtype=torch.uint8), torch.arange(20) % 2, self.class_names)
 
     datamodule = CIFAR10DataModule(Grey(), val_size=2)
-    with pytest.raises(InputError, match=r"360 numbers come in for each image: write Linear\(360, 2\)"):
+    with pytest.raises(InputError, match=r"its input has 360 features per image: write Linear\(360, 2\)"):
         check_network(ImageClassifier(nn.Sequential(nn.Flatten(), nn.Linear(9, 2)), num_classes=2), datamodule)
 
 
-def test_a_step_of_ones_own_is_not_checked() -> None:
+def test_a_subclass_that_overrides_a_step_is_not_checked() -> None:
     class Features(ImageClassifier):
         def forward(self, images: Tensor) -> Tensor:
             return self.backbone(images[:, 0])
@@ -365,7 +377,7 @@ def _fit(*options: str) -> list[str]:
     return ["fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL, *options]
 
 
-def test_a_fault_of_the_network_is_one_line_and_leaves_no_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_network_error_is_one_line_and_leaves_no_run_folder(capsys: pytest.CaptureFixture[str]) -> None:
     options = _fit("--model.backbone", "tests.checks.test_network_check.Student", "--model.backbone.features", "4096")
     assert cifar_cnn.cli.run(options) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -373,7 +385,7 @@ def test_a_fault_of_the_network_is_one_line_and_leaves_no_run(capsys: pytest.Cap
     assert not Path("lightning_logs").exists()
 
 
-def test_of_an_exception_of_ones_own_only_ones_own_lines_are_printed(
+def test_an_exception_in_user_code_prints_only_the_lines_of_user_code(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(

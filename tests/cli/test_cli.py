@@ -397,7 +397,7 @@ COMMAND_ERRORS: dict[str, tuple[list[str], str]] = {
     "classes": (["fit", *QUICK, "--model.backbone.num_classes", "9"], "see --model.backbone.num_classes"),
     "image size": (
         ["fit", *QUICK, "--data.source.image_size", "28"],
-        "is made for images of 32 x 32 pixels, and these have 28 x 28",
+        "is built for images of 32 x 32 pixels, but these have 28 x 28",
     ),
     "Shapes noise": (["fit", *QUICK, "--data.source.noise", "-1"], "noise of 0 or more"),
     "loss argument": (
@@ -406,7 +406,7 @@ COMMAND_ERRORS: dict[str, tuple[list[str], str]] = {
     ),
     "loss a sample": (
         ["fit", *QUICK, "--model.loss", "torch.nn.CrossEntropyLoss", "--model.loss.reduction", "none"],
-        "model.loss must give one number a batch",
+        "model.loss must return one number per batch",
     ),
     "no number": (["fit", *QUICK, "--model.optimizer.lr", "fast"], "model.optimizer.lr: 'fast' is not of type float"),
     "no precision": (["fit", *QUICK, "--trainer.precision", "8"], "trainer.precision: '8' is not one of 64, 32, 16, "),

@@ -131,7 +131,7 @@ def test_any_module_of_another_library_is_a_backbone() -> None:
 
 @pytest.mark.parametrize("outputs", [9, 11])
 def test_logits_for_other_classes_are_refused_with_the_shapes(outputs: int) -> None:
-    with pytest.raises(InputError, match=rf"\((\d+), 10\); SimpleCNN gave \(\1, {outputs}\)"):
+    with pytest.raises(InputError, match=rf"\((\d+), 10\); SimpleCNN returned \(\1, {outputs}\)"):
         quiet_trainer(callbacks=[OutputChecks()]).fit(ImageClassifier(SimpleCNN(num_classes=outputs)), data())
 
 

@@ -396,9 +396,9 @@ def _a_loss_each(prediction: Tensor, target: Tensor) -> Tensor:
         (
             _without_return,
             {},
-            "one number a batch; _without_return gave None: end it with a return",
+            "one number per batch; _without_return returned None: end it with a return",
         ),
-        (_a_loss_each, {}, "model.loss must give one number a batch; _a_loss_each gave (4,)"),
+        (_a_loss_each, {}, "model.loss must return one number per batch; _a_loss_each returned (4,)"),
         (
             F.cross_entropy,
             {"smoothing": 0.1},

@@ -103,7 +103,7 @@ def test_two_processes_end_with_one_and_go_on_to_the_same_end(ranks: dict[str, A
 
 
 def test_what_one_process_meets_with_ends_both_with_one_line(ranks: dict[str, Any]) -> None:
-    wrong_classes = "cifar-cnn: error: the backbone must give logits of shape (N, num_classes)"
+    wrong_classes = "cifar-cnn: error: the backbone must return logits of shape (N, num_classes)"
     for name, status, both, line in (
         ("NaN in one", 1, True, "cifar-cnn: the loss became NaN or infinite in another process at step 5"),
         ("classes", 2, False, wrong_classes),  # seen before the second is started

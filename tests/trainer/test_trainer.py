@@ -258,7 +258,7 @@ def test_a_given_logger_logs_a_test_too(python_run: Path) -> None:
 
 
 def test_a_start_that_fails_leaves_no_folder() -> None:
-    with pytest.raises(InputError, match=r"gave \(2, 3\)|num_classes|classes"):
+    with pytest.raises(InputError, match=r"returned \(2, 3\)|num_classes|classes"):
         make_trainer().fit(ImageClassifier(SimpleCNN(num_classes=3)), make_data())
     with pytest.raises(InputError, match="val_size must be"):
         make_trainer().fit(make_model(), make_data(val_size=500))
