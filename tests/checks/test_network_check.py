@@ -113,8 +113,9 @@ class InForward(nn.Module):
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "flatten size": (
         lambda: Student(4096),
-        r"layer fc1 is Linear\(4096, 10\), but its input has 3600 features per image: write Linear\(3600, 10\) \(the "
-        r"previous layer, MaxPool2d pool, outputs \(N, 16, 15, 15\)\) \[test_network_check.py, line \d+: x = self.fc1",
+        r"layer fc1 is Linear\(4096, 10\), but its input has 3600 features per image: write Linear\(3600, 10\) "
+        r"\(the previous layer, MaxPool2d pool, outputs \(N, 16, 15, 15\)\) "
+        r"\[test_network_check.py, line \d+: x = self.fc1",
     ),
     "no return": (lambda: Student(returns=False), "Student.forward returned None: end it with"),
     "view of channels_last": (lambda: Student(flatten="view"), r"write x.flatten\(1\) or x.reshape"),
@@ -332,7 +333,7 @@ def test_a_network_that_the_meta_device_cannot_run_runs_on_the_cpu(monkeypatch: 
             return super().forward(x.flatten(1)) if x.max() > 0 else x
 
     check(ByValue(3072, 10))
-    with pytest.raises(InputError, match="9 numbers"):
+    with pytest.raises(InputError, match="9 features"):
         check(nn.Sequential(nn.Flatten(), ByValue(3072, 9), nn.Linear(10, 10)))
 
 
@@ -381,7 +382,9 @@ def test_a_network_error_is_one_line_and_leaves_no_run_folder(capsys: pytest.Cap
     options = _fit("--model.backbone", "tests.checks.test_network_check.Student", "--model.backbone.features", "4096")
     assert cifar_cnn.cli.run(options) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("cifar-cnn: error: model.backbone: layer fc1 is Linear(4096, 10), but 3600 numbers")
+    assert line.startswith(
+        "cifar-cnn: error: model.backbone: layer fc1 is Linear(4096, 10), but its input has 3600 features"
+    )
     assert not Path("lightning_logs").exists()
 
 

@@ -67,8 +67,8 @@ def fails(*words: str) -> int:
         (
             ["torchvision.models.resnet18", "--model.backbone.weights", "DEFAULT"],
             "model.backbone: torchvision.models.resnet18: URLError: <urlopen error no network>; "
-            "pretrained weights could not be downloaded: without a network connection, use random weights (--model.backbone.weights null), "
-            "or put",
+            "pretrained weights could not be downloaded: without a network connection, use random weights "
+            "(--model.backbone.weights null), or put",
         ),
         (
             ["torchvision.models.segmentation.lraspp_mobilenet_v3_large"],
@@ -87,7 +87,7 @@ def fails(*words: str) -> int:
         ),
     ],
 )
-def test_a_library_that_cannot_make_a_network_says_why_in_one_line(
+def test_an_error_in_a_library_network_is_one_line(
     words: list[str], message: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(Path.cwd()))
@@ -98,13 +98,13 @@ def test_a_library_that_cannot_make_a_network_says_why_in_one_line(
     assert not Path("lightning_logs").exists()
 
 
-def test_a_class_of_ones_own_keeps_its_traceback() -> None:
+def test_a_user_class_keeps_its_traceback() -> None:
     with pytest.raises(ValueError, match="in_channels must be divisible by groups"):
         fails("--model.backbone", f"{__name__}.OwnNet")
 
 
 @pytest.mark.usefixtures("library")
-def test_a_logger_that_fails_says_why_in_one_line(capsys: Capture) -> None:
+def test_a_failing_logger_is_one_line(capsys: Capture) -> None:
     assert fails("--trainer.logger", "some_service.ServerLogger") == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith(

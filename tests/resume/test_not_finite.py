@@ -94,14 +94,14 @@ def test_images_that_are_not_finite_are_named_by_channel() -> None:
     assert "a standard deviation of 0" in found[1]
 
 
-def test_the_first_layer_that_gives_nan_is_named() -> None:
+def test_the_first_layer_that_outputs_nan_is_named() -> None:
     network = Network(nn.Sequential(Divides(), nn.ReLU()))
     assert (found := find(network)) is not None
     assert found[0] == "logits"
     assert "images and weights are finite, but the output of change.0 (Divides) is not" in found[1]
 
 
-def test_an_overflow_of_16_bit_numbers_is_told_from_a_division() -> None:
+def test_a_float16_overflow_is_distinguished_from_a_division() -> None:
     assert (found := find(Network(lambda x: x.half() * 60_000 * 60_000))) is not None
     assert "the output of its forward (Network) is not: float16 overflows at 65,504" in found[1]
 
@@ -109,17 +109,17 @@ def test_an_overflow_of_16_bit_numbers_is_told_from_a_division() -> None:
 @pytest.mark.parametrize(
     ("change", "loss", "words"),
     [
-        (lambda x: x, own_cross_entropy, "the fault is in Loss: look in it for 0 / 0, or the logarithm of 0"),
+        (lambda x: x, own_cross_entropy, "but the loss (Loss) is not: look for 0 / 0, or the logarithm of 0"),
         (
             sharp_softmax,
             own_cross_entropy,
-            "the network ends in a softmax, and the loss (Loss) takes the log",
+            "but the loss (Loss) is not: the network ends in a softmax, and the loss takes the log",
         ),
         (lambda x: 1000 + 500 * x, with_exp, "is infinite or 0; use torch.log_softmax"),
     ],
     ids=["log", "softmax", "exp"],
 )
-def test_a_fault_of_the_loss_is_told_by_its_kind(change: Any, loss: Any, words: str) -> None:
+def test_the_message_names_the_cause_of_a_loss_that_is_not_finite(change: Any, loss: Any, words: str) -> None:
     assert (found := find(Network(change), Loss(loss))) is not None
     assert found[0] == "loss"
     assert words in found[1]
@@ -164,7 +164,7 @@ def fit(model: ImageClassifier, *callbacks: Callback, checkpoints: bool = False,
     return trainer
 
 
-def test_a_fault_of_the_loss_ends_the_first_step_before_the_weights_are_changed() -> None:
+def test_a_nan_loss_ends_the_first_step_before_the_weights_change() -> None:
     model = ImageClassifier(Network(), Loss(own_cross_entropy))
     with pytest.raises(Stopped, match=r"at step 1, epoch 0, learning rate 0\.1: stopped; .* The logits are fin"):
         fit(model)
@@ -172,11 +172,13 @@ def test_a_fault_of_the_loss_ends_the_first_step_before_the_weights_are_changed(
 
 
 def test_a_gradient_that_ruined_the_weights_is_found_from_the_last_checkpoint() -> None:
-    with pytest.raises(Stopped, match=r"last\.ckpt \(step 0\)\. The loss is finite, but the gradient of conv\.weight is n"):
+    with pytest.raises(
+        Stopped, match=r"last\.ckpt \(step 0\)\. The loss is finite, but the gradient of conv\.weight is n"
+    ):
         fit(ImageClassifier(Network(), Loss(root_of_zero)), checkpoints=True)
 
 
-def test_a_loss_that_is_looked_at_later_is_explained_by_its_own_batch_and_the_last_checkpoint(
+def test_a_loss_that_is_checked_later_is_explained_by_its_own_batch_and_the_last_checkpoint(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def nan_without_class_0(logits: Tensor, target: Tensor) -> Tensor:
@@ -188,13 +190,13 @@ def test_a_loss_that_is_looked_at_later_is_explained_by_its_own_batch_and_the_la
         fit(ImageClassifier(Network(), Loss(nan_without_class_0)), checkpoints=True)
 
 
-def test_a_learning_rate_that_is_too_high_is_called_so() -> None:
+def test_a_learning_rate_that_is_too_high_is_reported() -> None:
     sgd = {"optimizer": lambda p: torch.optim.SGD(p, lr=1e30)}
     with pytest.raises(Stopped, match=r"at step 2, .* The weights have grown to \S+, usually because the learning"):
         fit(ImageClassifier(Network(), **sgd))  # type: ignore[arg-type]
 
 
-def test_a_fault_of_a_training_step_of_ones_own_is_called_so() -> None:
+def test_a_mistake_in_an_overridden_training_step_is_reported() -> None:
     class Own(ImageClassifier):
         def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
             return super().training_step(batch, batch_idx) * torch.tensor(-1.0).log()
@@ -261,7 +263,7 @@ def test_an_epoch_without_a_loss_logs_none() -> None:
     assert "lr" in trainer.callback_metrics
 
 
-def test_a_loss_that_becomes_nan_by_manual_optimization_ends_the_fit() -> None:
+def test_a_nan_loss_ends_a_fit_with_manual_optimization() -> None:
     model = SAM(Network(), Loss(own_cross_entropy))
     model.seen = []
     with pytest.raises(Stopped, match="the loss became nan at step 1"):

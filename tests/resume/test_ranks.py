@@ -57,7 +57,7 @@ def test_metrics_over_uneven_shares_are_those_of_one_process(ranks: dict[str, An
             assert values == pytest.approx(alone["validations"][0], abs=1e-6)
 
 
-def test_two_processes_with_half_the_batch_train_and_leave_what_one_does(ranks: dict[str, Any]) -> None:
+def test_two_processes_with_half_the_batch_give_the_same_result_as_one(ranks: dict[str, Any]) -> None:
     one, two = ranks["shares"]["fit by 1"], ranks["shares"]["fit by 2"]
     assert (one["status"], two["status"]) == (0, 0), two["output"]
     assert one["files"] == two["files"]
@@ -75,7 +75,7 @@ def test_two_processes_with_half_the_batch_train_and_leave_what_one_does(ranks: 
     assert two["output"].count("Trained     Plain") == 1
 
 
-def test_what_ends_another_process_at_the_very_end_is_told(ranks: dict[str, Any]) -> None:
+def test_a_failure_of_another_process_at_the_very_end_is_reported(ranks: dict[str, Any]) -> None:
     crash = ranks["shares"]["crash at the end"]
     assert crash["status"] == 1
     assert crash["output"].endswith("\ncifar-cnn: all is written, but process 1 ended with status 3\n"), crash["output"]
@@ -84,7 +84,9 @@ def test_what_ends_another_process_at_the_very_end_is_told(ranks: dict[str, Any]
 
 @pytest.mark.parametrize("signal", ["SIGKILL", "SIGTERM"])
 @pytest.mark.parametrize("rank", [0, 1])
-def test_two_processes_end_with_one_and_go_on_to_the_same_end(ranks: dict[str, Any], signal: str, rank: int) -> None:
+def test_two_processes_stop_together_and_resume_to_the_same_result(
+    ranks: dict[str, Any], signal: str, rank: int
+) -> None:
     (fit,) = [fit for fit in ranks["losses"] if (fit["signal"], fit["rank"]) == (signal, rank)]
     assert fit["seconds"] < 30
     if signal == "SIGTERM":
@@ -102,7 +104,7 @@ def test_two_processes_end_with_one_and_go_on_to_the_same_end(ranks: dict[str, A
     assert fit["different"] == []
 
 
-def test_what_one_process_meets_with_ends_both_with_one_line(ranks: dict[str, Any]) -> None:
+def test_an_error_in_one_process_ends_both_with_one_line(ranks: dict[str, Any]) -> None:
     wrong_classes = "cifar-cnn: error: the backbone must return logits of shape (N, num_classes)"
     for name, status, both, line in (
         ("NaN in one", 1, True, "cifar-cnn: the loss became NaN or infinite in another process at step 5"),
@@ -165,7 +167,7 @@ def two_machines() -> Iterator[tuple[list[list[str]], str]]:
                 subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
 
-def test_two_machines_by_torchrun_come_to_what_one_process_does(ranks: dict[str, Any]) -> None:
+def test_two_machines_under_torchrun_give_the_same_result_as_one_process(ranks: dict[str, Any]) -> None:
     run = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1"]
     fit = [*several.FIT, *several.DDP, "1", "--trainer.num_nodes", "2", "--data.batch_size", "16"]
     with two_machines() as (places, address):
@@ -196,7 +198,7 @@ def test_two_machines_by_torchrun_come_to_what_one_process_does(ranks: dict[str,
     assert result["confusion_matrix"] == alone["test"]["confusion_matrix"]
 
 
-def test_a_process_that_leaves_the_others_keeps_no_thread_of_theirs() -> None:
+def test_disconnecting_leaves_no_thread_behind() -> None:
     def threads() -> list[str]:
         names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
         return [name for name in names if "gloo" in name]
@@ -210,7 +212,7 @@ def test_a_process_that_leaves_the_others_keeps_no_thread_of_theirs() -> None:
         assert threads() == []
 
 
-def test_more_processes_by_torchrun_than_the_options_say_is_one_line(
+def test_more_torchrun_processes_than_the_options_say_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     started = {"TORCHELASTIC_RUN_ID": "any", "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0"}

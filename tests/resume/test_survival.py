@@ -17,7 +17,7 @@ def fits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return run_forked("tests.harness.killed", tmp_path_factory.mktemp("fits"))
 
 
-def test_a_fit_killed_at_any_moment_goes_on_to_the_same_end(fits: dict[str, Any]) -> None:
+def test_a_fit_killed_at_any_moment_resumes_to_the_same_result(fits: dict[str, Any]) -> None:
     assert len(fits["kills"]) == 20
     for fit in fits["kills"]:
         assert fit["status"] == 0, fit["output"]
@@ -27,7 +27,7 @@ def test_a_fit_killed_at_any_moment_goes_on_to_the_same_end(fits: dict[str, Any]
     assert {fit["variant"] for fit in fits["kills"] if fit["killed"][0] == -9} == set(killed.VARIANTS)
 
 
-def test_a_killed_fit_says_how_it_was_begun_and_the_one_that_goes_on_keeps_that(fits: dict[str, Any]) -> None:
+def test_the_record_of_a_killed_fit_is_kept_when_it_is_resumed(fits: dict[str, Any]) -> None:
     for fit in fits["kills"]:
         first, *others = fit["records"]
         ended = fit["record"]
@@ -71,7 +71,7 @@ def test_a_second_signal_ends_a_fit_at_once_and_says_what_is_saved(fits: dict[st
         assert fit["different"] == []
 
 
-def test_a_signal_before_the_first_step_leaves_nothing_and_says_so(fits: dict[str, Any]) -> None:
+def test_a_signal_before_the_first_step_leaves_no_folder_and_says_so(fits: dict[str, Any]) -> None:
     for fit in fits["signals_before"]:
         assert fit["ended"] == 128 + fit["signal"], fit["output"]
         what = {2: "interrupted", 15: "ended by SIGTERM"}[fit["signal"]]
@@ -82,7 +82,7 @@ def test_a_signal_before_the_first_step_leaves_nothing_and_says_so(fits: dict[st
         assert fit["runs"] == []
 
 
-def test_a_damaged_last_checkpoint_gives_way_to_the_one_before(fits: dict[str, Any]) -> None:
+def test_a_damaged_last_checkpoint_is_replaced_by_the_previous_one(fits: dict[str, Any]) -> None:
     for fit in fits["damages"]:
         assert fit["status"] == 0, fit["output"]
         assert fit["different"] == [], fit["damage"]

@@ -98,9 +98,7 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return torch.load(path, weights_only=True)["state_dict"]
 
 
-def test_a_loss_that_diverges_ends_the_fit_with_step_rate_and_the_last_good_checkpoint(
-    fit: Fit, capsys: Capture
-) -> None:
+def test_a_diverging_loss_ends_the_fit_and_names_step_rate_and_last_good_checkpoint(fit: Fit, capsys: Capture) -> None:
     assert fit("--model.optimizer.lr", "1e30", "--model.schedule", "null") == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cifar-cnn: ")]
     step = torch.load(LAST, weights_only=True)["global_step"]
@@ -110,13 +108,13 @@ def test_a_loss_that_diverges_ends_the_fit_with_step_rate_and_the_last_good_chec
     assert all(value.isfinite().all() for value in weights(LAST).values())
 
 
-def test_a_fit_may_go_on_with_a_loss_that_diverged(fit: Fit, capsys: Capture) -> None:
+def test_a_fit_may_continue_with_a_loss_that_diverged(fit: Fit, capsys: Capture) -> None:
     assert fit("--model.optimizer.lr", "1e30", "--model.schedule", "null", "--not_finite.action", "warn") == 0
     warnings = [line for line in capsys.readouterr().err.splitlines() if "training continues" in line]
     assert len(warnings) == 1
 
 
-def test_a_signal_that_is_to_be_ignored_ends_nothing(fit: Fit) -> None:
+def test_an_ignored_signal_stops_nothing(fit: Fit) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         assert fit(*at_step("SIGINT")) == 128 + signal.SIGINT
@@ -144,7 +142,7 @@ needs_dev_full = pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev
 
 
 @needs_dev_full
-def test_a_checkpoint_that_cannot_be_written_is_reported_and_the_one_before_kept(fit: Fit, capsys: Capture) -> None:
+def test_a_checkpoint_that_cannot_be_written_is_reported_and_the_previous_one_kept(fit: Fit, capsys: Capture) -> None:
     assert fit(*at_step("last.pending")) == 0
     error = capsys.readouterr().err
     assert "CHECKPOINT NOT WRITTEN" in error
@@ -161,7 +159,7 @@ def test_a_checkpoint_that_cannot_be_written_can_end_the_fit(fit: Fit, capsys: C
 
 
 @needs_dev_full
-def test_a_best_that_cannot_be_written_is_not_taken_for_the_best(fit: Fit, capsys: Capture) -> None:
+def test_a_best_checkpoint_that_cannot_be_written_is_not_recorded_as_best(fit: Fit, capsys: Capture) -> None:
     assert fit(*at_step("best.ckpt"), "--trainer.max_epochs", 1) == 0
     assert "CHECKPOINT NOT WRITTEN" in capsys.readouterr().err
     (state,) = (
@@ -180,7 +178,7 @@ def test_a_run_folder_that_is_removed_does_not_end_the_fit(fit: Fit, capsys: Cap
     assert torch.load(LAST, weights_only=True)["global_step"] == 16
 
 
-def test_images_that_are_removed_fail_the_test_alone(fit: Fit, image_folder: Path, capsys: Capture) -> None:
+def test_removed_test_images_fail_only_the_test(fit: Fit, image_folder: Path, capsys: Capture) -> None:
     data = ["--data.source", "ImageFolder", "--data.source.root", image_folder, "--data.val_size", 8]
     options = ["--data.batch_size", 8, "--model.backbone.num_classes", 2, "--test_after_fit", "true"]
     assert fit(*data, *options, *at_step(f"remove {image_folder}", 2)) == 2
@@ -192,7 +190,7 @@ def test_images_that_are_removed_fail_the_test_alone(fit: Fit, image_folder: Pat
     assert torch.load(LAST, weights_only=True)["global_step"] == 8
 
 
-def test_a_best_that_is_removed_is_not_tested(fit: Fit, capsys: Capture) -> None:
+def test_a_removed_best_checkpoint_is_not_tested(fit: Fit, capsys: Capture) -> None:
     frozen = ["--model.optimizer.lr", 0, "--model.schedule", "null", "--test_after_fit", "true"]
     assert fit(*frozen, *at_step(f"remove {RUN / 'checkpoints/best.ckpt'}", 12)) == 0
     output = capsys.readouterr()
@@ -232,7 +230,7 @@ def test_a_fit_that_cannot_write_does_not_start(fit: Fit, capsys: Capture) -> No
     assert Path("lightning_logs").read_bytes() == b""
 
 
-def test_a_fit_that_cannot_write_does_not_spoil_the_run_that_it_goes_on_with(fit: Fit, capsys: Capture) -> None:
+def test_a_fit_that_cannot_write_leaves_the_resumed_run_intact(fit: Fit, capsys: Capture) -> None:
     assert fit("--trainer.max_epochs", 1) == 0
     before = {path: path.read_bytes() for path in RUN.rglob("*") if path.is_file()}
     with largest_file(0):
@@ -254,7 +252,7 @@ def test_a_disk_that_fills_up_does_not_end_the_fit(fit: Fit, capsys: Capture) ->
     assert len((RUN / "metrics.csv").read_text().splitlines()) == 1 + 16 + 2 + 2
 
 
-def test_a_file_in_the_place_of_a_run_is_left_alone() -> None:
+def test_a_file_named_like_a_run_is_left_alone() -> None:
     Path("lightning_logs").mkdir()
     Path("lightning_logs", "version_0").touch()
     assert new_run_folder() == Path("lightning_logs", "version_1")
@@ -285,7 +283,7 @@ def test_events_that_cannot_be_written_are_one_warning(
     assert capsys.readouterr().err.count("TensorBoard's events could not be written") == 1
 
 
-def test_a_run_goes_on_with_the_rows_before_its_step_and_no_half_of_one(tmp_path: Path) -> None:
+def test_a_resumed_run_keeps_only_complete_rows_before_its_step(tmp_path: Path) -> None:
     folder = tmp_path / "version_0"
     folder.mkdir()
     (folder / "metrics.csv").write_text("loss,step\n0.5,0\n0.25,1\n0.125,2\n0.1,1")  # killed while it wrote step 10
@@ -320,7 +318,7 @@ def test_the_same_seed_gives_the_same_weights_whatever_is_logged(fit: Fit) -> No
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names")
-def test_what_is_no_file_is_written_to_and_a_link_followed(tmp_path: Path) -> None:
+def test_writing_to_a_device_or_through_a_link_works(tmp_path: Path) -> None:
     pipe, link, target = tmp_path / "pipe", tmp_path / "link", tmp_path / "folder" / "target"
     os.mkfifo(pipe)
     target.parent.mkdir()
