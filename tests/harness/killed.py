@@ -1,4 +1,4 @@
-"""Fits that are interrupted and go on: ``python -m tests.harness.killed FOLDER`` prints what became of them as JSON.
+"""Fits that are interrupted and resumed: ``python -m tests.harness.killed FOLDER`` prints what became of them as JSON.
 
 Importing torch and Lightning takes longer than these fits. So this process imports them once and forks a child for
 each fit; it runs no network itself, which keeps forking safe.
@@ -223,7 +223,7 @@ def whole_fits(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def interrupt(whole: dict[str, Any], name: str, where: Path, moment: float, signum: int, go_on: bool = False) -> int:
-    """Start or go on with a fit and send it a signal at ``moment``, a fraction of its checkpoints; its status."""
+    """Start or resume a fit and send it a signal at ``moment``, a fraction of its checkpoints; its status."""
     args = ["fit", "--ckpt_path", "last"] if go_on else [*FIT, *VARIANTS[name]]
     pid = start(args, where, model_of(name))
     watch(pid, moment * (whole[name]["checkpoints"] - 1), whole[name]["seconds"], signum)

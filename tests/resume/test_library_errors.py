@@ -72,12 +72,12 @@ def fails(*words: str) -> int:
         ),
         (
             ["torchvision.models.segmentation.lraspp_mobilenet_v3_large"],
-            "take random ones (--model.backbone.weights null --model.backbone.weights_backbone null), or put",
+            "use random weights (--model.backbone.weights null --model.backbone.weights_backbone null), or put",
         ),
         (
             ["torchvision.models.resnet18", "--model.backbone.weights=DEFAULT", "--model.backbone.num_classes", "10"],
             "1000 but got 10 instead; torchvision's pretrained weights include the last layer for their own "
-            "classes: take timm's (--model.backbone timm.create_model --model.backbone.pretrained true)",
+            "classes: use timm's (--model.backbone timm.create_model --model.backbone.pretrained true)",
         ),
         ([f"{__name__}.Forgetful"], "call super().__init__() first in Forgetful.__init__\n"),
         ([f"{__name__}.Untyped"], "model.backbone needs model.backbone.width: give it with --model.backbone.width\n"),

@@ -48,7 +48,7 @@ def fit(monkeypatch: pytest.MonkeyPatch) -> Fit:
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
 def test_a_closed_terminal_stops_a_fit_with_a_checkpoint(fit: Fit, capsys: Capture) -> None:
     assert fit(*at_step("SIGHUP twice")) == 128 + signal.SIGHUP
-    assert "stopped by SIGHUP at step 5: all is saved" in capsys.readouterr().err
+    assert "stopped by SIGHUP at step 5: everything is saved" in capsys.readouterr().err
     assert torch.load(LAST, weights_only=True)["global_step"] == 5
 
 
