@@ -23,6 +23,9 @@ _CHECKPOINT = "CIFAR_CNN_CHECKPOINT"
 SECONDS_TO_END = 5.0  # for a process in good order, once another one has ended or told why all end
 _SECONDS_TO_FINISH = 60.0  # for a process that has nothing left to do, once process 0 has nothing either
 _SECONDS_TO_TELL = 10.0  # for process 0, should another be the first to meet with what ends all
+# On Windows, python.exe of a virtual environment is a process between a process and the one that started it, and the id
+# of the parent stays when it has ended.
+_PARENT_TELLS = os.name != "nt"
 
 _has_told = threading.Event()  # why the training ended
 _launcher: ScriptLauncher | None = None  # which starts the others, and watches them
@@ -195,7 +198,8 @@ def _ended(status: int) -> str:
 
 
 def _starter_is_gone() -> bool:
-    return local_rank() > 0 and os.environ.get(STARTED_BY, str(os.getppid())) != str(os.getppid())
+    """Whether the process that started this one has ended, as far as the parent's id tells."""
+    return _PARENT_TELLS and local_rank() > 0 and os.environ.get(STARTED_BY, str(os.getppid())) != str(os.getppid())
 
 
 def _end_with_the_starter() -> None:

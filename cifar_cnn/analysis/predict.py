@@ -23,6 +23,7 @@ from cifar_cnn.hardware import available_cores
 from cifar_cnn.image_files import folders
 from cifar_cnn.image_files.decoding import UNREADABLE, decode_image, why
 from cifar_cnn.image_files.folders import Skipped
+from cifar_cnn.paths import expanded
 from cifar_cnn.runs.checkpoints import Trained
 
 
@@ -105,7 +106,7 @@ def image_files(paths: list[str], unreadable: list[str], skipped: Skipped) -> It
         InputError: a path does not exist.
     """
     for name in paths:
-        path = Path(name).expanduser()
+        path = expanded(name)
         if path.is_dir():
             yield from folders.image_files(path, skipped, lambda error: unreadable.append(_text(Path(error.filename))))
         elif path.exists():

@@ -1,13 +1,18 @@
 """One kernel per optimizer step."""
 
+from typing import Any
+
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
 from torch.optim import Optimizer
 
 
 class FusedStep(Callback):
     """Lets optimizers of torch.optim update all parameters in one kernel, which is faster.
 
-    Options that were given (``fused``, ``foreach``, ``differentiable``) stay as they are.
+    Options that were given (``fused``, ``foreach``, ``differentiable``) stay as they are, and so do those of an
+    optimizer without a fused step on the device and in the precision of its parameters.
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -20,6 +25,31 @@ class FusedStep(Callback):
 
 
 def _fuse(optimizer: Optimizer) -> None:
-    for options in (optimizer.defaults, *optimizer.param_groups):
-        if options.get("fused", False) is None and not options.get("foreach") and not options.get("differentiable"):
+    groups = optimizer.param_groups
+    kinds = {(param.device, param.dtype): param for group in groups for param in group["params"]}
+    if any(map(_may_fuse, groups)) and all(_has_fused_step(optimizer, param) for param in kinds.values()):
+        for options in filter(_may_fuse, (optimizer.defaults, *groups)):
             options["fused"] = True
+
+
+def _may_fuse(options: dict[str, Any]) -> bool:
+    """Whether the optimizer has the option, and neither it nor one that excludes it was given."""
+    return options.get("fused", False) is None and not options.get("foreach") and not options.get("differentiable")
+
+
+def _has_fused_step(optimizer: Optimizer, like: Tensor) -> bool:
+    """Try the fused step of an optimizer's class on a single number; which have one differs between torch's versions.
+
+    Args:
+        optimizer: the optimizer, which stays as it is.
+        like: a parameter, whose device and precision are tried.
+    """
+    classes = type(optimizer).__mro__  # the constructor of a subclass may need other arguments
+    base: Any = next(each for each in classes if each.__module__.startswith("torch.optim"))
+    number = torch.zeros(1, device=like.device, dtype=like.dtype, requires_grad=True)
+    number.grad = torch.zeros_like(number)
+    try:
+        base([{**optimizer.param_groups[0], "params": [number], "fused": True}]).step()
+    except (RuntimeError, TypeError, ValueError):
+        return False
+    return True

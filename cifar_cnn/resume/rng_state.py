@@ -48,6 +48,7 @@ def _get() -> dict[str, Any]:
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "mps": torch.mps.get_rng_state() if torch.backends.mps.is_available() else None,
         # Lists: a checkpoint read with weights_only must not hold NumPy arrays.
         "numpy": [numpy[0], numpy[1].tolist(), *numpy[2:]],
         "python": [version, list(python), gauss],
@@ -58,6 +59,8 @@ def _set(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"].cpu())
     if len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all([each.cpu() for each in state["cuda"]])
+    if state["mps"] is not None and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(state["mps"].cpu())
     name, keys, *position = state["numpy"]
     np.random.set_state((name, np.array(keys, dtype=np.uint32), *position))
     version, python, gauss = state["python"]

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from cifar_cnn.errors import InputError
-from cifar_cnn.paths import relative
+from cifar_cnn.paths import expanded, relative
 
 log = logging.getLogger("cifar_cnn")
 
@@ -95,7 +95,7 @@ def find_checkpoint(name: str, root: str | os.PathLike = RUNS) -> Path:
                     log.warning("%s has no checkpoint: going on with %s", relative(runs[-1]), relative(run))
                 return path
         raise InputError(f"no run in {root} has a checkpoint {name}.ckpt yet: train one with `cifar-cnn fit` first")
-    path = Path(name).expanduser()
+    path = expanded(name)
     is_run = path.is_dir() or not path.suffix
     path = _or_previous(path / "checkpoints" / BEST if path.is_dir() else path)
     if not path.is_file():

@@ -5,10 +5,10 @@ import hmac
 import json
 import os
 import secrets
-from pathlib import Path
 from typing import Any
 
 from cifar_cnn.files import locked, replacing
+from cifar_cnn.paths import user_folder
 
 
 def signed(content: Any) -> str | None:
@@ -28,14 +28,17 @@ def _sign(content: Any, key: bytes) -> str:
 
 
 def _key(make: bool) -> bytes | None:
+    user = user_folder("XDG_STATE_HOME", ".local/state")
+    if user is None:
+        return None
+    folder = user / "cifar_cnn"
+    path = folder / "key"
     try:
-        folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state", "cifar_cnn")
-        path = folder / "key"
         if make and not path.exists():
             with locked(folder):
                 if not path.exists():
                     with replacing(path, opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
                         file.write(secrets.token_bytes(32))
         return path.read_bytes() or None
-    except (OSError, RuntimeError):  # RuntimeError: a user without a home
+    except OSError:
         return None

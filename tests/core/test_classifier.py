@@ -1,4 +1,5 @@
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -242,3 +243,12 @@ def test_test_time_augmentation_is_for_test_and_both_accuracies_are_told() -> No
     torch.testing.assert_close(results["test/accuracy_without_tta"], (plain.argmax(1) == labels).float().mean())
     torch.testing.assert_close(results["test/loss"], functional.cross_entropy(averaged, labels))
     assert results["test/confusion_matrix"].sum() == 70
+
+
+@pytest.mark.parametrize(("device", "compiles"), [("cpu", False), ("cuda", True)])
+def test_only_a_cpu_needs_a_cpp_compiler(device: str, compiles: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cifar_cnn.callbacks.eager_fallback._has_cpp_compiler", lambda: False)
+    model = ImageClassifier(nn.Flatten(), compile=True)  # still on the CPU, whatever it will be trained on
+    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(device)))
+    EagerFallback().setup(trainer, model, "fit")
+    assert model.to_compile is compiles

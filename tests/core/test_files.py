@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from cifar_cnn import files
-from cifar_cnn.paths import relative
+from cifar_cnn.paths import expanded, relative, user_folder
 
 
 def test_temporary_names_are_unique_and_touch_no_file_of_the_user() -> None:
@@ -50,3 +50,12 @@ def test_a_path_on_another_drive_is_shown_as_it_is(monkeypatch: pytest.MonkeyPat
 def test_in_a_deleted_folder_a_path_is_shown_as_it_is(in_empty_folder: Path) -> None:
     in_empty_folder.rmdir()
     assert relative("/runs") == "/runs"
+
+
+def test_a_user_without_a_home_has_no_folder_and_keeps_the_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as for an unknown user without HOME
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert user_folder("XDG_CACHE_HOME", ".cache") is None
+    assert expanded("~/photos") == Path("~/photos")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert user_folder("XDG_CACHE_HOME", ".cache") == Path("/cache")

@@ -12,6 +12,7 @@ from cifar_cnn.data.sources.base import Source, Split
 from cifar_cnn.download import download
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import locked
+from cifar_cnn.paths import expanded
 
 ARCHIVE_BYTES = 170_498_071  # of the official archive
 
@@ -39,7 +40,7 @@ class CIFAR10(Source):
         url: str | list[str] = datasets.CIFAR10.url,
         timeout: float = 30.0,
     ) -> None:
-        self.root = Path(root).expanduser()
+        self.root = expanded(root)
         self.urls = [url] if isinstance(url, str) else list(url)
         self.timeout = timeout
 

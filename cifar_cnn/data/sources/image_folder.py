@@ -17,6 +17,7 @@ from cifar_cnn.errors import InputError
 from cifar_cnn.image_files.cache import fingerprint, read_or_make
 from cifar_cnn.image_files.decoding import IMAGE_SUFFIXES, decode_all, is_image_name
 from cifar_cnn.image_files.folders import ImageFile, Skipped, regular_files
+from cifar_cnn.paths import expanded, user_folder
 
 log = logging.getLogger("cifar_cnn")
 
@@ -47,9 +48,9 @@ class ImageFolder(Source):
         class_names: list[str] | None = None,
     ) -> None:
         self.given_names = tuple(class_names) if class_names is not None else None
-        self.root = Path(root).expanduser()
+        self.root = expanded(root)
         self.image_size = image_size
-        self.cache = Path(cache).expanduser() if cache is not None else None
+        self.cache = expanded(cache) if cache is not None else None
         self._prepared: dict[Split, ImageSet] = {}
         if image_size < 1:
             raise InputError(f"image_size is in pixels, 1 or more; not {image_size}")
@@ -121,8 +122,8 @@ class ImageFolder(Source):
         name = f"{split}-{self.image_size}px-{root}.npz"
         if self.cache is not None:
             return [self.cache / name]
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        return [self.root / ".cifar_cnn_cache" / name, home / "cifar_cnn" / root / name]
+        user = user_folder("XDG_CACHE_HOME", ".cache")
+        return [self.root / ".cifar_cnn_cache" / name, *([user / "cifar_cnn" / root / name] if user else [])]
 
 
 def _folders(root: Path) -> list[os.DirEntry[str]]:
