@@ -1,9 +1,12 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from cifar_cnn.errors import InputError
+from cifar_cnn.runs import checkpoints
 from cifar_cnn.runs.folders import find_checkpoint, new_run_folder, run_folders, run_of
 
 
@@ -53,3 +56,20 @@ def test_a_checkpoint_knows_its_run_unless_it_was_copied() -> None:
     assert run_of(run / "checkpoints/best.ckpt") == run.resolve()
     Path("copy.ckpt").touch()
     assert run_of("copy.ckpt") is None
+
+
+@pytest.mark.parametrize("maps", [True, False])
+def test_under_windows_no_checkpoint_is_mapped_which_a_run_replaces(
+    maps: bool, trained_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mapped: list[bool] = []
+    load = torch.load
+
+    def recorded(*args: Any, mmap: bool, **options: Any) -> Any:
+        mapped.append(mmap)
+        return load(*args, mmap=mmap, **options)
+
+    monkeypatch.setattr(checkpoints, "_MAP", maps)
+    monkeypatch.setattr(torch, "load", recorded)
+    assert checkpoints.read_checkpoint(trained_run / "checkpoints/last.ckpt")["global_step"] > 0
+    assert mapped == [maps]
