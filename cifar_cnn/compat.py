@@ -1,4 +1,4 @@
-"""Each private name of a library that this project uses: why, and the versions in which it was checked."""
+"""Private names of libraries that this project uses, with the reason and the checked versions."""
 
 import argparse
 import re
@@ -17,7 +17,7 @@ from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
 PrecisionInput = _PRECISION_INPUT
 
 # The launcher that runs the program again for each further process. Only it has the processes in ``procs``, and no
-# public property tells it from the other launchers (checked with lightning 2.6).
+# public property distinguishes it from the other launchers (checked with lightning 2.6).
 ScriptLauncher = _SubprocessScriptLauncher
 
 # The module in which some functions of torch.nn.functional are defined: their ``__module__`` (checked with torch 2.14).
@@ -42,13 +42,14 @@ LOADERS_OF_PRETRAINED_WEIGHTS = (
 
 @contextmanager
 def discarding_init_args(discard: Callable[[Any, Any, Any], None]) -> Iterator[None]:
-    """Let ``discard`` decide which arguments are kept when jsonargparse replaces one class by another.
+    """Let ``discard`` decide which arguments to keep when jsonargparse replaces one class by another.
 
-    jsonargparse (checked with 4.53) keeps all that the new class accepts and has no setting for it (its issue 460).
+    jsonargparse (checked with 4.53) keeps all arguments that the new class accepts, without a setting for it (its
+    issue 460).
 
     Args:
-        discard: gets a parser or action, the former value and the new one, both with a ``class_path``, and removes
-            arguments from the former one in place.
+        discard: gets a parser or action, the previous value and the new one, both with a ``class_path``, and removes
+            arguments from the previous one in place.
     """
     with mock.patch("jsonargparse._typehints.discard_init_args_on_class_path_change", discard):
         yield
@@ -64,7 +65,7 @@ def cpu_has_matrix_units() -> bool:
 
 
 class ShortHelpFormatter(DefaultHelpFormatter):
-    """Leaves out the list of known subclasses where they are too many to read, as those of torch.nn.Module are.
+    """Omits the list of known subclasses where it is too long to read, as for torch.nn.Module.
 
     jsonargparse adds the list in a method that argparse calls private; neither library has a setting for it (checked
     with jsonargparse 4.53 and Python 3.11 to 3.13).

@@ -1,4 +1,4 @@
-"""The processes of one training: which of them speaks, and what becomes of the rest when one ends before its time."""
+"""The processes of a run: which one prints messages, and how they all stop when one of them ends early."""
 
 import logging
 import os
@@ -18,61 +18,61 @@ from cifar_cnn.compat import ScriptLauncher
 from cifar_cnn.errors import InputError, Stopped
 from cifar_cnn.process import STARTED_BY, local_rank
 
-# What a process tells those that Lightning lets it start, beside its id: the checkpoint that it has found.
+# The variable in which a process passes the checkpoint it has found to the processes that Lightning starts.
 _CHECKPOINT = "CIFAR_CNN_CHECKPOINT"
-SECONDS_TO_END = 5.0  # for a process in good order, once another one has ended or told why all end
-_SECONDS_TO_FINISH = 60.0  # for a process that has nothing left to do, once process 0 has nothing either
-_SECONDS_TO_TELL = 10.0  # for process 0, should another be the first to meet with what ends all
-# On Windows, python.exe of a virtual environment is a process between a process and the one that started it, and the id
-# of the parent stays when it has ended.
+SECONDS_TO_END = 5.0  # granted to a healthy process after another one has ended or reported an error
+_SECONDS_TO_FINISH = 60.0  # granted to the other processes after process 0 has finished its work
+_SECONDS_TO_TELL = 10.0  # granted to process 0 when another process sees an error first
+# On Windows, python.exe of a virtual environment runs between a process and its starter, and the id of a parent process
+# remains after it has ended.
 _PARENT_TELLS = os.name != "nt"
 
-_has_told = threading.Event()  # why the training ended
-_launcher: ScriptLauncher | None = None  # which starts the others, and watches them
+_has_told = threading.Event()  # the reason for the end of the run has been printed
+_launcher: ScriptLauncher | None = None  # starts the other processes and watches them
 
 
 def speaks() -> bool:
-    """Whether this process says what concerns all on its machine: the first, or the second when the first is gone."""
+    """Whether this process prints for all processes on its machine: the first, or the second if the first has ended."""
     rank = local_rank()
     return rank == 0 or (rank == 1 and _starter_is_gone())
 
 
 def tell(message: str, seconds: float = 0) -> None:
-    """Print why the training ended, on standard error, and end the processes that this one has started.
+    """Print to standard error why the run ended, and stop the processes that this one has started.
 
-    So the first is the last to go, and none of the others finds it gone and speaks as well. Another one that speaks up
-    gives it time, since it meets with the same as a rule, tells of it, and ends this one. If this one ended before, the
-    first would be killed for it, by Lightning or by torchrun, and could not tell.
+    Process 0 ends last, so that no other process misses it and prints a message too. Any other process first waits for
+    process 0, which usually sees the same error, prints it and stops the others. If the other process ended earlier,
+    Lightning or torchrun would kill process 0 before it could print.
 
     Args:
-        message: the line.
-        seconds: that those may take to end by themselves.
+        message: the line to print.
+        seconds: time for the started processes to end by themselves.
     """
     if not speaks():
         time.sleep(_SECONDS_TO_TELL)
     _has_told.set()
     print(message, file=sys.stderr, flush=True)
-    with suppress(KeyboardInterrupt):  # it has been said why all ends
+    with suppress(KeyboardInterrupt):  # the reason has been printed
         _end_the_others(seconds)
 
 
 def end_together() -> str | None:
-    """At the end of a command that went well in this process, wait for those that it has started.
+    """Wait for the processes that this one has started, after the command succeeded here.
 
-    So that nothing runs, or is still to be written, once the command has ended.
+    When the command ends, no process is still running or writing files.
 
     Returns:
-        What went wrong in one of them, in one line; None when all went well.
+        The failure of another process in one line; None if all succeeded.
     """
     wrong = [f"process {rank} {what}" for rank, what in _end_the_others(_SECONDS_TO_FINISH)]
-    return f"all is written, but {'; '.join(wrong)}" if wrong else None
+    return f"all files are written, but {'; '.join(wrong)}" if wrong else None
 
 
 def disconnect() -> None:
-    """Leave the other processes, when all is done or over.
+    """Destroy the process group at the end of a run.
 
-    Lightning does not for gloo, whose threads then may let go of their last tensors while Python is being taken down:
-    that ends the process with SIGABRT. What waits for a process that is gone is waited for a short time only.
+    Lightning does not do this for gloo, whose threads may then free their last tensors while Python shuts down, which
+    ends the process with SIGABRT. The call can block on a process that has ended, so it gets only a short time.
     """
     if distributed.is_available() and distributed.is_initialized():
         leaving = threading.Thread(target=distributed.destroy_process_group, daemon=True)
@@ -81,9 +81,9 @@ def disconnect() -> None:
 
 
 def watch(trainer: Trainer) -> None:
-    """Let the processes that Lightning starts end with the one that started them, also when they wait for a GPU.
+    """Make the processes that Lightning starts end with the one that started them, even while they wait for a GPU.
 
-    Lightning ends the first when one that it started has ended; for the other way round it has nothing.
+    Lightning ends process 0 when a process that it started has ended, but not the other way round.
     """
     global _launcher
     first, launcher = local_rank() == 0, trainer.strategy.launcher
@@ -95,18 +95,18 @@ def watch(trainer: Trainer) -> None:
 
 
 def pass_on(checkpoint: Path) -> None:
-    """Let the processes that are started use this checkpoint: what is ``last`` can be another one when they look."""
+    """Pass a checkpoint on to the started processes: by the time they look, ``last`` may be another one."""
     if local_rank() == 0:
         os.environ[_CHECKPOINT] = str(checkpoint)
 
 
 def checkpoint_of_the_starter() -> Path | None:
-    """The checkpoint that the process which started this one has found."""
+    """The checkpoint found by the process that started this one, if any."""
     return Path(os.environ[_CHECKPOINT]) if local_rank() > 0 and _CHECKPOINT in os.environ else None
 
 
 def check_number(trainer: Trainer) -> None:
-    """Refuse what torchrun has started and the options do not know of: each process would train alone.
+    """Reject options that do not match the processes of torchrun: each process would train separately.
 
     Raises:
         InputError: the numbers of processes differ.
@@ -116,26 +116,26 @@ def check_number(trainer: Trainer) -> None:
     started = int(os.environ["WORLD_SIZE"])
     if trainer.world_size != started:
         raise InputError(
-            f"torchrun has started {started} processes and the options are for {trainer.world_size}: give "
-            "--trainer.devices as many as --nproc-per-node, --trainer.num_nodes as --nnodes, and "
+            f"torchrun has started {started} processes, but the options are for {trainer.world_size}: set "
+            "--trainer.devices to the value of --nproc-per-node, --trainer.num_nodes to that of --nnodes, and add "
             "--trainer.strategy ddp"
         )
 
 
 def is_loss_of_a_process(error: Exception) -> bool:
-    """Whether an exception is what torch.distributed raises when another process does not answer."""
+    """Whether torch.distributed raised an exception because another process does not respond."""
     return distributed.is_available() and (isinstance(error, distributed.DistError) or "gloo" in str(error))
 
 
 def loss_of_a_process(trainer: Trainer, error: BaseException, how_to_resume: str) -> Stopped:
-    """What to raise in its place.
+    """The exception to raise instead.
 
     Args:
-        trainer: of this process.
-        error: what torch.distributed has raised.
-        how_to_resume: the end of the line.
+        trainer: the Trainer of this process.
+        error: the exception from torch.distributed.
+        how_to_resume: the end of the message.
     """
-    deadline = time.monotonic() + 2  # the connections of a process close a little before it is known to have ended
+    deadline = time.monotonic() + 2  # connections close shortly before the process is known to have ended
     while True:
         ended = [(rank, child.poll()) for rank, child in enumerate(_started(), 1) if child.poll()]
         if ended or _starter_is_gone() or time.monotonic() > deadline:
@@ -144,24 +144,24 @@ def loss_of_a_process(trainer: Trainer, error: BaseException, how_to_resume: str
     if ended:
         what = "; ".join(f"process {rank} {_ended(status)}" for rank, status in ended if status)
     elif _starter_is_gone():
-        what = "process 0 is gone"
+        what = "process 0 has ended"
     else:
         reason = re.sub(r"^\[[^\]]*\]\s*|\s*This is typically.*", "", " ".join(str(error).split()))[:200].rstrip(".")
-        what = f"another process is gone or cannot be reached ({reason})"
+        what = f"another process has ended or cannot be reached ({reason})"
         if "connectFullMesh" in reason and trainer.num_nodes > 1:
-            how_to_resume = "name each machine's network interface in GLOO_SOCKET_IFNAME, such as eth0"
+            how_to_resume = "set GLOO_SOCKET_IFNAME to the network interface of each machine, such as eth0"
             return Stopped(f"{what}: {how_to_resume}", in_all=False)
-    return Stopped(f"{what}: the others end too; {how_to_resume}", in_all=False)
+    return Stopped(f"{what}: stopping the others; {how_to_resume}", in_all=False)
 
 
 def tell_plainly(record: logging.LogRecord) -> bool:
-    """A filter for what Lightning logs before it kills this process because one that it started has ended."""
+    """Logging filter that replaces the message of Lightning before it kills this process because another one ended."""
     match = re.search(r"rank: (\d+)\] Child process with PID \d+ terminated with code (-?\d+)", record.getMessage())
     if match is None:
         return True
     if not _has_told.is_set():
         what = f"process {match[1]} {_ended(int(match[2]))}"
-        tell(f"\ncifar-cnn: {what}: the others end too; a fit goes on with  cifar-cnn fit --ckpt_path last")
+        tell(f"\ncifar-cnn: {what}: stopping the others; resume a fit with  cifar-cnn fit --ckpt_path last")
     return False
 
 
@@ -170,20 +170,20 @@ def _started() -> list[subprocess.Popen]:
 
 
 def _end_the_others(seconds: float) -> list[tuple[int, str]]:
-    """Wait for the processes that this one has started, and kill those that take longer; which ended badly, and how."""
+    """Wait for the started processes and kill those that take too long; return the failed ranks and how they ended."""
     children = _started()
     if _launcher is not None:
-        # Lightning's watcher would kill this process for the end of one in the list that it has.
+        # Lightning's watcher kills this process when one in its list ends, so empty that list.
         watched, _launcher.procs = _launcher.procs, children
         watched.clear()
     deadline = time.monotonic() + seconds
     try:
         while any(child.poll() is None for child in children) and time.monotonic() < deadline:
             time.sleep(0.02)
-    finally:  # also when a Ctrl-C ends the waiting
+    finally:  # even if Ctrl-C interrupts the wait
         status = [child.poll() for child in children]
         for child in children:
-            child.kill()  # it may wait for a GPU or another process, and hear of no other signal
+            child.kill()  # it may be waiting for a GPU or another process, and ignore any other signal
     late = f"did not end within {seconds:g} s and was killed"
     return [(rank, late if each is None else _ended(each)) for rank, each in enumerate(status, 1) if each != 0]
 
@@ -207,5 +207,5 @@ def _end_with_the_starter() -> None:
         time.sleep(1)
     time.sleep(SECONDS_TO_END)
     if speaks() and not _has_told.is_set():
-        tell("\ncifar-cnn: process 0 is gone: the others end too; a fit goes on with  cifar-cnn fit --ckpt_path last")
+        tell("\ncifar-cnn: process 0 has ended: stopping the others; resume a fit with  cifar-cnn fit --ckpt_path last")
     os._exit(1)

@@ -14,11 +14,11 @@ _BY_A_SIGNAL = 128  # a shell's exit status of a process that a signal has ended
 class InputError(ValueError):
     """Something the user gave (a path, an option, an image, a checkpoint) cannot be used.
 
-    The message is one line that says what is wrong and what to do. The command line prints it alone, without a
-    traceback, and exits with status 2; a notebook prints it alone too.
+    The message is one line that says what is wrong and what to do. The command line prints only this line and exits
+    with status 2; a notebook prints only this line too.
 
     Args:
-        message: the line; it names arguments as Python does.
+        message: the line; it names arguments as in Python.
         options: keys of a config to change, such as ``data.source.root``; the command line adds them to the message as
             options.
     """
@@ -32,14 +32,14 @@ class InputError(ValueError):
 
 
 class Stopped(Exception):
-    """A fit ended before its time, and in order: by a signal, or because there was no use in going on.
+    """A fit was stopped early, in a controlled way: by a signal, or because continuing was pointless.
 
-    The message is one line that says why, and how to go on.
+    The message is one line that says why, and how to resume.
 
     Args:
         message: the line.
-        status: what the command exits with.
-        in_all: whether all processes of the training end with it at the same step.
+        status: the exit status of the command.
+        in_all: whether all ranks raise it at the same step.
     """
 
     def __init__(self, message: str, status: int = 1, in_all: bool = True) -> None:
@@ -68,7 +68,7 @@ class Terminated(KeyboardInterrupt):
 
 
 def is_interruption(error: BaseException) -> bool:
-    """Whether a signal, and no failure, ended a fit."""
+    """Whether a fit was ended by a signal rather than by a failure."""
     return isinstance(error, KeyboardInterrupt) or (isinstance(error, Stopped) and error.status > _BY_A_SIGNAL)
 
 

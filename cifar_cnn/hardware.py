@@ -1,4 +1,4 @@
-"""Defaults that depend on the machine, each chosen from a measurement by ``benchmarks/``."""
+"""Defaults that depend on the machine; ``benchmarks/`` holds the measurements behind them."""
 
 import ctypes
 import os
@@ -12,9 +12,9 @@ from cifar_cnn.compat import cpu_has_matrix_units
 
 
 def best_precision(accelerator: str = "auto") -> str:
-    """The fastest of the precisions that train as well as float32 on the device that ``accelerator`` will choose.
+    """The fastest precision that trains as well as float32 on the device selected by ``accelerator``.
 
-    ``bf16-mixed`` on CPUs with matrix units for bfloat16 (AMX) and on CUDA devices that have it, else ``32-true``: on
+    ``bf16-mixed`` on CPUs with matrix units for bfloat16 (AMX) and on CUDA devices with bfloat16, else ``32-true``: on
     other CPUs bfloat16 is slower than float32.
     """
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
@@ -25,10 +25,10 @@ def best_precision(accelerator: str = "auto") -> str:
 
 
 def use_all_of_the_hardware() -> None:
-    """Settings of the process that make training faster and no less exact than the precision in use.
+    """Configure the process for fast training without losing accuracy at the precision in use.
 
-    On a GPU TensorFloat-32 and cuDNN's search for the fastest convolutions; on a CPU no more threads than cores, and
-    memory that stays with the process.
+    On a GPU: TensorFloat-32 and cuDNN's search for the fastest convolutions. On a CPU: at most one thread per core, and
+    freed memory stays with the process.
     """
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
@@ -38,19 +38,19 @@ def use_all_of_the_hardware() -> None:
     keep_freed_memory()
 
 
-# glibc's malloc.h; what they do is in mallopt(3).
+# From glibc's malloc.h; see mallopt(3).
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 
 
 def keep_freed_memory() -> bool:
-    """Let the allocator keep what is freed for the next step instead of handing it back to the system.
+    """Make the allocator keep freed memory for the next step instead of returning it to the system.
 
-    A step's activations are large, and glibc maps each such block anew and unmaps it when it is freed: the system then
-    clears every page of it in every step. Measured on 2 cores: 12 % (ResNet-18) to 68 % (SimpleCNN) more images a
-    second, for up to a quarter more memory.
+    glibc maps each large block, such as the activations of a step, and unmaps it when it is freed, so the system has to
+    clear all its pages in every step. Measured on 2 cores: 12 % (ResNet-18) to 68 % (SimpleCNN) more images per
+    second, for up to 25 % more memory.
 
     Returns:
-        Whether the allocator is glibc's and has taken the settings.
+        Whether the allocator is glibc's and accepted the settings.
     """
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return False
@@ -60,16 +60,16 @@ def keep_freed_memory() -> bool:
 
 
 def available_cores(quota_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """CPU cores that this process may use, by its affinity and its container's quota; at least 1.
+    """Number of CPU cores that this process may use, given its affinity and its container's quota; at least 1.
 
     Args:
-        quota_file: holds quota and period in microseconds, as Linux's control groups of version 2 write them.
+        quota_file: file with quota and period in microseconds, as written by Linux control groups (version 2).
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = quota_file.read_text().split()
         if quota != "max":
             cores = min(cores, -(-int(quota) // int(period)))
-    except (OSError, ValueError):  # no Linux, or no control groups of version 2
+    except (OSError, ValueError):  # not Linux, or no control groups (version 2)
         pass
     return max(cores, 1)

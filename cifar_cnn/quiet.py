@@ -1,4 +1,4 @@
-"""What the libraries say and a user can do nothing about, left out while a run is under way."""
+"""Hide messages of the libraries that a user cannot act on during a run."""
 
 import logging
 import re
@@ -23,7 +23,7 @@ _WARNINGS = (
     r".*is already saved during checkpointing.*",
     r".*callbacks used to create the checkpoint need to be provided.*",
     r".*args parameter is intended to run from within Python.*",
-    r".*It is recommended to use `self.log\(.*sync_dist=True\)`.*",  # logged values are of all processes already
+    r".*It is recommended to use `self.log\(.*sync_dist=True\)`.*",  # logged values already cover all ranks
 )
 _LOGS = re.compile(
     r"Tip:|tensorboardX|litlogger|litmodels|limit_\w+_batches=1.0|TPU|to estimate number of|Seed set|"
@@ -39,7 +39,7 @@ _LIGHTNING = (
 
 
 class _Handler(logging.StreamHandler):
-    """Prints this project's own messages; one for each nesting of contexts."""
+    """Prints this project's own messages; only the outermost context installs one."""
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def _is_wanted(record: logging.LogRecord) -> bool:
 
 def _in_thread(usual: Callable[[Any], Any]) -> Callable[[Any], None]:
     def hook(args: Any) -> None:
-        # TensorBoard's writer raises this again in the main thread, where it becomes one warning.
+        # TensorBoard's writer raises it again in the main thread, where it becomes a single warning.
         if not (type(args.thread).__module__.startswith("tensorboard.") and isinstance(args.exc_value, OSError)):
             usual(args)
 

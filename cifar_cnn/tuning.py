@@ -1,7 +1,7 @@
-"""Lightning's LearningRateFinder and BatchSizeFinder, run before the fit that uses what they find.
+"""Run Lightning's LearningRateFinder and BatchSizeFinder before a fit, and use their results in it.
 
-The search has a network, a Trainer and random numbers of its own. What it finds becomes an option of the run: the fit
-is the one that this option alone gives, bit for bit, and its config.yaml repeats it without another search.
+The search uses its own network, Trainer and random numbers. Its result becomes an option of the run: the fit is, bit
+for bit, the one that this option gives, and its config.yaml reproduces it without another search.
 """
 
 import io
@@ -29,7 +29,7 @@ log = logging.getLogger("cifar_cnn")
 
 Instantiate = Callable[[Namespace], Namespace]  # from a command's options to its objects
 
-# Without an end, an evaluation, or anything that is written.
+# No limit on the length, no evaluation, and no files.
 _SEARCH = {
     **dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False),
     **dict.fromkeys(("min_epochs", "min_steps", "max_time", "val_check_interval", "profiler"), None),
@@ -40,17 +40,17 @@ _SEARCH = {
 
 
 def tune(config: Namespace, instantiate: Instantiate) -> bool:
-    """Run the finders among a fit's callbacks, put what they find into its options, and take them off the callbacks.
+    """Run the finders among the callbacks of a fit, store their results in its options, and remove the finders.
 
     Args:
         config: the options of the command; changed in place.
-        instantiate: makes the network, the images and the callbacks that options name.
+        instantiate: creates the network, the data module and the callbacks named in the options.
 
     Returns:
         Whether there was a search.
 
     Raises:
-        InputError: there is nothing to search for in this run, or nothing was found.
+        InputError: the search does not fit this run, or found nothing.
     """
     callbacks = _callbacks(config)
     finders = {_class(each): dict(each["init_args"]) for each in callbacks if _class(each) in _SEARCHES}
@@ -59,7 +59,7 @@ def tune(config: Namespace, instantiate: Instantiate) -> bool:
     config["trainer"]["callbacks"] = [each for each in callbacks if _class(each) not in _SEARCHES]
     if config["trainer"]["fast_dev_run"]:
         return False
-    for finder, search in _SEARCHES.items():  # the rate last: it depends on the batch size
+    for finder, search in _SEARCHES.items():  # the learning rate last, since it depends on the batch size
         if finder in finders:
             with TemporaryDirectory() as folder, isolate_rng(), _quiet_unless_in_a_terminal():
                 search(config, _Search(config, instantiate, folder, finder.__name__), **finders[finder])
@@ -69,10 +69,10 @@ def tune(config: Namespace, instantiate: Instantiate) -> bool:
 
 
 def check_resumed(config: Namespace) -> None:
-    """Check that the options of a resumed fit name no finder: it keeps what was found.
+    """Check that the options of a resumed fit name no finder, because it keeps the values found before.
 
     Raises:
-        InputError: they name one.
+        InputError: the options name a finder.
     """
     finders = [_class(each).__name__ for each in _callbacks(config) if _class(each) in _SEARCHES]
     if finders:
@@ -80,18 +80,18 @@ def check_resumed(config: Namespace) -> None:
 
 
 class _Search:
-    """A Trainer, a network and images for a search alone."""
+    """A Trainer, a network and a data module that only a search uses."""
 
     def __init__(self, config: Namespace, instantiate: Instantiate, folder: str, name: str) -> None:
         config = config.clone()
-        config["model"]["schedule"] = None  # which needs the run's length
-        config["data"]["image_sizes"] = None  # likewise; the whole images need the most memory
+        config["model"]["schedule"] = None  # it needs the length of the run
+        config["data"]["image_sizes"] = None  # full-size images need the most memory
         config["trainer"]["logger"] = False
         made = instantiate(config)
         self.model, self.datamodule = made["model"], made["data"]
         self.trainer = Trainer(**{**made["trainer"], **_SEARCH, "without": DEFAULTS, "default_root_dir": folder})
         if self.trainer.world_size > 1:
-            raise InputError(f"{name} works in one process: search with --trainer.devices 1")
+            raise InputError(f"{name} needs a single process: search with --trainer.devices 1")
         self.tuner = Tuner(self.trainer)
 
 
@@ -99,26 +99,26 @@ def _find_batch_size(
     config: Namespace, search: _Search, batch_arg_name: str = "batch_size", max_val: int = 8192, **options: Any
 ) -> None:
     if batch_arg_name != "batch_size":
-        raise InputError(f"BatchSizeFinder finds data.batch_size, not {batch_arg_name!r}: leave out batch_arg_name")
+        raise InputError(f"BatchSizeFinder finds data.batch_size, not {batch_arg_name!r}: remove batch_arg_name")
     search.datamodule.prepare_data()
     search.datamodule.setup("fit")
     most = len(search.datamodule.train_images)
 
     def largest(**options: Any) -> int:
         size = search.tuner.scale_batch_size(search.model, datamodule=search.datamodule, **options)
-        assert size is not None  # which it is with fast_dev_run
+        assert size is not None  # it is None only with fast_dev_run
         return size
 
-    # Lightning's search ends with a size that it has not tried when that is max_val.
+    # Lightning's search may end at max_val without having tried it.
     size = min(largest(max_val=min(max_val, 2 * most), **options), max_val, most)
     size = largest(**{**options, "mode": "power", "init_val": size, "max_trials": 1, "max_val": size + 1})
     config["data"]["batch_size"] = size
-    whole = ", which is all training images" if size == most else ""
+    whole = " (all training images)" if size == most else ""
     log.info("BatchSizeFinder: data.batch_size is %d%s; config.yaml keeps it.", size, whole)
 
 
 def _find_learning_rate(config: Namespace, search: _Search, update_attr: bool = True, **options: Any) -> None:
-    options.pop("attr_name", None)  # it is an option of the optimizer
+    options.pop("attr_name", None)  # here the learning rate is an option of the optimizer
     _check_that_one_rate_is_all(search.model)
     steps = options.get("num_training_steps", 100)
     log.info("LearningRateFinder: trying learning rates in %d steps of training.", steps)
@@ -132,11 +132,11 @@ def _find_learning_rate(config: Namespace, search: _Search, update_attr: bool = 
     rate = found.suggestion() if found is not None else None
     if rate is None:
         raise InputError(
-            f"LearningRateFinder found no learning rate in {steps} steps: its loss became NaN, or the steps are too "
-            "few; set a lower max_lr or more num_training_steps"
+            f"LearningRateFinder found no learning rate in {steps} steps: the loss became NaN, or there are too few "
+            "steps; set a lower max_lr or more num_training_steps"
         )
     rate = float(f"{rate:.3g}")
-    parts = (config["model"]["schedule"], config["model"]["optimizer"])  # OneCycleLR has a rate of its own, max_lr
+    parts = (config["model"]["schedule"], config["model"]["optimizer"])  # OneCycleLR has its own learning rate, max_lr
     part = next(part for part in parts if _has_rate(part))
     name = "max_lr" if "max_lr" in part["init_args"] else "lr"
     option = f"model.{'schedule' if name == 'max_lr' else 'optimizer'}.{name}"
@@ -155,8 +155,8 @@ def _check_that_one_rate_is_all(model: ImageClassifier) -> None:
     own = any("lr" in group for group in model.parameter_groups.values())
     if own or any(group["lr"] != rate for group in optimizer.param_groups):
         raise InputError(
-            "LearningRateFinder finds one learning rate for all parameters; here some have one of their own, by "
-            f"{'model.parameter_groups' if own else type(optimizer).__name__}"
+            "LearningRateFinder finds one learning rate for all parameters, but "
+            f"{'model.parameter_groups' if own else type(optimizer).__name__} sets different ones"
         )
 
 
@@ -180,5 +180,5 @@ def _has_rate(part: Any) -> bool:
 
 
 def _quiet_unless_in_a_terminal() -> Any:
-    # Lightning's bar of the search would be a long line of a log; messages go by handlers that keep the stream.
+    # In a log, Lightning's progress bar would be one long line; logging handlers keep the original stream.
     return nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO())

@@ -1,4 +1,4 @@
-"""What a checkpoint of this project holds beside Lightning's own entries."""
+"""Add this project's entries to each checkpoint."""
 
 from typing import Any
 
@@ -9,9 +9,9 @@ from cifar_cnn.runs.contents import add_contents
 
 
 class CheckpointContents(Callback):
-    """Adds what test, predict and a resumed run need to know about the training; see :mod:`cifar_cnn.runs.contents`."""
+    """Adds what test, predict and resumed runs need; see :mod:`cifar_cnn.runs.contents`."""
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add it."""
+        """Add the entries."""
         if isinstance(pl_module, ImageClassifier):
             add_contents(checkpoint, trainer, pl_module)

@@ -1,4 +1,4 @@
-"""The callbacks of every run, in the order that some of them rely on."""
+"""The default callbacks of every run; some of them rely on this order."""
 
 from collections.abc import Iterable
 
@@ -27,7 +27,7 @@ from cifar_cnn.resume.signals import StopOnSignal
 
 BEFORE_GIVEN: tuple[type[Callback], ...] = (
     PlateauSchedule,  # the other callbacks see the new learning rate
-    EpochLines,  # before those that may stop the fit when an epoch is logged
+    EpochLines,  # before callbacks that may stop the fit when an epoch is logged
 )
 AFTER_GIVEN: tuple[type[Callback], ...] = (
     *(CheckpointContents, EagerFallback, OutputChecks, FusedStep),
@@ -43,12 +43,12 @@ DEFAULTS = (*BEFORE_GIVEN, *AFTER_GIVEN)
 def with_defaults(
     given: Iterable[Callback], without: Iterable[type[Callback]] = (), progress: bool = True
 ) -> list[Callback]:
-    """The callbacks that were given, and the defaults that are not among them.
+    """Combine the given callbacks with the default ones.
 
     Args:
-        given: one of a default's class, or of a subclass, takes its place.
+        given: the user's callbacks. An instance of a default's class, or of a subclass, replaces that default.
         without: classes of defaults to leave out.
-        progress: whether there are lines for the epochs and, unless one is given, a progress bar.
+        progress: whether to print a line per epoch and, unless one is given, show a progress bar.
     """
     given, left_out = list(given), tuple(without)
     if not progress:

@@ -18,10 +18,10 @@ _COLUMNS = {  # their widths; 79 together
 class EpochLines(Callback):
     """Prints a line after each epoch: its losses, validation accuracy, learning rate, seconds, and the time left.
 
-    ``best`` marks the epoch whose weights best.ckpt now holds. Without validation images there are no columns for
-    them; an epoch without validation leaves them empty. A line is printed when all values of its epoch are logged, at
-    the start of the next epoch or at the end of training, above a progress bar if there is one. The learning rate is
-    that at the epoch's end, as in metrics.csv. Process 0 alone prints.
+    ``best`` marks the epoch whose weights best.ckpt now holds. Without validation images the validation columns are
+    omitted; an epoch without validation leaves them empty. A line is printed once all values of its epoch are logged:
+    at the start of the next epoch or at the end of training, above the progress bar if there is one. The learning rate
+    is the value at the end of the epoch, as in metrics.csv. Only rank 0 prints.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class EpochLines(Callback):
         self._epoch = trainer.current_epoch + 1
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the line of the epoch before."""
+        """Print the line of the previous epoch."""
         self._print(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,4 +1,4 @@
-"""Reject the Lightning callbacks that cannot work here, before the run has a folder."""
+"""Reject Lightning callbacks that cannot work here, before the run folder is created."""
 
 from collections.abc import Iterable
 
@@ -18,11 +18,11 @@ from cifar_cnn.errors import InputError
 
 
 def check_given(callbacks: Iterable[Callback], model: ImageClassifier) -> None:
-    """Check the callbacks of a config, and repair those that Lightning cannot resume.
+    """Check the callbacks of a config, and fix those that Lightning cannot resume.
 
     Args:
-        callbacks: without those that the fit has taken off, see :func:`cifar_cnn.tuning.tune`.
-        model: that they are for.
+        callbacks: the callbacks, without the finders that :func:`cifar_cnn.tuning.tune` has removed.
+        model: the model that they are used with.
 
     Raises:
         InputError: one of them cannot work.
@@ -32,16 +32,17 @@ def check_given(callbacks: Iterable[Callback], model: ImageClassifier) -> None:
         if type(callback) in (BaseFinetuning, ProgressBar):
             raise InputError(f"trainer.callbacks: {name} is a base class: give the import path of a subclass")
         if isinstance(callback, (BatchSizeFinder, LearningRateFinder)):
-            raise InputError(f"trainer.callbacks: {name} works in fit alone, and not as a subclass of Lightning's")
+            raise InputError(f"trainer.callbacks: {name} works only in fit, and not as a subclass")
         if type(callback) is ModelPruning:
             raise InputError(
                 "trainer.callbacks: config.yaml cannot hold the pruning_fn of ModelPruning: give the import path of a "
                 "subclass that sets it"
             )
         if isinstance(callback, SpikeDetection) and not hasattr(callback, "running"):
-            # Lightning's load_state_dict calls it so, all the rest of the class running_mean (checked with 2.6).
+            # Lightning's load_state_dict uses ``running``, all other methods ``running_mean`` (checked with 2.6).
             callback.running = callback.running_mean  # type: ignore[attr-defined]
         if isinstance(callback, ModelPruning) and model.memory_format == torch.channels_last:
             raise InputError(
-                f"trainer.callbacks: {name} needs PyTorch's layout of weights: add --model.channels_last false"
+                f"trainer.callbacks: {name} needs weights in PyTorch's default memory layout: add "
+                "--model.channels_last false"
             )

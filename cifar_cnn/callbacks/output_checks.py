@@ -1,4 +1,4 @@
-"""Mistakes in a network or a loss that PyTorch would report late, or in terms of its internals."""
+"""Report mistakes in a network or a loss that PyTorch would report late or in terms of its internals."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ class OutputChecks(Callback):
         self._hooks: list[RemovableHandle] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Watch the loss; a subclass with steps of its own may call it in other ways."""
+        """Watch the loss, except in a subclass that overrides a step: it may call the loss differently."""
         if not isinstance(pl_module, ImageClassifier):
             return
         if stage == "fit":
@@ -42,7 +42,7 @@ class OutputChecks(Callback):
             self._hooks = [before, pl_module.loss.register_forward_hook(check_loss)]
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Leave the loss as it was."""
+        """Remove the hooks from the loss."""
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
@@ -52,7 +52,7 @@ def check_loss(loss: nn.Module, given: tuple[Any, ...], value: Any) -> None:
     """Reject a loss that is not a scalar tensor; a forward hook.
 
     Raises:
-        InputError: it is not.
+        InputError: the loss is not a scalar.
     """
     if not isinstance(value, Tensor) or value.ndim:
         raise InputError(wrong_loss(loss, value))
@@ -61,5 +61,5 @@ def check_loss(loss: nn.Module, given: tuple[Any, ...], value: Any) -> None:
 def _check_trainable(backbone: nn.Module, callbacks: list[Callback]) -> None:
     if not any(parameter.requires_grad for parameter in backbone.parameters()):
         freezing = [type(each).__name__ for each in callbacks if isinstance(each, BaseFinetuning)]
-        why = f": {freezing[0]} has frozen them all, since it spares BatchNorm alone" if freezing else ""
+        why = f": {freezing[0]} freezes every layer except BatchNorm" if freezing else ""
         raise InputError(f"{type(backbone).__name__} has no parameters to train{why}")

@@ -10,12 +10,12 @@ from cifar_cnn.trust import user_code
 
 
 class OwnCode(Callback):
-    """Keeps the packages that the user has named in the checkpoints, signed, and a copy of their files in ``code``.
+    """Stores the user's packages, signed, in the checkpoints, and a copy of their files in ``code``.
 
     See :mod:`cifar_cnn.trust.names` and :mod:`cifar_cnn.trust.user_code`.
 
     Args:
-        config: of the run; with import paths that it does not hold, in any form.
+        config: the config of the run, plus any import paths that it lacks.
     """
 
     def __init__(self, config: Any) -> None:
@@ -25,12 +25,14 @@ class OwnCode(Callback):
         self._signature = trust.signature(config, self._sums)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Copy the files, in process 0.
+        """Copy the files, on rank 0.
 
         Raises:
-            OSError: they cannot be written.
+            OSError: the files cannot be written.
         """
-        folder = trainer.log_dir if stage == "fit" and trainer.loggers else None  # a broadcast: every process must ask
+        folder = (
+            trainer.log_dir if stage == "fit" and trainer.loggers else None
+        )  # a broadcast: every rank has to call it
         if folder and trainer.is_global_zero:
             user_code.keep(Path(folder), self._files, self._sums)
 

@@ -35,14 +35,14 @@ class PlateauSchedule(Callback):
                 continue
             monitor = str(config.monitor)
             if monitor not in (known := [str(name) for name in pl_module.val_metrics.keys()]):  # noqa: SIM118  (no dict)
-                raise InputError(f"model.schedule.monitor is one of {', '.join(known)}, not {monitor!r}")
+                raise InputError(f"model.schedule.monitor must be one of {', '.join(known)}, not {monitor!r}")
             if not validates(trainer):
-                raise InputError("ReduceLROnPlateau goes by validation, and there are no images for it (data.val_size)")
+                raise InputError("ReduceLROnPlateau needs validation images, but there are none: set data.val_size")
             config.frequency = sys.maxsize  # Lightning keeps its state and never steps it
             self._schedules.append((config.scheduler, monitor))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Step the schedules by the newest values."""
+        """Step the schedules with the latest values."""
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             for schedule, monitor in self._schedules:
                 schedule.step(trainer.callback_metrics[monitor].item())

@@ -23,34 +23,34 @@ VAL_FILE_NAME = f"val{SUFFIX}"
 
 
 class StorePredictions(SavedWithBest):
-    """Writes ``test_predictions.npz`` into the run that a tested checkpoint belongs to, beside its test.json.
+    """Writes ``test_predictions.npz`` into the run of a tested checkpoint, next to its test.json.
 
-    A test of another checkpoint, of other images or of some of the images writes a file of another name
+    A test of another checkpoint, of other images or of a subset writes a file with another name
     (:func:`cifar_cnn.runs.folders.result_path`).
 
-    It holds, in the order of the test images, ``logits`` (float32, (N, num_classes), with test-time augmentation if
-    that is on) and ``labels`` (int64, (N,)), and ``images_sha256`` of the images' bytes, by which two runs are known
-    to have been tested on the same ones. After a test of some of the images (``limit_test_batches``) all three are of
-    these, still in the order of the test images, and ``indices`` (int64, (N,)) says which they are.
+    The file holds ``logits`` (float32, (N, num_classes), with test-time augmentation if enabled) and ``labels`` (int64,
+    (N,)) in the order of the test images, and ``images_sha256``, the hash of the images, which shows whether two runs
+    were tested on the same ones. After a test of a subset (``limit_test_batches``) it covers only that subset, in the
+    same order, and ``indices`` (int64, (N,)) lists the tested images.
 
-    Of the validation that chose best.ckpt, ``val_predictions.npz`` holds the same, and the ``step`` of the weights.
+    ``val_predictions.npz`` holds the same for the validation of best.ckpt, and the ``step`` of the weights.
 
     Args:
-        files: where a test is written.
+        files: chooses the file of a test.
     """
 
     def __init__(self, files: ResultFiles | None = None) -> None:
         super().__init__()
         self.files = files or ResultFiles()
         self._batches: list[tuple[Tensor, Tensor, Tensor]] = []
-        self._step = -1  # of the weights of the newest validation
+        self._step = -1  # of the weights of the latest validation
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget an earlier test."""
+        """Discard an earlier test."""
         self._batches = []
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Forget an earlier validation."""
+        """Discard an earlier validation."""
         self._batches, self._step = [], trainer.global_step
 
     def on_test_batch_end(
@@ -63,14 +63,14 @@ class StorePredictions(SavedWithBest):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the logits that the step returned, on the device."""
-        known = isinstance(batch, Batch) and batch.indices is not None  # not so of an ordinary DataLoader
-        if known and isinstance(outputs, Tensor):  # a process's share of the last images may be none
+        known = isinstance(batch, Batch) and batch.indices is not None  # not for an ordinary DataLoader
+        if known and isinstance(outputs, Tensor):  # a rank's share of the last images may be empty
             self._batches.append((outputs.detach().float(), batch.labels, batch.indices))  # type: ignore[arg-type]
 
     on_validation_batch_end = on_test_batch_end
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Gather the processes' shares and write them by image."""
+        """Gather the logits of all ranks and write them in the order of the images."""
         parts = self._gather(trainer, pl_module)
         if trainer.is_global_zero:
             image_set = trainer.test_dataloaders.image_set  # type: ignore[union-attr]
@@ -79,7 +79,7 @@ class StorePredictions(SavedWithBest):
                 _write(path, _by_image(image_set, *parts))
 
     def on_best_saved(self, trainer: Trainer, checkpoint: Path) -> None:
-        """Write the predictions of the newest validation beside the checkpoint of the same step, in all processes."""
+        """Write the predictions of the latest validation next to the checkpoint of that step; called on all ranks."""
         batches, run = trainer.val_dataloaders, run_of(checkpoint)
         if run is None or self._step != trainer.global_step or not isinstance(batches, EvalBatches):
             return
@@ -88,7 +88,7 @@ class StorePredictions(SavedWithBest):
             _write(run / VAL_FILE_NAME, {**_by_image(batches.image_set, *parts), "step": np.array(self._step)})
 
     def _gather(self, trainer: Trainer, pl_module: LightningModule) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, labels and indices of all processes, which are forgotten."""
+        """Gather logits, labels and indices from all ranks, and clear the buffers."""
         none = torch.empty(0, dtype=torch.int64)
         empty = (torch.empty(0, getattr(pl_module, "num_classes", 0)), none, none)
         parts = [torch.cat(part) for part in zip(*(self._batches or [empty]), strict=True)]
@@ -108,7 +108,7 @@ def _write(path: Path, arrays: dict[str, Any]) -> None:
 
 
 def _by_image(image_set: ImageSet, logits: Tensor, labels: Tensor, indices: Tensor) -> dict[str, Any]:
-    """What the file holds: the tested images' logits and labels in the order of ``image_set``."""
+    """The content of the file: logits and labels in the order of ``image_set``."""
     order = indices.argsort()
     indices = indices[order].cpu()
     partial = len(indices) < len(image_set)

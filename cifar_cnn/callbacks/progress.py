@@ -13,13 +13,13 @@ from cifar_cnn.resume.loops import epoch_of
 
 
 class TimedProgressBar(TQDMProgressBar):
-    """Lightning's bar, drawn anew a few times a second instead of at every step, which small networks would wait for.
+    """Lightning's bar, redrawn a few times per second instead of at every step, which would slow small networks.
 
-    It shows the newest validation accuracy and the mean training loss of the epoch so far, in 80 columns. Where the
-    output is no terminal there is no bar: :class:`~cifar_cnn.callbacks.epoch_lines.EpochLines` is what a log needs.
+    It shows the newest validation accuracy and the mean training loss of the epoch so far, in 80 columns. There is
+    no bar if the output is not a terminal; :class:`~cifar_cnn.callbacks.epoch_lines.EpochLines` serves logs.
 
     Args:
-        interval: seconds from one drawing to the next.
+        interval: seconds between redraws.
     """
 
     BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{remaining} left, {rate_noinv_fmt}{postfix}]"
@@ -32,18 +32,18 @@ class TimedProgressBar(TQDMProgressBar):
             self.disable()
 
     def init_train_tqdm(self) -> Tqdm:
-        """The bar of training, which goes at the end: the epochs' lines stay."""
+        """The training bar, which disappears at the end; the lines of the epochs remain."""
         bar = super().init_train_tqdm()
         bar.leave = False
         return bar
 
     def on_train_start(self, trainer: Trainer, *_: Any) -> None:
-        """Begin the bar, also in the middle of an epoch, where a resumed run may begin."""
+        """Start the bar, possibly in the middle of an epoch of a resumed run."""
         super().on_train_start(trainer)
         self._start_epoch(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
-        """Begin an epoch; they are counted from 1."""
+        """Start an epoch; epochs are counted from 1."""
         self._start_epoch(trainer)
 
     def _start_epoch(self, trainer: Trainer) -> None:
@@ -59,9 +59,9 @@ class TimedProgressBar(TQDMProgressBar):
         return True
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        """Validation accuracy, training loss, and whatever else is logged for the bar."""
+        """Validation accuracy, training loss, and any other value logged for the bar."""
         metrics = dict(super().get_metrics(trainer, pl_module))
-        metrics.pop("v_num", None)  # the first line has told it
+        metrics.pop("v_num", None)  # printed once at the start
         shown: dict[str, Any] = {}
         if (accuracy := metrics.pop("val/accuracy", None)) is not None:
             shown["val_acc"] = f"{accuracy:.2%}"

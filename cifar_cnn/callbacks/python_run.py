@@ -1,4 +1,4 @@
-"""Record a run that was started from Python, without a config."""
+"""Record a run that is started from Python, without a config."""
 
 import os
 from pathlib import Path
@@ -19,14 +19,14 @@ _OPTIONS = ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "
 
 
 class PythonRun(Callback):
-    """Writes ``config.yaml`` into the run's folder, and keeps the user's modules as :class:`OwnCode` does.
+    """Writes ``config.yaml`` into the run folder, and keeps the user's modules like :class:`OwnCode`.
 
-    The config repeats the run with ``cifar-cnn fit --config`` where all parts can be written down: those of classes
-    that can be imported by name, with known arguments. Its head names the others.
+    ``cifar-cnn fit --config`` repeats the run if all its objects can be recorded: their classes can be imported by
+    name and their arguments are known. A comment at the top of the config lists the arguments that cannot.
 
     Args:
-        model: that is trained.
-        datamodule: that it is trained on, if any.
+        model: the model to train.
+        datamodule: its data module, if any.
     """
 
     def __init__(self, model: LightningModule, datamodule: LightningDataModule | None) -> None:
@@ -46,12 +46,14 @@ class PythonRun(Callback):
         self._code = OwnCode([self._config, f"{cls.__module__}.{cls.__qualname__}"])
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write, in process 0.
+        """Write the config, on rank 0.
 
         Raises:
             OSError: the folder cannot be written.
         """
-        folder = trainer.log_dir if stage == "fit" and trainer.loggers else None  # a broadcast: every process must ask
+        folder = (
+            trainer.log_dir if stage == "fit" and trainer.loggers else None
+        )  # a broadcast: every rank has to call it
         if folder is None or not trainer.is_global_zero:
             return
         seed = os.environ.get("PL_GLOBAL_SEED")
@@ -60,18 +62,18 @@ class PythonRun(Callback):
         unknown = [f"# - {name}: {reason}\n" for name, reason in self._unknown.items()]
         head = "# Started from Python.\n"
         if unknown:
-            head += f"# These arguments cannot be written down, so this config lacks them:\n{''.join(unknown)}"
+            head += f"# These arguments cannot be recorded, so this config lacks them:\n{''.join(unknown)}"
         Path(folder).mkdir(parents=True, exist_ok=True)
         files.write(Path(folder, "config.yaml"), head + yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         self._code.setup(trainer, pl_module, stage)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Put the user's packages in, signed."""
+        """Add the signed names of the user's packages."""
         self._code.on_save_checkpoint(trainer, pl_module, checkpoint)
 
 
 def record_python(trainer: Trainer, model: LightningModule, datamodule: LightningDataModule | None) -> None:
-    """Have a fit of Python objects recorded; a fit of the command line records its own config."""
+    """Record a fit that is started from Python; the command line records its own config."""
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     if not any(isinstance(each, SaveConfig) for each in callbacks):
         callbacks[:] = [each for each in callbacks if not isinstance(each, PythonRun)]

@@ -28,36 +28,36 @@ log = logging.getLogger("cifar_cnn")
 
 
 class RunRecord(Callback):
-    """Writes ``fit.json`` into the run's folder, at the start of a fit and again at its end.
+    """Writes ``fit.json`` into the run folder at the start of a fit and updates it at the end.
 
     From the start it holds the command, the run's name, the seed (null: not seeded), the seed of the order of the
     images, the images, the hardware, the precision, the versions, the git commit and the first step's learning rate, so
-    that a killed run can still be identified and reproduced. ``finished`` is null until the end adds that time, the
-    epochs, the steps, the seconds and the training images a second (median over the epochs, validation left out).
+    that a killed run can still be identified and reproduced. ``finished`` is null until the end, which adds the
+    time, epochs, steps, seconds and training images per second (median over the epochs, without validation).
     ``status`` is ``running``, then ``finished``, ``interrupted`` (by a signal) or ``failed``; the last two have a
     ``reason``. A run killed by SIGKILL stays ``running``: see :attr:`cifar_cnn.runs.run.RunFolder.status`. A resumed
-    run keeps the former record under ``earlier``, the oldest first.
+    run keeps the earlier records under ``earlier``, oldest first.
 
     Args:
-        command: the command line; by default how Python was started.
+        command: the command line; by default, the one of the Python process.
     """
 
     def __init__(self, command: list[str] | None = None) -> None:
         super().__init__()
         self._command = command
-        self._path: Path | None = None  # none without a run's folder, and on other processes than the first
+        self._path: Path | None = None  # None without a run folder, and on all ranks except 0
         self._record: dict[str, Any] = {}
-        self._former: dict[str, Any] = {}  # of the run before it was resumed
-        self._first_step: int | None = None  # of this fit, once it trains
+        self._former: dict[str, Any] = {}  # the record before this run was resumed
+        self._first_step: int | None = None  # of this fit, once training starts
         self._start = 0.0
         self._watch = EpochStopwatch()
-        self._paces: list[float] = []  # training images a second, of each epoch
+        self._paces: list[float] = []  # training images per second in each epoch
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write what is known before the first step, if the run has a folder."""
+        """Write the facts known before the first step, if the run has a folder."""
         if stage != "fit":
             return
-        folder = trainer.log_dir if trainer.loggers else None  # a broadcast: every process must ask
+        folder = trainer.log_dir if trainer.loggers else None  # a broadcast: every rank has to call it
         self._path = Path(folder, "fit.json") if folder and trainer.is_global_zero else None
         if self._path is None:
             return
@@ -87,7 +87,7 @@ class RunRecord(Callback):
         self._watch, self._paces = EpochStopwatch(), []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Record the seed of the image order and the learning rate of the first step; loggers record neither."""
+        """Record the seed of the image order and the learning rate of the first step, which no logger records."""
         datamodule = getattr(trainer, "datamodule", None)
         if isinstance(datamodule, CIFAR10DataModule):
             self._record["order_seed"] = datamodule.order_seed
@@ -115,7 +115,7 @@ class RunRecord(Callback):
         """Record the images per second of the epoch."""
         seconds = self._watch.training_seconds
         batches = trainer.train_dataloader
-        # The epoch that a resumed run begins with may lack its first steps: it is timed only if it was a whole one.
+        # The first epoch of a resumed run may be incomplete: only complete epochs are timed.
         if self._watch.is_running and isinstance(batches, TrainBatches):
             images = min(int(trainer.num_training_batches) * batches.step_size, batches.size)
             self._paces.append(images / seconds)
@@ -137,7 +137,7 @@ class RunRecord(Callback):
         if self._record.get("status") != "running":
             return
         if self._former and self._first_step in (None, trainer.global_step):
-            self._record = self._former  # a resume that was rejected changes nothing
+            self._record = self._former  # a rejected resume changes nothing
         else:
             status = "interrupted" if is_interruption(exception) else "failed"
             reason = " ".join(str(exception).split())[:300] or type(exception).__name__
@@ -148,7 +148,7 @@ class RunRecord(Callback):
         if self._path is None:
             return
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)  # a logger may leave it to the first row
+            self._path.parent.mkdir(parents=True, exist_ok=True)  # a logger may create it only with the first row
             write_json(self._path, self._record)
         except OSError as error:
             log.warning("%s could not be written: %s", self._path, error.strerror)
@@ -205,7 +205,7 @@ def git_commit(folder: Path) -> str | None:
     """The commit of the code in ``folder``, with ``-dirty`` where a tracked file differs; None outside of git."""
     git = ["git", "-C", os.fspath(folder)]
     try:
-        # Installed, the code may lie in an ignored folder of somebody else's repository.
+        # An installed package may lie in an ignored folder of another repository.
         subprocess.run([*git, "ls-files", "--error-unmatch", "."], capture_output=True, check=True, timeout=10)
         describe = [*git, "describe", "--always", "--abbrev=40", "--dirty", "--exclude", "*"]
         return subprocess.run(describe, capture_output=True, check=True, text=True, timeout=10).stdout.strip()
@@ -214,12 +214,12 @@ def git_commit(folder: Path) -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, this project and the libraries that do the computing."""
+    """The versions of Python, this project and the main libraries."""
     names = ("cifar-cnn", "torch", "torchvision", "lightning", "torchmetrics")
     found = {"python": platform.python_version()}
     for name in names:
         try:
             found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:  # run from its folder, without having been installed
+        except importlib.metadata.PackageNotFoundError:  # run from a source folder without being installed
             continue
     return found

@@ -13,21 +13,21 @@ class SaveConfig(SaveConfigCallback):
     """Writes ``config.yaml`` atomically: a run resumed on a full disk must not lose its config.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs["save_to_log_dir"] = False  # which Lightning does in place
+        kwargs["save_to_log_dir"] = False  # Lightning would not write atomically
         super().__init__(*args, **kwargs)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find the run's folder, if it has one: a broadcast, so every process must ask."""
+        """Find the run folder, if there is one (a broadcast: every rank has to call it)."""
         if trainer.loggers:
             self._folder = trainer.log_dir
             super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write, in process 0."""
+        """Write the config, on rank 0."""
         assert self._folder is not None
         folder = Path(self._folder)
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""How long an epoch takes, with and without its validations."""
+"""Measure the duration of an epoch, with and without validation."""
 
 import time
 
@@ -31,10 +31,10 @@ class EpochStopwatch:
 
     @property
     def seconds(self) -> float:
-        """Of the epoch so far."""
+        """Duration of the epoch so far."""
         return time.perf_counter() - self._start if self._start is not None else 0.0
 
     @property
     def training_seconds(self) -> float:
-        """Of the epoch so far, without its validations."""
+        """Duration of the epoch so far, without validation."""
         return self.seconds - self._validation_seconds

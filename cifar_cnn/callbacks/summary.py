@@ -28,20 +28,20 @@ from cifar_cnn.sizes import count_parameters
 class RunSummary(Callback):
     """Times the epochs (logged as ``epoch_seconds``, validation included) and prints a summary of fit and test.
 
-    A test's figures are also written as ``test.json`` into the run folder that its checkpoint belongs to. A test of
-    another checkpoint, of other images or of some of the images writes a file of another name
+    The results of a test are also written to ``test.json`` in the run folder of its checkpoint. A test of another
+    checkpoint, of other images or of a subset writes a file with another name
     (:func:`cifar_cnn.runs.folders.result_path`).
 
     Args:
-        files: where a test is written.
+        files: chooses the file of a test.
     """
 
     def __init__(self, files: ResultFiles | None = None) -> None:
         super().__init__()
         self.files = files or ResultFiles()
-        self.written: Path | None = None  # by the newest test
+        self.written: Path | None = None  # by the latest test
         self._run: str | None = None
-        self._validated = (0, 0)  # images of the newest validation, and all there are
+        self._validated = (0, 0)  # images of the latest validation, and their total number
         self._fit_start = 0.0
         self._watch = EpochStopwatch()
         self._epoch_seconds: list[float] = []
@@ -60,13 +60,13 @@ class RunSummary(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
-        self._run = trainer.log_dir if trainer.loggers else None  # a broadcast: every process must ask
+        self._run = trainer.log_dir if trainer.loggers else None  # a broadcast: every rank has to call it
         if trainer.is_global_zero:
             backbone = getattr(pl_module, "backbone", pl_module)
-            where = f"; the run's folder is {relative(self._run)}" if self._run else ""
+            where = f"; run folder: {relative(self._run)}" if self._run else ""
             print(f"Training {type(backbone).__name__}, {count_parameters(backbone):,} parameters{where}")
         self._fit_start = time.perf_counter()
-        self._watch.start()  # a run that is resumed within an epoch does not start that
+        self._watch.start()  # a run resumed within an epoch gets no start of that epoch
         self._epoch_seconds = []
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -89,7 +89,7 @@ class RunSummary(Callback):
 
     @rank_zero_only
     def print_test(self, trainer: Trainer, pl_module: ImageClassifier) -> None:
-        """Print the accuracy of each class, and write test.json into the run that the checkpoint belongs to."""
+        """Print the accuracy of each class, and write test.json into the run of the checkpoint."""
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         image_set, names = trainer.test_dataloaders.image_set, datamodule.class_names  # type: ignore[union-attr]
         seen, images = images_evaluated(trainer, "test")
@@ -103,10 +103,10 @@ class RunSummary(Callback):
             "tta": pl_module.tta,
         }
         self.written = path = self.files.path(trainer, ".json", image_set, seen)
-        if path is not None:  # before anything is printed: what reads our output may have been closed
+        if path is not None:  # before printing, because the reader of the output may be closed
             checkpoint = Path(os.path.realpath(str(trainer.ckpt_path)))
             result["checkpoint"] = relative(checkpoint, path.parent)
-            trained_here = bool(self._fit_start)  # with the code that has been imported, whatever became of the files
+            trained_here = bool(self._fit_start)  # with the imported code, even if the files have changed since
             result["changed_code"] = [] if trained_here else kept_code.changed_files(read_checkpoint(checkpoint))
             try:
                 write_json(path, result)
@@ -119,9 +119,9 @@ class RunSummary(Callback):
 
     @rank_zero_only
     def print_fit(self, trainer: Trainer, pl_module: ImageClassifier) -> None:
-        """Print the results of a fit, with those of its test if there was one."""
+        """Print the results of a fit and of its test, if there was one."""
         epochs = len(self._epoch_seconds)
-        pace = f", {statistics.median(self._epoch_seconds):.1f} s an epoch" if epochs > 1 else ""
+        pace = f", {statistics.median(self._epoch_seconds):.1f} s per epoch" if epochs > 1 else ""
         where = trainer.strategy.root_device.type
         lines = {
             "Trained": f"{type(pl_module.backbone).__name__}, {count_parameters(pl_module.backbone):,} parameters, "
@@ -155,7 +155,7 @@ class RunSummary(Callback):
 
 
 def _print_test(result: Mapping[str, Any], images: int) -> None:
-    """Print what ``test.json`` holds, as a table; ``images``: how many test images there are."""
+    """Print the content of ``test.json`` as a table; ``images`` is the total number of test images."""
     names, some = result["class_names"], of_some_images(result["images"], images, "trainer.limit_test_batches")
     width = max(map(len, names))
     print(f"\nAccuracy{some}" if some else "\nAccuracy on the test images")
@@ -168,12 +168,12 @@ def _print_test(result: Mapping[str, Any], images: int) -> None:
 
 
 def of_some_images(seen: int, images: int, option: str) -> str:
-    """``on 500 of 5,000 images (OPTION)`` with a space before it; empty where all images were seen."""
+    """``on 500 of 5,000 images (OPTION)`` with a leading space; empty if all images were seen."""
     return f" on {seen:,} of {images:,} images ({option})" if seen < images else ""
 
 
 def _difference(trainer: Trainer, path: Path, named: bool, partial: bool) -> str:
-    """Why a test is not written to test.json."""
+    """Explain why a test is not written to test.json."""
     checkpoint = Path(str(trainer.ckpt_path))
     found = [] if is_best(checkpoint) else [f"{checkpoint.name} is not the run's best checkpoint"]
     if path != result_path(checkpoint, ".json", partial=partial):
@@ -184,7 +184,7 @@ def _difference(trainer: Trainer, path: Path, named: bool, partial: bool) -> str
 
 
 def validation_line(trainer: Trainer) -> str:
-    """Accuracy and loss of the newest validation."""
+    """Accuracy and loss of the latest validation, as a line."""
     metrics = trainer.callback_metrics
     some = of_some_images(*images_evaluated(trainer, "val"), "trainer.limit_val_batches")
     return f"Validation  {metrics['val/accuracy']:.2%} accuracy{some}, loss {metrics['val/loss']:.4f}"
@@ -200,7 +200,7 @@ def why_not_validated(trainer: Trainer) -> str:
 
 
 def _without_nan(value: Any) -> Any:
-    """Numbers for JSON, which has no NaN: None in its place."""
+    """Replace NaN, which JSON lacks, by None."""
     if isinstance(value, list):
         return [_without_nan(each) for each in value]
     return None if isinstance(value, float) and math.isnan(value) else value

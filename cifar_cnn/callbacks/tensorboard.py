@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run beside its curves and filters: graph, hyper-parameters, confusion matrix."""
+"""Write the graph, hyper-parameters and confusion matrix of a run for TensorBoard."""
 
 import logging
 import os
@@ -18,14 +18,14 @@ log = logging.getLogger("cifar_cnn")
 
 
 class TensorBoardPages(Callback):
-    """Writes graph and hyper-parameters at the end of a fit, the confusion matrix at the end of a test.
+    """Writes graph and hyper-parameters at the end of a fit, and the confusion matrix at the end of a test.
 
-    At the end, so that it touches nothing that training depends on. The hyper-parameters stand beside the best
+    Nothing is written during training, so training cannot be affected. The hyper-parameters are shown with the best
     validation accuracy (``hp/val_accuracy``). The confusion matrix (``test/confusion_matrix``) goes into the run whose
     best checkpoint was tested on all of its own test images, if that run has TensorBoard events.
 
     Args:
-        files: where a test is written.
+        files: chooses the file of a test.
     """
 
     def __init__(self, files: ResultFiles | None = None) -> None:
@@ -33,7 +33,7 @@ class TensorBoardPages(Callback):
         self.files = files or ResultFiles()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write graph and hyper-parameters, where a TensorBoardLogger is in use."""
+        """Write graph and hyper-parameters, if a TensorBoardLogger is in use."""
         for logger in trainer.loggers if trainer.is_global_zero else ():
             if isinstance(logger, TensorBoardLogger):
                 try:
@@ -88,7 +88,7 @@ def _write_graph(logger: TensorBoardLogger, trainer: Trainer, pl_module: Lightni
     try:
         with torch.no_grad():
             graph = network_graph(backbone.eval(), image)
-    except Exception as error:  # any network may do what cannot be followed
+    except Exception as error:  # some networks cannot be traced
         log.info("TensorBoard shows no graph of %s: %s", type(backbone).__name__, type(error).__name__)
         return
     finally:

@@ -21,10 +21,10 @@ from torch.overrides import TorchFunctionMode
 
 
 def network_graph(network: nn.Module, images: Tensor) -> GraphDef:
-    """Run a network, and record what computed which tensor of which others.
+    """Run a network and record which layer or operation computes each tensor.
 
     Args:
-        network: in the mode, training or not, in which it is to be followed.
+        network: the network, in training or eval mode.
         images: (batch, channels, height, width), on the network's device.
     """
     recorder = _Recorder()
@@ -35,25 +35,25 @@ def network_graph(network: nn.Module, images: Tensor) -> GraphDef:
                 hooks.enter_context(module.register_forward_pre_hook(partial(recorder.enter, name)))
                 hooks.enter_context(module.register_forward_hook(recorder.leave))
         with torch.no_grad(), recorder:
-            output = network.forward(images)  # not the call: that would run what compile() made of it
+            output = network.forward(images)  # not a call, which would run the compiled network
     recorder.add("output", "output", [output])
-    return GraphDef(node=recorder.nodes, versions=VersionDef(producer=22))  # 22: what PyTorch's own writer gives
+    return GraphDef(node=recorder.nodes, versions=VersionDef(producer=22))  # 22: as in PyTorch's own writer
 
 
 class _Recorder(TorchFunctionMode):
-    """Nodes of the modules without children, and of the functions of torch that are called outside of those."""
+    """Records a node for each module without children, and for each torch function called outside of them."""
 
     def __init__(self) -> None:
         super().__init__()
         self.nodes: list[NodeDef] = []
-        self._sources: dict[int, str] = {}  # the node that each tensor, by its id, comes from
-        self._alive: list[Tensor] = []  # ids are of one tensor each while all of them live
+        self._sources: dict[int, str] = {}  # from the id of a tensor to the node that computed it
+        self._alive: list[Tensor] = []  # keeps the tensors alive, so that ids stay unique
         self._used: Counter[str] = Counter()
         self._within: list[str] = []
         self._in_leaf = False
 
     def add(self, name: str, op: str, inputs: Iterable[Any], result: Any = None) -> None:
-        """Add a node; ``name`` is completed to one that no other has."""
+        """Add a node; ``name`` gets a suffix if it is taken."""
         name = name.replace(".", "/")
         self._used[name] += 1
         if self._used[name] > 1:
@@ -67,12 +67,12 @@ class _Recorder(TorchFunctionMode):
         self._alive += results
 
     def enter(self, name: str, module: nn.Module, args: Any) -> None:
-        """Before a module's forward."""
+        """Forward pre-hook of a module."""
         self._within.append(name)
         self._in_leaf = not list(module.children())
 
     def leave(self, module: nn.Module, args: Any, result: Any) -> None:
-        """After it."""
+        """Forward hook of a module."""
         name = self._within.pop()
         if self._in_leaf:
             self.add(name, type(module).__name__, args, result)

@@ -1,4 +1,4 @@
-"""A validation after a run's last step, whatever the interval between validations."""
+"""Validate after the last step of a run, whatever the interval between validations."""
 
 from typing import Any
 
@@ -9,11 +9,11 @@ _SETTINGS = ("check_val_every_n_epoch", "val_check_batch")
 
 
 class ValidateAtEnd(Callback):
-    """Validates after the last step where ``check_val_every_n_epoch``, ``val_check_interval`` or ``max_steps`` leave
-    that out, so that each run with validation images has a validation accuracy and a best checkpoint.
+    """Validates after the last step even if ``check_val_every_n_epoch``, ``val_check_interval`` or ``max_steps`` would
+    skip it, so that each run with validation images has a validation accuracy and a best checkpoint.
 
-    The Trainer decides after each step, by its own attributes, whether to validate. This callback sets them for the
-    last step alone and restores them afterwards.
+    The Trainer decides after each step, from its own attributes, whether to validate. This callback changes them only
+    for the last step and restores them afterwards.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class ValidateAtEnd(Callback):
             trainer.val_check_batch = step + 1
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Restore the settings of a run that was asked to stop and trains on (``min_epochs``)."""
+        """Restore the settings of a run that was asked to stop but continues (``min_epochs``)."""
         self._restore(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

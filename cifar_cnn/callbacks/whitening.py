@@ -1,4 +1,4 @@
-"""Whitening: a first convolution that is computed from the training images instead of learnt."""
+"""Whitening: compute the first convolution from the training images instead of learning it."""
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -25,21 +25,21 @@ class WhitenFirstConv(Callback):
             images are stored in; the data module's ``split_seed`` chooses them, so that runs with other seeds have the
             same filters.
         eps: added to each eigenvalue: the weakest patterns are mostly noise.
-        bias_epochs: epochs for which the bias is trained. Then it is frozen, and no gradient is computed for what lies
-            before the second convolution.
+        bias_epochs: epochs for which the bias is trained. After that it is frozen, and no gradient is computed for the
+            layers before the second convolution.
     """
 
     def __init__(self, images: int = 5000, eps: float = 5e-4, bias_epochs: int | None = None) -> None:
         super().__init__()
         if images < 1 or eps < 0:
-            raise InputError(f"whitening needs one image or more and an eps of 0 or more; not {images}, {eps}")
+            raise InputError(f"whitening needs images >= 1 and eps >= 0, not {images} and {eps}")
         self.images = images
         self.eps = eps
         self.bias_epochs = bias_epochs
         self._bias_is_done = False
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Compute the filters; the optimizer is made after this, and a checkpoint loaded."""
+        """Compute the filters, before the optimizer is created and a checkpoint is loaded."""
         if stage != "fit":
             return
         conv = _first_conv(pl_module)
@@ -52,14 +52,14 @@ class WhitenFirstConv(Callback):
             filters = whitening_filters(normalize(pixels, *datamodule.mean_std), conv.kernel_size[0], self.eps)
             if conv.weight.shape != filters.shape:
                 raise InputError(
-                    f"whitening gives a first convolution of shape {tuple(filters.shape)}; "
-                    f"{type(pl_module.backbone).__name__} has {tuple(conv.weight.shape)}"
+                    f"whitening computes a first convolution of shape {tuple(filters.shape)}; "
+                    f"but that of {type(pl_module.backbone).__name__} has shape {tuple(conv.weight.shape)}"
                 )
             conv.weight.copy_(filters)
         conv.weight.requires_grad_(False)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Freeze the bias in a run that goes on in mid-epoch, where no epoch starts."""
+        """Freeze the bias in a run that is resumed within an epoch, where no epoch starts."""
         self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -90,7 +90,7 @@ def whitening_filters(images: Tensor, size: int, eps: float) -> Tensor:
     """
     channels = images.shape[1]
     patches = images.unfold(2, size, 1).unfold(3, size, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, channels * size**2)
-    # The patches are normalised images': their mean is near zero, and the record leaves it in.
+    # The images are normalised, so the mean of the patches is near zero and is not subtracted, as in the source.
     values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
     filters = (vectors / (values + eps).sqrt()).T.flip(0).reshape(-1, channels, size, size)
     return torch.cat([filters, -filters])

@@ -1,4 +1,4 @@
-"""Trainer: Lightning's, with everything that a run needs."""
+"""Lightning's Trainer with everything that a run needs."""
 
 from cifar_cnn.trainer.trainer import Trainer
 

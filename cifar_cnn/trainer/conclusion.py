@@ -1,4 +1,4 @@
-"""What a fit shows before its first step, and what follows its last one."""
+"""The start and the end of a fit: layer table, choice of the best checkpoint, and report."""
 
 import logging
 import os
@@ -20,7 +20,7 @@ log = logging.getLogger("cifar_cnn")
 
 
 def layer_table(model: pl.LightningModule, datamodule: pl.LightningDataModule | None) -> str:
-    """The layers of a model; for other data modules, whose image size is not known, Lightning's own table."""
+    """The layers of a model as a table; Lightning's own for other data modules, whose image size is unknown."""
     if not isinstance(datamodule, CIFAR10DataModule):
         return str(summarize(model))
     datamodule.prepare_data()
@@ -36,17 +36,17 @@ def summary_of(trainer: pl.Trainer) -> RunSummary | None:
 
 
 def path_of_best(trainer: pl.Trainer) -> str:
-    """The best checkpoint of a fit; empty, with a warning, where its file is gone."""
+    """The path of the best checkpoint; empty, with a warning, if the file is missing."""
     best = best_checkpoint(trainer)
     path = best.best_model_path if best else ""
     if path and not trainer.strategy.broadcast(os.path.isfile(path)):
-        log.warning("%s is gone: it is neither tested nor reported on.", relative(path))
+        log.warning("%s no longer exists: skipping its test and report.", relative(path))
         return ""
     return path
 
 
 def drop_weight_averaging(trainer: pl.Trainer) -> None:
-    """Remove the callbacks that load the weights of training, not the averages, when a checkpoint is tested."""
+    """Remove weight averaging callbacks: in a test they would load the training weights instead of the averages."""
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     callbacks[:] = [each for each in callbacks if not isinstance(each, WeightAveraging)]
 

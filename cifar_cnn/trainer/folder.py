@@ -1,4 +1,4 @@
-"""The folder of a fit: a new one, or that of the run that is resumed."""
+"""Create the folder of a new run, or find that of a resumed one."""
 
 import os
 from pathlib import Path
@@ -18,9 +18,9 @@ def checkpoint_to_resume(trainer: pl.Trainer, model: pl.LightningModule, ckpt_pa
     """Read and check the checkpoint to resume from, before anything is written; None for a new run.
 
     Args:
-        trainer: that will resume the run.
-        model: gets the weights of the checkpoint.
-        ckpt_path: a path, ``last``, a checkpoint that has been read, or None.
+        trainer: the Trainer that resumes the run.
+        model: receives the weights of the checkpoint.
+        ckpt_path: a path, ``last``, a loaded checkpoint, or None.
 
     Raises:
         InputError: there is no such checkpoint, or this model cannot resume it.
@@ -37,22 +37,22 @@ def checkpoint_to_resume(trainer: pl.Trainer, model: pl.LightningModule, ckpt_pa
 def open_folder(
     root: str, given: list[Logger], checkpoint: Checkpoint | None, is_rank_zero: bool
 ) -> tuple[list[Logger], Path | None]:
-    """Make the folder of a new run, or find that of the resumed one.
+    """Create the folder of a new run, or find that of the resumed one.
 
     Args:
-        root: of the folder ``lightning_logs``.
-        given: loggers of the user; the first may bring a folder of its own.
-        checkpoint: that the run is resumed from.
-        is_rank_zero: other ranks make no folder; Lightning tells them that of rank 0.
+        root: the folder that holds ``lightning_logs``.
+        given: the user's loggers; the first may bring its own folder.
+        checkpoint: the checkpoint that the run is resumed from, if any.
+        is_rank_zero: only rank 0 creates a folder; Lightning sends its path to the others.
 
     Returns:
-        The loggers, which write into the folder, and the folder if it is a new one.
+        The loggers, which write into the folder, and the folder if it is new.
     """
     folder = run_of(checkpoint.path) if checkpoint else None
     new = None
     if folder is None and not brings_a_folder(given):
         runs = Path(relative(root), RUNS)
-        # Resolved, as a resumed run finds it: a ModelCheckpoint whose folder has another name forgets what it has kept.
+        # Resolved, as in a resumed run: a ModelCheckpoint discards its state if the name of its folder changes.
         new = new_run_folder(runs).resolve() if is_rank_zero else None
         folder = new or runs / "version_of_process_0"
     return run_loggers(given, folder, int(checkpoint.content["first_step"]) if checkpoint else 0), new

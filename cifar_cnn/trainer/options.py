@@ -14,7 +14,7 @@ from cifar_cnn.hardware import best_precision
 
 
 class NoProfiler(PassThroughProfiler):
-    """Lightning's profiler that profiles nothing, without making a context of its own for each of 100 calls a step."""
+    """A profiler that does nothing and, unlike Lightning's, creates no context for each of about 100 calls per step."""
 
     _NOTHING = nullcontext()
 
@@ -38,11 +38,11 @@ def set_defaults(options: dict[str, Any], has_folder: bool) -> None:
     """Add this project's defaults to options for Lightning's Trainer, in place.
 
     Args:
-        options: that were given.
-        has_folder: whether a fit writes a run's folder.
+        options: the given options.
+        has_folder: whether a fit writes a run folder.
     """
     if not has_folder:
-        # Without a run folder, checkpoints would lie in the current one and overwrite each other.
+        # Without a run folder, checkpoints would overwrite each other in the current folder.
         options["enable_checkpointing"] = False
     options.setdefault("num_sanity_val_steps", 0)
     if not {"max_epochs", "max_steps", "max_time"} & {*options}:
@@ -57,7 +57,7 @@ def default_precision(options: Mapping[str, Any]) -> Any:
 def chosen_callbacks(
     given: list[Callback] | Callback | None, without: Sequence[type[Callback]], options: Mapping[str, Any]
 ) -> list[Callback]:
-    """The given callbacks and the default ones; without checkpoints where those are switched off."""
+    """The given and the default callbacks, without checkpoints if those are switched off."""
     given = [given] if isinstance(given, Callback) else list(given or [])
     chosen = with_defaults(given, without, options.get("enable_progress_bar") is not False)
     if options.get("enable_checkpointing") is False:
@@ -66,7 +66,7 @@ def chosen_callbacks(
 
 
 def as_list(loggers: Logger | list[Logger] | bool | None) -> list[Logger]:
-    """The loggers that were given; none where the option only switches them on or off."""
+    """The given loggers as a list; empty if the option only switches logging on or off."""
     if loggers is None or isinstance(loggers, bool):
         return []
     return list(loggers) if isinstance(loggers, (list, tuple)) else [loggers]

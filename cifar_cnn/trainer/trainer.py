@@ -62,7 +62,7 @@ class Trainer(pl.Trainer):
         trainer.run.curves()
 
     Args:
-        name: of the run, for its record, report and comparisons.
+        name: name of the run, for its record, report and comparisons.
         report: write report.html after fit and test.
         test_after_fit: test the best checkpoint at the end of ``fit``.
         callbacks: added to those of every run (``cifar_cnn.callbacks.defaults.DEFAULTS``); a callback of the same class
@@ -70,19 +70,19 @@ class Trainer(pl.Trainer):
         without: classes of default callbacks to leave out.
         logger: by default TensorBoard and metrics.csv in the run's folder. A CSVLogger or TensorBoardLogger given first
             brings its own folder; metrics.csv is written next to any other logger. False trains without a folder.
-        precision: by default the fastest that trains as well as float32 on this machine: bf16-mixed on GPUs with
+        precision: by default the fastest one that trains as well as float32 on this machine: bf16-mixed on GPUs with
             bfloat16 and on CPUs with AMX, else 32-true.
-        limit_train_batches: training batches an epoch, or (float) a fraction of them; by default all.
+        limit_train_batches: training batches per epoch, or (float) a fraction of them; by default all.
         limit_val_batches: validation batches, or a fraction of them.
         limit_test_batches: test batches, or a fraction of them.
         limit_predict_batches: batches of Lightning's predict, or a fraction of them.
-        overfit_batches: train and validate on this number or fraction of training batches alone.
-        val_check_interval: steps between validations, or (float) a fraction of an epoch; by default an epoch.
+        overfit_batches: train and validate only on this number or fraction of training batches.
+        val_check_interval: steps between validations, or (float) a fraction of an epoch; by default one epoch.
         enable_model_summary: print the layers at the start of ``fit``: output shapes, parameters, multiply-adds and
             receptive fields (shortened for large networks; ``cifar_cnn.summary`` lists all layers).
         profiler: times the parts of a step: ``simple``, ``advanced``, or a Profiler.
-        kwargs: see ``lightning.pytorch.Trainer``. By default 10 epochs are trained, and no sanity check of the
-            validation is run.
+        kwargs: see ``lightning.pytorch.Trainer``. By default a fit trains for 10 epochs, without a sanity check of
+            the validation.
 
     Raises:
         MisconfigurationException: an option has an impossible value.
@@ -111,7 +111,7 @@ class Trainer(pl.Trainer):
     ) -> None:
         use_all_of_the_hardware()
         self.name = name
-        self.run_folder: Path | None = None  # of the newest fit
+        self.run_folder: Path | None = None  # of the latest fit
         self.report = report
         self.test_after_fit = test_after_fit
         self._given_loggers = as_list(logger)
@@ -138,7 +138,7 @@ class Trainer(pl.Trainer):
                 **kwargs,
             )
         if not self.fast_dev_run:  # type: ignore[attr-defined]
-            self.loggers = self._given_loggers  # of a test or validation; a fit has those of its run
+            self.loggers = self._given_loggers  # for test and validation; a fit uses those of its run
         if type(self.strategy.checkpoint_io) is TorchCheckpointIO:  # not a plugin's own
             self.strategy.checkpoint_io = AtomicCheckpointIO()
         if str(precision) in ("16", "16-mixed") and self.precision == "bf16-mixed" and self.is_global_zero:
@@ -154,7 +154,7 @@ class Trainer(pl.Trainer):
             InputError: there is no such run, or it has no folder (``logger=False``).
         """
         if self.run_folder is None:
-            raise InputError("this trainer has no run yet: call trainer.fit(model, data), with a logger")
+            raise InputError("this trainer has no run yet: call trainer.fit(model, data) with a logger")
         return Run(self.run_folder, backbone=self._backbone)
 
     def fit(
@@ -173,11 +173,11 @@ class Trainer(pl.Trainer):
             train_dataloaders: a CIFAR10DataModule, or a DataLoader of (images, labels).
             val_dataloaders: a DataLoader, if the training images come from one.
             datamodule: replaces both loaders.
-            ckpt_path: the checkpoint to resume from; ``last`` is that of the newest run.
+            ckpt_path: the checkpoint to resume from; ``last`` is the last one of the newest run.
             weights_only: always True: checkpoints are read without running code.
 
         Raises:
-            InputError: the arguments are not usable (no folder is left), or another process trains this run.
+            InputError: the arguments cannot be used (no folder is left behind), or another process trains this run.
             Stopped: the run ended early (Ctrl-C, SIGTERM, a loss that is NaN); the message says how to resume.
         """
         if isinstance(train_dataloaders, pl.LightningDataModule):
@@ -246,7 +246,7 @@ class Trainer(pl.Trainer):
         return found
 
     def _test(self, *arguments: Any) -> Any:
-        """Test, print the figures and write them into the run's folder, but no report."""
+        """Test, print the results and write them into the run folder, without a report."""
         found = super().test(*arguments)
         summary, model, data = summary_of(self), self.lightning_module, self.datamodule  # type: ignore[attr-defined]
         if summary is not None and isinstance(data, CIFAR10DataModule) and isinstance(model, ImageClassifier):
@@ -285,7 +285,7 @@ class Trainer(pl.Trainer):
         if path and (run := run_of(path)) is not None:
             self._write_report(run, datamodule)
         if failure is not None:
-            raise InputError(f"all is trained and saved, but the test failed: {failure}") from failure
+            raise InputError(f"the training is complete and saved, but the test failed: {failure}") from failure
 
     def _write_report(self, run: Path, datamodule: pl.LightningDataModule | None) -> None:
         if self.report:

@@ -140,7 +140,7 @@ def test_a_run_equals_one_that_is_given_what_the_finders_find(capsys: Capture) -
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--model.optimizer", "cifar_cnn.optim.Muon"], "here some have one of their own, by Muon"),
+        (["--model.optimizer", "cifar_cnn.optim.Muon"], "for all parameters, but Muon sets different ones"),
         (["--trainer.callbacks.num_training_steps=3"], "found no learning rate in 3 steps"),
     ],
 )
@@ -150,10 +150,10 @@ def test_a_search_that_finds_nothing_says_why(options: list[str], message: str, 
     assert not Path("lightning_logs").exists()
 
 
-def test_a_network_without_batchnorm_is_not_left_frozen_without_a_word(capsys: Capture) -> None:
+def test_finetuning_a_network_without_batchnorm_is_rejected(capsys: Capture) -> None:
     plain = ["--model.backbone", "SimpleCNN", "--model.backbone.image_size", "16"]
     assert fit(*given("BackboneFinetuning", []), *plain) == 2
-    message = "SimpleCNN has no parameters to train: BackboneFinetuning has frozen them all"
+    message = "SimpleCNN has no parameters to train: BackboneFinetuning freezes every layer except BatchNorm"
     assert message in capsys.readouterr().err
 
 

@@ -427,11 +427,11 @@ COMMAND_ERRORS: dict[str, tuple[list[str], str]] = {
     "a number of devices": (["fit", *QUICK, "--trainer.devices", "-3"], "should be an int > 0"),
     "plateau without validation": (
         [*("fit", *QUICK), *("--data.val_size", "0", "--model.schedule", "torch.optim.lr_scheduler.ReduceLROnPlateau")],
-        "ReduceLROnPlateau goes by validation, and there are no images for it (data.val_size)",
+        "ReduceLROnPlateau needs validation images, but there are none: set data.val_size",
     ),
     "plateau by another value": (
         ["fit", *QUICK, "--model.schedule", "lightning.pytorch.cli.ReduceLROnPlateau", "--model.schedule.monitor", "x"],
-        "model.schedule.monitor is one of val/accuracy, val/accuracy_top5, val/loss, not 'x'",
+        "model.schedule.monitor must be one of val/accuracy, val/accuracy_top5, val/loss, not 'x'",
     ),
     "function without annotation": (
         ["fit", *QUICK, "--model.backbone", "torch.nn.init.calculate_gain"],

@@ -78,7 +78,9 @@ def test_two_processes_with_half_the_batch_give_the_same_result_as_one(ranks: di
 def test_a_failure_of_another_process_at_the_very_end_is_reported(ranks: dict[str, Any]) -> None:
     crash = ranks["shares"]["crash at the end"]
     assert crash["status"] == 1
-    assert crash["output"].endswith("\ncifar-cnn: all is written, but process 1 ended with status 3\n"), crash["output"]
+    assert crash["output"].endswith("\ncifar-cnn: all files are written, but process 1 ended with status 3\n"), crash[
+        "output"
+    ]
     assert "Validation  " in crash["output"]
 
 
@@ -94,7 +96,7 @@ def test_two_processes_stop_together_and_resume_to_the_same_result(
         what = "stopped by SIGTERM at step "
     else:
         assert fit["status"] == (-9 if rank == 0 else 1)
-        what = "process 0 is gone: " if rank == 0 else "process 1 was killed by SIGKILL: "
+        what = "process 0 has ended: " if rank == 0 else "process 1 was killed by SIGKILL: "
     lines = [line for line in fit["output"].splitlines() if line.startswith("cifar-cnn: ")]
     assert len(lines) == 1, fit["output"]
     assert lines[0].startswith(f"cifar-cnn: {what}")
@@ -120,7 +122,7 @@ def test_an_error_in_one_process_ends_both_with_one_line(ranks: dict[str, Any]) 
     assert one["status"] == 1, one["output"]
     lines = [line for line in one["output"].splitlines() if line.startswith("cifar-cnn: ")]
     assert lines[0] == "cifar-cnn: error: only process 1 knows"
-    assert [line.startswith("cifar-cnn: process 1 ended with status 2: the others end too") for line in lines[1:]] == [
+    assert [line.startswith("cifar-cnn: process 1 ended with status 2: stopping the others") for line in lines[1:]] == [
         True
     ]
     assert "Traceback" not in one["output"]
@@ -220,6 +222,6 @@ def test_more_torchrun_processes_than_the_options_say_is_one_line(
         monkeypatch.setenv(name, value)
     assert cifar_cnn.cli.run(several.FIT) == 2
     assert (
-        "torchrun has started 2 processes and the options are for 1: give --trainer.devices" in capsys.readouterr().err
+        "torchrun has started 2 processes, but the options are for 1: set --trainer.devices" in capsys.readouterr().err
     )
     assert list(Path().iterdir()) == []

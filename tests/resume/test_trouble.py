@@ -185,7 +185,7 @@ def test_removed_test_images_fail_only_the_test(fit: Fit, image_folder: Path, ca
     output = capsys.readouterr()
     assert "Trained     SimpleCNN, 858 parameters, 2 epochs" in output.out
     (line,) = [line for line in output.err.splitlines() if line.startswith("cifar-cnn: error: ")]
-    assert "all is trained and saved, but the test failed: " in line
+    assert "the training is complete and saved, but the test failed: " in line
     assert "test: No such file or directory" in line
     assert torch.load(LAST, weights_only=True)["global_step"] == 8
 
@@ -194,7 +194,7 @@ def test_a_removed_best_checkpoint_is_not_tested(fit: Fit, capsys: Capture) -> N
     frozen = ["--model.optimizer.lr", 0, "--model.schedule", "null", "--test_after_fit", "true"]
     assert fit(*frozen, *at_step(f"remove {RUN / 'checkpoints/best.ckpt'}", 12)) == 0
     output = capsys.readouterr()
-    assert f"{RUN}/checkpoints/best.ckpt is gone: it is neither tested nor reported on." in output.err
+    assert f"{RUN}/checkpoints/best.ckpt no longer exists: skipping its test and report." in output.err
     assert "Validation" in output.out
     assert "Checkpoint" not in output.out
 
