@@ -6,13 +6,13 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cifar_cnn.trust import names as trust
-from cifar_cnn.trust import user_code
+from cifar_cnn.trust import ownership, user_code
 
 
 class OwnCode(Callback):
-    """Stores the user's packages, signed, in the checkpoints, and a copy of their files in ``code``.
+    """Signs the checkpoints, with the packages that the user has named, and keeps a copy of their files in ``code``.
 
-    See :mod:`cifar_cnn.trust.names` and :mod:`cifar_cnn.trust.user_code`.
+    See :mod:`cifar_cnn.trust.ownership` and :mod:`cifar_cnn.trust.user_code`.
 
     Args:
         config: the config of the run, plus any import paths that it lacks.
@@ -22,7 +22,7 @@ class OwnCode(Callback):
         super().__init__()
         self._files = user_code.own_files(trust.import_paths(config))
         self._sums = user_code.digests(self._files)
-        self._signature = trust.signature(config, self._sums)
+        self._packages = trust.own_packages(config)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Copy the files, on rank 0.
@@ -37,6 +37,5 @@ class OwnCode(Callback):
             user_code.keep(Path(folder), self._files, self._sums)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the signed names of the packages."""
-        if self._signature is not None:
-            checkpoint[trust.KEY] = self._signature
+        """Sign."""
+        ownership.sign(checkpoint, self._packages, self._sums)

@@ -14,6 +14,7 @@ from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.parts import record_known
 from cifar_cnn.runs import trained_as
+from cifar_cnn.trust import ownership
 
 _OPTIONS = ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val")  # of the Trainer
 
@@ -64,7 +65,8 @@ class PythonRun(Callback):
         if unknown:
             head += f"# These arguments cannot be recorded, so this config lacks them:\n{''.join(unknown)}"
         Path(folder).mkdir(parents=True, exist_ok=True)
-        files.write(Path(folder, "config.yaml"), head + yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        text = head + yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        files.write(Path(folder, "config.yaml"), ownership.signed_text(text))
         self._code.setup(trainer, pl_module, stage)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

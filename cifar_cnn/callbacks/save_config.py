@@ -7,6 +7,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
 from cifar_cnn.files import write
+from cifar_cnn.trust import ownership
 
 
 class SaveConfig(SaveConfigCallback):
@@ -31,4 +32,5 @@ class SaveConfig(SaveConfigCallback):
         assert self._folder is not None
         folder = Path(self._folder)
         folder.mkdir(parents=True, exist_ok=True)
-        write(folder / self.config_filename, self.parser.dump(self.config, skip_none=False))
+        text = self.parser.dump(self.config, skip_none=False)
+        write(folder / self.config_filename, ownership.signed_text(text))

@@ -7,14 +7,14 @@ from jsonargparse import ArgumentParser
 
 from cifar_cnn import distributed as processes
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.cli import model_class
+from cifar_cnn.cli import foreign_run, model_class
 from cifar_cnn.cli.configs import option_values
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError
 from cifar_cnn.resume.resumable import check_class
 from cifar_cnn.runs import kept_code, trained_as
 from cifar_cnn.runs.checkpoints import Checkpoint, read_checkpoint, read_to_resume
-from cifar_cnn.runs.folders import RUNS, find_checkpoint, run_of
+from cifar_cnn.runs.folders import RUNS, find_checkpoint
 from cifar_cnn.trust import names as trust
 
 
@@ -80,7 +80,7 @@ def set_defaults(parser: ArgumentParser, command: str, checkpoint: Checkpoint, m
     try:
         trust.check(model, content["hyper_parameters"])
         trust.check(CIFAR10DataModule, content["datamodule_hyper_parameters"])
-        parser.set_defaults(_trained_with(content))
+        parser.set_defaults(_trained_with(content["hyper_parameters"], foreign_run.images_of(checkpoint)))
     except Exception as error:  # jsonargparse raises several types
         raise InputError(
             f"{checkpoint.path} was trained with what cannot be used here: {trust.reason(error)}"
@@ -89,24 +89,15 @@ def set_defaults(parser: ArgumentParser, command: str, checkpoint: Checkpoint, m
         parser.set_defaults({"trainer.precision": precision})
 
 
-def with_own_config(options: list[str], command: str, checkpoint: Checkpoint) -> list[str]:
-    """The options of a fit that resumes a run, with the config of the run where none is given."""
-    run = run_of(checkpoint.path)
-    if command != "fit" or run is None or _given(options) & {"-c", "--config"}:
-        return options
-    return ["--config", str(run / "config.yaml"), *options]
-
-
 def _given(options: list[str]) -> set[str]:
     return {word.split("=")[0] for word in options}
 
 
-def _trained_with(content: dict[str, Any]) -> dict[str, Any]:
-    """What a checkpoint's model and data were made of, as options of the command line."""
-    groups = {"model": content["hyper_parameters"], "data": content["datamodule_hyper_parameters"]}
+def _trained_with(model: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a checkpoint's model and data module, as options of the command line."""
     return {
         f"{group}.{name}": value
-        for group, values in groups.items()
+        for group, values in {"model": model, "data": data}.items()
         for name, value in values.items()
         if name != "num_classes"
     }

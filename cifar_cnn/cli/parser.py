@@ -1,6 +1,7 @@
 """``cifar-cnn fit | validate | test``: LightningCLI with the defaults, links and error messages of this project."""
 
 import shlex
+from contextlib import ExitStack
 from typing import Any
 
 import lightning.pytorch as pl
@@ -15,7 +16,7 @@ from cifar_cnn import compat, packaged_configs, process
 from cifar_cnn.callbacks.filter_images import FilterImages
 from cifar_cnn.callbacks.save_config import SaveConfig
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.cli import checkpoint_option, class_options, config_values, model_class
+from cifar_cnn.cli import checkpoint_option, class_options, config_values, foreign_run, model_class
 from cifar_cnn.cli.instantiate import check_parts, plain_errors_of_parts, plain_errors_of_trainer
 from cifar_cnn.cli.plain_errors import explain
 from cifar_cnn.cli.run_callbacks import result_files, run_callbacks
@@ -120,9 +121,14 @@ class CLI(LightningCLI):
         """Parse, with what the checkpoint was trained with as the defaults of model and data."""
         assert isinstance(args, list)
         args = model_class.without(args)
-        if self.checkpoint:
-            checkpoint_option.set_defaults(parser, self.command, self.checkpoint, self.model_class)
-            args = checkpoint_option.with_own_config(args, self.command, self.checkpoint)
+        self._images_are_read_only = foreign_run.decides_images(args, self.command, self.checkpoint)
+        with ExitStack() as stack:
+            if self.checkpoint:
+                checkpoint_option.set_defaults(parser, self.command, self.checkpoint, self.model_class)
+                args = stack.enter_context(foreign_run.with_own_config(args, self.command, self.checkpoint))
+            self._parse(parser, args)
+
+    def _parse(self, parser: LightningArgumentParser, args: list[str]) -> None:
         class_options.check_chosen(args, parser.get_default)
         arranged = class_options.forward_arguments(class_options.classes_first(args), parser.get_default)
         try:
@@ -148,6 +154,7 @@ class CLI(LightningCLI):
             if self.command == "fit" and not self.checkpoint and tune(self.config, self._instantiated):
                 self.config_dump = self._recorded()
             super().instantiate_classes()
+        self.datamodule.source.read_only = self._images_are_read_only
 
     def _recorded(self) -> dict[str, Any]:
         """The config as plain data; ``model`` holds the arguments alone."""

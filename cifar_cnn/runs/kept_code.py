@@ -24,7 +24,7 @@ from cifar_cnn.errors import InputError
 from cifar_cnn.paths import relative
 from cifar_cnn.runs.folders import run_of
 from cifar_cnn.trust import names as trust
-from cifar_cnn.trust import user_code
+from cifar_cnn.trust import ownership, user_code
 
 log = logging.getLogger("cifar_cnn")
 
@@ -108,9 +108,9 @@ def forgetting() -> Iterator[None]:
 
 def _sums(content: Mapping[str, Any]) -> dict[str, str]:
     """The files of a checkpoint that may be imported, with their SHA-256."""
-    record = content.get(trust.KEY)
+    record = content.get(ownership.KEY)
     found = record.get("code") if isinstance(record, Mapping) else None
-    own = trust.is_own(content)
+    own = ownership.is_own(content)
     return {
         name: value
         for name, value in (found.items() if isinstance(found, Mapping) else ())

@@ -13,10 +13,10 @@ A ``class_path`` is imported, and an import runs code, before it can be seen wha
   has named in the same command or in the environment variable ``CIFAR_CNN_TRUST`` (names with commas between them), or
   that the checkpoint was trained with by the same user. Such a checkpoint holds the packages' names with a signature,
   whose key never leaves the user's account. Jupyter tells the notebooks that may run their code in the same way.
+  What the parts in :data:`KNOWN` may do for somebody else's checkpoint: :mod:`cifar_cnn.trust.ownership`.
 """
 
 import inspect
-import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,10 +30,20 @@ from jsonargparse._common import parsing_settings  # what has been set can be ta
 from torch import nn
 
 from cifar_cnn.compat import NATIVE_FUNCTIONS
+from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError
 from cifar_cnn.losses import FunctionLoss
-from cifar_cnn.trust import own_modules, pretrained, signing
+from cifar_cnn.trust import own_modules, pretrained
 from cifar_cnn.trust.loss_options import loss_function, makes_a_module
+from cifar_cnn.trust.ownership import (
+    VARIABLE,
+    is_in,
+    is_path,
+    may_act,
+    signed_packages,
+    trusted_packages,
+    without_locations,
+)
 from cifar_cnn.trust.recording import RecordingParser
 
 KNOWN = (
@@ -47,8 +57,6 @@ KNOWN = (
     "torchvision.ops",
 )
 LOSSES = ("cifar_cnn.losses", "torch.nn.functional", NATIVE_FUNCTIONS, "torchvision.ops")
-VARIABLE = "CIFAR_CNN_TRUST"
-KEY = "own_code"  # in a checkpoint
 
 T = TypeVar("T")
 _named: set[str] = set()  # by this command's user
@@ -84,6 +92,7 @@ def restrict_to(checkpoint: Mapping[str, Any]) -> None:
     """From here to the end of :func:`import_policy`, hold to the rules for what a checkpoint names."""
     allowed = _allowed(checkpoint)
     own_modules.allow(allowed)
+    pretrained.allow_downloads(may_act(checkpoint))
     set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=sorted(allowed))
 
 
@@ -96,9 +105,14 @@ def instantiate(cls: type[T], config: dict[str, Any], checkpoint: Mapping[str, A
     """
     with import_policy():
         restrict_to(checkpoint)
+        is_data = issubclass(cls, CIFAR10DataModule)
+        if is_data and not may_act(checkpoint):
+            config, _ = without_locations(config)
         parser, parsed = _parse(cls, config)
         check_functions(parsed)
         part = parser.instantiate(parsed).part
+        if is_data:
+            part.source.read_only = not may_act(checkpoint)
         if isinstance(part, nn.Module):
             pretrained.complete(part, checkpoint["state_dict"])
         return part
@@ -174,7 +188,7 @@ def _check_loss_function(path: Any) -> None:
         home = path if path.rpartition(".")[0] in sys.modules else ""
     verdicts = parsing_settings["import_path_verdicts"]
     beyond = [name for name, allowed in verdicts.items() if allowed and name not in KNOWN]
-    if "*" in verdicts and not _is_in(home, [*LOSSES, *beyond]):
+    if "*" in verdicts and not is_in(home, [*LOSSES, *beyond]):
         raise InputError(f"{path} is not allowed as the loss of a checkpoint")
 
 
@@ -217,7 +231,7 @@ def import_paths(config: Any) -> set[str]:
         return import_paths(list(config.values()))
     if isinstance(config, (list, tuple, set)):
         return set().union(*map(import_paths, config))
-    return {config} if isinstance(config, str) and "." in config and _is_path(config) else set()
+    return {config} if isinstance(config, str) and "." in config and is_path(config) else set()
 
 
 def packages_of_options(args: list[str]) -> set[str]:
@@ -246,52 +260,17 @@ def package(path: str) -> str:
     return ".".join([first, *rest[:1]]) if first in large else first
 
 
-def signature(config: Any, code: Mapping[str, str]) -> dict[str, Any] | None:
-    """What a checkpoint keeps of the packages beyond :data:`KNOWN` that its run has imported by name.
-
-    Args:
-        config: of the run.
-        code: SHA-256 of the user's own files among them, see :mod:`cifar_cnn.trust.user_code`.
-
-    Returns:
-        Plain data; None where there are none. Without a signature where the user has no folder for the key.
-    """
-    own = {name for name in packages(config) if not _is_in(name, KNOWN) and name.split(".")[0] in sys.modules}
-    own -= {*sys.stdlib_module_names, "__main__"}
-    if not own and not code:
-        return None
-    content = {"packages": sorted(own), "code": dict(code)}
-    return {**content, "signature": signing.signed(content)}
-
-
-def signed_packages(checkpoint: Mapping[str, Any]) -> list[str]:
-    """The packages that this user has trained a checkpoint with."""
-    return checkpoint[KEY]["packages"] if is_own(checkpoint) else []
-
-
-def is_own(checkpoint: Mapping[str, Any]) -> bool:
-    """Whether this user has trained a checkpoint with packages or code of his own, which it names with a signature."""
-    try:
-        content = {name: checkpoint[KEY][name] for name in ("packages", "code")}
-        return all(map(_is_path, content["packages"])) and signing.is_signed(content, checkpoint[KEY]["signature"])
-    except (KeyError, TypeError, ValueError):  # it has none, or something else
-        return False
+def own_packages(config: Any) -> set[str]:
+    """The packages beyond :data:`KNOWN` that a config names and that have been imported."""
+    own = {name for name in packages(config) if not is_in(name, KNOWN) and name.split(".")[0] in sys.modules}
+    return own - {*sys.stdlib_module_names, "__main__"}
 
 
 def may_import(path: str, checkpoint: Mapping[str, Any]) -> bool:
     """Whether a checkpoint may name an import path."""
-    return _is_in(path, _allowed(checkpoint))
+    return is_in(path, _allowed(checkpoint))
 
 
 def _allowed(checkpoint: Mapping[str, Any]) -> set[str]:
-    environment = [name.strip() for name in os.environ.get(VARIABLE, "").split(",")]
-    allowed = {*KNOWN, *filter(_is_path, environment), *_named, *signed_packages(checkpoint)}
+    allowed = {*KNOWN, *trusted_packages(), *_named, *signed_packages(checkpoint)}
     return allowed - {*sys.stdlib_module_names, "__main__", "jsonargparse"}
-
-
-def _is_in(name: str, packages: Iterable[str]) -> bool:
-    return any(f"{name}.".startswith(f"{package}.") for package in packages)
-
-
-def _is_path(name: Any) -> bool:
-    return isinstance(name, str) and all(part.isidentifier() for part in name.split("."))

@@ -21,6 +21,7 @@ from torchvision.models import WeightsEnum
 
 from cifar_cnn import compat
 from cifar_cnn.errors import InputError
+from cifar_cnn.trust.ownership import VARIABLE
 
 _current: ContextVar["_Downloads | None"] = ContextVar("downloads", default=None)
 
@@ -42,6 +43,12 @@ def leave_to_checkpoint() -> None:
         downloads.leave_out()
 
 
+def allow_downloads(allowed: bool) -> None:
+    """Say whether weights that are not in the checkpoint may be downloaded, to the end of :func:`as_usual`."""
+    if downloads := _current.get():
+        downloads.allowed = allowed
+
+
 def complete(module: nn.Module, names: Container[str]) -> None:
     """Load the pretrained weights that were left out and are not in the checkpoint.
 
@@ -59,6 +66,7 @@ def complete(module: nn.Module, names: Container[str]) -> None:
 class _Downloads:
     def __init__(self, patches: ExitStack) -> None:
         self._patches = patches
+        self.allowed = True
         self._patched: set[str] = set()
         self._left: list[tuple[weakref.ref[nn.Module], Callable[[nn.Module], Any]]] = []
 
@@ -78,6 +86,7 @@ class _Downloads:
             tensors = network.state_dict(keep_vars=True).values() if network is not None else ()
             if network is None or all(id(value) in held for value in tensors if isinstance(value, Tensor)):
                 continue
+            self._check(type(network).__name__)
             try:
                 load(network)
             except Exception as error:  # of the network, of the download or of a head that was replaced
@@ -101,7 +110,18 @@ class _Downloads:
         self._patches.enter_context(mock.patch.object(owner, name, chosen))
 
     def _instead_of_download(self, download: Callable) -> Callable:
-        return lambda *args, **kwargs: _LeftOut(lambda: download(*args, **kwargs))
+        def later(*args: Any, **kwargs: Any) -> Any:
+            self._check("a network")
+            return download(*args, **kwargs)
+
+        return lambda *args, **kwargs: _LeftOut(lambda: later(*args, **kwargs))
+
+    def _check(self, network: str) -> None:
+        if not self.allowed:
+            raise InputError(
+                f"the checkpoint lacks the pretrained weights of {network}; nothing is downloaded for a checkpoint "
+                f"that you have not trained, unless you set {VARIABLE}=cifar_cnn"
+            )
 
     def _instead_of_load(self, load: Callable) -> Callable:
         def instead(module: nn.Module, state_dict: Any, *args: Any, **kwargs: Any) -> Any:

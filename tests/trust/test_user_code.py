@@ -17,8 +17,7 @@ from cifar_cnn.errors import InputError
 from cifar_cnn.runs import kept_code, trained_as
 from cifar_cnn.runs.checkpoints import load_trained, read_checkpoint
 from cifar_cnn.trust import names as trust
-from cifar_cnn.trust import user_code
-from cifar_cnn.trust.signing import is_signed
+from cifar_cnn.trust import ownership, user_code
 from tests.conftest import CONFIGS, SMALL
 
 FILES = {
@@ -95,9 +94,10 @@ CODE = Path("lightning_logs/version_0/code")
 def test_a_run_keeps_the_files_that_it_used() -> None:
     kept = {path.relative_to(CODE).as_posix(): path.read_text() for path in CODE.rglob("*.py")}
     assert kept == {name: text for name, text in FILES.items() if name != "unused.py"}
-    record = read_checkpoint(CHECKPOINT)[trust.KEY]
+    content = read_checkpoint(CHECKPOINT)
+    record = content[ownership.KEY]
     assert record["code"] == user_code.digests({name: CODE / name for name in kept})
-    assert is_signed({name: record[name] for name in ("packages", "code")}, record["signature"])
+    assert ownership.is_own(content)
     assert user_code.kept(CODE.parent, record["code"]) == CODE
 
 

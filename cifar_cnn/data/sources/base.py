@@ -16,9 +16,12 @@ class Source(ABC):
     Attributes:
         mean_std: per-channel mean and standard deviation of the training images in [0, 1]; None to measure them.
         image_size: optional; pixels a side, if known before the images are loaded.
+        read_only: whether nothing may be downloaded, and nothing written outside the user's cache folder: the source
+            was named by a checkpoint of somebody else.
     """
 
     mean_std: ChannelStats | None = None
+    read_only = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

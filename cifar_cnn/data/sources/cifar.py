@@ -48,10 +48,15 @@ class CIFAR10(Source):
         """Download and extract, unless the verified files are there.
 
         Raises:
-            InputError: no mirror has the archive, or ``root`` cannot be written.
+            InputError: no mirror has the archive, ``root`` cannot be written, or the source is read-only.
         """
         if self._extracted():
             return
+        if self.read_only:
+            raise InputError(
+                f"CIFAR-10 is not in {self.root}, and is not downloaded for a checkpoint that you have not trained: "
+                "set CIFAR_CNN_TRUST=cifar_cnn, or name the source with the option --data.source CIFAR10"
+            )
         archive = self.root / datasets.CIFAR10.filename
         try:
             self.root.mkdir(parents=True, exist_ok=True)

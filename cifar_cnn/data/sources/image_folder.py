@@ -120,10 +120,11 @@ class ImageFolder(Source):
         """The places of the cache file, in order of preference."""
         root = hashlib.sha256(os.fsencode(self.root.resolve())).hexdigest()[:16]  # several sources may share a folder
         name = f"{split}-{self.image_size}px-{root}.npz"
-        if self.cache is not None:
+        if self.cache is not None and not self.read_only:
             return [self.cache / name]
         user = user_folder("XDG_CACHE_HOME", ".cache")
-        return [self.root / ".cifar_cnn_cache" / name, *([user / "cifar_cnn" / root / name] if user else [])]
+        caches = [user / "cifar_cnn" / root / name] if user else []
+        return caches if self.read_only else [self.root / ".cifar_cnn_cache" / name, *caches]
 
 
 def _folders(root: Path) -> list[os.DirEntry[str]]:

@@ -1,0 +1,95 @@
+"""What ``fit``, ``validate`` and ``test`` leave out of a checkpoint and config.yaml that somebody else has trained."""
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cifar_cnn.cli import class_options
+from cifar_cnn.cli.configs import check_configs
+from cifar_cnn.distributed import speaks
+from cifar_cnn.errors import InputError
+from cifar_cnn.paths import relative
+from cifar_cnn.runs.checkpoints import Checkpoint
+from cifar_cnn.runs.folders import run_of
+from cifar_cnn.trust import ownership
+
+log = logging.getLogger("cifar_cnn")
+
+
+_SECTIONS = ("model", "data", "trainer")
+
+
+def images_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """The arguments of the data module in a checkpoint, without what somebody else's may not decide."""
+    data = checkpoint.content["datamodule_hyper_parameters"]
+    if ownership.may_act(checkpoint.content):
+        return data
+    kept, left_out = ownership.without_locations(data)
+    _tell(checkpoint.path, left_out, "as options")
+    return kept
+
+
+@contextmanager
+def with_own_config(options: list[str], command: str, checkpoint: Checkpoint) -> Iterator[list[str]]:
+    """The options of a fit that resumes a run, with the config of the run where none is given.
+
+    Raises:
+        InputError: the config cannot be used.
+    """
+    path = _own_config(options, command, checkpoint)
+    if path is None:
+        yield options
+        return
+    check_configs([str(path)])
+    text = path.read_text(encoding="utf-8")
+    if ownership.is_own_text(text):
+        yield ["--config", str(path), *options]
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, path.name)
+        copy.write_text(_without_parts(text, path), encoding="utf-8")
+        yield ["--config", str(copy), *options]
+
+
+def decides_images(options: list[str], command: str, checkpoint: Checkpoint | None) -> bool:
+    """Whether somebody else's checkpoint or config.yaml names the images of a command, and not the options."""
+    if checkpoint is None or ownership.trusts_parts():
+        return False
+    path = _own_config(options, command, checkpoint)
+    if ownership.is_own(checkpoint.content) and (path is None or ownership.is_own_text(path.read_text("utf-8"))):
+        return False
+    named = [class_options.name_and_value(words) for words in class_options.split_options(options)]
+    configs = [class_options.load(value) for name, value in named if name in ("-c", "--config")]
+    in_configs = any(isinstance(each, dict) and "source" in (each.get("data") or {}) for each in configs)
+    return not (in_configs or any(name == "--data" or name.startswith("--data.source") for name, _ in named))
+
+
+def _own_config(options: list[str], command: str, checkpoint: Checkpoint) -> Path | None:
+    run = run_of(checkpoint.path)
+    is_given = {word.split("=")[0] for word in options} & {"-c", "--config"}
+    return None if command != "fit" or run is None or is_given else run / "config.yaml"
+
+
+def _without_parts(text: str, path: Path) -> str:
+    config = yaml.safe_load(text)
+    if other := next((name for name in _SECTIONS if isinstance(config.get(name), str)), None):
+        raise InputError(f"config {path}: {other} must be followed by indented lines of options")
+    config["trainer"], left_out = ownership.without_parts(config.get("trainer") or {})
+    if not ownership.trusts_parts():
+        config["data"], locations = ownership.without_locations(config.get("data") or {})
+        left_out += locations
+    _tell(path, left_out, f"with --config {relative(path)}")
+    return yaml.safe_dump(config, sort_keys=False)
+
+
+def _tell(path: Path, left_out: list[str], how: str) -> None:
+    if left_out and speaks():
+        log.warning(
+            "%s was not written by a run of yours: it is used without %s. To use them, give them %s",
+            *(relative(path), ", ".join(left_out), how),
+        )
