@@ -70,7 +70,7 @@ def test_pretrained_weights_that_are_not_in_the_checkpoint_are_loaded(
     monkeypatch: pytest.MonkeyPatch, offline: list[str]
 ) -> None:
     spec = {"class_path": f"{__name__}.Listed"}
-    monkeypatch.setenv(trust.VARIABLE, "tests")
+    monkeypatch.setenv(trust.VARIABLE, "tests, cifar_cnn")
     content = {"state_dict": {"backbone.head.weight": torch.zeros(10, 3), "backbone.head.bias": torch.zeros(10)}}
     with pytest.raises(InputError, match=r"lacks the pretrained weights of SqueezeNet.*no network"):
         trust.instantiate(ImageClassifier, {"backbone": spec}, content)

@@ -345,9 +345,6 @@ EVIL_CONFIGS = {
     "plugin": "trainer: {plugins: [{class_path: evil.Net}]}",
     "strategy": "trainer: {strategy: {class_path: evil.Net}}",
     "accelerator": "trainer: {accelerator: {class_path: evil.Net}}",
-    "a callback's function": (
-        "trainer: {callbacks: [{class_path: lightning.pytorch.callbacks.LambdaCallback, init_args: {setup: evil.net}}]}"
-    ),
     "backbone": "model: {backbone: evil.Net}",
     "source": "data: {source: evil.Net}",
 }
@@ -367,6 +364,21 @@ def test_the_config_that_lies_with_a_checkpoint_of_others_imports_nothing(
     assert is_one_line(error)
     assert "evil.net is code that" in error or "evil.Net is code that" in error
     assert "CIFAR_CNN_TRUST=evil" in error
+
+
+@pytest.mark.usefixtures("evil")
+def test_the_config_that_lies_with_a_checkpoint_of_others_gives_no_function_to_a_callback(
+    command: Command, capsys: Capture
+) -> None:
+    run = Path("lightning_logs/version_0")
+    (run / "checkpoints").mkdir(parents=True)
+    callback = "{class_path: lightning.pytorch.callbacks.LambdaCallback, init_args: {setup: evil.net}}"
+    (run / "config.yaml").write_text(f"trainer: {{callbacks: [{callback}]}}")
+    (run / "checkpoints" / "last.ckpt").write_bytes(saved())
+    assert command("fit", "--ckpt_path", "last", *SMALL) == 2  # the images have other classes
+    assert "it is used without trainer.callbacks" in capsys.readouterr().err
+    assert MARK not in os.listdir()
+    assert "evil" not in sys.modules
 
 
 HUB_SPEC = "{class_path: torch.hub.load, init_args: {repo_or_dir: ., model: net, source: local}}"
