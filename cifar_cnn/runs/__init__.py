@@ -1,1 +1,1 @@
-"""What a run leaves on the disk: its folder, its checkpoints, the results of its tests."""
+"""The files of a run: its folder, its checkpoints, and the results of its tests."""

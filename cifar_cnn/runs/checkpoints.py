@@ -1,4 +1,4 @@
-"""A trained network as a checkpoint holds it: weights, classes, image size and normalisation."""
+"""Load a trained network from a checkpoint, with its classes, image size and normalisation."""
 
 import copy
 import logging
@@ -24,20 +24,20 @@ from cifar_cnn.trust import names as trust
 
 log = logging.getLogger("cifar_cnn")
 
-_MAP = os.name != "nt"  # a checkpoint is mapped into memory, unless Windows would then not let it be replaced
+_MAP = os.name != "nt"  # map checkpoints into memory; Windows would not allow a mapped file to be replaced
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A network ready for use.
+    """A trained network that is ready for use.
 
     Attributes:
-        classifier: in eval mode, on ``device``.
-        class_names: in the order of the logits.
-        image_size: pixels a side that it was trained on.
-        mean: per channel, of the images in [0, 1].
-        std: likewise.
-        precision: that it was trained in, as the Trainer names it.
+        classifier: the classifier, in eval mode.
+        class_names: names of the classes, in the order of the logits.
+        image_size: side of the training images, in pixels.
+        mean: mean per channel, for images in [0, 1].
+        std: standard deviation per channel, for images in [0, 1].
+        precision: the Trainer's precision during training.
     """
 
     classifier: ImageClassifier
@@ -48,7 +48,7 @@ class Trained:
     precision: str = "32-true"
 
     def probabilities(self, images: Tensor) -> Tensor:
-        """From uint8 images (N, 3, image_size, image_size) to probabilities (N, num_classes), on the CPU.
+        """Map uint8 images (N, 3, image_size, image_size) to probabilities (N, num_classes), on the CPU.
 
         With test-time augmentation, if the run was configured with it.
         """
@@ -56,13 +56,13 @@ class Trained:
 
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
-        """From uint8 images (N, 3, image_size, image_size) to logits (N, num_classes), float32, on the CPU.
+        """Map uint8 images (N, 3, image_size, image_size) to float32 logits (N, num_classes), on the CPU.
 
         With test-time augmentation, if the run was configured with it.
         """
         device = self.classifier.device
         pixels = normalize(images.to(device), self.mean, self.std)
-        # What was trained in bfloat16 is as good in it, and only where that is faster.
+        # A network trained in bfloat16 is as accurate in it; use it only where it is faster.
         mixed = self.precision == best_precision(device.type) == "bf16-mixed"
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
             logits = self.classifier.logits_with_tta(pixels)
@@ -70,10 +70,10 @@ class Trained:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint of this project without running anything that is in it.
+    """Read a checkpoint of this project without running any code from it.
 
     Raises:
-        InputError: it is damaged, not of this project, or holds anything but plain data and tensors.
+        InputError: the file is damaged, does not belong to this project, or holds more than plain data and tensors.
     """
     keys = {
         "state_dict",
@@ -83,7 +83,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         CIFAR10DataModule.__qualname__,
     }
     try:
-        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
+        with zipfile.ZipFile(path) as archive:  # torch.load does not check the checksums
             if damaged := archive.testzip():
                 raise zipfile.BadZipFile(damaged)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=_MAP)
@@ -92,22 +92,22 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         groups = [content[group] for group in ("hyper_parameters", "datamodule_hyper_parameters")]
         for group in groups:
             group.pop("_instantiator", None)  # a function's name, which Lightning would import and call
-        content.setdefault("first_step", content["global_step"])  # of version 0.1.0
+        content.setdefault("first_step", content["global_step"])  # missing in version 0.1.0
         int(content["global_step"]), int(content["first_step"])
-    except Exception as error:  # a damaged file can fail in a hundred ways
+    except Exception as error:  # a damaged file can fail in many ways
         reason = f"it lacks {error}" if isinstance(error, KeyError) else type(error).__name__
         raise InputError(
-            f"{path} is not a checkpoint of this project, or is damaged ({reason}); nothing in it was run"
+            f"{path} is not a checkpoint of this project, or is damaged ({reason}); no code from it was run"
         ) from error
     return content
 
 
 class Checkpoint(NamedTuple):
-    """A checkpoint that has been read.
+    """A checkpoint and its content.
 
     Attributes:
-        path: of the file.
-        content: plain data and tensors.
+        path: path of the file.
+        content: its content, plain data and tensors.
     """
 
     path: Path
@@ -115,7 +115,7 @@ class Checkpoint(NamedTuple):
 
 
 def read_to_resume(path: Path) -> Checkpoint:
-    """Read a checkpoint that a run is resumed from; where a ``last.ckpt`` is damaged, the one before it.
+    """Read the checkpoint to resume from; if ``last.ckpt`` is damaged, read the one before it.
 
     Raises:
         InputError: see :func:`read_checkpoint`.
@@ -128,7 +128,7 @@ def read_to_resume(path: Path) -> Checkpoint:
             raise
         content = read_checkpoint(previous)
         if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-            log.warning("%s: going on from %s, of step %d", error, previous.name, content["global_step"])
+            log.warning("%s: resuming from %s (step %d)", error, previous.name, content["global_step"])
         return Checkpoint(previous, content)
 
 
@@ -136,9 +136,9 @@ def load_trained(path: Path, content: dict[str, Any] | None = None, backbone: nn
     """Load a checkpoint, on the GPU if there is one.
 
     Args:
-        path: of the checkpoint.
-        content: what has been read of it already.
-        backbone: the network, where the checkpoint does not name it; it is copied.
+        path: path of the checkpoint.
+        content: its content, if it has been read already.
+        backbone: the network, if the checkpoint does not name it; it is copied.
 
     Raises:
         InputError: see :func:`read_checkpoint`.
@@ -162,25 +162,27 @@ def load_trained(path: Path, content: dict[str, Any] | None = None, backbone: nn
 
 
 def _made(path: Path, content: dict[str, Any]) -> ImageClassifier:
-    """The classifier that a checkpoint names."""
+    """Create the classifier that a checkpoint names."""
     cls = trained_as.classifier_class(content)
     trained_as.fit_to(cls, content)
     if "backbone" not in content["hyper_parameters"]:
         reason = content.get("not_recorded", {}).get("backbone", "it was given as a Python object")
         raise InputError(
-            f"{path} does not say how its network is made ({reason}): load it in Python, with "
-            "load_run(folder, backbone=...)"
+            f"{path} does not describe its network ({reason}): load it in Python with load_run(folder, backbone=...)"
         )
-    # Compiling takes longer than what is done with the network here, and hides its layers.
+    # Compiling would take longer than it saves here, and would hide the layers.
     hyper_parameters = {**content["hyper_parameters"], "compile": False}
     try:
         return trust.instantiate(cls, hyper_parameters, content)
-    except (Exception, SystemExit) as error:  # jsonargparse's, for what is no network or has other arguments
-        raise InputError(f"{path} names a network that cannot be made here: {trust.reason(error)}") from error
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # from jsonargparse, for a name that is not a network or takes other arguments
+        raise InputError(f"the network of {path} cannot be created here: {trust.reason(error)}") from error
 
 
 def _made_of(backbone: nn.Module, content: dict[str, Any]) -> ImageClassifier:
-    """A classifier of a network that was given."""
+    """Create a classifier with the given network."""
     names = ("num_classes", "tta", "channels_last")
     arguments = {name: value for name, value in content["hyper_parameters"].items() if name in names}
     return ImageClassifier(copy.deepcopy(backbone), **arguments)

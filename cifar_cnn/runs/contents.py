@@ -1,4 +1,4 @@
-"""The entries of a checkpoint beside Lightning's own, and how its weights fit a classifier.
+"""This project's entries in a checkpoint, and the check that its weights fit a model.
 
 ``model``: class path of the classifier; ``precision``: the Trainer's, which test and predict use too; ``first_step``:
 the step as loggers count it; ``not_recorded``: why an argument is missing in ``hyper_parameters``. All are optional, so
@@ -55,10 +55,10 @@ def load_weights(model: LightningModule, content: Mapping[str, Any]) -> None:
 def check_weights(model: LightningModule, content: Mapping[str, Any]) -> None:
     """Check that the weights of a checkpoint fit a model.
 
-    Weights of another class's further parts, such as a teacher, are ignored, now and when Lightning loads the file.
+    Weights of additional parts of another class, such as a teacher, are ignored, here and when Lightning loads them.
 
     Raises:
-        InputError: they are the weights of another network.
+        InputError: the weights belong to another network.
     """
     own, given = model.state_dict(), content["state_dict"]
     extra = [name for name in given if name not in own]
@@ -70,15 +70,15 @@ def check_weights(model: LightningModule, content: Mapping[str, Any]) -> None:
     resized = [name for name in own if name in given and own[name].shape != given[name].shape]
     if resized:
         sizes = [", ".join(map(str, weights[resized[0]].shape)) for weights in (given, own)]
-        detail = f"{resized[0]} is {sizes[0]} there, {sizes[1]} here"
+        detail = f"{resized[0]} has shape ({sizes[0]}) in the checkpoint and ({sizes[1]}) here"
     elif missing or extra:
-        detail = f"there is no {missing[0]}" if missing else f"it has {extra[0]}, which this network has not"
+        detail = f"it lacks {missing[0]}" if missing else f"it has {extra[0]}, which this network lacks"
     else:
         return
     network = type(getattr(model, "backbone", model)).__name__
     raise InputError(
-        f"the checkpoint's weights do not fit this {network} ({detail.replace('backbone.', '')}); without --config "
-        "and --model options, the network is the one that was trained"
+        f"the checkpoint's weights do not fit this {network} ({detail.replace('backbone.', '')}); remove "
+        "--config and --model options to use the trained network"
     )
 
 
@@ -86,7 +86,7 @@ def check_weights_of(model: LightningModule | None, path: Any) -> None:
     """:func:`check_weights` of the checkpoint at ``path``, if there is a readable one.
 
     Raises:
-        InputError: see there.
+        InputError: see :func:`check_weights`.
     """
     if model is None or not isinstance(path, (str, os.PathLike)) or not Path(path).is_file():
         return

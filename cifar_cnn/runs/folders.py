@@ -1,4 +1,4 @@
-"""Find and make the folders of runs, lightning_logs/version_N."""
+"""Find and create run folders, lightning_logs/version_N."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ log = logging.getLogger("cifar_cnn")
 RUNS = "lightning_logs"
 BEST = "best.ckpt"
 LAST = "last.ckpt"
-PREVIOUS = "previous.ckpt"  # the last before the last
+PREVIOUS = "previous.ckpt"  # the checkpoint before the last
 
 
 def run_folders(root: str | os.PathLike = RUNS) -> list[Path]:
@@ -23,7 +23,7 @@ def run_folders(root: str | os.PathLike = RUNS) -> list[Path]:
 
 
 def new_run_folder(root: str | os.PathLike = RUNS) -> Path:
-    """Make the next version_N. Runs that start at the same moment get different folders: mkdir succeeds only once."""
+    """Create the next version_N. Runs that start at the same time get different folders: mkdir succeeds only once."""
     number = 0
     while True:
         existing = run_folders(root)
@@ -32,41 +32,41 @@ def new_run_folder(root: str | os.PathLike = RUNS) -> Path:
         try:
             path.mkdir(parents=True)
         except FileExistsError:
-            number += 1  # a run's, or a file
+            number += 1  # taken by another run or a file
             continue
         except OSError as error:
             raise InputError(
-                f"cannot make the run's folder {path}: {error.strerror}; name a folder that can be written with "
+                f"cannot create the run folder {path}: {error.strerror}; choose a writable folder with "
                 "--trainer.default_root_dir"
             ) from error
         return path
 
 
 def run_of(checkpoint: str | os.PathLike) -> Path | None:
-    """The run folder that a checkpoint lies in, or None for one that was copied elsewhere."""
+    """The run folder that contains a checkpoint; None for a checkpoint outside a run."""
     folder = Path(checkpoint).resolve().parent.parent
     return folder if (folder / "config.yaml").is_file() and (folder / "checkpoints").is_dir() else None
 
 
 def is_best(checkpoint: str | os.PathLike) -> bool:
-    """Whether a checkpoint is the best of its run, which the run's report and comparisons are about."""
+    """Whether a checkpoint is the best of its run, the one that reports and comparisons use."""
     return Path(checkpoint).name == BEST
 
 
 def result_path(checkpoint: str | os.PathLike, suffix: str, name: str = "", partial: bool = False) -> Path | None:
-    """Where a test of a checkpoint writes what it has found, in the checkpoint's run.
+    """The file in the run folder to which a test of a checkpoint writes its results.
 
-    ``test.json`` is of the run's best checkpoint on all of the run's own test images. What differs from that is in the
-    name of the file, in this order: ``test_last_blurred_partial.json``.
+    ``test.json`` is the test of the best checkpoint on all of the run's own test images. The file name of any other
+    test lists the differences in this order: ``test_last_blurred_partial.json``.
 
     Args:
-        checkpoint: that is tested.
-        suffix: the end of the file's name, such as ``.json``.
-        name: of other images than the run's own.
-        partial: whether only some of the images are tested.
+        checkpoint: the tested checkpoint.
+        suffix: end of the file name, such as ``.json``.
+        name: name of the test images, if they are not the run's own.
+        partial: whether only a subset of the images is tested.
 
     Returns:
-        None for a checkpoint that lies in no run.
+        The path; None for a checkpoint outside a run.
     """
     run = run_of(checkpoint)
     if run is None:
@@ -76,15 +76,15 @@ def result_path(checkpoint: str | os.PathLike, suffix: str, name: str = "", part
 
 
 def find_checkpoint(name: str, root: str | os.PathLike = RUNS) -> Path:
-    """The checkpoint that is meant by ``name``.
+    """Find the checkpoint called ``name``.
 
     Args:
-        name: ``best`` or ``last``: of the newest run that has one; a checkpoint file; or the folder of a run, whose
-            best is meant. The last is the one before the last where a run was killed before the last had its name.
-        root: where the runs are.
+        name: ``best`` or ``last`` for that of the newest run that has one; a checkpoint file; or a run folder, for its
+            best. If a run was killed before its last checkpoint got its final name, ``last`` is the one before it.
+        root: the folder of the runs.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such checkpoint.
     """
     if name in ("best", "last"):
         runs = run_folders(root)
@@ -92,7 +92,7 @@ def find_checkpoint(name: str, root: str | os.PathLike = RUNS) -> Path:
             path = _or_previous(run / "checkpoints" / f"{name}.ckpt")
             if path.is_file():
                 if name == "last" and run != runs[-1]:
-                    log.warning("%s has no checkpoint: going on with %s", relative(runs[-1]), relative(run))
+                    log.warning("%s has no checkpoint: using %s", relative(runs[-1]), relative(run))
                 return path
         raise InputError(f"no run in {root} has a checkpoint {name}.ckpt yet: train one with `cifar-cnn fit` first")
     path = expanded(name)
@@ -101,7 +101,11 @@ def find_checkpoint(name: str, root: str | os.PathLike = RUNS) -> Path:
     if not path.is_file():
         runs = [run for run in run_folders(root) if list(run.glob("checkpoints/*.ckpt"))][-3:]
         here = runs if is_run or not runs else sorted(runs[-1].glob("checkpoints/*.ckpt"))
-        hint = f"the newest here: {', '.join(map(relative, here))}" if here else f"there are none in {root} either"
+        hint = (
+            f"the newest here: {', '.join(map(relative, here))}"
+            if here
+            else f"there are no checkpoints in {root} either"
+        )
         raise InputError(f"no checkpoint {path}; {hint}")
     return path
 

@@ -1,4 +1,4 @@
-"""Starting a run from the weights of another run."""
+"""Initialise a run with the weights of another run."""
 
 import logging
 import os
@@ -18,12 +18,12 @@ log = logging.getLogger("cifar_cnn")
 
 
 def load_initial_weights(model: ImageClassifier) -> None:
-    """Load the weights of the run that ``model.init_from`` names, once, and log which tensors were not taken.
+    """Load the weights of the run that ``model.init_from`` names, once, and log the tensors that were skipped.
 
-    Only tensors are read from the checkpoint; nothing that it names is imported.
+    Only tensors are read from the checkpoint; no code that it names is imported.
 
     Raises:
-        InputError: there is no such run, or none of its tensors fits the model.
+        InputError: there is no such run, or none of its tensors fit the model.
     """
     if model.init_from is None:
         return
@@ -51,7 +51,7 @@ def load_initial_weights(model: ImageClassifier) -> None:
 
 
 def _compared(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors that fit, and for each of the others the reason."""
+    """The tensors that fit, and the reason why each of the others does not."""
     taken, reasons = {}, {}
     for name, tensor in own.items():
         if name not in weights:

@@ -1,10 +1,10 @@
-"""The user's code that a checkpoint was trained with, beside the code as it is now.
+"""Compare the user's code with the version that a checkpoint was trained with, or import that version.
 
-:mod:`cifar_cnn.trust.user_code` says which code that is.
+:mod:`cifar_cnn.trust.user_code` defines which code belongs to the user.
 
-``CIFAR_CNN_CODE=kept`` imports the copy in the run's folder. The rules of :mod:`cifar_cnn.trust` hold for it: of a run
-that this user has trained all files may be imported, of another run those of the packages that the user has named. The
-files must be those that the checkpoint names.
+``CIFAR_CNN_CODE=kept`` imports the copy in the run folder, under the rules of :mod:`cifar_cnn.trust`: all files of a
+run that this user has trained; of any other run, those of the packages that the user has named. Their hashes must match
+the checkpoint.
 """
 
 import importlib.util
@@ -32,18 +32,18 @@ VARIABLE = "CIFAR_CNN_CODE"
 
 
 def compare(checkpoint: Path, content: Mapping[str, Any]) -> None:
-    """Say which files have changed since a run was trained with them; or let imports find the run's copy of them.
+    """Warn of files that have changed since the training, or import the copies in the run folder instead.
 
     Args:
-        checkpoint: the path.
-        content: of the checkpoint.
+        checkpoint: path of the checkpoint.
+        content: content of the checkpoint.
 
     Raises:
-        InputError: the copy is wanted and cannot be used.
+        InputError: the copy is requested but cannot be used.
     """
     choice = os.environ.get(VARIABLE) or "current"
     if choice not in ("current", "kept"):
-        raise InputError(f"{VARIABLE} is kept or current, not {choice!r}")
+        raise InputError(f"{VARIABLE} must be kept or current, not {choice!r}")
     sums = _sums(content)
     changed = _changed(sums)
     if not changed:
@@ -59,28 +59,24 @@ def compare(checkpoint: Path, content: Mapping[str, Any]) -> None:
     copy = f"{VARIABLE}=kept uses the copy in {relative(folder)}" if folder else "the run holds no copy"
     gone = [name for name in changed if user_code.current(name) is None]
     if edited := sorted(set(changed) - set(gone)):
-        has, it, is_used = (
-            ("have", "them", "they are used as they") if edited[1:] else ("has", "it", "it is used as it")
-        )
-        what = (
-            f"{_listed(edited)} {has} changed since {where} was trained with {it}; {is_used} {is_used.split()[1]} now"
-        )
+        has = "have" if edited[1:] else "has"
+        what = f"{_listed(edited)} {has} changed since {where} was trained; using the current code"
         log.warning("%s. %s", what, copy)
     if gone:
-        log.warning("%s, which %s was trained with, cannot be found here. %s", _listed(gone), where, copy)
+        log.warning("%s, used to train %s, was not found. %s", _listed(gone), where, copy)
 
 
 def changed_files(content: Mapping[str, Any]) -> list[str]:
-    """The user's files that are used as they are now, and were different when a checkpoint was trained.
+    """The user's files in use that have changed since a checkpoint was trained.
 
     Args:
-        content: of the checkpoint.
+        content: content of the checkpoint.
 
     Returns:
-        Their names, as in :func:`cifar_cnn.trust.user_code.own_files`; a program started as a script has its own.
+        Their names, as in :func:`cifar_cnn.trust.user_code.own_files`; a script by its own name.
     """
     changed = _changed(_sums(content))
-    if os.environ.get(VARIABLE) == "kept":  # which a program that is running already is not taken from
+    if os.environ.get(VARIABLE) == "kept":  # a script that is already running is never replaced
         changed = [name for name in changed if user_code.is_script(name)]
     return sorted(name.removeprefix(f"{user_code.SCRIPT}/") for name in changed)
 
@@ -95,7 +91,7 @@ def _listed(names: Sequence[str]) -> str:
 
 @contextmanager
 def forgetting() -> Iterator[None]:
-    """At the end, forget the copies that imports have found meanwhile."""
+    """On exit, unload the modules that were imported from copies."""
     before = list(sys.meta_path)
     try:
         yield
@@ -121,7 +117,7 @@ def _sums(content: Mapping[str, Any]) -> dict[str, str]:
 def _has_changed(name: str, known: str) -> bool:
     path = user_code.current(name)
     if path is None:
-        return not user_code.is_script(name)  # a program that is not the one running
+        return not user_code.is_script(name)  # a script other than the running one
     try:
         return user_code.digest(path.read_bytes()) != known
     except OSError:
@@ -130,16 +126,16 @@ def _has_changed(name: str, known: str) -> bool:
 
 def _use(checkpoint: Path, folder: Path | None, sums: Mapping[str, str], changed: Sequence[str]) -> None:
     if folder is None:
-        raise InputError(f"{VARIABLE}=kept: {checkpoint} has no copy of the code that it was trained with beside it")
+        raise InputError(f"{VARIABLE}=kept: the run folder of {checkpoint} holds no copy of its code")
     modules = {user_code.module_name(name): folder / name for name in sums if not user_code.is_script(name)}
     for name in changed:
         if (module := user_code.module_name(name)) in sys.modules:
-            raise InputError(f"{VARIABLE}=kept: {module} has been imported already, as it is now")
+            raise InputError(f"{VARIABLE}=kept: the current {module} has already been imported")
     sys.meta_path.insert(0, _Finder({module: (path, path.read_bytes()) for module, path in modules.items()}))
 
 
 class _Finder(MetaPathFinder, SourceLoader):  # type: ignore[misc]
-    """Imports modules from sources in memory: a folder could bring in modules and bytecode that nobody has checked."""
+    """Imports modules from sources in memory; a folder could also contain unverified modules and bytecode."""
 
     def __init__(self, sources: dict[str, tuple[Path, bytes]]) -> None:
         self.sources = sources

@@ -56,13 +56,13 @@ class RunCSVLogger(CSVLogger):
             super().save()
         except OSError as error:
             if not self._warned:
-                log.warning("metrics.csv could not be written, training goes on: %s", error)
+                log.warning("metrics.csv could not be written; training continues: %s", error)
             self._warned = True
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Write the last rows."""
-        if self._file is not None:  # the launcher of several processes has none
+        if self._file is not None:  # the launching process of several has none
             self.save()
 
 
@@ -75,7 +75,7 @@ class MetricsFile:
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
-        self.metrics: list[dict[str, Any]] = []  # rows that are not written yet
+        self.metrics: list[dict[str, Any]] = []  # rows not written yet
         self.hparams: dict[str, Any] = {}
         self._columns: list[str] = []
         self._path = folder / "metrics.csv"
@@ -102,7 +102,7 @@ class MetricsFile:
         """Append the rows since the last time, under a new header if they have new columns.
 
         Raises:
-            OSError: they could not be written; they are kept, and the file is as it was.
+            OSError: the rows could not be written; they are kept, and the file is unchanged.
         """
         if not self.metrics:
             return
@@ -122,7 +122,7 @@ class MetricsFile:
         self.metrics = []
 
     def _read(self) -> list[dict[str, Any]]:
-        """The rows of the file, without empty values; the last only if it is whole."""
+        """The rows of the file without empty values; the last one only if it is complete."""
         if not self._path.is_file():
             return []
         text = self._path.read_text(encoding="utf-8", errors="replace")
@@ -137,7 +137,7 @@ class MetricsFile:
 
 
 class RunTensorBoardLogger(TensorBoardLogger):
-    """Lightning's TensorBoardLogger; when its events cannot be written, one warning says so and training goes on."""
+    """Lightning's TensorBoardLogger, except that a failed write causes one warning and training continues."""
 
     def __init__(self, folder: Path, first_step: int = 0) -> None:
         # Lightning's hp_metric would be a curve of one point, -1; TensorBoardPages writes the accuracy at the end.
@@ -153,7 +153,7 @@ class RunTensorBoardLogger(TensorBoardLogger):
         self._try(super().log_metrics, *args, **kwargs)
 
     def save(self) -> None:
-        """Write what is pending."""
+        """Write pending events."""
         self._try(super().save)
 
     def finalize(self, status: str) -> None:
@@ -165,12 +165,12 @@ class RunTensorBoardLogger(TensorBoardLogger):
             return
         try:
             write(*args, **kwargs)
-        except (OSError, ValueError) as error:  # ValueError: what Lightning makes of it
+        except (OSError, ValueError) as error:  # Lightning may raise it as a ValueError
             cause = error if isinstance(error, OSError) else error.__cause__
             if not isinstance(cause, OSError):
                 raise
             self._failed = True
-            log.warning("TensorBoard's events could not be written, training goes on without them: %s", cause)
+            log.warning("TensorBoard's events could not be written; training continues without them: %s", cause)
 
 
 def _plain(params: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a network answered on a set of images, kept so that reports need not ask it again."""
+"""Stored predictions of a network, so that reports need not compute them again."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,13 @@ from cifar_cnn.files import replacing
 
 @dataclass(frozen=True)
 class Predictions:
-    """The answers.
+    """Predictions of a network on a set of images.
 
     Attributes:
-        logits: float32, (N, num_classes), with test-time augmentation if that was on.
+        logits: float32, (N, num_classes), with test-time augmentation if it was enabled.
         labels: int64, (N,): the true classes.
-        indices: int64, (N,): which images of the set they are of, ascending; None: all.
-        step: of the weights; None where that was not noted.
+        indices: int64, (N,): the predicted images in ascending order; None for all.
+        step: the step of the weights; None if it was not recorded.
     """
 
     logits: Tensor
@@ -35,14 +35,14 @@ class Predictions:
 
     @property
     def classes(self) -> Tensor:
-        """The likeliest class of each image: int64, (N,)."""
+        """The most probable class of each image: int64, (N,)."""
         return self.logits.argmax(1)
 
     def save(self, path: Path) -> None:
         """Write an .npz file.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         with replacing(path) as file:
             arrays: dict[str, Any] = {"logits": self.logits.numpy(), "labels": self.labels.numpy()}

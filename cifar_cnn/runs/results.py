@@ -14,31 +14,32 @@ from cifar_cnn.errors import InputError
 from cifar_cnn.files import read_json
 from cifar_cnn.runs.folders import result_path
 
-_RESERVED = ("best", "last", "previous", "partial")  # which have a meaning of their own in these files' names
+_RESERVED = ("best", "last", "previous", "partial")  # they have a special meaning in these file names
 
 
 class ResultFiles:
-    """Where a test writes its figures and predictions.
+    """Chooses the files to which a test writes its results and predictions.
 
-    A test of the run's own images writes ``test.json``, one of other images ``test_NAME.json``. Own are the images
-    whose fingerprint stands in ``test.json``; before the first test, those of the source that the run was trained with.
+    A test of the run's own images writes ``test.json``, a test of other images ``test_NAME.json``. The run's own images
+    are those whose hash is in ``test.json`` or, before the first test, those of the source used for training.
 
     Args:
-        name: of the images; by default other images are named by their fingerprint.
-        other_source: whether the images come from another source than those of the training.
+        name: name of the images; by default other images are named by their hash.
+        other_source: whether the images come from another source than the training images.
 
     Raises:
-        InputError: ``name`` cannot be part of a file's name.
+        InputError: ``name`` cannot be part of a file name.
     """
 
     def __init__(self, name: str | None = None, other_source: bool = False) -> None:
         if name is not None and (not re.fullmatch(r"\w[\w.-]*", name) or name in _RESERVED):
             raise InputError(
-                f"--name is a word of letters, digits, '_', '-' and '.', none of {', '.join(_RESERVED)}; not {name!r}"
+                f"--name may contain letters, digits, '_', '-' and '.', and must not be one of {', '.join(_RESERVED)}; "
+                f"it is {name!r}"
             )
         self._given = name
         self._other_source = other_source
-        self._known: tuple[ImageSet, str] | None = None  # the newest image set and its fingerprint
+        self._known: tuple[ImageSet, str] | None = None  # the latest image set and its hash
 
     @property
     def is_named(self) -> bool:
@@ -49,13 +50,13 @@ class ResultFiles:
         """The file of a test.
 
         Args:
-            trainer: that tests.
-            suffix: the end of the file's name, such as ``.json``.
+            trainer: the Trainer that runs the test.
+            suffix: end of the file name, such as ``.json``.
             image_set: all test images.
-            tested: how many of them are tested.
+            tested: number of tested images.
 
         Returns:
-            None where no checkpoint of a run is tested.
+            The path; None if the tested checkpoint belongs to no run.
         """
         if not trainer.ckpt_path or (own := result_path(trainer.ckpt_path, suffix)) is None:
             return None
@@ -63,7 +64,7 @@ class ResultFiles:
         return result_path(trainer.ckpt_path, suffix, name, tested < len(image_set))
 
     def tested_on(self, source: Source, image_set: ImageSet) -> dict[str, Any]:
-        """What ``test.json`` says of the images: class and folder of their source, number and fingerprint."""
+        """The entry for the images in ``test.json``: class and folder of their source, their number and hash."""
         root = getattr(source, "root", None)
         return {
             "source": f"{type(source).__module__}.{type(source).__qualname__}",
@@ -84,25 +85,25 @@ class ResultFiles:
 
 
 def is_other_source(source: Source, given: Mapping[str, Any], trained: Mapping[str, Any] | None) -> bool:
-    """Whether a source gives other images than the one of the training, as far as their arguments tell.
+    """Whether a source provides other images than the training source, judging by their arguments.
 
     Args:
-        source: of the test.
-        given: ``class_path`` and ``init_args`` of it.
-        trained: the same of the training; None where that is not known, which is taken for the same.
+        source: the source of the test.
+        given: its ``class_path`` and ``init_args``.
+        trained: those of the training source; None if unknown, which counts as the same.
     """
     if not trained:
         return False
     module, _, name = str(trained.get("class_path")).rpartition(".")
     if getattr(sys.modules.get(module), name, None) is not type(source):
         return True
-    if isinstance(source, CIFAR10):  # its archive is the same everywhere, by its md5
+    if isinstance(source, CIFAR10):  # the MD5 sum guarantees the same archive everywhere
         return False
     return _arguments(given) != _arguments(trained)
 
 
 def _arguments(source: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that decide which images a source gives."""
+    """The arguments that determine the images of a source."""
     arguments = {
         name: value
         for name, value in dict(source.get("init_args") or {}).items()

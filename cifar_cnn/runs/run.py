@@ -1,4 +1,4 @@
-"""RunFolder: the one class that knows what lies in a run's folder, and reads it when it is asked for."""
+"""RunFolder: access to the files of a run, each read on first use."""
 
 import math
 import os
@@ -29,13 +29,13 @@ Split = Literal["test", "val"]
 
 
 class RunFolder:
-    """A run as its folder holds it; each part is read when it is first asked for.
+    """The files of a run; each is read on first use.
 
     Args:
         folder: such as ``lightning_logs/version_0``.
         checkpoint: by default the best one.
-        datamodule: one that has the run's images in memory; by default one as in the training.
-        backbone: the network that was trained, where the checkpoint cannot name it; its weights are loaded.
+        datamodule: a data module that already holds the run's images; by default one as in training.
+        backbone: the trained network, if the checkpoint cannot name it; the weights are loaded into a copy.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class RunFolder:
         self._datamodule = datamodule
         self._backbone = backbone
 
-    # What was trained.
+    # The trained network.
 
     @cached_property
     def content(self) -> dict[str, Any]:
-        """What is in the checkpoint: plain data and tensors.
+        """The content of the checkpoint: plain data and tensors.
 
         Raises:
-            InputError: it cannot be used.
+            InputError: the checkpoint cannot be used.
         """
         content = read_checkpoint(self.checkpoint)
         kept_code.compare(self.checkpoint, content)
@@ -65,10 +65,10 @@ class RunFolder:
 
     @cached_property
     def trained(self) -> Trained:
-        """The network with its classes, image size and normalisation.
+        """The trained network with its classes, image size and normalisation.
 
         Raises:
-            InputError: the network cannot be made here.
+            InputError: the network cannot be created here.
         """
         return load_trained(self.checkpoint, self.content, self._backbone)
 
@@ -84,22 +84,22 @@ class RunFolder:
 
     @property
     def model_config(self) -> dict[str, Any]:
-        """What the model was made of, as in a config."""
+        """The arguments of the model, as in a config."""
         return self.content["hyper_parameters"]
 
     @property
     def data_config(self) -> dict[str, Any]:
-        """What the data module was made of, as in a config."""
+        """The arguments of the data module, as in a config."""
         return self.content["datamodule_hyper_parameters"]
 
     @property
     def step(self) -> int:
-        """Of the checkpoint."""
+        """Step of the checkpoint."""
         return int(self.content["global_step"])
 
     @property
     def title(self) -> str:
-        """Such as ``SimpleCNN, head max_pool``."""
+        """Name of the network, such as ``SimpleCNN, head max_pool``."""
         backbone = self.model_config.get("backbone")
         arguments = (backbone.get("init_args") or {}) if isinstance(backbone, dict) else {}
         name = type(self.model.backbone).__name__
@@ -124,23 +124,23 @@ class RunFolder:
         """The test or the validation images.
 
         Raises:
-            InputError: they are not where they were, or there are none.
+            InputError: the images have been moved, or there are none.
         """
         try:
             images = self.datamodule.image_set(split)
-        except (OSError, RuntimeError) as error:  # RuntimeError: torchvision's, for an archive that is not there
+        except (OSError, RuntimeError) as error:  # torchvision raises RuntimeError for a missing archive
             raise InputError(f"the images of {self.folder} cannot be read: {error}") from error
         if not len(images):
             raise InputError(f"{self.folder} has no validation images (data.val_size is 0)")
         if images.class_names != self.class_names or images.images.shape[-1] != self.trained.image_size:
-            raise InputError(f"the images of {self.folder} are no longer those that it was trained on")
+            raise InputError(f"the images of {self.folder} have changed since it was trained")
         return images
 
-    # What was written down.
+    # Records.
 
     @property
     def record(self) -> dict[str, Any]:
-        """fit.json: command, seed, time, hardware, versions; empty where there is none."""
+        """fit.json: command, seed, time, hardware, versions; empty if there is no file."""
         return read_json(self.folder / "fit.json")
 
     @property
@@ -155,7 +155,7 @@ class RunFolder:
 
     @property
     def begun(self) -> dict[str, Any]:
-        """What fit.json has of how the run was started, also when it was resumed later."""
+        """The record of the start of the run in fit.json, even if the run was resumed later."""
         return next(iter(self.record.get("earlier") or []), self.record)
 
     @property
@@ -163,7 +163,7 @@ class RunFolder:
         """config.yaml.
 
         Raises:
-            InputError: it cannot be read.
+            InputError: the file cannot be read.
         """
         path = self.folder / "config.yaml"
         try:
@@ -171,7 +171,7 @@ class RunFolder:
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise InputError(f"{path} cannot be read: {error}") from error
         if not isinstance(content, dict):
-            raise InputError(f"{path} holds no config")
+            raise InputError(f"{path} is not a config")
         return content
 
     @property
@@ -218,12 +218,12 @@ class RunFolder:
         return read_json(self.folder / "test.json")
 
     def predictions(self, split: Split) -> Predictions | None:
-        """The network's answers on the test or validation images, where they were kept."""
+        """The stored predictions on the test or validation images; None if there are none."""
         return load_predictions(self.folder / f"{split}_predictions.npz", len(self.class_names))
 
     @property
     def is_tested(self) -> bool:
-        """Whether the folder has the results of a test of its best checkpoint as it is now."""
+        """Whether the folder holds test results of its current best checkpoint."""
         best = self.folder / "checkpoints" / BEST
         results = [self.folder / name for name in ("test.json", "test_predictions.npz")]
         if not all(path.is_file() for path in (best, *results)):
@@ -231,14 +231,14 @@ class RunFolder:
         of_the_best = Path(str(self.result.get("checkpoint", BEST))).name == BEST
         return of_the_best and all(path.stat().st_mtime >= best.stat().st_mtime for path in results)
 
-    # The network's answers.
+    # Predictions.
 
     def logits(self, images: Tensor | np.ndarray, batch_size: int = 500) -> Tensor:
-        """Logits of images that are normalised as in the training, with the run's test-time augmentation.
+        """Logits of images, normalised as in training, with the run's test-time augmentation.
 
         Args:
-            images: uint8, (N, 3, H, W) or (N, H, W, 3), or one image without N; of the size of the training.
-            batch_size: images at a time.
+            images: uint8, (N, 3, H, W) or (N, H, W, 3), or one image without N; of the size used in training.
+            batch_size: number of images per batch.
 
         Returns:
             float32, (N, num_classes), on the CPU.
@@ -268,7 +268,7 @@ def _as_batch(images: Tensor | np.ndarray, side: int) -> Tensor:
 
 
 def find_run(name: str | os.PathLike | None = None) -> tuple[Path, Path]:
-    """The folder of a run and the checkpoint that is meant.
+    """The folder of a run and its checkpoint.
 
     Args:
         name: a run's folder or a checkpoint in it; None means the newest run that has a best checkpoint.
@@ -279,5 +279,5 @@ def find_run(name: str | os.PathLike | None = None) -> tuple[Path, Path]:
     checkpoint = find_checkpoint(os.fspath(name) if name is not None else "best")
     folder = run_of(checkpoint)
     if folder is None:
-        raise InputError(f"{checkpoint} lies in no run's folder: give a folder such as lightning_logs/version_0")
+        raise InputError(f"{checkpoint} is not in a run folder: give a folder such as lightning_logs/version_0")
     return folder, checkpoint

@@ -1,4 +1,4 @@
-"""The class of ImageClassifier that a checkpoint was trained as, for the commands that only use its network."""
+"""Find the ImageClassifier subclass that a checkpoint was trained as, for commands that only use its network."""
 
 import importlib
 import inspect
@@ -18,13 +18,13 @@ PLAIN = class_path(ImageClassifier)
 
 
 def classifier_class(content: Mapping[str, Any]) -> type[ImageClassifier]:
-    """The class that a checkpoint was trained as, where that may be imported; otherwise ImageClassifier.
+    """The class that a checkpoint was trained as, if it may be imported; otherwise ImageClassifier.
 
-    A class of a program that was started as a script is used while that program itself runs. It is not imported: that
-    would run the program.
+    A class defined in a script is used only while that script itself runs. It is never imported, because that would run
+    the script.
 
     Args:
-        content: of the checkpoint.
+        content: content of the checkpoint.
     """
     path = content.get("model", PLAIN)
     if isinstance(path, str) and path.startswith("__main__."):
@@ -41,10 +41,10 @@ def classifier_class(content: Mapping[str, Any]) -> type[ImageClassifier]:
 
 
 def options(section: Mapping[str, Any]) -> dict[str, Any]:
-    """The options in the section ``model`` of a config, which may hold them as the ``init_args`` of a class.
+    """The options in the ``model`` section of a config, including the ``init_args`` of a class.
 
     Args:
-        section: of the config.
+        section: the ``model`` section.
     """
     if "class_path" not in section:
         return dict(section)
@@ -56,7 +56,7 @@ def options(section: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def section(cls: type, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The section ``model`` of a config that trains a class with these arguments.
+    """The ``model`` section of a config that trains ``cls`` with these arguments.
 
     It names a class other than ImageClassifier, unless a script or notebook has defined it.
     """
@@ -66,7 +66,7 @@ def section(cls: type, arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _class_of_this_program(path: str, arguments: Mapping[str, Any]) -> type[ImageClassifier] | None:
-    """The loaded class of that name, if it is one and ``arguments`` hold all that it needs."""
+    """The loaded class of that name, if it is a classifier and ``arguments`` include all required ones."""
     found = trust.imported(path)
     if not isinstance(found, type) or not issubclass(found, ImageClassifier) or class_path(found) != path:
         return None
@@ -76,13 +76,13 @@ def _class_of_this_program(path: str, arguments: Mapping[str, Any]) -> type[Imag
 
 
 def fit_to(cls: type[ImageClassifier], content: dict[str, Any]) -> None:
-    """Leave in a checkpoint what a class takes, where that is not the one that the checkpoint was trained as.
+    """Remove hyper-parameters that ``cls`` does not take, if the checkpoint was trained as another class.
 
-    Its further arguments and weights, such as those of a teacher, are what the training step was for.
+    They belong to the training step of that class, such as those of a teacher.
 
     Args:
         cls: the class, such as ImageClassifier.
-        content: of the checkpoint; it is changed.
+        content: content of the checkpoint, changed in place.
     """
     path = str(content.get("model", PLAIN))
     if path in (PLAIN, class_path(cls)):
@@ -92,8 +92,8 @@ def fit_to(cls: type[ImageClassifier], content: dict[str, Any]) -> None:
     further = sorted(set(arguments) - set(taken))
     content["hyper_parameters"] = {name: value for name, value in arguments.items() if name in taken}
     if speaks():
-        without = f" and without its {', '.join(map(str, further))}" if further else ""
+        without = f", without its {', '.join(map(str, further))}" if further else ""
         log.warning(
-            "Trained as %.60s, which is not imported here: its backbone is used as %s%s",
+            "The checkpoint was trained as %.60s, which cannot be imported here: loading its backbone into %s%s",
             *(path, cls.__qualname__, without),
         )

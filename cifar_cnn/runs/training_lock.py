@@ -1,4 +1,4 @@
-"""The lock of a run's folder: one training at a time, and whether one is under way."""
+"""Lock a run folder, so that only one process trains the run."""
 
 import os
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ from cifar_cnn.errors import InputError
 from cifar_cnn.paths import relative
 
 LOCK = ".training.lock"
-_SECONDS = 1.0  # is_training holds the lock for a moment
+_SECONDS = 1.0  # to wait, because is_training holds the lock briefly
 
 
 @contextmanager
 def training_in(folder: Path | None) -> Iterator[None]:
-    """Hold the lock of a run's folder while the run is trained.
+    """Context manager that holds the lock of a run folder during training.
 
-    The system frees the lock when the process ends, also by SIGKILL. A file system without locks is no obstacle.
+    The system releases the lock when the process ends, even by SIGKILL. File systems without locks are accepted.
 
     Args:
         folder: of the run; None locks nothing, for a run without a folder and for ranks other than 0.
@@ -35,22 +35,22 @@ def training_in(folder: Path | None) -> Iterator[None]:
         lock.acquire(timeout=_SECONDS)
     except Timeout as error:
         raise InputError(
-            f"{relative(folder)} is being trained by another process: wait until it has ended or stop it, or "
+            f"{relative(folder)} is being trained by another process: wait for it to end, or stop it, or "
             "start a new run without --ckpt_path"
         ) from error
-    except (OSError, NotImplementedError):  # a file system that cannot lock or write; the run itself will say so
+    except (OSError, NotImplementedError):  # the file system cannot lock or write; the run itself will report it
         yield
         return
     try:
         yield
     finally:
-        with suppress(OSError):  # Windows keeps an open file
+        with suppress(OSError):  # Windows cannot delete an open file
             os.unlink(lock.lock_file)
         lock.release()
 
 
 def is_training(folder: Path) -> bool:
-    """Whether a process trains the run in this folder now."""
+    """Whether a process is currently training the run in this folder."""
     path = folder / LOCK
     if not path.is_file():
         return False

@@ -199,7 +199,7 @@ def test_mistakes_of_the_command_line_are_answered_in_a_line(run: Path, capsys: 
     assert "no checkpoint nowhere" in capsys.readouterr().err
     shutil.copy(run / "checkpoints/best.ckpt", "copy.ckpt")
     assert cifar_cnn.cli.run(["report", "copy.ckpt"]) == 2
-    assert "copy.ckpt lies in no run's folder" in capsys.readouterr().err
+    assert "copy.ckpt is not in a run folder" in capsys.readouterr().err
     assert cifar_cnn.cli.run(["report", str(run / "checkpoints/last.ckpt")]) == 2
     assert f"best checkpoint, not last.ckpt: give the folder {run}\n" in capsys.readouterr().err
     assert cifar_cnn.cli.run(["reprot"]) == 2

@@ -86,7 +86,7 @@ def test_a_damaged_last_checkpoint_is_replaced_by_the_previous_one(fits: dict[st
     for fit in fits["damages"]:
         assert fit["status"] == 0, fit["output"]
         assert fit["different"] == [], fit["damage"]
-        said = re.findall(r"last\.ckpt is .*damaged.*: going on from previous\.ckpt, of step \d+", fit["output"])
+        said = re.findall(r"last\.ckpt is .*damaged.*: resuming from previous\.ckpt \(step \d+\)", fit["output"])
         assert len(said) == (fit["damage"] != "gone"), fit["output"]
 
 

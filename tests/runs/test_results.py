@@ -119,7 +119,7 @@ def test_files_are_named_by_what_differs(tmp_path: Path) -> None:
     assert result_path(last, ".json", "blurred", True) == tmp_path / "test_last_blurred_partial.json"
     assert result_path("a/b/elsewhere.ckpt", ".json") is None
     for name in ("last", "a/b", "../x", "", "partial"):
-        with pytest.raises(InputError, match="--name is a word"):
+        with pytest.raises(InputError, match="--name may contain letters"):
             ResultFiles(name)
 
 

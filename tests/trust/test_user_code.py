@@ -117,7 +117,7 @@ def test_changed_code_is_named_and_the_kept_code_can_be_used(
     (work / "own_package/parts.py").write_text("from torch import nn\nACTIVATION = nn.Tanh\n")
     assert not torch.equal(probabilities(), expected)
     assert caplog.messages == [
-        "own_package/parts.py has changed since lightning_logs/version_0 was trained with it; it is used as it is now. "
+        "own_package/parts.py has changed since lightning_logs/version_0 was trained; using the current code. "
         f"CIFAR_CNN_CODE=kept uses the copy in {CODE}"
     ]
     monkeypatch.setenv(kept_code.VARIABLE, "kept")
@@ -221,8 +221,8 @@ def test_a_checkpoint_of_a_script_is_used_without_what_its_training_step_was_for
         trained = load_trained(CHECKPOINT, content)
     assert type(trained.classifier) is ImageClassifier
     assert caplog.messages == [
-        "Trained as __main__.Distilled, which is not imported here: its backbone is used as ImageClassifier and "
-        "without its teacher, weight"
+        "The checkpoint was trained as __main__.Distilled, which cannot be imported here: loading its backbone into "
+        "ImageClassifier, without its teacher, weight"
     ]
     monkeypatch.setattr(
         checkpoint_option, "read_checkpoint", lambda path: {**read_checkpoint(path), "model": "__main__.D"}
