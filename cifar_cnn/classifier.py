@@ -113,6 +113,7 @@ class ImageClassifier(LightningModule):
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.global_step + 1) % every == 0:
             self.log("train/loss_step", loss.detach(), prog_bar=True)
+            self.log("train/accuracy_step", correct.float() / len(batch.labels), prog_bar=True)
             self.log("lr", learning_rate(self.trainer.optimizers[0]))
         return loss
 

@@ -252,3 +252,12 @@ def test_only_a_cpu_needs_a_cpp_compiler(device: str, compiles: bool, monkeypatc
     trainer: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(device)))
     EagerFallback().setup(trainer, model, "fit")
     assert model.to_compile is compiles
+
+
+def test_loss_accuracy_and_learning_rate_of_single_steps_are_logged() -> None:
+    trainer = quiet_trainer(max_epochs=1, log_every_n_steps=1)
+    model = small()
+    trainer.fit(model, data())
+    metrics = trainer.callback_metrics
+    assert {"train/loss_step", "train/accuracy_step", "lr"} <= set(metrics)
+    assert 0 <= metrics["train/accuracy_step"] <= 1
