@@ -17,6 +17,7 @@ from torch import distributed
 from cifar_cnn.compat import ScriptLauncher
 from cifar_cnn.errors import InputError, Stopped
 from cifar_cnn.process import STARTED_BY, local_rank
+from cifar_cnn.tables import printable
 
 # The variable in which a process passes the checkpoint it has found to the processes that Lightning starts.
 _CHECKPOINT = "CIFAR_CNN_CHECKPOINT"
@@ -51,7 +52,7 @@ def tell(message: str, seconds: float = 0) -> None:
     if not speaks():
         time.sleep(_SECONDS_TO_TELL)
     _has_told.set()
-    print(message, file=sys.stderr, flush=True)
+    print(printable(message, keep="\n\t"), file=sys.stderr, flush=True)
     with suppress(KeyboardInterrupt):  # the reason has been printed
         _end_the_others(seconds)
 

@@ -12,6 +12,8 @@ from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
+from cifar_cnn.tables import printable_values
+
 log = logging.getLogger("cifar_cnn")
 
 
@@ -87,12 +89,12 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file; empty where there is none, or no object in it."""
+    """The content of a JSON file, its strings printable; empty where there is none, or no object in it."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return printable_values(found) if isinstance(found, dict) else {}
 
 
 def move(source: Path, target: Path) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from cifar_cnn import distributed as processes
+from cifar_cnn.tables import printable
 
 _WARNINGS = (
     r".*tensorboardX.*",
@@ -40,6 +41,9 @@ _LIGHTNING = (
 
 class _Handler(logging.StreamHandler):
     """Prints this project's own messages; only the outermost context installs one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), keep="\n\t")
 
 
 @contextmanager

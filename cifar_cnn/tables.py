@@ -1,6 +1,32 @@
-"""Tables as text, for the terminal and for Markdown."""
+"""Text for the terminal: strings without control characters; tables, also for Markdown."""
 
+import unicodedata
 from collections.abc import Collection, Sequence
+from typing import Any
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""Text whose control characters are escaped, such as ``\x1b``, with which a terminal is given commands.
+
+    Args:
+        text: of any origin.
+        keep: control characters that stay.
+    """
+    if text.isprintable():
+        return text
+    escaped = {each for each in set(text) - set(keep) if unicodedata.category(each) in ("Cc", "Cs")}
+    return "".join(each.encode("unicode_escape").decode() if each in escaped else each for each in text)
+
+
+def printable_values(value: Any) -> Any:
+    """Plain data with all its strings :func:`printable`; other objects stay as they are."""
+    if isinstance(value, str):
+        return printable(value)
+    if type(value) is dict:
+        return {printable_values(key): printable_values(each) for key, each in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(printable_values, value))
+    return value
 
 
 def aligned(rows: Sequence[Sequence[str]], left: Collection[int], narrowest: int = 0) -> list[list[str]]:

@@ -13,7 +13,7 @@ from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError
 from cifar_cnn.resume.resumable import check_class
 from cifar_cnn.runs import kept_code, trained_as
-from cifar_cnn.runs.checkpoints import Checkpoint, read_checkpoint, read_to_resume
+from cifar_cnn.runs.checkpoints import Checkpoint, check_network, read_checkpoint, read_to_resume
 from cifar_cnn.runs.folders import RUNS, find_checkpoint
 from cifar_cnn.trust import names as trust
 
@@ -80,6 +80,7 @@ def set_defaults(parser: ArgumentParser, command: str, checkpoint: Checkpoint, m
     try:
         trust.check(model, content["hyper_parameters"])
         trust.check(CIFAR10DataModule, content["datamodule_hyper_parameters"])
+        check_network(model, content)
         parser.set_defaults(_trained_with(content["hyper_parameters"], foreign_run.images_of(checkpoint)))
     except Exception as error:  # jsonargparse raises several types
         raise InputError(

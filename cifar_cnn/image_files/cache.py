@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
 import torch
@@ -60,6 +61,9 @@ def _read_first(paths: list[Path], key: str, length: int) -> Tensor | None:
 
 def _read(path: Path, key: str) -> Tensor | None:
     try:
+        with ZipFile(path) as archive:  # compressed, a few megabytes could take all the memory
+            if any(part.compress_type != ZIP_STORED for part in archive.infolist()):
+                return None
         with np.load(path, allow_pickle=False) as cache:
             if str(cache["fingerprint"]) == key:
                 return torch.from_numpy(cache["images"])

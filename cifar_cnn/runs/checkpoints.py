@@ -3,7 +3,9 @@
 import copy
 import logging
 import os
+import pickle
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,9 +20,11 @@ from cifar_cnn.data.module import CIFAR10DataModule
 from cifar_cnn.errors import InputError
 from cifar_cnn.hardware import best_precision
 from cifar_cnn.runs import kept_code, trained_as
-from cifar_cnn.runs.contents import load_weights
+from cifar_cnn.runs.contents import check_weights, load_weights
 from cifar_cnn.runs.folders import LAST, PREVIOUS
+from cifar_cnn.tables import printable_values
 from cifar_cnn.trust import names as trust
+from cifar_cnn.trust import ownership
 
 log = logging.getLogger("cifar_cnn")
 
@@ -83,10 +87,12 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         CIFAR10DataModule.__qualname__,
     }
     try:
-        with zipfile.ZipFile(path) as archive:  # torch.load does not check the checksums
-            if damaged := archive.testzip():
+        with zipfile.ZipFile(path) as archive:
+            _check_sizes(archive)
+            if damaged := archive.testzip():  # torch.load does not check the checksums
                 raise zipfile.BadZipFile(damaged)
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=_MAP)
+        content = printable_values(torch.load(path, map_location="cpu", weights_only=True, mmap=_MAP))
+        _check_tensors(content, path.stat().st_size)
         if missing := keys - content.keys():
             raise KeyError(", ".join(sorted(missing)))
         groups = [content[group] for group in ("hyper_parameters", "datamodule_hyper_parameters")]
@@ -100,6 +106,24 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path} is not a checkpoint of this project, or is damaged ({reason}); no code from it was run"
         ) from error
     return content
+
+
+def _check_sizes(archive: zipfile.ZipFile) -> None:
+    """Check that an archive takes no more memory than its file has bytes: torch compresses nothing."""
+    for part in archive.infolist():
+        if part.compress_type != zipfile.ZIP_STORED or part.file_size != part.compress_size:
+            raise zipfile.BadZipFile(part.filename)
+        if part.filename.endswith("data.pkl") and b"bytearray" in archive.read(part):
+            raise pickle.UnpicklingError("bytearray")  # of any size, in a few bytes; the one such type that is allowed
+
+
+def _check_tensors(value: Any, most: int) -> None:
+    """Check that no tensor has more bytes than the file: with a stride of 0, one value stands for any number."""
+    if isinstance(value, Tensor) and value.nbytes > most:
+        raise ValueError("tensor")
+    if isinstance(value, (Mapping, list, tuple)):
+        for each in value.values() if isinstance(value, Mapping) else value:
+            _check_tensors(each, most)
 
 
 class Checkpoint(NamedTuple):
@@ -172,6 +196,7 @@ def _made(path: Path, content: dict[str, Any]) -> ImageClassifier:
         )
     # Compiling would take longer than it saves here, and would hide the layers.
     hyper_parameters = {**content["hyper_parameters"], "compile": False}
+    check_network(cls, content)
     try:
         return trust.instantiate(cls, hyper_parameters, content)
     except (
@@ -179,6 +204,26 @@ def _made(path: Path, content: dict[str, Any]) -> ImageClassifier:
         SystemExit,
     ) as error:  # from jsonargparse, for a name that is not a network or takes other arguments
         raise InputError(f"the network of {path} cannot be created here: {trust.reason(error)}") from error
+
+
+def check_network(cls: type[ImageClassifier], content: dict[str, Any]) -> None:
+    """Check, without memory for any weights, that a network that somebody else names has the checkpoint's weights.
+
+    Args:
+        cls: class of the classifier.
+        content: of the checkpoint. A layer of a few words in it can ask for more memory than there is.
+
+    Raises:
+        InputError: the weights are those of another network.
+    """
+    if ownership.is_own(content) or "backbone" not in content["hyper_parameters"]:
+        return
+    try:
+        with torch.device("meta"):
+            network = trust.instantiate(cls, {**content["hyper_parameters"], "compile": False}, content)
+    except (Exception, SystemExit):  # what cannot be made is reported where it is made
+        return
+    check_weights(network, content)
 
 
 def _made_of(backbone: nn.Module, content: dict[str, Any]) -> ImageClassifier:

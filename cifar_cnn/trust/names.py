@@ -225,13 +225,18 @@ def packages(config: Any) -> set[str]:
 
 def import_paths(config: Any) -> set[str]:
     """All import paths, and those of the functions, in a config."""
-    if inspect.isroutine(config):
-        config = f"{config.__module__}.{config.__qualname__}"
-    if isinstance(config, Mapping):
-        return import_paths(list(config.values()))
-    if isinstance(config, (list, tuple, set)):
-        return set().union(*map(import_paths, config))
-    return {config} if isinstance(config, str) and "." in config and is_path(config) else set()
+    found: set[str] = set()
+    waiting, seen = [config], set()
+    while waiting:
+        value = waiting.pop()
+        if inspect.isroutine(value):
+            value = f"{value.__module__}.{value.__qualname__}"
+        if isinstance(value, (Mapping, list, tuple, set)) and id(value) not in seen:
+            seen.add(id(value))  # aliases of YAML can repeat a value billions of times
+            waiting += value.values() if isinstance(value, Mapping) else value
+        elif isinstance(value, str) and "." in value and is_path(value):
+            found.add(value)
+    return found
 
 
 def packages_of_options(args: list[str]) -> set[str]:
