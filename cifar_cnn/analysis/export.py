@@ -193,7 +193,7 @@ def _verification_images(
             try:
                 decoded.append(decode_image(path, trained.image_size))
             except UNREADABLE as error:
-                raise InputError(f"not an image that can be read: {path}{why(error)}") from error
+                raise InputError(f"unreadable image: {path}{why(error)}") from error
         if len(decoded) < 2:
             raise InputError(f"verification needs at least two images; {', '.join(paths)} gave {len(decoded)}")
         return torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2).contiguous(), "given images"

@@ -68,7 +68,9 @@ class SpeedrunNet(nn.Module):
         self.min_size = 8 + whitening_size - 1
         first = 2 * in_channels * whitening_size**2
         if any(c_out < c_in for c_in, c_out in zip((first, *widths), widths, strict=False)):
-            raise InputError(f"widths must not fall, starting at the first layer's {first} filters; not {widths}")
+            raise InputError(
+                f"widths must not decrease, starting from the {first} filters of the first layer; they are {widths}"
+            )
         self.whitening = nn.Conv2d(in_channels, first, whitening_size)
         self.activation = nn.GELU()
         self.groups = nn.Sequential(

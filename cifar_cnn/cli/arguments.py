@@ -52,7 +52,7 @@ def _split_fit_options(args: list[str]) -> tuple[list[str], list[str]]:
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """Says what is wrong in one line, with the nearest option; takes no abbreviations.
+    """Reports errors in one line with the nearest option, and accepts no abbreviations.
 
     Args:
         command: the word after ``cifar-cnn``.
@@ -94,8 +94,8 @@ def predict() -> ArgumentParser:
     parser = ArgumentParser(
         "predict",
         "Classify images of any size and format, with the size, normalisation and class names of a checkpoint.\n"
-        "Files that are no images are listed at the end, and the exit status is then 1; the rest is done. In folders,\n"
-        "images are found by the endings of their names; the other files are counted in one line at the end.",
+        "Unreadable images are skipped and listed at the end; the exit status is then 1. Folders are searched for\n"
+        "files with image suffixes; other files are counted in one line at the end.",
         [
             "photo.jpg",
             "holiday/ --top 1",
@@ -113,16 +113,18 @@ def predict() -> ArgumentParser:
         "--ckpt_path",
         default="best",
         metavar="PATH",
-        help="a checkpoint, or the folder of a run, whose best is meant (default: the newest run's best)",
+        help="a checkpoint, or a run folder for its best checkpoint (default: the newest run's best)",
     )
-    parser.add_argument("--top", type=int, default=3, metavar="N", help="classes shown of each image (default: 3)")
+    parser.add_argument(
+        "--top", type=int, default=3, metavar="N", help="number of classes shown per image (default: 3)"
+    )
     parser.add_argument(
         "--output",
         type=Path,
         metavar="FILE",
-        help="write class and all probabilities of each image into FILE instead, as its ending says: .csv or .json",
+        help="write class and probabilities of each image to FILE (.csv or .json) instead",
     )
-    parser.add_argument("--batch_size", type=int, default=256, metavar="N", help="images at a time (default: 256)")
+    parser.add_argument("--batch_size", type=int, default=256, metavar="N", help="images per batch (default: 256)")
     return parser
 
 
@@ -131,8 +133,8 @@ def report() -> ArgumentParser:
     parser = ArgumentParser(
         "report",
         "Write report.html into a run's folder: figures, curves, confusions, mistakes, filters, feature maps, layers,\n"
-        "and how to repeat it. It is one page that needs no network. Of a run that was tested it shows the test, of\n"
-        "another the validation images. fit and test write it, too.",
+        "and how to reproduce the run. The page is self-contained. It shows the test images of a tested run,\n"
+        "otherwise the validation images. fit and test write it too.",
         ["", "lightning_logs/version_3"],
     )
     parser.add_argument("run", nargs="?", metavar="RUN", help="folder of a run (default: the newest)")
@@ -143,7 +145,7 @@ def explain() -> ArgumentParser:
     """The options of ``cifar-cnn explain``."""
     parser = ArgumentParser(
         "explain",
-        "Measure on trained networks what the theory says: equivariance of the feature maps to translation,\n"
+        "Measure on trained networks what theory predicts: equivariance of the feature maps to translation,\n"
         "invariance of pooled features and of predictions to shifts, parameter sharing and local connectivity.\n"
         "Several runs are drawn side by side.",
         [
@@ -169,10 +171,11 @@ def compare() -> ArgumentParser:
     """The options of ``cifar-cnn compare``."""
     parser = ArgumentParser(
         "compare",
-        "Compare runs, or configs that are trained first, each with several seeds: mean and standard deviation of the\n"
+        "Compare runs, or configs (trained first, with several seeds each): mean and standard deviation of the\n"
         "test accuracy, and the difference of each pair with its confidence intervals.\n\n"
-        "Tables (terminal, Markdown, CSV, JSON) and plots go into a folder lightning_logs/compare_N. Interrupted, the\n"
-        "same command goes on where it was. Options with a dot, as --trainer.max_epochs 5, are handed to each fit.",
+        "Tables (terminal, Markdown, CSV, JSON) and plots are written to lightning_logs/compare_N. To resume an\n"
+        "interrupted comparison, repeat the command. Options with a dot, such as --trainer.max_epochs 5, are passed\n"
+        "to each fit.",
         [
             "lightning_logs/version_0 lightning_logs/version_1",
             "simple_cnn_a simple_cnn_batchnorm --seeds 3",
@@ -183,7 +186,7 @@ def compare() -> ArgumentParser:
         "items",
         nargs="+",
         metavar="RUN_OR_CONFIG",
-        help="folders of runs (tested if they are not yet), or configs (files, or names from `cifar-cnn configs`)",
+        help="folders of runs (tested first if necessary), or configs (files, or names from `cifar-cnn configs`)",
     )
     parser.add_argument(
         "--seeds", type=int, default=3, metavar="N", help="train each config with the seeds 0 to N-1 (default: 3)"
@@ -211,12 +214,12 @@ def export() -> ArgumentParser:
     parser.add_argument(
         "run", nargs="?", metavar="RUN", help="folder of a run, or a checkpoint (default: the newest run's best)"
     )
-    parser.add_argument("--ckpt_path", metavar="PATH", help="the same, as the other commands name it")
+    parser.add_argument("--ckpt_path", metavar="PATH", help="the same as RUN")
     parser.add_argument(
         "--format",
         choices=("onnx", "torch_export"),
         default="onnx",
-        help="onnx, or torch_export: PyTorch's own (default: onnx)",
+        help="onnx or torch_export (PyTorch's format) (default: onnx)",
     )
     parser.add_argument(
         "--output",
@@ -227,13 +230,15 @@ def export() -> ArgumentParser:
     parser.add_argument(
         "--tta",
         choices=("none", "flip", "flip_shift"),
-        help="test-time augmentation in the file: none is one pass an image, flip two, flip_shift six (default: the "
+        help="test-time augmentation in the file: none is one pass per image, flip two, flip_shift six (default: the "
         "run's own model.tta, as test and predict have it)",
     )
     parser.add_argument(
         "--images", nargs="+", metavar="IMAGE_OR_FOLDER", help="verify on these images (default: the run's test images)"
     )
-    parser.add_argument("--verify", type=int, default=256, metavar="N", help="on how many images (default: 256)")
+    parser.add_argument(
+        "--verify", type=int, default=256, metavar="N", help="number of images to verify on (default: 256)"
+    )
     return parser
 
 
@@ -245,7 +250,9 @@ def runs() -> ArgumentParser:
         "time and status: running, finished, interrupted (resume it with fit --ckpt_path) or failed.",
         ["", "elsewhere/lightning_logs"],
     )
-    parser.add_argument("folder", nargs="?", default=RUNS, metavar="FOLDER", help=f"of the runs (default: {RUNS})")
+    parser.add_argument(
+        "folder", nargs="?", default=RUNS, metavar="FOLDER", help=f"folder of the runs (default: {RUNS})"
+    )
     return parser
 
 
@@ -253,8 +260,8 @@ def show() -> ArgumentParser:
     """The options of ``cifar-cnn show``."""
     parser = ArgumentParser(
         "show",
-        "Draw images with their class names, as a PNG or in a window: those of a run, or those that a config and the\n"
-        "options of the data describe (as for fit; default: CIFAR-10). The sample is the same each time.",
+        "Draw images with their class names, as a PNG or in a window: those of a run, or those selected by a config\n"
+        "and data options (as for fit; default: CIFAR-10). The sample is the same each time.",
         [
             "--config resnet18 --augmented --output images.png",
             "--data.source ImageFolder --data.source.root DIR --split test -n 40",
@@ -267,9 +274,7 @@ def show() -> ArgumentParser:
     )
     parser.add_argument("--split", choices=("train", "val", "test"), default="train", help="(default: train)")
     parser.add_argument("-n", type=int, default=24, metavar="N", help="number of images (default: 24)")
-    parser.add_argument(
-        "--augmented", action="store_true", help="draw the images as a training step sees them, augmented"
-    )
+    parser.add_argument("--augmented", action="store_true", help="draw the augmented images that a training step sees")
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="PNG file to write (default: show a window, if there is a display)"
     )
@@ -284,7 +289,7 @@ def configs() -> ArgumentParser:
         "With a folder, copy them into it, to read and change them.",
         ["", "configs"],
     )
-    parser.add_argument("folder", nargs="?", metavar="DIR", help="folder to copy the configs into; it may be new")
+    parser.add_argument("folder", nargs="?", metavar="DIR", help="folder to copy the configs into (created if missing)")
     return parser
 
 

@@ -84,7 +84,7 @@ def set_defaults(parser: ArgumentParser, command: str, checkpoint: Checkpoint, m
         parser.set_defaults(_trained_with(content["hyper_parameters"], foreign_run.images_of(checkpoint)))
     except Exception as error:  # jsonargparse raises several types
         raise InputError(
-            f"{checkpoint.path} was trained with what cannot be used here: {trust.reason(error)}"
+            f"{checkpoint.path} was trained with parts that cannot be used here: {trust.reason(error)}"
         ) from error
     if command != "fit" and (precision := content.get("precision")):
         parser.set_defaults({"trainer.precision": precision})

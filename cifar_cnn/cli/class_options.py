@@ -65,7 +65,7 @@ def classes_first(args: list[str]) -> list[str]:
 
 
 def check_chosen(args: list[str], default_of: Callable[[str], Any]) -> None:
-    """Refuse what a command line chooses for a class and is an object that has been made already.
+    """Reject an option that names an existing object instead of a class.
 
     Raises:
         InputError: a ``functools.partial``, which may be a loss alone, or an object such as a network.
@@ -77,7 +77,7 @@ def check_chosen(args: list[str], default_of: Callable[[str], Any]) -> None:
         part = trust.imported(path) if path and "." in path else None
         is_loss = option == "model.loss" and callable(part) and not isinstance(part, nn.Module)
         if part is not None and not (inspect.isroutine(part) or isinstance(part, (type, ModuleType)) or is_loss):
-            what = f"{path} is a {type(part).__name__} that is made already, which no config can record"
+            what = f"{path} is a {type(part).__name__} object, which a config cannot record"
             how = " or a function that makes it, def f() -> torch.nn.Module" if option.startswith("model.b") else ""
             raise InputError(f"{option}: {what}: name its class{how}")
 

@@ -18,7 +18,7 @@ def check_seed(seed: int | bool | None) -> None:
         InputError: it is outside of the range of seeds.
     """
     if seed is not None and seed is not False and not 0 <= int(seed) < 2**32:
-        raise InputError(f"seed_everything is from 0 to {2**32 - 1:,}, not {seed}")
+        raise InputError(f"seed_everything must be from 0 to {2**32 - 1:,}, not {seed}")
 
 
 def complete(config: Namespace, command_line: list[str], evaluated: Checkpoint | None) -> None:
@@ -33,7 +33,7 @@ def complete(config: Namespace, command_line: list[str], evaluated: Checkpoint |
         InputError: a config file names a checkpoint.
     """
     if config["ckpt_path"] is not None and not option_values(command_line, "--ckpt_path"):
-        raise InputError("a config's ckpt_path is not used: give the checkpoint as the option --ckpt_path")
+        raise InputError("ckpt_path is not allowed in a config: use the option --ckpt_path")
     config["ckpt_path"] = None
     arguments = config["data"]["source"].get("init_args") if evaluated else None
     if evaluated and arguments is not None and "class_names" in arguments and arguments["class_names"] is None:

@@ -42,7 +42,7 @@ def check_configs(paths: Iterable[str]) -> None:
         except (UnicodeDecodeError, yaml.YAMLError) as error:
             raise InputError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from error
         except RecursionError as error:
-            raise InputError(f"config {path} is nested too deeply, or holds itself") from error
+            raise InputError(f"config {path} is nested too deeply or contains itself") from error
         if not size:
             raise InputError(f"config {path} is empty")
         if size > MOST_VALUES:

@@ -1,88 +1,88 @@
-"""What ``--help`` prints. Imports neither torch nor Lightning, so that it is there at once.
+"""The texts of ``--help``. Imports neither torch nor Lightning, so that help appears at once.
 
-For the commands of Lightning's Trainer these are fixed texts on the common options; tests/cli/test_help.py compares
+For the commands of Lightning's Trainer these are fixed texts about the common options; tests/cli/test_help.py compares
 them with the real options and defaults. ``--help all`` prints the parser's own list.
 """
 
 from cifar_cnn.cli import command_names
 
 _OVERVIEW = """\
-Convolutional networks on CIFAR-10: train, test and look at them.
+Train, test and analyse convolutional networks on CIFAR-10.
 
 usage: cifar-cnn COMMAND [options]
 
-  fit       train what a config describes, into a new folder lightning_logs/version_N
-  test      accuracy on the test images: of the newest run's best checkpoint, or of --ckpt_path
-  validate  accuracy on the validation images, likewise
-  predict   classes of any images or folders of images
-  report    one page about a run, with curves, mistakes, filters and layers: report.html in its folder
-  explain   equivariance, invariance and parameter sharing, measured on trained networks
-  compare   runs, or configs that are trained first, with the uncertainty of each difference
-  export    a trained network as one ONNX or PyTorch file, verified
-  runs      a table of all runs, with accuracy, time and status
-  configs   the ready-made configs: list them, or copy them into a folder
-  show      images with their class names, as training sees them, to a PNG or in a window
+  fit       train a network from a config, in a new folder lightning_logs/version_N
+  test      accuracy on the test images of the newest run's best checkpoint, or of --ckpt_path
+  validate  accuracy on the validation images of such a checkpoint
+  predict   classify images or folders of images
+  report    write report.html into a run folder: curves, mistakes, filters and layers on one page
+  explain   measure equivariance, invariance and parameter sharing of trained networks
+  compare   compare runs, or train and compare configs, with the uncertainty of each difference
+  export    write a trained network to one verified ONNX or PyTorch file
+  runs      list all runs with accuracy, time and status
+  configs   list the ready-made configs, or copy them into a folder
+  show      draw images with their class names, as training sees them, to a PNG or in a window
 
 examples:
   cifar-cnn fit --config quickstart
   cifar-cnn fit --config resnet18 --trainer.max_epochs 30 --data.batch_size 256
   cifar-cnn fit --config resnet18 --data.source ImageFolder --data.source.root DIR
-  cifar-cnn fit --ckpt_path last                          go on after an interruption
+  cifar-cnn fit --ckpt_path last                          resume an interrupted run
   cifar-cnn test
   cifar-cnn predict photo.jpg folder/ --output classes.csv
   cifar-cnn report lightning_logs/version_0
   cifar-cnn compare simple_cnn_a simple_cnn_batchnorm --seeds 3
 
-`cifar-cnn COMMAND --help` shows a command's options and examples of its use.
+`cifar-cnn COMMAND --help` shows the options of a command and examples.
 """
 
 _FIT = """\
 usage: cifar-cnn fit [--config FILE] [options]
 
-Train a network, into a new folder lightning_logs/version_N: its config, curves, checkpoints, pictures of the filters
-and report. A config gives the options as YAML; those on the command line override it. The checkpoint kept as best is
-that of the epoch with the best validation accuracy; the test images choose nothing.
+Train a network. A new folder lightning_logs/version_N receives the config, curves, checkpoints, pictures of the filters
+and the report. A config holds options as YAML; options on the command line override it. The best checkpoint is that of
+the epoch with the best validation accuracy; the test set is never used for model selection.
 
 examples:
   cifar-cnn fit --config quickstart
   cifar-cnn fit --config simple_cnn_a --trainer.max_epochs 20 --model.optimizer.lr 0.02
   cifar-cnn fit --config resnet18 --data.source ImageFolder --data.source.root DIR
   cifar-cnn fit --model.backbone ResNet18 --data.augment.crop 4 --data.augment.flip true --test_after_fit true
-  cifar-cnn fit --ckpt_path last                          go on after an interruption
+  cifar-cnn fit --ckpt_path last                          resume an interrupted run
 
 what to run:
-  --config FILE             YAML file of options, or a name that `cifar-cnn configs` lists; of several, later ones
-                            override earlier ones
-  --ckpt_path PATH          go on from this checkpoint, in its run's folder; last: the newest run's (default: none)
-  --seed_everything N       seed of the weights, of the order of the images and of augmentation; false: another
-                            each time (default: 0)
-  --name NAME               of the run, for its report, comparisons and `cifar-cnn runs`
+  --config FILE             YAML file of options, or a name listed by `cifar-cnn configs`; if given several times,
+                            later configs override earlier ones
+  --ckpt_path PATH          resume from this checkpoint in its run folder; last: that of the newest run (default: none)
+  --seed_everything N       seed of the weights, the order of the images and their augmentation; false: a different
+                            one each time (default: 0)
+  --name NAME               name of the run, for its report, comparisons and `cifar-cnn runs`
   --test_after_fit BOOL     test the best checkpoint at the end (default: false)
 
 images:
-  --data.source NAME        CIFAR10, downloaded once; ImageFolder, your own; Shapes, drawn offline (default: CIFAR10)
-  --data.source.root DIR    folder of CIFAR10's archive (default: data); of ImageFolder, with train/ and test/
-  --data.batch_size N       images a training step (default: 128)
+  --data.source NAME        CIFAR10 (downloaded once), ImageFolder (your own), Shapes (drawn offline) (default: CIFAR10)
+  --data.source.root DIR    folder of the CIFAR10 archive (default: data); for ImageFolder, one with train/ and test/
+  --data.batch_size N       images per training step (default: 128)
   --data.val_size N         training images set aside for validation; 0: none (default: 5000)
   --data.augment.crop N     random shift by up to N pixels (default: 0)
-  --data.augment.flip BOOL  mirror half of the images, at random; or alternating: by epochs in turn (default: false)
-  --data.augment.cutout N   blank a random square of N pixels a side (default: 0)
+  --data.augment.flip BOOL  mirror a random half of the images; alternating: each every second epoch (default: false)
+  --data.augment.cutout N   blank a random square of N x N pixels (default: 0)
 
-network and how it learns:
-  --model.backbone NAME     SimpleCNN, ResNet18, SpeedrunNet, or any torch.nn.Module by its import path; no default
-  --model.loss NAME         module or function of (logits, target), by its path (default: torch.nn.CrossEntropyLoss)
+network and training:
+  --model.backbone NAME     SimpleCNN, ResNet18, SpeedrunNet, or any torch.nn.Module by its import path (required)
+  --model.loss NAME         module or function of (logits, target), by import path (default: torch.nn.CrossEntropyLoss)
   --model.optimizer NAME    such as torch.optim.AdamW or cifar_cnn.optim.Muon (default: torch.optim.SGD)
   --model.optimizer.lr X    learning rate (default: 0.1)
   --model.schedule NAME     such as WarmupCosine or PiecewiseLinear; null keeps the learning rate (default: none)
   --trainer.max_epochs N    passes over the training images (default: 10)
 
 hardware:
-  --trainer.precision NAME  32-true, bf16-mixed or 16-mixed (default: bf16-mixed where the hardware is fast at it, else
-                            32-true)
-  --trainer.devices N       how many GPUs or, with --trainer.strategy ddp, CPU processes (default: auto)
+  --trainer.precision NAME  32-true, bf16-mixed or 16-mixed (default: bf16-mixed where the hardware supports it well,
+                            else 32-true)
+  --trainer.devices N       number of GPUs or, with --trainer.strategy ddp, of CPU processes (default: auto)
 
-`cifar-cnn fit --help all` lists all options, of the Trainer, checkpoints and more; `cifar-cnn fit --config FILE
---print_config` all their values; `cifar-cnn fit --model.backbone.help ResNet18` those of a class.
+`cifar-cnn fit --help all` lists all options, including those of the Trainer and the checkpoints; `cifar-cnn fit
+--config FILE --print_config` prints all values; `cifar-cnn fit --model.backbone.help ResNet18` lists those of a class.
 """
 
 _EVALUATE = """\
@@ -97,14 +97,14 @@ examples:
 {examples}
 
 common options:
-  --ckpt_path PATH          a checkpoint, or the folder of a run, whose best is meant; best or last: the newest run's
-                            (default: best)
+  --ckpt_path PATH          a checkpoint, or a run folder for its best checkpoint; best or last: that of the newest
+                            run (default: best)
   --data.source NAME        other images of the same classes and size (default: as trained)
-  --data.source.root DIR    their folder (default: as trained)
-  --data.eval_batch_size N  images at a time (default: as trained)
+  --data.source.root DIR    folder of these images (default: as trained)
+  --data.eval_batch_size N  images per batch (default: as trained)
 {options}
   --trainer.precision NAME  32-true, bf16-mixed or 16-mixed (default: as trained)
-  --trainer.devices N       how many GPUs or, with --trainer.strategy ddp, CPU processes (default: auto)
+  --trainer.devices N       number of GPUs or, with --trainer.strategy ddp, of CPU processes (default: auto)
 
 `cifar-cnn {command} --help all` lists all options.
 """
@@ -112,36 +112,36 @@ common options:
 _TEST = _EVALUATE.format(
     command="test",
     description="""\
-Accuracy on the test images, all and by class. Network, images and precision are those of the checkpoint's training: no
-config is needed. Into the checkpoint's run go test.json, with the confusion matrix, test_predictions.npz and
-report.html. A test of another checkpoint, of other images or of some of the images leaves these as they are and writes
-test_NAME.json and test_NAME_predictions.npz; test.json says which images were tested.""",
+Print the accuracy on the test images, overall and per class. Network, images and precision are taken from the
+checkpoint: no config is needed. The run folder receives test.json (with the confusion matrix), test_predictions.npz and
+report.html. A test of another checkpoint, of other images or of a subset writes test_NAME.json and
+test_NAME_predictions.npz instead; test.json records which images were tested.""",
     examples="""\
   cifar-cnn test --data.source ImageFolder --data.source.root DIR --name blurred
   cifar-cnn test --model.tta flip""",
     options="""\
-  --name NAME               of other images, for test_NAME.json; by default from the images' fingerprint
-  --model.tta NAME          average over views of each image: none, flip (mirrored too) or flip_shift (shifted by a
-                            pixel too) (default: as trained)
+  --name NAME               name of other images, for test_NAME.json; otherwise a hash of the images
+  --model.tta NAME          average over views of each image: none, flip (also mirrored) or flip_shift (also shifted
+                            by a pixel) (default: as trained)
   --report BOOL             write report.html (default: true)""",
 )
 
 _VALIDATE = _EVALUATE.format(
     command="validate",
     description="""\
-Accuracy on the validation images, those that were set aside in the checkpoint's training. Network, images and precision
-are those of that training: no config is needed. Nothing is written.""",
+Print the accuracy on the validation images, which were set aside during training. Network, images and precision are
+taken from the checkpoint: no config is needed. No file is written.""",
     examples="""\
   cifar-cnn validate --data.source ImageFolder --data.source.root DIR --data.val_size 1000""",
     options="""\
-  --data.val_size N         how many of the training images are set aside (default: as trained)""",
+  --data.val_size N         number of training images set aside for validation (default: as trained)""",
 )
 
 _TEXTS = {"fit": _FIT, "test": _TEST, "validate": _VALIDATE}
 
 
 def wanted(args: list[str]) -> str | None:
-    """The help that a command line asks for; None if for none, or for the list of all options.
+    """The help text that a command line requests; None if it requests none, or the list of all options.
 
     Args:
         args: the command line.

@@ -46,7 +46,7 @@ def plain_errors_of_parts(config: Namespace, checkpoint: Checkpoint | None) -> I
                 raise InputError(line) from error
             raise  # with the traceback of the user's own class
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise InputError(f"{checkpoint.path} was trained with what cannot be made here: {reason}") from error
+        raise InputError(f"{checkpoint.path} was trained with parts that cannot be created here: {reason}") from error
 
 
 def _mistake(error: Exception) -> InputError | None:

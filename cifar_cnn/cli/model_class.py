@@ -73,7 +73,7 @@ def chosen(args: list[str], default: type[ImageClassifier]) -> type[ImageClassif
         default: the class where it names none.
 
     Raises:
-        InputError: there is no such class, or it is no subclass of ImageClassifier.
+        InputError: there is no such class, or it is not a subclass of ImageClassifier.
     """
     classes = [_imported(path) for path in named(args)]
     return classes[-1] if classes else default
@@ -133,16 +133,16 @@ def _imported(path: Any) -> type[ImageClassifier]:
     """Import a class that the user has named."""
     module, _, name = str(path).rpartition(".")
     if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", str(path)):
-        raise InputError(f"model: {path} is no import path: name the class with its module, such as mine.Mixup")
+        raise InputError(f"model: {path} is not an import path: name the class with its module, such as mine.Mixup")
     if module.split(".")[0] in {*sys.stdlib_module_names, "__main__"}:
-        raise InputError(f"model: {path} is not allowed: it is no part of a training")
+        raise InputError(f"model: {path} is not allowed: it is not a class for training")
     try:
         found = getattr(importlib.import_module(module), name, None)
     except ModuleNotFoundError as error:
         if not f"{module}.".startswith(f"{error.name}."):
             raise InputError(f"model: {path} cannot be imported: a package is not installed: {error}") from error
         raise InputError(
-            f"model: there is no module {error.name!r}; one of your own is looked for in the current folder"
+            f"model: there is no module {error.name!r}; your own modules are searched for in the current folder"
         ) from error
     if found is None:
         near = difflib.get_close_matches(name, _classifiers(module), n=3) or _classifiers(module)
@@ -151,7 +151,7 @@ def _imported(path: Any) -> type[ImageClassifier]:
     if not (isinstance(found, type) and issubclass(found, ImageClassifier)):
         is_network = (isinstance(found, type) and issubclass(found, nn.Module)) or callable(found)
         hint = f"; a network is chosen with --model.backbone {path}" if is_network else ""
-        raise InputError(f"model: {path} is no subclass of cifar_cnn.ImageClassifier{hint}")
+        raise InputError(f"model: {path} is not a subclass of cifar_cnn.ImageClassifier{hint}")
     if missing := {"backbone", "num_classes"} - set(class_options.parameters(found)):
         raise InputError(
             f"model: {path} takes no {' or '.join(sorted(missing))}: let its __init__ take **kwargs and pass them on "

@@ -105,7 +105,7 @@ def _unknown_option(mistake: _Mistake) -> str | None:
         return f"unknown option {name}; {suggestions.option(name, mistake.options, mistake.command)}"
     if match := mistake.first(r"Option '([^']+)' is not accepted"):
         section = class_options.section_of_further_arguments(mistake.args, mistake.key)
-        hint = f"write it under {section}, inside of" if section == "options" else f"write it under {section}, beside"
+        hint = f"write it under {section}, inside of" if section == "options" else f"write it under {section}, next to"
         hint = f"{hint} init_args" if section else suggestions.argument(match[1], mistake.key, mistake.options)
         return f"unknown option {mistake.key}.{match[1]}; {hint}"
     return None
@@ -200,7 +200,7 @@ def _wrong_kind(path: str, base: str, key: str) -> str:
         return f"{key}: {path} is neither a torch.nn.Module nor a function of (logits, target)"
     if base == "Module" and inspect.isroutine(trust.imported(path)):
         return f"{key}: {path} is a function: annotate what it returns, as in def f() -> torch.nn.Module"
-    return f"{key}: {path} is no subclass of {base}"
+    return f"{key}: {path} is not a subclass of {base}"
 
 
 def _required(name: str, key: str, options: list[str], args: list[str], command: str) -> str:

@@ -166,7 +166,7 @@ class Augment:
 
     def __post_init__(self) -> None:
         if self.crop < 0 or self.cutout < 0:
-            raise InputError(f"crop and cutout are pixels, 0 or more; not {self.crop}, {self.cutout}")
+            raise InputError(f"crop and cutout must be 0 or more pixels, not {self.crop} and {self.cutout}")
 
     def pixels(self, images: Tensor, draws: Draws) -> Tensor:
         """Crop and flip images of (N, C, H, W) and any dtype, before normalisation."""

@@ -72,7 +72,7 @@ class CIFAR10DataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         if batch_size < 1 or eval_batch_size < 1:
-            raise InputError(f"batch sizes are 1 or more; not {batch_size}, {eval_batch_size}")
+            raise InputError(f"batch sizes must be 1 or more, not {batch_size} and {eval_batch_size}")
         check_sizes(image_sizes or [])
         self.save_hyperparameters()
         self.not_recorded = keep_plain(self.hparams, type(self))  # why an argument is missing in hparams
@@ -151,7 +151,7 @@ class CIFAR10DataModule(LightningDataModule):
             InputError: there is no such split, or its images cannot be used.
         """
         if split not in ("train", "val", "test"):
-            raise InputError(f"image_set takes 'train', 'val' or 'test'; not {split!r}")
+            raise InputError(f"split must be 'train', 'val' or 'test', not {split!r}")
         self.setup("test" if split == "test" else "fit")
         return self._sets[split]
 

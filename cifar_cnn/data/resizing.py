@@ -17,9 +17,9 @@ def check_sizes(sizes: Sizes, side: int | None = None) -> None:
     if starts and (starts[0] != 0 or starts != sorted(set(starts)) or starts[-1] >= 1):
         raise InputError(f"image_sizes must start at fraction 0 of the run and rise; they start at {starts}")
     if any(size < 1 for _, size in sizes):
-        raise InputError("image_sizes are pixels a side, 1 or more")
+        raise InputError("image_sizes must be 1 or more pixels")
     if side is not None and any(size > side for _, size in sizes):
-        raise InputError(f"image_sizes go up to the images' {side} pixels; not {list(sizes)}")
+        raise InputError(f"image_sizes must not exceed the images' {side} pixels; they are {list(sizes)}")
 
 
 def size_at(sizes: Sizes, step: int, total_steps: float) -> int:

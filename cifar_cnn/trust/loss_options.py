@@ -65,7 +65,7 @@ def _is_never_a_value(value: Any, *_: Any) -> bool:
 
 
 def _as_text(value: Any) -> str:
-    raise ValueError("a FunctionLoss is written down as any module is")
+    raise ValueError("give a FunctionLoss as class_path and init_args, like any module")
 
 
 register_type(LossFunction, _as_text, as_spec, type_check=_is_never_a_value)

@@ -64,10 +64,10 @@ _named: set[str] = set()  # by this command's user
 
 @contextmanager
 def import_policy(named: Iterable[str] = ()) -> Iterator[None]:
-    """Hold to the rules for what a user gives, for the time of a command.
+    """Apply the rules for names from the user, for the duration of a command.
 
     Args:
-        named: packages that the user has named, which checkpoints may name as well.
+        named: packages named by the user, which checkpoints may name too.
     """
     settings = dict(parsing_settings)
     set_parsing_settings(
@@ -89,7 +89,7 @@ def import_policy(named: Iterable[str] = ()) -> Iterator[None]:
 
 
 def restrict_to(checkpoint: Mapping[str, Any]) -> None:
-    """From here to the end of :func:`import_policy`, hold to the rules for what a checkpoint names."""
+    """Apply the stricter rules for names from a checkpoint until :func:`import_policy` ends."""
     allowed = _allowed(checkpoint)
     own_modules.allow(allowed)
     pretrained.allow_downloads(may_act(checkpoint))
@@ -97,11 +97,11 @@ def restrict_to(checkpoint: Mapping[str, Any]) -> None:
 
 
 def instantiate(cls: type[T], config: dict[str, Any], checkpoint: Mapping[str, Any]) -> T:
-    """Make a ``cls`` of the arguments that a checkpoint holds.
+    """Create a ``cls`` from the arguments in a checkpoint.
 
     Raises:
-        InputError: they name what a checkpoint may not name.
-        Exception: jsonargparse's, for what cannot be made.
+        InputError: they name an object that a checkpoint may not name.
+        Exception: from jsonargparse, if the object cannot be created.
     """
     with import_policy():
         restrict_to(checkpoint)
@@ -122,8 +122,8 @@ def check(cls: type, config: dict[str, Any]) -> None:
     """Check, once names are restricted, that some of the arguments of a ``cls`` are what they may be.
 
     Raises:
-        InputError: they name what a checkpoint may not name.
-        Exception: jsonargparse's, for what does not fit.
+        InputError: they name an object that a checkpoint may not name.
+        Exception: from jsonargparse, for invalid arguments.
     """
     _parse(cls, config, skip=set(inspect.signature(cls).parameters) - set(config))
 
@@ -142,12 +142,12 @@ def _parse(cls: type, config: dict[str, Any], skip: set[str] | None = None) -> t
 
 
 def refusal(message: str) -> str | None:
-    """What jsonargparse's message for a name that is not allowed means, in plain words; None for other messages."""
+    """Rephrase jsonargparse's message about a name that is not allowed; None for other messages."""
     match = re.search(r"Importing '(\S+)' is not allowed, denied by the '(\S+)'", message)
     if match is None:
         return None
     if match[2] != "*":
-        return f"{match[1]} is not allowed: it is no part of a training"
+        return f"{match[1]} is not allowed: it is not a class or function for training"
     return (
         f"{match[1]} is code that this checkpoint was not trained with here; it was not run. If you trust it, set the "
         f"environment variable {VARIABLE}={package(match[1])}"
@@ -155,10 +155,10 @@ def refusal(message: str) -> str | None:
 
 
 def reason(error: BaseException) -> str:
-    """Why what a checkpoint names cannot be made, in one line."""
+    """Explain in one line why an object named by a checkpoint cannot be created."""
     message = " ".join(str(error).split())
     if match := re.search(r"No module named '([\w.]+)'", message):
-        return f"there is no module {match[1]!r}; one of your own is looked for in the current folder"
+        return f"there is no module {match[1]!r}; your own modules are searched for in the current folder"
     return refusal(message) or message[:300]
 
 

@@ -58,7 +58,7 @@ class RecordingParser(ArgumentParser):
             value = namespace.get(name)
             if not all(map(_is_plain, _leaves(value))) and not self._reads_back(name, value):
                 raise InputError(
-                    f"{name}: {' '.join(repr(value).split())[:100]} cannot be recorded in the run's config, so that "
+                    f"{name}: {' '.join(repr(value).split())[:100]} cannot be recorded in the run's config, so "
                     "no command could use the run: give plain values, or a class or function by its import path"
                 )
         return super().dump(namespace, *args, **kwargs)

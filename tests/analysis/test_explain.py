@@ -265,7 +265,7 @@ def test_explain_sets_runs_side_by_side(capsys: pytest.CaptureFixture[str]) -> N
 
     for arguments, message in (
         (["nowhere"], "no checkpoint nowhere"),
-        ([runs[0], "--images", "1"], "--images is 2 or more"),
+        ([runs[0], "--images", "1"], "--images must be 2 or more"),
         ([runs[0], runs[1], f"{runs[1]}/checkpoints/best.ckpt"], f"given twice: {runs[1]}"),
     ):
         assert cifar_cnn.cli.run(["explain", *arguments]) == 2

@@ -82,7 +82,7 @@ def test_what_cannot_be_read_is_listed_and_the_rest_is_done(trained_run: Path, r
         assert (finished.status, finished.out) == (1, f"1 image classified: {name}\n")
         complaints = [line for line in finished.err.splitlines() if line.startswith("cifar-cnn: ")]
         wanted = ("cut.png", "dangling.png", "pipe.png", "text.jpg")
-        assert complaints == [f"cifar-cnn: not an image that can be read: images/{name}" for name in wanted]
+        assert complaints == [f"cifar-cnn: unreadable image: images/{name}" for name in wanted]
         assert "b\\xff.png" in Path(name).read_text(encoding="utf-8").replace("\\\\", "\\")
     good.unlink()
     assert run_command("predict", "images", "--ckpt_path", trained_run, "--output", "none.json").status == 1
@@ -102,7 +102,7 @@ def test_names_cannot_rule_the_terminal_and_are_whole_in_a_table(trained_run: Pa
         "images/b\\nc\\x1b[2J.png",
         "images/ä ö 日本.webp",
     ]
-    assert finished.err == "cifar-cnn: not an image that can be read: images/d\\x07.png\n"
+    assert finished.err == "cifar-cnn: unreadable image: images/d\\x07.png\n"
     assert run_command(*arguments, "--output", "classes.csv").status == 1
     with Path("classes.csv").open(encoding="utf-8", newline="") as file:
         assert {Path(row["path"]).name for row in csv.DictReader(file)} == set(names)
@@ -156,7 +156,7 @@ def test_mistakes_are_one_line(trained_run: Path, run_command: RunCommand) -> No
     for arguments, message in (
         (["nowhere.png", *checkpoint], "no file or folder nowhere.png"),
         (["empty", *checkpoint], "no images in empty"),
-        (["empty", "--top", "0"], "--top and --batch_size are 1 or more"),
+        (["empty", "--top", "0"], "--top and --batch_size must be 1 or more"),
         (["empty", "--top", "three"], "invalid int value: 'three'"),
         (["empty", "--outptu", "x.csv"], "unknown option --outptu; nearest: --output"),
         ([], "the following arguments are required: IMAGE_OR_FOLDER"),

@@ -109,7 +109,7 @@ def test_a_terminal_of_80_columns_shows_validation_accuracy_first(
             ["WarmupCosine"],
             "WarmupCosine now spans 9 steps: at step 6 the learning rate goes from 0 to 0.025; for a single ",
         ),
-        (["torch.optim.lr_scheduler.CosineAnnealingLR"], "was made for 6 steps: after them the learning rate rises"),
+        (["torch.optim.lr_scheduler.CosineAnnealingLR"], "was created for 6 steps: after that the learning rate rises"),
     ],
 )
 def test_a_resumed_run_says_where_it_is_and_what_its_schedule_does(

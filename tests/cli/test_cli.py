@@ -122,7 +122,7 @@ def test_predict_writes_a_table_and_lists_what_it_cannot_read(
     broken.write_text("no image")
     capsys.readouterr()
     assert cifar_cnn_command("predict", image_folder, "--output", "classes.csv", "--batch_size", 7) == 1
-    assert capsys.readouterr().err.strip().endswith(f"not an image that can be read: {broken}")
+    assert capsys.readouterr().err.strip().endswith(f"unreadable image: {broken}")
     with Path("classes.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 60
@@ -316,7 +316,7 @@ CONFIG_ERRORS = {
     ),
     "not YAML": ("a: [", "config bad.yaml is not valid YAML"),
     "nothing": ("# only a comment", "config bad.yaml is empty"),
-    "itself": ("a: &a {b: *a}", "config bad.yaml is nested too deeply, or holds itself"),
+    "itself": ("a: &a {b: *a}", "config bad.yaml is nested too deeply or contains itself"),
     "deep": (f"a: {'[' * 3000}{']' * 3000}", "config bad.yaml is nested too deeply"),
     "aliases of aliases": (
         "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}' if i else '1'] * 10)}]\n" for i in range(9)),
@@ -391,7 +391,7 @@ COMMAND_ERRORS: dict[str, tuple[list[str], str]] = {
         "nowhere/train: No such file or directory",
     ),
     "not a number": (["fit", *QUICK, "--trainer.max_epochs", "three"], "'three' is not of type int"),
-    "batch size": (["fit", *QUICK, "--data.batch_size", "0"], "batch sizes are 1 or more"),
+    "batch size": (["fit", *QUICK, "--data.batch_size", "0"], "batch sizes must be 1 or more"),
     "val_size": (["fit", *QUICK, "--data.val_size", "300"], "val_size must be from 0 to 299"),
     "learning rate": (["fit", *QUICK, "--model.optimizer.lr", "-1"], "Invalid learning rate"),
     "classes": (["fit", *QUICK, "--model.backbone.num_classes", "9"], "see --model.backbone.num_classes"),
@@ -413,7 +413,7 @@ COMMAND_ERRORS: dict[str, tuple[list[str], str]] = {
     "larger images": (["fit", *QUICK, "--data.source.image_size", "40"], "and these have 40 x 40"),
     "accelerator": (["fit", *QUICK, "--trainer.accelerator", "gpuu"], "invalid accelerator name"),
     "no GPU": (["fit", *QUICK, "--trainer.accelerator", "cuda"], "trainer: "),
-    "no seed": (["fit", *QUICK, "--seed_everything", "-1"], "seed_everything is from 0 to 4,294,967,295, not -1"),
+    "no seed": (["fit", *QUICK, "--seed_everything", "-1"], "seed_everything must be from 0 to 4,294,967,295, not -1"),
     "no steps": (["fit", *QUICK, "--trainer.max_steps", "0"], "trainer: max_steps must not be 0"),
     "no batches": (["fit", *QUICK, "--trainer.accumulate_grad_batches", "0"], "accumulate_grad_batches must not be 0"),
     "rare validation": (
@@ -575,7 +575,7 @@ def test_predict_into_a_folder_is_refused_and_a_closed_pipe_is_no_error(
     assert cifar_cnn_command("fit", *QUICK, "--trainer.max_epochs", 1) == 0
     for output in (".", ""):
         assert cifar_cnn_command("predict", image_folder, "--output", output) == 2
-        assert "--output names a CSV or JSON file" in capsys.readouterr().err
+        assert "--output must be a CSV or JSON file" in capsys.readouterr().err
     program = Path(sys.executable).with_name("cifar-cnn")
     for command in (f"{program} predict {image_folder} | head -1", f"{program} fit --help all | head -1"):
         result = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)

@@ -90,12 +90,12 @@ def test_a_class_named_in_a_config_is_trained_resumed_and_tested(
     ("path", "message"),
     [
         ("own_step.Scalde", "there is no 'Scalde' in own_step; nearest: own_step.Scaled"),
-        ("own_stap.Scaled", "there is no module 'own_stap'; one of your own is looked for in the current folder"),
-        ("own_step.number", "own_step.number is no subclass of cifar_cnn.ImageClassifier"),
+        ("own_stap.Scaled", "there is no module 'own_stap'; your own modules are searched for in the current folder"),
+        ("own_step.number", "own_step.number is not a subclass of cifar_cnn.ImageClassifier"),
         ("torch.nn.Linear", "a network is chosen with --model.backbone torch.nn.Linear"),
         ("own_step.Closed", "own_step.Closed takes no num_classes: let its __init__ take **kwargs"),
         ("broken.Scaled", "broken.Scaled cannot be imported: a package is not installed: No module named 'no_such"),
-        ("os.path", "os.path is not allowed: it is no part of a training"),
+        ("os.path", "os.path is not allowed: it is not a class for training"),
         ("__main__.Scaled", "__main__.Scaled is not allowed"),
     ],
 )
@@ -122,7 +122,7 @@ def test_the_last_class_that_is_named_is_trained() -> None:
         (["fit", "--model", "missing.yaml", "--model.backbone", "own_step.Scaled"], "ImageClassifier"),
     ):
         assert model_class.chosen(args, default).__name__ == name
-    with pytest.raises(InputError, match="model: 3 is no import path"):
+    with pytest.raises(InputError, match="model: 3 is not an import path"):
         model_class.chosen(["fit", "--model", "{class_path: 3}"], default)
 
 

@@ -34,12 +34,12 @@ def test_images_of_a_run_are_those_of_its_own_split(trained_run: Path) -> None:
     ("arguments", "message"),
     [
         ([*SMALL_DATA], "no window can be opened here: write a file with --output images.png"),
-        ([*SMALL_DATA, "--output", "a.jpg"], "--output must end with .png; it is a.jpg"),
-        ([*SMALL_DATA, "-n", "0"], "-n is 1 or more"),
+        ([*SMALL_DATA, "--output", "a.jpg"], "--output must end with .png, not a.jpg"),
+        ([*SMALL_DATA, "-n", "0"], "-n must be 1 or more"),
         (["--config", "nope.yaml"], "no config file nope.yaml; `cifar-cnn configs` lists the configs"),
         (["--data.sorce", "Shapes"], "unknown option --data.sorce; nearest: --data.source"),
-        (["--trainer.max_epochs", "3"], "unknown option --trainer.max_epochs: show takes --config and options of the"),
-        (["lightning_logs", *SMALL_DATA], "give a run, or --config and options of the data, not both"),
+        (["--trainer.max_epochs", "3"], "unknown option --trainer.max_epochs: show accepts --config and data"),
+        (["lightning_logs", *SMALL_DATA], "give either a run or --config and data options, not both"),
         ([*SHAPES, "--data.val_size", "99"], "val_size must be from 0 to 59 for 60 training images; it is 99"),
     ],
 )

@@ -120,21 +120,24 @@ ADAMW = "--model.optimizer=torch.optim.AdamW"
         ([NET, "--data.batch_size", "x"], "data.batch_size: 'x' is not of type int\n"),
         (
             ["--model.backbone", f"{__name__}.NET_MADE"],
-            f"{__name__}.NET_MADE is a Linear that is made already, which no",
+            f"{__name__}.NET_MADE is a Linear object, which a config ca",
         ),
         (
             ["--model.backbone", f"{__name__}.NET_PARTIAL"],
-            "NET_PARTIAL is a partial that is made already, which no con",
+            "NET_PARTIAL is a partial object, which a config ca",
         ),
         (
             [NET, "--model.loss", f"{__name__}.NET_MADE"],
-            "NET_MADE is a Linear that is made already, which no config ca",
+            "NET_MADE is a Linear object, which a config ca",
         ),
         ([NET, "--model.loss", f"{__name__}.NoModule"], "NoModule is neither a torch.nn.Module nor a function of (l"),
-        ([NET, "--model.optimizer", f"{__name__}.OwnNet"], f"model.optimizer: {__name__}.OwnNet is no subclass of Opt"),
+        (
+            [NET, "--model.optimizer", f"{__name__}.OwnNet"],
+            f"model.optimizer: {__name__}.OwnNet is not a subclass of Opt",
+        ),
         (
             ["--config", "timm.yaml"],
-            "unknown option model.backbone.num_classes; write it under dict_kwargs, beside init_args\n",
+            "unknown option model.backbone.num_classes; write it under dict_kwargs, next to init_args\n",
         ),
     ],
 )

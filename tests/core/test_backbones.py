@@ -172,5 +172,5 @@ def test_the_speedrun_network_takes_any_size_that_three_poolings_leave_a_pixel_o
     else:
         with pytest.raises(InputError, match="at least 9x9 pixels"):
             net(images)
-    with pytest.raises(InputError, match="widths must not fall"):
+    with pytest.raises(InputError, match="widths must not decrease"):
         SpeedrunNet(widths=(16, 32, 32))

@@ -385,7 +385,7 @@ def test_folders_of_another_layout_are_refused(image_folder: Path, tmp_path: Pat
     with pytest.raises(InputError, match=r"ImageFolder needs root, a folder DIR with DIR/train/<class>/"):
         ImageFolder(tmp_path / "nowhere").prepare()
     (tmp_path / "empty" / "train").mkdir(parents=True)
-    with pytest.raises(InputError, match="needs a folder a class, two or more; it has 0"):
+    with pytest.raises(InputError, match="needs one folder per class, at least two; it has 0"):
         ImageFolder(tmp_path / "empty").prepare()
     (image_folder / "test" / "green").mkdir()
     with pytest.raises(InputError, match="has classes that train does not have: green"):

@@ -634,7 +634,7 @@ def no_train(root: Path) -> None:
 
 
 FOLDERS: dict[str, tuple[Callable[[Path], None], str]] = {
-    "one class": (one_class, "needs a folder a class, two or more; it has 1"),
+    "one class": (one_class, "needs one folder per class, at least two; it has 1"),
     "an empty class": (empty_class, "empty has no images"),
     "a file as train": (a_file_as_train, "train: Not a directory"),
     "no train": (no_train, "train: No such file or directory"),

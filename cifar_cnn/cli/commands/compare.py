@@ -24,7 +24,7 @@ def run(options: Namespace) -> int:
         InputError: an argument is neither a run nor a config, or no run has a result.
     """
     if options.seeds < 1:
-        raise InputError("--seeds is 1 or more")
+        raise InputError("--seeds must be 1 or more")
     items = [run_or_config(name) for name in options.items]
     _check(items, options.fit_options)
     identity = plan.identity(items, options.seeds, options.fit_options)
@@ -32,7 +32,7 @@ def run(options: Namespace) -> int:
     try:
         failures = compare(items, folder, FitCommands(options.fit_options), options.seeds, options.command_line)
     except KeyboardInterrupt:
-        print(f"\nInterrupted; the same command goes on with {folder}", file=sys.stderr)
+        print(f"\nInterrupted; repeat the command to resume {folder}", file=sys.stderr)
         return 130
     return 1 if failures else 0
 
@@ -44,9 +44,9 @@ def _check(items: list[Path], fit_options: list[str]) -> None:
     if twice := {name for name in names if names.count(name) > 1}:
         raise InputError(f"given twice: {', '.join(sorted(twice))}")
     if fit_options and not configs:
-        raise InputError(f"{fit_options[0]} is for configs that are trained; only runs were given")
+        raise InputError(f"{fit_options[0]} applies to configs, but only runs were given")
     if any(option.partition("=")[0] == "--trainer.limit_test_batches" for option in fit_options):
-        raise InputError("runs are compared on all test images: leave out --trainer.limit_test_batches")
+        raise InputError("runs are compared on all test images: remove --trainer.limit_test_batches")
     for config in configs:
         try:
             check_options(["fit", "--config", str(config), *fit_options])
@@ -80,7 +80,7 @@ class FitCommands:
         return ["test", "--ckpt_path", str(run), *_QUIET]
 
     def epochs(self, config: Path) -> int:
-        """How many epochs a config is trained; the default where its value is not valid, which the fit will say."""
+        """How many epochs a config is trained; the default if its value is not valid, which the fit will report."""
         given = option_values(self.options, "--trainer.max_epochs")
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
         in_config = (content.get("trainer") or {}).get("max_epochs") if isinstance(content, dict) else None

@@ -15,7 +15,7 @@ def run(options: Namespace) -> int:
         InputError: there is no run, it has no images, or the folder cannot be written.
     """
     if options.images < 2:
-        raise InputError("--images is 2 or more")
+        raise InputError("--images must be 2 or more")
     runs = [RunFolder(*find_run(name)) for name in options.runs or [None]]
     output = explain_runs(runs, options.images, options.output)
     print(f"Pictures and numbers: {relative(output)}")

@@ -21,13 +21,13 @@ def run(options: Namespace) -> int:
     if options.run and options.ckpt_path:
         raise InputError("give the run or --ckpt_path, not both")
     if options.verify < 2:
-        raise InputError("--verify is 2 images or more")
+        raise InputError("--verify must be 2 or more")
     check_packages(options.format)
     checkpoint = find_checkpoint(options.run or options.ckpt_path or "best")
     suffix = _SUFFIXES[options.format]
     output = options.output or _default_output(checkpoint, suffix)
     if output.suffix != suffix:
-        raise InputError(f"--output of format {options.format} must end with {suffix}; it is {output}")
+        raise InputError(f"--output of format {options.format} must end with {suffix}, not {output.name}")
     _show(
         export_checkpoint(checkpoint, output, options.format, options.tta, options.images, options.verify),
         f"{relative(run_of(checkpoint) or checkpoint)}, {checkpoint.stem} checkpoint, as {options.format}",
@@ -47,7 +47,7 @@ def _show(exported: Exported, what: str) -> None:
         "File": f"{output}, {output.stat().st_size / 2**20:.1f} MiB",
         "Input": f"images: uint8 RGB, (N, 3, {trained.image_size}, {trained.image_size})",
         "Output": f"probabilities: float32, (N, {len(trained.class_names)}), of {', '.join(trained.class_names)}",
-        "Passes": f"{exported.passes} an image; test-time augmentation: {trained.classifier.tta}",
+        "Passes": f"{exported.passes} per image; test-time augmentation: {trained.classifier.tta}",
         "Verified": f"on {exported.images} {exported.origin}: largest difference to PyTorch {exported.difference:.1e}",
     }
     for name, text in rows.items():

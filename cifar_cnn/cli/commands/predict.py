@@ -21,7 +21,7 @@ def run(options: Namespace) -> int:
     if options.output:
         print(f"{classified.count:,} image{'s' * (classified.count != 1)} classified: {options.output}")
     for each in classified.unreadable:
-        print(f"cifar-cnn: not an image that can be read: {one_line(each)}", file=sys.stderr)
+        print(f"cifar-cnn: unreadable image: {one_line(each)}", file=sys.stderr)
     if classified.skipped:
         print(f"cifar-cnn: {one_line(str(classified.skipped))}", file=sys.stderr)
     return 1 if classified.unreadable else 0
@@ -29,8 +29,8 @@ def run(options: Namespace) -> int:
 
 def _check(options: Namespace) -> None:
     if options.top < 1 or options.batch_size < 1:
-        raise InputError("--top and --batch_size are 1 or more")
+        raise InputError("--top and --batch_size must be 1 or more")
     if options.output and (options.output.is_dir() or not options.output.name):
-        raise InputError(f"--output names a CSV or JSON file to write, not the folder {options.output}")
+        raise InputError(f"--output must be a CSV or JSON file, not the folder {options.output}")
     if options.output and options.output.suffix.lower() not in ("", ".csv", ".json"):
-        raise InputError(f"--output is a .csv or .json file, not {options.output.name}")
+        raise InputError(f"--output must be a .csv or .json file, not {options.output.name}")

@@ -28,9 +28,9 @@ def run(options: Namespace) -> int:
         InputError: the images or the options cannot be used, or there is neither ``--output`` nor a display.
     """
     if options.n < 1:
-        raise InputError("-n is 1 or more")
+        raise InputError("-n must be 1 or more")
     if options.output is not None and options.output.suffix.lower() != ".png":
-        raise InputError(f"--output must end with .png; it is {options.output}")
+        raise InputError(f"--output must end with .png, not {options.output.name}")
     data = _data(options)
     figure = data.show(options.split, options.n, options.augmented)
     if options.output is not None:
@@ -49,11 +49,11 @@ def _data(options: Namespace) -> CIFAR10DataModule:
     """The data module of the run, or that of the configs and options."""
     if options.run is not None:
         if options.config or options.fit_options:
-            raise InputError("give a run, or --config and options of the data, not both")
+            raise InputError("give either a run or --config and data options, not both")
         return RunFolder(*find_run(options.run)).datamodule
     for option in options.fit_options:
         if option.startswith("--") and not option.startswith("--data."):
-            raise InputError(f"unknown option {option.partition('=')[0]}: show takes --config and options of the data")
+            raise InputError(f"unknown option {option.partition('=')[0]}: show accepts --config and data options")
     return _instantiate([*_sections(options.config), *options.fit_options])
 
 

@@ -53,7 +53,7 @@ class ImageFolder(Source):
         self.cache = expanded(cache) if cache is not None else None
         self._prepared: dict[Split, ImageSet] = {}
         if image_size < 1:
-            raise InputError(f"image_size is in pixels, 1 or more; not {image_size}")
+            raise InputError(f"image_size must be 1 or more pixels, not {image_size}")
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
@@ -66,7 +66,7 @@ class ImageFolder(Source):
             return self.given_names
         names = tuple(sorted(entry.name for entry in _folders(self.root / "train")))
         if len(names) < 2:
-            raise InputError(f"{self.root / 'train'} needs a folder a class, two or more; it has {len(names)}")
+            raise InputError(f"{self.root / 'train'} needs one folder per class, at least two; it has {len(names)}")
         for name in names:  # Cc: control characters; Cs: bytes that are no text
             if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
                 raise InputError(f"{self.root / 'train'} has a class that cannot be printed, {name!a}: rename it")

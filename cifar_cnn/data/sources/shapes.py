@@ -37,11 +37,11 @@ class Shapes(Source):
         seed: int = 0,
     ) -> None:
         if min(train_size, test_size) < len(self.class_names):
-            raise InputError(f"Shapes needs {len(self.class_names)} images or more; not {train_size}, {test_size}")
-        if noise < 0 or image_size < 8:
             raise InputError(
-                f"Shapes needs noise of 0 or more and images of 8 pixels or more; not {noise}, {image_size}"
+                f"Shapes needs {len(self.class_names)} or more images per split, not {train_size} and {test_size}"
             )
+        if noise < 0 or image_size < 8:
+            raise InputError(f"Shapes needs noise >= 0 and image_size >= 8, not {noise} and {image_size}")
         n = max(train_size, test_size)
         # A portion of 1000 images exists as about a dozen float64 arrays at once, some with three channels.
         check_memory(n, image_size, more=min(n, 1000) * image_size**2 * 8 * 20)
