@@ -330,7 +330,7 @@ CONFIG_ERRORS = {
         "print_config: true",
         "config bad.yaml: print_config is not an option of a config",
     ),
-    "a checkpoint": ("model: {backbone: SimpleCNN}\nckpt_path: last", "give the checkpoint as the option --ckpt_path"),
+    "a checkpoint": ("model: {backbone: SimpleCNN}\nckpt_path: last", "use the option --ckpt_path"),
     "a missing package": (
         "model: {backbone: SimpleCNN}\ntrainer: {logger: {class_path: lightning.pytorch.loggers.WandbLogger}}",
         "a package is not installed: ",
@@ -399,7 +399,7 @@ COMMAND_ERRORS: dict[str, tuple[list[str], str]] = {
         ["fit", *QUICK, "--data.source.image_size", "28"],
         "is built for images of 32 x 32 pixels, but these have 28 x 28",
     ),
-    "Shapes noise": (["fit", *QUICK, "--data.source.noise", "-1"], "noise of 0 or more"),
+    "Shapes noise": (["fit", *QUICK, "--data.source.noise", "-1"], "noise >= 0"),
     "loss argument": (
         ["fit", *QUICK, "--model.loss", "cifar_cnn.losses.CrossEntropyLoss", "--model.loss.label_smoothing", "2"],
         "label_smoothing",
@@ -410,7 +410,7 @@ COMMAND_ERRORS: dict[str, tuple[list[str], str]] = {
     ),
     "no number": (["fit", *QUICK, "--model.optimizer.lr", "fast"], "model.optimizer.lr: 'fast' is not of type float"),
     "no precision": (["fit", *QUICK, "--trainer.precision", "8"], "trainer.precision: '8' is not one of 64, 32, 16, "),
-    "larger images": (["fit", *QUICK, "--data.source.image_size", "40"], "and these have 40 x 40"),
+    "larger images": (["fit", *QUICK, "--data.source.image_size", "40"], "but these have 40 x 40"),
     "accelerator": (["fit", *QUICK, "--trainer.accelerator", "gpuu"], "invalid accelerator name"),
     "no GPU": (["fit", *QUICK, "--trainer.accelerator", "cuda"], "trainer: "),
     "no seed": (["fit", *QUICK, "--seed_everything", "-1"], "seed_everything must be from 0 to 4,294,967,295, not -1"),
