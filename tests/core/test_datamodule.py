@@ -151,7 +151,7 @@ def test_all_splits_are_there_by_name() -> None:
     data = CIFAR10DataModule(Shapes(200, 50), val_size=40)
     assert [len(data.image_set(split)) for split in ("train", "val", "test")] == [160, 40, 50]
     assert data.image_set("train").images is data.train_images
-    with pytest.raises(InputError, match="'train', 'val' or 'test'; not 'training'"):
+    with pytest.raises(InputError, match="'train', 'val' or 'test', not 'training'"):
         data.image_set("training")  # type: ignore[arg-type]
 
 
@@ -267,7 +267,7 @@ def test_training_images_grow_and_validation_sees_whole_ones() -> None:
         ([(0.0, 16), (0.0, 32)], "must start at fraction 0 of the run and rise"),
         ([(0.0, 16), (1.0, 32)], "must start at fraction 0 of the run and rise"),
         ([(0.0, 0)], "1 or more"),
-        ([(0.0, 40)], "go up to the images' 32 pixels"),
+        ([(0.0, 40)], "must not exceed the images' 32 pixels"),
     ],
 )
 def test_impossible_image_sizes_are_refused(sizes: list[tuple[float, int]], message: str) -> None:

@@ -420,5 +420,5 @@ def test_no_linear_model_learns_the_shapes() -> None:
 
 
 def test_too_few_shapes_are_refused() -> None:
-    with pytest.raises(InputError, match="10 images or more; not 9, 50"):
+    with pytest.raises(InputError, match="10 or more images per split, not 9 and 50"):
         Shapes(9, 50)
