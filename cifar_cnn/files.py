@@ -1,4 +1,4 @@
-"""Files that are either whole or not there, and work that one process does at a time."""
+"""Files that are written as a whole or checked before they are read, and locks between processes."""
 
 import json
 import logging
@@ -10,11 +10,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
 from filelock import FileLock, Timeout
 
-from cifar_cnn.tables import printable_values
+from cifar_cnn.errors import InputError
 
 log = logging.getLogger("cifar_cnn")
+
+_MOST_VALUES = 100_000  # in a YAML file
 
 
 @contextmanager
@@ -88,13 +91,38 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write(path, json.dumps(content, indent=1) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file, its strings printable; empty where there is none, or no object in it."""
+def check_yaml(path: str | os.PathLike) -> yaml.Node:
+    """Check a YAML file before it is loaded.
+
+    Returns:
+        Its content as nodes, with nothing constructed yet.
+
+    Raises:
+        InputError: it is unreadable or empty, or holds itself or too many values, which aliases can do in a few lines.
+    """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return printable_values(found) if isinstance(found, dict) else {}
+        root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        size = _size(root, {}) if root else 0
+    except OSError as error:
+        raise InputError(f"config {path} cannot be read: {error.strerror}") from error
+    except (ValueError, yaml.YAMLError) as error:  # ValueError: not UTF-8, or a character that YAML does not allow
+        raise InputError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise InputError(f"config {path} is nested too deeply or contains itself") from error
+    if root is None or not size:
+        raise InputError(f"config {path} is empty")
+    if size > _MOST_VALUES:
+        raise InputError(f"config {path} holds more than {_MOST_VALUES:,} values")
+    return root
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node holds once its aliases are written out."""
+    if id(node) not in known:
+        pairs = node.value if isinstance(node, yaml.CollectionNode) else []
+        parts = [part for pair in pairs for part in (pair if isinstance(pair, tuple) else (pair,))]
+        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(node)]
 
 
 def move(source: Path, target: Path) -> None:

@@ -23,6 +23,7 @@ from cifar_cnn.callbacks.summary import RunSummary
 from cifar_cnn.errors import InputError
 from cifar_cnn.image_files.decoding import UNREADABLE, decode_image
 from cifar_cnn.runs.run import RunFolder, find_run
+from cifar_cnn.runs.schemas import TestResult
 
 if TYPE_CHECKING:  # a DataFrame is an extra, and matplotlib takes a good part of a second to import
     import pandas
@@ -80,7 +81,7 @@ class Run(RunFolder):
         probabilities, classes = self.logits(pixels).softmax(1)[0].topk(min(top, len(self.class_names)))
         return [(self.class_names[i], p) for i, p in zip(classes.tolist(), probabilities.tolist(), strict=True)]
 
-    def test(self) -> dict[str, Any]:
+    def test(self) -> TestResult:
         """Return the content of test.json; if the best checkpoint has not been tested yet, test it first."""
         if not self.is_tested:
             # The callbacks write test.json and the predictions; a test needs nothing else.

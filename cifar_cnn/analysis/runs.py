@@ -1,5 +1,6 @@
 """A table of the runs in a folder."""
 
+import math
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +15,7 @@ _LEFT = ("run", "name", "started", "status")  # columns of text
 
 
 def table(root: Path) -> str:
-    """The runs of a folder, one per line, below the names of the columns.
+    """The runs of a folder, one per line, below the names of the columns; then what is wrong in damaged runs.
 
     Raises:
         InputError: there are no runs.
@@ -22,22 +23,32 @@ def table(root: Path) -> str:
     folders = run_folders(root)
     if not folders:
         raise InputError(f"there are no runs in {root}: train one with `cifar-cnn fit`")
-    rows = [COLUMNS, *(row(RunFolder(folder)) for folder in folders)]
-    return "\n".join(text_table(rows, left=[COLUMNS.index(name) for name in _LEFT]))
+    rows: list[tuple[str, ...]] = [COLUMNS]
+    damaged = []
+    for folder in folders:
+        try:
+            rows.append(row(RunFolder(folder)))
+        except InputError as error:
+            rows.append((folder.name, *["-"] * (len(COLUMNS) - 2), "damaged"))
+            damaged.append(str(error))
+    return "\n".join([*text_table(rows, left=[COLUMNS.index(name) for name in _LEFT]), *damaged])
 
 
 def row(run: RunFolder) -> tuple[str, ...]:
-    """The cells of a run; ``-`` for unknown values."""
+    """The cells of a run; ``-`` for unknown values.
+
+    Raises:
+        InputError: a file of the run is damaged.
+    """
     epochs, begun = run.epochs, run.begun
-    accuracies = [epoch["val/accuracy"] for epoch in epochs if "val/accuracy" in epoch]
+    accuracies = [value for epoch in epochs if math.isfinite(value := epoch.get("val/accuracy", math.nan))]
     seconds = sum(epoch["epoch_seconds"] for epoch in epochs)
-    tested = run.result.get("accuracy") if run.is_tested else None
     return (
         run.folder.name,
         run.label or "-",
         str(len(epochs)),
         f"{max(accuracies):.2%}" if accuracies else "-",
-        f"{tested:.2%}" if isinstance(tested, float) else "-",
+        f"{run.result['accuracy']:.2%}" if run.is_tested else "-",
         _when(begun.get("started")),
         duration(seconds) if epochs else "-",
         run.status,
@@ -47,5 +58,5 @@ def row(run: RunFolder) -> tuple[str, ...]:
 def _when(started: object) -> str:
     try:
         return datetime.fromisoformat(str(started)).astimezone().strftime("%Y-%m-%d %H:%M")
-    except ValueError:  # the record is incomplete or not from this package
+    except (ValueError, OverflowError):  # the record is incomplete or not from this package
         return "-"

@@ -12,10 +12,11 @@ from cifar_cnn.callbacks.predictions import FILE_NAME, VAL_FILE_NAME
 from cifar_cnn.data import ImageSet
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.errors import InputError
-from cifar_cnn.files import read_json
 from cifar_cnn.runs.checkpoints import Trained
-from cifar_cnn.runs.predictions import Predictions, load_predictions
+from cifar_cnn.runs.checksum import checksum
+from cifar_cnn.runs.predictions import Predictions, load_predictions, read_predictions
 from cifar_cnn.runs.run import RunFolder, Split
+from cifar_cnn.runs.schemas import TestResult
 from cifar_cnn.tta import TTA, logits_with_tta
 
 log = logging.getLogger("cifar_cnn")
@@ -32,32 +33,38 @@ class Shown:
         split: split of the images.
         images: the images in the order of the predictions; None if they cannot be read.
         predictions: predictions of the network; None if there are none.
-        test: content of test.json; empty if no test is shown.
+        test: content of test.json; None if no test is shown.
         missing: one line for each reason why a value is None or no test is shown.
     """
 
     split: Split
     images: ImageSet | None = None
     predictions: Predictions | None = None
-    test: dict[str, Any] = field(default_factory=dict)
+    test: TestResult | None = None
     missing: list[str] = field(default_factory=list)
 
 
 def find_shown(run: RunFolder) -> Shown:
     """Choose the test if it is of the current best checkpoint and of the run's own images, else the validation."""
-    test = read_json(run.folder / "test.json")
-    if "accuracy" not in test:
+    try:
+        test = run.result
+    except InputError as error:
+        return _validation(run, [f"Test results: {error}"])
+    if not test:
         return _validation(run, [])
-    predictions = load_predictions(run.folder / FILE_NAME, len(run.trained.class_names))
-    if predictions is None:
-        return _validation(run, ["Test results: no predictions were kept; run `cifar-cnn test` again"])
+    try:
+        predictions = read_predictions(run.folder / FILE_NAME, len(run.trained.class_names))
+    except InputError as error:
+        reason = error if (run.folder / FILE_NAME).exists() else "no predictions were kept"
+        return _validation(run, [f"Test results: {reason}; run `cifar-cnn test` again"])
     try:
         images = run.images("test")
     except InputError as error:
         return Shown("test", None, predictions, test, [f"Pictures of test images: {error}"])
-    if (test.get("tested_on") or {}).get("sha256", "") != images.sha256():
+    if test["tested_on"]["sha256"] != images.sha256():
         return _validation(run, ["Test results: the run's test images have changed since; run `cifar-cnn test` again"])
-    if not fits(run, predictions, images, test.get("tta", run.trained.classifier.tta)):
+    is_of_best = test["checkpoint_checksum"] == predictions.checkpoint_checksum == checksum(run.checkpoint)
+    if not is_of_best or not fits(run, predictions, images, test["tta"]):
         return _validation(run, ["Test results: training continued after the test; run `cifar-cnn test` again"])
     return Shown("test", images, predictions, test)
 
@@ -67,11 +74,19 @@ def _validation(run: RunFolder, missing: list[str]) -> Shown:
     found = found if found is not None and found.step == run.step else None
     images = or_reason(f"Pictures of {SPLIT_NAMES['val']} images", lambda: run.images("val"), missing)
     if images is not None:
-        some = images if found is None or found.indices is None else images.subset(found.indices)
-        if found is None or not fits(run, found, some, "none"):
+        some = _images_of(found, images) if found is not None else None
+        if found is None or some is None or not fits(run, found, some, "none"):
             some, found = images, or_reason("Predictions", lambda: validated(run, images), missing)
         images = some
-    return Shown("val", images, found, {}, missing)
+    return Shown("val", images, found, None, missing)
+
+
+def _images_of(predictions: Predictions, images: ImageSet) -> ImageSet | None:
+    """The images that predictions are of; None if there are no such images."""
+    indices = predictions.indices
+    if indices is None:
+        return images
+    return images.subset(indices) if indices.min() >= 0 and indices.max() < len(images) else None
 
 
 def or_reason(name: str, make: Callable[[], Any], missing: list[str]) -> Any:

@@ -14,6 +14,7 @@ from cifar_cnn.data.batches import Batch, EvalBatches
 from cifar_cnn.data.images import ImageSet
 from cifar_cnn.files import replacing
 from cifar_cnn.resume.checkpoints import SavedWithBest
+from cifar_cnn.runs.checksum import checksum
 from cifar_cnn.runs.folders import run_of
 from cifar_cnn.runs.results import ResultFiles
 
@@ -32,6 +33,7 @@ class StorePredictions(SavedWithBest):
     (N,)) in the order of the test images, and ``images_sha256``, the hash of the images, which shows whether two runs
     were tested on the same ones. After a test of a subset (``limit_test_batches``) it covers only that subset, in the
     same order, and ``indices`` (int64, (N,)) lists the tested images.
+    ``checkpoint_checksum`` identifies the tested checkpoint (:func:`cifar_cnn.runs.checksum.checksum`).
 
     ``val_predictions.npz`` holds the same for the validation of best.ckpt, and the ``step`` of the weights.
 
@@ -76,7 +78,8 @@ class StorePredictions(SavedWithBest):
             image_set = trainer.test_dataloaders.image_set  # type: ignore[union-attr]
             path = self.files.path(trainer, SUFFIX, image_set, len(parts[1]))
             if path is not None:
-                _write(path, _by_image(image_set, *parts))
+                tested = checksum(Path(str(trainer.ckpt_path)))
+                _write(path, {**_by_image(image_set, *parts), "checkpoint_checksum": tested})
 
     def on_best_saved(self, trainer: Trainer, checkpoint: Path) -> None:
         """Write the predictions of the latest validation next to the checkpoint of that step; called on all ranks."""

@@ -20,9 +20,10 @@ from cifar_cnn.callbacks.stopwatch import EpochStopwatch
 from cifar_cnn.data.batches import TrainBatches
 from cifar_cnn.data.module import CIFAR10DataModule
 from cifar_cnn.errors import is_interruption
-from cifar_cnn.files import read_json, write_json
+from cifar_cnn.files import write_json
 from cifar_cnn.optim import learning_rate
 from cifar_cnn.resume.loops import images_evaluated, overfits
+from cifar_cnn.runs.schemas import read_record
 
 log = logging.getLogger("cifar_cnn")
 
@@ -75,7 +76,7 @@ class RunRecord(Callback):
             "versions": versions(),
             "git_commit": git_commit(Path(__file__).parent),
         }
-        self._former, self._first_step = read_json(self._path), None
+        self._former, self._first_step = dict(read_record(self._path.parent)), None
         if self._former:
             former = {name: value for name, value in self._former.items() if name != "earlier"}
             self._record["earlier"] = [*self._former.get("earlier", []), former]

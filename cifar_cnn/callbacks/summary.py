@@ -20,6 +20,7 @@ from cifar_cnn.resume.checkpoints import best_checkpoint
 from cifar_cnn.resume.loops import images_evaluated, overfits, validates
 from cifar_cnn.runs import kept_code
 from cifar_cnn.runs.checkpoints import read_checkpoint
+from cifar_cnn.runs.checksum import checksum
 from cifar_cnn.runs.folders import is_best, result_path
 from cifar_cnn.runs.results import ResultFiles
 from cifar_cnn.sizes import count_parameters
@@ -94,7 +95,7 @@ class RunSummary(Callback):
         image_set, names = trainer.test_dataloaders.image_set, datamodule.class_names  # type: ignore[union-attr]
         seen, images = images_evaluated(trainer, "test")
         result: dict[str, Any] = {
-            name.removeprefix("test/"): _without_nan(value.tolist()) for name, value in pl_module.test_results.items()
+            name.removeprefix("test/"): _finite(value.tolist()) for name, value in pl_module.test_results.items()
         }
         result |= {
             "class_names": list(names),
@@ -105,7 +106,7 @@ class RunSummary(Callback):
         self.written = path = self.files.path(trainer, ".json", image_set, seen)
         if path is not None:  # before printing, because the reader of the output may be closed
             checkpoint = Path(os.path.realpath(str(trainer.ckpt_path)))
-            result["checkpoint"] = relative(checkpoint, path.parent)
+            result |= {"checkpoint": relative(checkpoint, path.parent), "checkpoint_checksum": checksum(checkpoint)}
             trained_here = bool(self._fit_start)  # with the imported code, even if the files have changed since
             result["changed_code"] = [] if trained_here else kept_code.changed_files(read_checkpoint(checkpoint))
             try:
@@ -199,8 +200,8 @@ def why_not_validated(trainer: Trainer) -> str:
     return "no step was trained"
 
 
-def _without_nan(value: Any) -> Any:
-    """Replace NaN, which JSON lacks, by None."""
+def _finite(value: Any) -> Any:
+    """Replace NaN and infinity, which JSON lacks, by None."""
     if isinstance(value, list):
-        return [_without_nan(each) for each in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from cifar_cnn.errors import InputError
+from cifar_cnn.files import check_yaml
 
 
 def option_values(args: list[str], *names: str) -> list[str]:
@@ -20,7 +21,6 @@ def option_values(args: list[str], *names: str) -> list[str]:
     return values
 
 
-MOST_VALUES = 100_000  # in a config
 SECTIONS = ("model", "data", "trainer", "checkpoint", "last_checkpoint", "not_finite", "filters")  # of a config
 
 
@@ -34,19 +34,7 @@ def check_configs(paths: Iterable[str]) -> None:
     for path in filter(os.path.exists, paths):
         if Path(path).is_fifo():  # can be read only once, and that is the parser's
             continue
-        try:
-            root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-            size = _size(root, {}) if root else 0
-        except OSError as error:
-            raise InputError(f"config {path} cannot be read: {error.strerror}") from error
-        except (UnicodeDecodeError, yaml.YAMLError) as error:
-            raise InputError(f"config {path} is not valid YAML: {' '.join(str(error).split())}") from error
-        except RecursionError as error:
-            raise InputError(f"config {path} is nested too deeply or contains itself") from error
-        if not size:
-            raise InputError(f"config {path} is empty")
-        if size > MOST_VALUES:
-            raise InputError(f"config {path} holds more than {MOST_VALUES:,} values")
+        root = check_yaml(path)
         for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
             _check_section(path, key, value)
 
@@ -60,12 +48,3 @@ def _check_section(path: str, key: yaml.Node, value: yaml.Node) -> None:
         given = value.value if isinstance(value, yaml.ScalarNode) else "a list"
         what = f"{name}: must be followed by indented lines of options, not by {given}"
         raise InputError(f"config {path}: {what}")
-
-
-def _size(node: yaml.Node, known: dict[int, int]) -> int:
-    """How many values a config holds once its aliases are written out."""
-    if id(node) not in known:
-        pairs = node.value if isinstance(node, yaml.CollectionNode) else []
-        parts = [part for pair in pairs for part in (pair if isinstance(pair, tuple) else (pair,))]
-        known[id(node)] = 1 + sum(_size(part, known) for part in parts)
-    return known[id(node)]

@@ -22,6 +22,8 @@ from cifar_cnn.hardware import best_precision
 from cifar_cnn.runs import kept_code, trained_as
 from cifar_cnn.runs.contents import check_weights, load_weights
 from cifar_cnn.runs.folders import LAST, PREVIOUS
+from cifar_cnn.runs.schemas import CheckpointContent
+from cifar_cnn.runs.typed import mismatch
 from cifar_cnn.tables import printable_values
 from cifar_cnn.trust import names as trust
 from cifar_cnn.trust import ownership
@@ -70,6 +72,10 @@ class Trained:
         mixed = self.precision == best_precision(device.type) == "bf16-mixed"
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
             logits = self.classifier.logits_with_tta(pixels)
+        if logits.shape[1] != len(self.class_names):
+            raise InputError(
+                f"the network has {logits.shape[1]} outputs, the checkpoint {len(self.class_names)} class names"
+            )
         return logits.float().cpu()
 
 
@@ -79,13 +85,6 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is damaged, does not belong to this project, or holds more than plain data and tensors.
     """
-    keys = {
-        "state_dict",
-        "global_step",
-        "hyper_parameters",
-        "datamodule_hyper_parameters",
-        CIFAR10DataModule.__qualname__,
-    }
     try:
         with zipfile.ZipFile(path) as archive:
             _check_sizes(archive)
@@ -93,18 +92,13 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
                 raise zipfile.BadZipFile(damaged)
         content = printable_values(torch.load(path, map_location="cpu", weights_only=True, mmap=_MAP))
         _check_tensors(content, path.stat().st_size)
-        if missing := keys - content.keys():
-            raise KeyError(", ".join(sorted(missing)))
-        groups = [content[group] for group in ("hyper_parameters", "datamodule_hyper_parameters")]
-        for group in groups:
-            group.pop("_instantiator", None)  # a function's name, which Lightning would import and call
-        content.setdefault("first_step", content["global_step"])  # missing in version 0.1.0
-        int(content["global_step"]), int(content["first_step"])
     except Exception as error:  # a damaged file can fail in many ways
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else type(error).__name__
-        raise InputError(
-            f"{path} is not a checkpoint of this project, or is damaged ({reason}); no code from it was run"
-        ) from error
+        raise _not_a_checkpoint(path, type(error).__name__) from error
+    if line := mismatch(content, CheckpointContent) or _data_mismatch(content):
+        raise _not_a_checkpoint(path, line)
+    for group in ("hyper_parameters", "datamodule_hyper_parameters"):
+        content[group].pop("_instantiator", None)  # a function's name, which Lightning would import and call
+    content.setdefault("first_step", content["global_step"])  # of Lightning's own Trainer
     return content
 
 
@@ -124,6 +118,20 @@ def _check_tensors(value: Any, most: int) -> None:
     if isinstance(value, (Mapping, list, tuple)):
         for each in value.values() if isinstance(value, Mapping) else value:
             _check_tensors(each, most)
+
+
+def _not_a_checkpoint(path: Path, reason: str) -> InputError:
+    return InputError(f"{path} is not a checkpoint of this project, or is damaged ({reason}); no code from it was run")
+
+
+def _data_mismatch(content: dict[str, Any]) -> str | None:
+    """How the classes and the normalisation of a checkpoint contradict each other; None if they do not."""
+    data, classes = content[CIFAR10DataModule.__qualname__], content["hyper_parameters"].get("num_classes")
+    if len(data["mean"]) != len(data["std"]):
+        return f"mean has {len(data['mean'])} numbers, std {len(data['std'])}"
+    if classes is not None and classes != len(data["class_names"]):
+        return f"class_names has {len(data['class_names'])} names, num_classes is {classes!r:.20}"
+    return None
 
 
 class Checkpoint(NamedTuple):

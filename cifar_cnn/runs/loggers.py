@@ -1,10 +1,9 @@
 """Loggers of metrics.csv and TensorBoard events that survive interruptions, resumes and full disks."""
 
 import csv
-import io
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from cifar_cnn.files import replacing
 from cifar_cnn.parts import record_known
+from cifar_cnn.runs.metric_rows import metric_rows, unchecked_rows
 
 log = logging.getLogger("cifar_cnn")
 
@@ -80,8 +80,8 @@ class MetricsFile:
         self._columns: list[str] = []
         self._path = folder / "metrics.csv"
         folder.mkdir(parents=True, exist_ok=True)
-        rows = self._read()
-        kept = [row for row in rows if row.get("step") and int(row["step"]) < first_step]
+        rows = metric_rows(self._path, missing_ok=True)
+        kept = [row for row in rows if "step" in row and float(row["step"]) < first_step]
         if kept:
             self._columns = sorted(set().union(*kept))
             self._rewrite(self._columns, kept)
@@ -108,7 +108,7 @@ class MetricsFile:
             return
         keys = sorted({*self._columns, *(name for row in self.metrics for name in row)})
         if keys != self._columns or not self._path.exists():
-            self._rewrite(keys, [*self._read(), *self.metrics])
+            self._rewrite(keys, [*unchecked_rows(self._path), *self.metrics])
         else:
             size = self._path.stat().st_size
             try:
@@ -121,15 +121,7 @@ class MetricsFile:
         self._columns = keys
         self.metrics = []
 
-    def _read(self) -> list[dict[str, Any]]:
-        """The rows of the file without empty values; the last one only if it is complete."""
-        if not self._path.is_file():
-            return []
-        text = self._path.read_text(encoding="utf-8", errors="replace")
-        whole = io.StringIO(text[: text.rfind("\n") + 1], newline="")
-        return [{name: value for name, value in row.items() if name and value} for row in csv.DictReader(whole)]
-
-    def _rewrite(self, keys: list[str], rows: list[dict[str, Any]]) -> None:
+    def _rewrite(self, keys: list[str], rows: Sequence[Mapping[str, Any]]) -> None:
         with replacing(self._path, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, keys)
             writer.writeheader()

@@ -1,15 +1,24 @@
 """Stored predictions of a network, so that reports need not compute them again."""
 
+import io
+import math
+import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from cifar_cnn.errors import InputError
 from cifar_cnn.files import replacing
+from cifar_cnn.paths import relative
+
+# The arrays of the file: their kind and size in bytes, and the number of dimensions.
+_ARRAYS = {"logits": ("f4", 2), "labels": ("i8", 1), "indices": ("i8", 1)}
+_SCALARS = {"step": ("i8", 0), "images_sha256": ("U", 0), "checkpoint_checksum": ("U", 0)}
 
 
 @dataclass(frozen=True)
@@ -21,12 +30,17 @@ class Predictions:
         labels: int64, (N,): the true classes.
         indices: int64, (N,): the predicted images in ascending order; None for all.
         step: the step of the weights; None if it was not recorded.
+        images_sha256: SHA-256 of the images; empty if it was not recorded.
+        checkpoint_checksum: of the tested checkpoint, see :func:`cifar_cnn.runs.checksum.checksum`; empty for a
+            validation.
     """
 
     logits: Tensor
     labels: Tensor
     indices: Tensor | None = None
     step: int | None = None
+    images_sha256: str = ""
+    checkpoint_checksum: str = ""
 
     @property
     def probabilities(self) -> Tensor:
@@ -53,18 +67,68 @@ class Predictions:
             np.savez(file, **arrays)
 
 
-def load_predictions(path: Path, num_classes: int) -> Predictions | None:
-    """Read what ``save`` or :class:`cifar_cnn.callbacks.predictions.StorePredictions` wrote; None if there is nothing,
-    or it is damaged or of other classes."""
+def load_predictions(path: Path, num_classes: int | None = None) -> Predictions | None:
+    """:func:`read_predictions`, but None if there is no such file, or it is damaged or of other classes."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            found = Predictions(
-                torch.from_numpy(arrays["logits"]),
-                torch.from_numpy(arrays["labels"]),
-                torch.from_numpy(arrays["indices"]) if "indices" in arrays else None,
-                int(arrays["step"]) if "step" in arrays else None,
-            )
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile):
+        return read_predictions(path, num_classes)
+    except InputError:
         return None
-    whole = len(found.labels) > 0 and found.logits.shape == (len(found.labels), num_classes)
-    return found if whole else None
+
+
+def read_predictions(path: Path, num_classes: int | None = None) -> Predictions:
+    """Read predictions that a test, a validation or :meth:`Predictions.save` wrote.
+
+    Args:
+        path: of the file.
+        num_classes: number of classes that they must be of.
+
+    Raises:
+        InputError: there is no such file, or an array is missing or wrong.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            arrays = {part.filename.removesuffix(".npy"): _read(archive, part) for part in archive.infolist()}
+    except OSError as error:
+        raise InputError(f"{relative(path)} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # a damaged file can fail in a hundred ways
+        raise InputError(f"{relative(path)} is damaged ({' '.join(str(error).split()) or 'empty'})") from error
+    if line := _mismatch(arrays, num_classes):
+        raise InputError(f"{relative(path)}: {line}")
+    found: dict[str, Any] = {name: torch.from_numpy(arrays[name]) for name in _ARRAYS if name in arrays}
+    found |= {name: arrays[name].item() for name in _SCALARS if name in arrays}
+    return Predictions(**found)
+
+
+def _read(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> np.ndarray:
+    """An array of the archive; its header is checked first, because it could ask for more memory than there is."""
+    content = archive.read(part) if part.compress_type == zipfile.ZIP_STORED else b""
+    with io.BytesIO(content) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    if math.prod(shape) * dtype.itemsize > len(content):
+        raise ValueError(f"{part.filename} is cut")
+    return np.load(io.BytesIO(content), allow_pickle=False)
+
+
+def _mismatch(arrays: Mapping[str, np.ndarray], num_classes: int | None) -> str | None:
+    """The first array that is missing or wrong, in a line."""
+    if missing := [name for name in ("logits", "labels") if name not in arrays]:
+        return f"{missing[0]} is missing"
+    images = len(arrays["labels"]) if arrays["labels"].ndim else 0
+    if not images:
+        return "labels must be those of at least one image"
+    for name, (kind, dimensions) in {**_ARRAYS, **_SCALARS}.items():
+        array = arrays.get(name)
+        if array is None:
+            continue
+        if array.dtype.kind + str(array.dtype.itemsize) * (array.dtype.kind != "U") != kind or array.ndim != dimensions:
+            return f"{name} must be {kind} with {dimensions} dimensions, not {array.dtype} with {array.ndim}"
+        if dimensions and len(array) != images:
+            return f"{name} must be of {images} images, as labels, not of {len(array)}"
+    classes = arrays["logits"].shape[1]
+    if classes < 1 or classes != (num_classes or classes):
+        return f"logits must be of {num_classes or 'at least 1'} classes, not of {classes}"
+    if arrays["labels"].min() < 0 or arrays["labels"].max() >= classes:
+        return f"labels must be from 0 to {classes - 1}"
+    return None

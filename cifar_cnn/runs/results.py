@@ -11,8 +11,8 @@ from lightning.pytorch import Trainer
 
 from cifar_cnn.data import CIFAR10, ImageSet, Source
 from cifar_cnn.errors import InputError
-from cifar_cnn.files import read_json
 from cifar_cnn.runs.folders import result_path
+from cifar_cnn.runs.schemas import TestedOn, fingerprint_of_tested_images
 
 _RESERVED = ("best", "last", "previous", "partial")  # they have a special meaning in these file names
 
@@ -63,7 +63,7 @@ class ResultFiles:
         name = self._given or self._other_name(own.parent, image_set)
         return result_path(trainer.ckpt_path, suffix, name, tested < len(image_set))
 
-    def tested_on(self, source: Source, image_set: ImageSet) -> dict[str, Any]:
+    def tested_on(self, source: Source, image_set: ImageSet) -> TestedOn:
         """The entry for the images in ``test.json``: class and folder of their source, their number and hash."""
         root = getattr(source, "root", None)
         return {
@@ -74,7 +74,7 @@ class ResultFiles:
         }
 
     def _other_name(self, run: Path, image_set: ImageSet) -> str:
-        own = (read_json(run / "test.json").get("tested_on") or {}).get("sha256")
+        own = fingerprint_of_tested_images(run)
         other = own != self._sha256(image_set) if own else self._other_source
         return f"images_{self._sha256(image_set)[:8]}" if other else ""
 

@@ -1,5 +1,6 @@
 """RunFolder: access to the files of a run, each read on first use."""
 
+import copy
 import math
 import os
 import re
@@ -9,19 +10,19 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor, nn
 
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule, ImageSet
 from cifar_cnn.errors import InputError
-from cifar_cnn.files import read_json
 from cifar_cnn.paths import relative
 from cifar_cnn.runs import kept_code
 from cifar_cnn.runs.checkpoints import Trained, load_trained, read_checkpoint
+from cifar_cnn.runs.checksum import checksum
 from cifar_cnn.runs.folders import BEST, LAST, find_checkpoint, run_of
 from cifar_cnn.runs.metric_rows import Epoch, finished_epochs
-from cifar_cnn.runs.predictions import Predictions, load_predictions
+from cifar_cnn.runs.predictions import Predictions, load_predictions, read_predictions
+from cifar_cnn.runs.schemas import Config, FitRecord, TestResult, read_config, read_record, read_result
 from cifar_cnn.runs.training_lock import is_training
 from cifar_cnn.trust import names as trust
 
@@ -49,6 +50,7 @@ class RunFolder:
         self.checkpoint = checkpoint or self.folder / "checkpoints" / BEST
         self._datamodule = datamodule
         self._backbone = backbone
+        self._record: FitRecord | None = None  # in place of fit.json
 
     # The trained network.
 
@@ -139,9 +141,19 @@ class RunFolder:
     # Records.
 
     @property
-    def record(self) -> dict[str, Any]:
-        """fit.json: command, seed, time, hardware, versions; empty if there is no file."""
-        return read_json(self.folder / "fit.json")
+    def record(self) -> FitRecord:
+        """fit.json: command, seed, time, hardware, versions; empty if there is no file.
+
+        Raises:
+            InputError: a field is wrong.
+        """
+        return read_record(self.folder) if self._record is None else self._record
+
+    def without_record(self) -> "RunFolder":
+        """The same run with an empty record, for a fit.json that is damaged."""
+        run = copy.copy(self)
+        run._record = FitRecord()
+        return run
 
     @property
     def status(self) -> str:
@@ -154,25 +166,18 @@ class RunFolder:
         return "interrupted" if recorded or self.last.is_file() else "failed"
 
     @property
-    def begun(self) -> dict[str, Any]:
+    def begun(self) -> FitRecord:
         """The record of the start of the run in fit.json, even if the run was resumed later."""
         return next(iter(self.record.get("earlier") or []), self.record)
 
     @property
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Config:
         """config.yaml.
 
         Raises:
-            InputError: the file cannot be read.
+            InputError: it cannot be read, or a field is wrong.
         """
-        path = self.folder / "config.yaml"
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise InputError(f"{path} cannot be read: {error}") from error
-        if not isinstance(content, dict):
-            raise InputError(f"{path} is not a config")
-        return content
+        return read_config(self.folder)
 
     @property
     def config_name(self) -> str:
@@ -213,9 +218,13 @@ class RunFolder:
         return {name: [epoch.get(name, math.nan) for epoch in epochs] for name in names}
 
     @property
-    def result(self) -> dict[str, Any]:
-        """test.json: the test of the best checkpoint on the run's own test images; empty before it."""
-        return read_json(self.folder / "test.json")
+    def result(self) -> TestResult:
+        """test.json: the test of the best checkpoint on the run's own test images; empty before it.
+
+        Raises:
+            InputError: a field is wrong.
+        """
+        return read_result(self.folder)
 
     def predictions(self, split: Split) -> Predictions | None:
         """The stored predictions on the test or validation images; None if there are none."""
@@ -223,13 +232,18 @@ class RunFolder:
 
     @property
     def is_tested(self) -> bool:
-        """Whether the folder holds test results of its current best checkpoint."""
-        best = self.folder / "checkpoints" / BEST
-        results = [self.folder / name for name in ("test.json", "test_predictions.npz")]
-        if not all(path.is_file() for path in (best, *results)):
+        """Whether the folder holds intact test results of its current best checkpoint.
+
+        The checksum of the checkpoint decides; a copy of the run has other file times.
+        """
+        try:
+            result = self.result
+            predictions = read_predictions(self.folder / "test_predictions.npz")
+        except InputError:
             return False
-        of_the_best = Path(str(self.result.get("checkpoint", BEST))).name == BEST
-        return of_the_best and all(path.stat().st_mtime >= best.stat().st_mtime for path in results)
+        best = checksum(self.folder / "checkpoints" / BEST)
+        tested = {result.get("checkpoint_checksum"), predictions.checkpoint_checksum}
+        return bool(best) and tested == {best} and len(result["class_names"]) == predictions.logits.shape[1]
 
     # Predictions.
 

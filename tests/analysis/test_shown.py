@@ -16,6 +16,7 @@ from cifar_cnn.analysis.run import load_run
 from cifar_cnn.analysis.shown import Shown, find_shown
 from cifar_cnn.callbacks.predictions import VAL_FILE_NAME
 from cifar_cnn.runs.predictions import load_predictions
+from cifar_cnn.runs.schemas import FitRecord
 from tests.conftest import CONFIGS, SMALL
 
 
@@ -84,12 +85,12 @@ def test_a_test_of_images_that_have_changed_since_is_not_shown(run: Path, unaske
     test["tested_on"]["sha256"] = "0" * 64
     (run / "test.json").write_text(json.dumps(test))
     found = find_shown(load_run(str(run)))
-    assert (found.split, found.test) == ("val", {})
+    assert (found.split, found.test) == ("val", None)
     assert found.missing == ["Test results: the run's test images have changed since; run `cifar-cnn test` again"]
 
 
 def test_a_tile_names_the_number_of_validation_images_as_far_as_it_is_known() -> None:
     assert validation_images({}, Shown("test")) == "validation images"
-    overfitted = {"images": {"validation": 40, "validated": 0, "validated_on_training": True}}
+    overfitted: FitRecord = {"images": {"validation": 40, "validated": 0, "validated_on_training": True}}
     assert "training batches themselves" in validation_images(overfitted, Shown("test"))
     assert validation_images({"images": {"validation": 40, "validated": 40}}, Shown("test")) == "40 validation images"

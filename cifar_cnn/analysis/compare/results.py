@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from cifar_cnn.analysis.statistics import Seed
 from cifar_cnn.callbacks.predictions import FILE_NAME
 from cifar_cnn.errors import InputError
-from cifar_cnn.runs import trained_as
+from cifar_cnn.paths import relative
+from cifar_cnn.runs.predictions import read_predictions
 from cifar_cnn.runs.run import RunFolder
+from cifar_cnn.runs.schemas import Config
 
 # Options of the Trainer in which runs of one experiment may differ.
 NOT_OF_THE_EXPERIMENT = ("default_root_dir", "logger", "limit_test_batches")
@@ -59,44 +60,48 @@ class RunResult:
         return max((value for value in self.val_accuracy if math.isfinite(value)), default=None)
 
 
-def read_run(run: Path) -> RunResult:
+def read_run(folder: Path) -> RunResult:
     """Read the folder of a run that was tested.
 
     Raises:
-        InputError: a file in it is damaged.
+        InputError: a file in it is missing or damaged.
     """
-    try:
-        config: dict[str, Any] = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-        test = json.loads((run / "test.json").read_text(encoding="utf-8"))
-        correct, images = _read_predictions(run / FILE_NAME)
-        epochs = RunFolder(run).epochs
-        return RunResult(
-            run,
-            None if config["seed_everything"] is False else int(config["seed_everything"]),
-            _key(config),
-            float(test["accuracy"]),
-            [row.get("val/accuracy", math.nan) for row in epochs],
-            sum(row["epoch_seconds"] for row in epochs),
-            correct,
-            images,
-            test.get("tta") or trained_as.options(config["model"]).get("tta") or "none",
-            tuple(map(str, test.get("changed_code") or ())),
-        )
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise InputError(f"{run} cannot be read ({type(error).__name__}: {error})") from error
+    run = RunFolder(folder)
+    config, test, epochs = run.config, run.result, run.epochs
+    if not test:
+        raise InputError(f"{relative(folder)} has not been tested: run `cifar-cnn test --ckpt_path {relative(folder)}`")
+    correct, images = _read_predictions(folder / FILE_NAME)
+    return RunResult(
+        folder,
+        None if config["seed_everything"] is False else int(config["seed_everything"]),
+        _key(config),
+        float(test["accuracy"]),
+        [row.get("val/accuracy", math.nan) for row in epochs],
+        sum(row["epoch_seconds"] for row in epochs),
+        correct,
+        images,
+        test["tta"],
+        tuple(test["changed_code"]),
+    )
 
 
 def _read_predictions(path: Path) -> tuple[np.ndarray, str]:
     """Which predictions are correct, and the fingerprint of the images."""
-    with np.load(path, allow_pickle=False) as predictions:
-        labels = predictions["labels"]
-        correct = predictions["logits"].argmax(1) == labels
-        images = hashlib.sha256(str(predictions["images_sha256"]).encode() + labels.tobytes()).hexdigest()
-    return correct, images
+    found = read_predictions(path)
+    correct = (found.classes == found.labels).numpy()
+    labels = found.labels.numpy().tobytes()
+    return correct, hashlib.sha256(found.images_sha256.encode() + labels).hexdigest()
 
 
-def _key(config: dict[str, Any]) -> str:
-    trainer = {name: value for name, value in config["trainer"].items() if name not in NOT_OF_THE_EXPERIMENT}
-    return json.dumps(
-        {**config, "trainer": trainer, "seed_everything": None, "name": None}, sort_keys=True, default=str
-    )
+def _key(config: Config) -> str:
+    options = config.get("trainer", {})
+    trainer = {name: value for name, value in options.items() if name not in NOT_OF_THE_EXPERIMENT}
+    return json.dumps(_sorted({**config, "trainer": trainer, "seed_everything": None, "name": None}), default=str)
+
+
+def _sorted(content: Any) -> Any:
+    """Plain data with its keys, which YAML does not restrict to text, as sorted text."""
+    if isinstance(content, dict):
+        named = sorted(((str(key), value) for key, value in content.items()), key=lambda each: each[0])
+        return {key: _sorted(value) for key, value in named}
+    return [_sorted(each) for each in content] if isinstance(content, list) else content

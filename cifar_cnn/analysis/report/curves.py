@@ -1,10 +1,11 @@
 """Section: loss, accuracy and learning rate over the epochs."""
 
+import math
 from pathlib import Path
 
 from cifar_cnn.analysis import charts
 from cifar_cnn.analysis.report.material import Material, Metrics, Section
-from cifar_cnn.runs.metric_rows import metric_rows
+from cifar_cnn.runs.metric_rows import metric_rows, number
 
 
 def content(material: Material) -> list[str] | None:
@@ -44,24 +45,27 @@ def curves(metrics: Metrics, first_rate: float | None = None) -> list[str] | Non
 def read_metrics(path: Path) -> Metrics:
     """Read a metrics.csv: for each column the epochs, counted from 1 with fractions within an epoch, and the values.
 
+    Values that are not finite are left out.
+
     Raises:
-        InputError: there is no such file.
+        InputError: there is no such file, or it is damaged.
     """
-    rows = [row for row in metric_rows(path) if row.get("epoch") and row.get("step")]
-    ends = [(int(row["step"]) + 1) / (int(row["epoch"]) + 1) for row in rows if row.get("epoch_seconds")]
+    rows = [row for row in metric_rows(path) if "epoch" in row and "step" in row]
+    places = [(int(float(row["epoch"])), int(float(row["step"]))) for row in rows]
+    ends = [(step + 1) / (epoch + 1) for (epoch, step), row in zip(places, rows, strict=True) if "epoch_seconds" in row]
     steps_an_epoch = ends[-1] if ends else None
     metrics: Metrics = {}
-    for row in rows:
+    for (epoch, step), row in zip(places, rows, strict=True):
         for name, value in row.items():
-            if name in ("epoch", "step") or not value:
+            if name in ("epoch", "step") or not math.isfinite(number(value)):
                 continue
             within = name == "lr" or name.endswith("_step")
             if within and steps_an_epoch is None:
                 continue
             # A rate logged at a step was used in that step; one logged at the end of an epoch belongs to the next step.
-            done = int(row["step"]) + (name != "lr" or bool(row.get("epoch_seconds")))
-            x = done / steps_an_epoch if within and steps_an_epoch else int(row["epoch"]) + 1
+            done = step + (name != "lr" or "epoch_seconds" in row)
+            x = done / steps_an_epoch if within and steps_an_epoch else epoch + 1
             xs, ys = metrics.setdefault(name, ([], []))
             xs.append(x)
-            ys.append(float(value))
+            ys.append(number(value))
     return metrics

@@ -4,6 +4,7 @@ from typing import Any
 
 from cifar_cnn.analysis.report.material import Material
 from cifar_cnn.analysis.shown import SPLIT_NAMES
+from cifar_cnn.runs.schemas import FitRecord
 
 
 def facts(material: Material) -> dict[str, str]:
@@ -34,10 +35,11 @@ def _described(config: dict[str, Any], part: str, default: str) -> str:
         return default
     arguments = (value.get("init_args") or {}) | (value.get("dict_kwargs") or {})
     options = ", ".join(f"{key} {option}" for key, option in arguments.items() if option is not None)
-    return f"{value['class_path']} ({options})" if options else value["class_path"]
+    name = value.get("class_path", default)
+    return f"{name} ({options})" if options else name
 
 
-def seed_of(fit: dict[str, Any]) -> str:
+def seed_of(fit: FitRecord) -> str:
     """The seed of a run, such as ``seed 3``; ``fit`` is the content of fit.json."""
     if "seed" not in fit:
         return "not recorded"
@@ -47,10 +49,10 @@ def seed_of(fit: dict[str, Any]) -> str:
     return f"seed {fit['seed']}{order if fit.get('order_seed', fit['seed']) != fit['seed'] else ''}"
 
 
-def trained_when(fit: dict[str, Any]) -> str:
+def trained_when(fit: FitRecord) -> str:
     """When a fit ended, or that it has not ended."""
-    if fit.get("finished"):
-        return fit["finished"].replace("T", " ")
-    if fit.get("started"):
-        return f"unfinished: started {fit['started'].replace('T', ' ')}, and still running or interrupted"
+    if finished := fit.get("finished"):
+        return finished.replace("T", " ")
+    if started := fit.get("started"):
+        return f"unfinished: started {started.replace('T', ' ')}, and still running or interrupted"
     return "not recorded"

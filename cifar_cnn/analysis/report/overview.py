@@ -1,7 +1,5 @@
 """The head of a report: the headline figures, and what they rest on."""
 
-from typing import Any
-
 import numpy as np
 
 from cifar_cnn.analysis.numbers import count, duration
@@ -10,6 +8,7 @@ from cifar_cnn.analysis.report.material import Material
 from cifar_cnn.analysis.shown import Shown
 from cifar_cnn.analysis.statistics import wilson_interval
 from cifar_cnn.runs.run import RunFolder
+from cifar_cnn.runs.schemas import FitRecord, ImagesRecord, TestResult
 from cifar_cnn.sizes import count_parameters
 
 Tile = dict[str, str]
@@ -29,23 +28,18 @@ def _test_accuracy(material: Material) -> Tile | None:
     test = material.shown.test
     if not test:
         return None
-    return _tile("Test accuracy", f"{test['accuracy']:.2%}", _test_note(test, material.run.trained.classifier.tta))
+    return _tile("Test accuracy", f"{test['accuracy']:.2%}", _test_note(test))
 
 
-def _test_note(test: dict[str, Any], tta: str) -> str:
-    """On how many images the test accuracy was measured, and how certain it is.
-
-    Args:
-        test: content of test.json.
-        tta: the run's own test-time augmentation.
-    """
+def _test_note(test: TestResult) -> str:
+    """On how many images the test accuracy was measured, and how certain it is."""
     n = test["images"]
     low, high = wilson_interval(round(test["accuracy"] * n), n)
     interval = f"95\u00a0% confidence interval over test images: {100 * low:.1f} to {100 * high:.1f}\u00a0%"
     note = f"{n:,} test images, never used for model selection; {interval}"
-    if (tta := test.get("tta", tta)) != "none":
-        note += f"; test-time augmentation: {tta}"
-    if changed := test.get("changed_code"):
+    if test["tta"] != "none":
+        note += f"; test-time augmentation: {test['tta']}"
+    if changed := test["changed_code"]:
         note += f"; tested with code that was changed after the training: {', '.join(changed)}"
     return note
 
@@ -60,9 +54,9 @@ def _validation_accuracy(material: Material) -> Tile | None:
     return _tile("Validation accuracy", f"{values[best]:.2%}", note)
 
 
-def validation_images(fit: dict[str, Any], shown: Shown) -> str:
+def validation_images(fit: FitRecord, shown: Shown) -> str:
     """On how many images the validation accuracy was measured, such as ``500 of 5,000 validation images``."""
-    images = fit.get("images") or {}
+    images = fit.get("images") or ImagesRecord()
     if images.get("validated_on_training"):
         return "the training batches themselves (trainer.overfit_batches)"
     all_images, seen = images.get("validation"), images.get("validated")
@@ -75,9 +69,10 @@ def validation_images(fit: dict[str, Any], shown: Shown) -> str:
 
 def _top5_accuracy(material: Material) -> Tile | None:
     test = material.shown.test
-    if "accuracy_top5" not in test or len(material.class_names) <= 5:
+    if test is None or len(material.class_names) <= 5:
         return None
-    return _tile("Top-5 accuracy", f"{test['accuracy_top5']:.2%}", f"test images; loss {test['loss']:.4f}")
+    loss = f"{test['loss']:.4f}" if test["loss"] is not None else "not finite"
+    return _tile("Top-5 accuracy", f"{test['accuracy_top5']:.2%}", f"test images; loss {loss}")
 
 
 def _parameters(material: Material) -> Tile:
@@ -109,7 +104,7 @@ def basis(run: RunFolder) -> str:
     source, side = type(run.datamodule.source).__name__, run.trained.image_size
     found = [f"Images from {source}, {side} x {side} pixels"]
     found += [seed_of(fit)] if "seed" in fit else []
-    found += [str(fit[name]) for name in ("hardware", "precision") if fit.get(name)]
+    found += [name for name in (fit.get("hardware"), fit.get("precision")) if name]
     found += [f"torch {fit['versions']['torch']}"] if fit.get("versions", {}).get("torch") else []
     line = "; ".join(found) + "."
     if fit.get("started") and not fit.get("finished"):

@@ -20,6 +20,7 @@ from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.files import write
 from cifar_cnn.paths import relative
 from cifar_cnn.runs.run import RunFolder
+from cifar_cnn.runs.schemas import read_config
 
 log = logging.getLogger("cifar_cnn")
 
@@ -82,6 +83,8 @@ def content(run: RunFolder) -> dict[str, Any]:
     line with the reason.
     """
     missing: list[str] = []
+    if or_reason("Command, seed and environment", lambda: run.record, missing) is None:
+        run = run.without_record()
     metrics = or_reason("Learning curves", lambda: curves.read_metrics(run.folder / "metrics.csv"), missing) or {}
     shown = find_shown(run)
     missing += shown.missing
@@ -102,10 +105,16 @@ def content(run: RunFolder) -> dict[str, Any]:
         "command": "\n".join(part["command"] for part in [*fit.get("earlier", []), fit] if "command" in part),
         "program": str(fit.get("command", "")).partition(" fit")[0] or "cifar-cnn",
         "config_path": relative(run.folder / "config.yaml"),
-        "config": (run.folder / "config.yaml").read_text(encoding="utf-8"),
+        "config": or_reason("Config", partial(_config_text, run), missing) or "",
         "missing": missing,
         "count": count,
     }
+
+
+def _config_text(run: RunFolder) -> str:
+    """config.yaml with its comments, once it is known to be intact."""
+    read_config(run.folder)
+    return (run.folder / "config.yaml").read_text(encoding="utf-8")
 
 
 def _sections(material: Material, missing: list[str]) -> list[dict[str, Any]]:

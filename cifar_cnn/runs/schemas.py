@@ -1,0 +1,200 @@
+"""The fields of fit.json, test.json, config.yaml and the checkpoints, and the functions that read the text files.
+
+Each field is declared once, here. A field of the wrong type is an InputError that names the file and the field; a
+field that is not declared is kept as it is.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypedDict, TypeVar, cast
+
+from torch import Tensor
+from yaml.constructor import SafeConstructor
+
+from cifar_cnn.errors import InputError
+from cifar_cnn.files import check_yaml
+from cifar_cnn.paths import relative
+from cifar_cnn.runs.typed import Rule, mismatch
+from cifar_cnn.tables import printable_values
+from cifar_cnn.tta import TTA
+
+Fraction = Annotated[float, Rule("a number from 0 to 1", lambda value: 0 <= value <= 1)]
+Count = Annotated[int, Rule("an integer from 0", lambda value: value >= 0)]
+Positive = Annotated[int, Rule("an integer from 1", lambda value: value >= 1)]
+
+
+class ImagesRecord(TypedDict, total=False):
+    """``images`` in fit.json: the images of a fit."""
+
+    source: str  # import path of its class
+    train: Count
+    validation: Count
+    classes: Count
+    size: Count  # pixels a side
+    validated: Count  # of the newest validation
+    validated_on_training: bool
+
+
+class FitRecord(TypedDict, total=False):
+    """fit.json, see :class:`cifar_cnn.callbacks.run_record.RunRecord`."""
+
+    command: str
+    name: str | None
+    started: str  # ISO 8601
+    finished: str | None
+    status: Literal["running", "finished", "interrupted", "failed"]
+    reason: str
+    seed: int | None
+    order_seed: int
+    images: ImagesRecord | None
+    hardware: str
+    precision: str
+    versions: dict[str, str]
+    git_commit: str | None
+    learning_rate: float
+    epochs: Count
+    steps: Count
+    seconds: float
+    images_per_second: float | None
+    earlier: list["FitRecord"]
+
+
+class TestedOn(TypedDict):
+    """``tested_on`` in test.json: the images of a test."""
+
+    source: str  # import path of its class
+    root: str | None
+    images: Count
+    sha256: str  # see :meth:`cifar_cnn.data.ImageSet.sha256`
+
+
+class TestResult(TypedDict):
+    """test.json, see :class:`cifar_cnn.callbacks.summary.RunSummary`."""
+
+    accuracy: Fraction
+    accuracy_top5: Fraction
+    accuracy_per_class: list[Fraction | None]  # None: no images
+    confusion_matrix: list[list[Count]]
+    loss: float | None  # None: not finite
+    class_names: list[str]
+    images: Positive
+    tested_on: TestedOn
+    tta: TTA
+    checkpoint: str
+    checkpoint_checksum: str  # see :func:`cifar_cnn.runs.checksum.checksum`
+    changed_code: list[str]
+
+
+class ModelConfig(TypedDict, total=False):
+    """Section ``model`` of config.yaml, as far as a reader of runs needs it."""
+
+    class_path: str
+    init_args: dict[str, Any] | None
+    dict_kwargs: dict[str, Any] | None
+    tta: TTA | None
+
+
+class _Config(TypedDict):
+    seed_everything: bool | int
+    model: ModelConfig
+
+
+class Config(_Config, total=False):
+    """config.yaml, as far as a reader of runs needs it."""
+
+    trainer: dict[str, Any]
+    data: dict[str, Any]
+    name: str | None
+
+
+class DataState(TypedDict):
+    """``CIFAR10DataModule`` in a checkpoint: what is needed to use the network for new images."""
+
+    class_names: Annotated[list[str], Rule("a list of at least one name", bool)]
+    image_size: Annotated[int, Rule("an integer from 1 to 16384", lambda value: 1 <= value <= 2**14)]
+    mean: Annotated[
+        list[float], Rule("a list of 3 numbers, or of 1 for grey images", lambda value: len(value) in (1, 3))
+    ]
+    std: Annotated[list[float], Rule("a list of positive numbers", lambda value: all(each > 0 for each in value))]
+
+
+class _CheckpointContent(TypedDict):
+    state_dict: dict[str, Tensor]
+    global_step: Count
+    hyper_parameters: dict[str, Any]
+    datamodule_hyper_parameters: dict[str, Any]
+    CIFAR10DataModule: DataState
+
+
+class CheckpointContent(_CheckpointContent, total=False):
+    """A checkpoint, as far as it is not Lightning's alone; see :mod:`cifar_cnn.runs.contents`."""
+
+    model: str
+    precision: str
+    first_step: Count
+    not_recorded: dict[str, str]
+    loops: dict[str, Any]
+    callbacks: dict[str, Any]
+    optimizer_states: list[Any]
+    lr_schedulers: list[Any]
+
+
+Fields = TypeVar("Fields", FitRecord, TestResult)
+
+
+def read_record(run: Path) -> FitRecord:
+    """The fit.json of a run; empty if there is none.
+
+    Raises:
+        InputError: a field is wrong.
+    """
+    return _read_json(run / "fit.json", FitRecord, "copy it again, or delete it and use the run without it")
+
+
+def read_result(run: Path) -> TestResult:
+    """The test.json of a run; empty if there is none.
+
+    Raises:
+        InputError: a field is missing or wrong.
+    """
+    return _read_json(run / "test.json", TestResult, f"run `cifar-cnn test --ckpt_path {relative(run)}` again")
+
+
+def read_config(run: Path) -> Config:
+    """The config.yaml of a run.
+
+    Raises:
+        InputError: it cannot be read, or a field is missing or wrong.
+    """
+    path = run / "config.yaml"
+    root = check_yaml(path)
+    try:
+        content = SafeConstructor().construct_document(root)
+    except Exception as error:  # an explicit tag such as !!int can fail in a hundred ways
+        raise InputError(f"config {relative(path)} cannot be read: {' '.join(str(error).split())}") from error
+    if line := mismatch(content, Config):
+        raise InputError(f"config {relative(path)}: {line}; copy it again")
+    return cast(Config, content)
+
+
+def fingerprint_of_tested_images(run: Path) -> str | None:
+    """The fingerprint of the images that test.json is of, whatever else is wrong in it."""
+    try:
+        tested_on = json.loads((run / "test.json").read_text(encoding="utf-8"))["tested_on"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return tested_on["sha256"] if mismatch(tested_on, TestedOn) is None else None
+
+
+def _read_json(path: Path, kind: type[Fields], advice: str) -> Fields:
+    try:
+        content = printable_values(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return cast(Fields, {})
+    except OSError as error:
+        raise InputError(f"{relative(path)} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{relative(path)} is not valid JSON ({' '.join(str(error).split())}): {advice}") from error
+    if line := mismatch(content, kind):
+        raise InputError(f"{relative(path)}: {line}; {advice}")
+    return cast(Fields, content)
