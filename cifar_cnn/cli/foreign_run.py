@@ -16,6 +16,7 @@ from cifar_cnn.errors import InputError
 from cifar_cnn.paths import relative
 from cifar_cnn.runs.checkpoints import Checkpoint
 from cifar_cnn.runs.folders import run_of
+from cifar_cnn.runs.schemas import read_config
 from cifar_cnn.trust import ownership
 
 log = logging.getLogger("cifar_cnn")
@@ -72,7 +73,10 @@ def decides_images(options: list[str], command: str, checkpoint: Checkpoint | No
 def _own_config(options: list[str], command: str, checkpoint: Checkpoint) -> Path | None:
     run = run_of(checkpoint.path)
     is_given = {word.split("=")[0] for word in options} & {"-c", "--config"}
-    return None if command != "fit" or run is None or is_given else run / "config.yaml"
+    if command != "fit" or run is None or is_given:
+        return None
+    read_config(run)  # damaged: one line
+    return run / "config.yaml"
 
 
 def _without_parts(text: str, path: Path) -> str:

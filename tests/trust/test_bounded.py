@@ -16,9 +16,9 @@ from cifar_cnn.backbones import SimpleCNN
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.distributed import tell
 from cifar_cnn.errors import InputError
-from cifar_cnn.files import read_json
 from cifar_cnn.image_files import cache
 from cifar_cnn.runs.checkpoints import check_network, load_trained, read_checkpoint
+from cifar_cnn.runs.schemas import read_record
 from cifar_cnn.tables import printable, printable_values
 from cifar_cnn.trust import names as trust
 from tests.conftest import RunCommand
@@ -84,7 +84,7 @@ def test_strings_of_a_checkpoint_and_a_run_are_printable(run_command: RunCommand
     for text in (finished.out, finished.err, Path("classes.csv").read_text()):
         assert not set(text) & set("\x1b\x07\x9b")
     Path("fit.json").write_text(json.dumps({"name": ESCAPE}))
-    assert read_json(Path("fit.json")) == {"name": ESCAPED}
+    assert read_record(Path()) == {"name": ESCAPED}
 
 
 def test_messages_are_printable(capsys: pytest.CaptureFixture[str]) -> None:
