@@ -6,6 +6,7 @@ from torch import Tensor
 from cifar_cnn.data.augment import Augment, normalize, resize
 from cifar_cnn.data.batches import Batch
 from cifar_cnn.data.sources import ChannelStats
+from cifar_cnn.errors import InputError
 
 
 class Preparation:
@@ -18,6 +19,8 @@ class Preparation:
 
     def __init__(self, augment: Augment, mean_std: ChannelStats) -> None:
         self.augment = augment
+        if not all(std > 0 for std in mean_std[1]):
+            raise InputError("mean_std of the source has a standard deviation of 0: use 1 for a constant channel")
         self.mean_std = mean_std
         self._constants: dict[torch.device, list[Tensor]] = {}
 

@@ -94,14 +94,11 @@ class ModelConfig(TypedDict, total=False):
     tta: TTA | None
 
 
-class _Config(TypedDict):
-    seed_everything: bool | int
-    model: ModelConfig
-
-
-class Config(_Config, total=False):
+class Config(TypedDict, total=False):
     """config.yaml, as far as a reader of runs needs it."""
 
+    seed_everything: bool | int
+    model: ModelConfig
     trainer: dict[str, Any]
     data: dict[str, Any]
     name: str | None

@@ -11,6 +11,7 @@ from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import Augment, Batch, CIFAR10DataModule, ImageSet, Shapes
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.data.images import channel_mean_std
+from cifar_cnn.data.preparation import Preparation
 from cifar_cnn.data.sources import Source, Split
 from cifar_cnn.errors import InputError
 
@@ -273,3 +274,13 @@ def test_training_images_grow_and_validation_sees_whole_ones() -> None:
 def test_impossible_image_sizes_are_refused(sizes: list[tuple[float, int]], message: str) -> None:
     with pytest.raises(InputError, match=message):
         fit(CIFAR10DataModule(Shapes(200, 10), 32, val_size=0, image_sizes=sizes))
+
+
+def test_a_constant_channel_is_normalised_to_zero() -> None:
+    images = Shapes(40, 10).load("train")
+    images.images[:, 2] = 0
+    mean, std = channel_mean_std(images.images)
+    assert (mean[2], std[2]) == (0, 1)
+    assert not normalize(images.images, mean, std)[:, 2].any()
+    with pytest.raises(InputError, match="mean_std of the source has a standard deviation of 0: use 1 for a constant"):
+        Preparation(Augment(), (mean, (0.2, 0.2, 0.0)))

@@ -68,12 +68,13 @@ def read_run(folder: Path) -> RunResult:
     """
     run = RunFolder(folder)
     config, test, epochs = run.config, run.result, run.epochs
+    seed = config.get("seed_everything", False)
     if not test:
         raise InputError(f"{relative(folder)} has not been tested: run `cifar-cnn test --ckpt_path {relative(folder)}`")
     correct, images = _read_predictions(folder / FILE_NAME)
     return RunResult(
         folder,
-        None if config["seed_everything"] is False else int(config["seed_everything"]),
+        None if seed is False else int(seed),
         _key(config),
         float(test["accuracy"]),
         [row.get("val/accuracy", math.nan) for row in epochs],
