@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 T = TypeVar("T", bound=type)
 _ARGUMENTS = "_init_arguments"
@@ -172,7 +173,7 @@ def _alike(one: Any, other: Any) -> bool:
     if type(one) is not type(other):
         return False
     if isinstance(one, nn.Module):
-        shapes = [{name: tensor.shape for name, tensor in each.state_dict().items()} for each in (one, other)]
+        shapes = [{name: _shape(tensor) for name, tensor in each.state_dict().items()} for each in (one, other)]
         pairs = list(zip(one.modules(), other.modules(), strict=False))
         same = shapes[0] == shapes[1] and str(one) == str(other)
         return same and all(_same_attributes(a, b) for a, b in pairs)
@@ -187,6 +188,11 @@ def _alike(one: Any, other: Any) -> bool:
     if type(one).__eq__ is object.__eq__ and hasattr(one, "__dict__"):
         return one is other or (inspect.isroutine(one) is False and _alike(vars(one), vars(other)))
     return bool(one == other)
+
+
+def _shape(tensor: Tensor) -> torch.Size | None:
+    """The shape; None for a lazy layer's parameter, which has none before the first forward."""
+    return None if is_lazy(tensor) else tensor.shape
 
 
 def _same_attributes(one: nn.Module, other: nn.Module) -> bool:
