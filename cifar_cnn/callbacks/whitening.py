@@ -52,7 +52,7 @@ class WhitenFirstConv(Callback):
             filters = whitening_filters(normalize(pixels, *datamodule.mean_std), conv.kernel_size[0], self.eps)
             if conv.weight.shape != filters.shape:
                 raise InputError(
-                    f"whitening computes a first convolution of shape {tuple(filters.shape)}; "
+                    f"whitening computes a first convolution of shape {tuple(filters.shape)}, "
                     f"but that of {type(pl_module.backbone).__name__} has shape {tuple(conv.weight.shape)}"
                 )
             conv.weight.copy_(filters)

@@ -181,9 +181,12 @@ class RunFolder:
 
     @property
     def config_name(self) -> str:
-        """Of the config that the run was trained with, such as ``simple_cnn_a``, or ``a+b`` of several; empty where
-        there was none, or it was one that another run has saved."""
-        paths = re.findall(r"(?:-c|--config)[ =](?:'([^']+)'|([^' ]+))", str(self.begun.get("command", "")))
+        """The config of the training, such as ``simple_cnn_a`` or ``a+b``; "" for none, and for another run's."""
+        try:
+            command = str(self.begun.get("command", ""))
+        except InputError:  # a damaged record is reported where it is used
+            return ""
+        paths = re.findall(r"(?:-c|--config)[ =](?:'([^']+)'|([^' ]+))", command)
         names = [Path(quoted or plain).stem for quoted, plain in paths]
         return "" if "config" in names else "+".join(names)
 

@@ -92,7 +92,7 @@ def test_test_time_augmentation_is_the_runs_own_unless_another_is_named(
     for options, tta, passes in cases:
         finished = run_command("export", "net.ckpt", "--format", "torch_export", *options)
         assert finished.status == 0
-        assert f"Passes    {passes} an image; test-time augmentation: {tta}\n" in finished.out
+        assert f"Passes    {passes} per image; test-time augmentation: {tta}\n" in finished.out
         trained.classifier.tta = tta
         extra = {"test_time_augmentation.txt": ""}
         program = torch.export.load("net.pt2", extra_files=extra)

@@ -101,7 +101,7 @@ def test_the_bias_is_trained_for_its_epochs(bias_epochs: int | None, changes: bo
 
 
 def test_a_first_convolution_of_another_shape_is_refused() -> None:
-    with pytest.raises(InputError, match=r"of shape \(54, 3, 3, 3\); SimpleCNN has \(32, 3, 3, 3\)"):
+    with pytest.raises(InputError, match=r"of shape \(54, 3, 3, 3\), but that of SimpleCNN has shape \(32, 3, 3, 3\)"):
         fit(SimpleCNN(), WhitenFirstConv())
     with pytest.raises(InputError, match="needs a network with a convolution"):
         fit(nn.Sequential(nn.Flatten(), nn.Linear(3072, 10)), WhitenFirstConv())

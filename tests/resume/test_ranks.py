@@ -109,7 +109,7 @@ def test_two_processes_stop_together_and_resume_to_the_same_result(
 def test_an_error_in_one_process_ends_both_with_one_line(ranks: dict[str, Any]) -> None:
     wrong_classes = "cifar-cnn: error: the backbone must return logits of shape (N, num_classes)"
     for name, status, both, line in (
-        ("NaN in one", 1, True, "cifar-cnn: the loss became NaN or infinite in another process at step 5"),
+        ("NaN in one", 1, True, "cifar-cnn: the loss became NaN or infinite on another rank at step 5"),
         ("classes", 2, False, wrong_classes),  # seen before the second is started
         ("classes in training", 2, True, wrong_classes),
     ):

@@ -226,7 +226,7 @@ def test_a_fit_that_cannot_write_does_not_start(fit: Fit, capsys: Capture) -> No
     assert list(Path().iterdir()) == []
     Path("lightning_logs").touch()
     assert fit() == 2
-    assert "name a folder that can be written with --trainer.default_root_dir" in only_line(capsys.readouterr().err)
+    assert "choose a writable folder with --trainer.default_root_dir" in only_line(capsys.readouterr().err)
     assert Path("lightning_logs").read_bytes() == b""
 
 

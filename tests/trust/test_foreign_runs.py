@@ -122,7 +122,7 @@ def test_the_config_beside_a_checkpoint_is_used_without_them(
     config["trainer"] = "other.yaml"
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     message = run_command.refused("fit", "--ckpt_path", path)
-    assert message.endswith("config.yaml: trainer must be followed by indented lines of options")
+    assert message.endswith("config.yaml: trainer must be a mapping, not 'other.yaml'; copy it again")
     assert not Path("elsewhere").exists()
 
 

@@ -129,7 +129,7 @@ def test_changed_code_is_named_and_the_kept_code_can_be_used(
     monkeypatch.setenv(kept_code.VARIABLE, "")
     with pytest.raises(InputError, match="there is no module 'own_net'"):
         probabilities()
-    assert caplog.messages[1].startswith("own_net.py, which lightning_logs/version_0 was trained with, cannot be found")
+    assert caplog.messages[1].startswith("own_net.py, used to train lightning_logs/version_0, was not found")
 
 
 def test_kept_code_of_another_user_is_not_imported(work: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_kept_code_that_was_changed_is_not_imported(work: Path, monkeypatch: pyt
     (work / "own_net.py").unlink()
     monkeypatch.setenv(kept_code.VARIABLE, "kept")
     (CODE / "own_net.py").write_text("raise SystemExit")
-    with trust.import_policy(), kept_code.forgetting(), pytest.raises(InputError, match="has no copy of the code"):
+    with trust.import_policy(), kept_code.forgetting(), pytest.raises(InputError, match="holds no copy of its code"):
         load_trained(CHECKPOINT)
     (CODE / "own_net.py").write_text(FILES["own_net.py"])
 
