@@ -39,6 +39,7 @@ Command = Callable[..., int]
 @pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_config_fits_two_batches(config: Path, cifar_cnn_command: Command, capsys: Capture) -> None:
     few = ["--trainer.max_epochs", 1, "--trainer.limit_train_batches", 2, "--trainer.limit_val_batches", 1]
+    few += ["--data.batch_size", 8, "--data.val_size", 10, "--data.source.test_size", 20]
     assert cifar_cnn_command("fit", "--config", config, *SMALL, *PICTURES, *few) == 0
     output = capsys.readouterr().out
     assert "Validation" in output
@@ -47,7 +48,7 @@ def test_every_config_fits_two_batches(config: Path, cifar_cnn_command: Command,
     with (RUN / "metrics.csv").open() as file:
         assert any(row["train/loss"] for row in csv.DictReader(file))
     assert cifar_cnn_command("test", "--trainer.enable_progress_bar", "false") == 0
-    assert "of 50" in capsys.readouterr().out
+    assert "of 20" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
