@@ -27,7 +27,9 @@ def search(folder: str, names: Iterable[str] = (), found: Iterable[str] = ()) ->
         An entry of ``sys.path`` that is no folder. A spawned process gets it with the rest of ``sys.path``, before it
         unpickles objects of the user's modules, and unpickling it starts the search there.
     """
-    if (finder := _finder()) is None:
+    finder = _finder()
+    if finder is None or finder.folder != folder:
+        _remove(finder)  # an earlier command of this process ran in another folder
         finder = _OwnModules(folder)
         sys.meta_path.append(finder)
         sys.path.append(finder.entry)
@@ -54,6 +56,12 @@ def folders() -> list[str]:
 
 def _finder() -> "_OwnModules | None":
     return next((each for each in sys.meta_path if isinstance(each, _OwnModules)), None)
+
+
+def _remove(finder: "_OwnModules | None") -> None:
+    if finder is not None:
+        sys.meta_path.remove(finder)
+        sys.path[:] = [each for each in sys.path if each is not finder.entry]
 
 
 class _OwnModules(MetaPathFinder):

@@ -68,6 +68,17 @@ def test_a_module_of_the_users_may_import_others_by_their_names(folder: Path) ->
     assert importlib.import_module("own_net").by_name("own_plugin") == "own_plugin"
 
 
+def test_the_folder_of_the_newest_command_is_searched(folder: Path, tmp_path: Path) -> None:
+    before = len(sys.meta_path)
+    own_modules.search(str(tmp_path), ["own_net"])
+    entry = own_modules.search(str(folder), ["own_plugin"])
+    assert own_modules.folders()[-1] == str(folder)
+    assert [each for each in sys.path if each == entry] == [entry]
+    assert len(sys.meta_path) <= before + 1
+    assert importlib.util.find_spec("own_plugin")
+    assert importlib.util.find_spec("own_net") is None
+
+
 def test_a_library_that_is_named_may_not_import_from_the_folder(folder: Path) -> None:
     own_modules.search(str(folder))
     own_modules.allow(["timm.create_model", "tests.trust.test_own_modules"])  # this file is the importer
