@@ -89,3 +89,10 @@ def terminable(*signals: signal.Signals) -> Iterator[None]:
     finally:
         for each in free:
             signal.signal(each, signal.SIG_DFL)
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception and what it was raised from, or while handling, innermost last."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

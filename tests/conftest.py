@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 
 import cifar_cnn.cli
+from cifar_cnn.backbones import SimpleCNN
+from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import ImageSet
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -144,3 +146,21 @@ def run_forked(module: str, folder: Path) -> dict[str, Any]:
     )
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])
+
+
+def checkpoint_content() -> dict[str, Any]:
+    """A checkpoint of this project, as far as a command reads it."""
+    backbone = {"class_path": "cifar_cnn.backbones.SimpleCNN", "init_args": {"channels": [2, 2, 2]}}
+    return {
+        "state_dict": ImageClassifier(SimpleCNN((2, 2, 2))).state_dict(),
+        "global_step": 1,
+        "pytorch-lightning_version": "2.6.0",
+        "hyper_parameters": {"backbone": backbone},
+        "datamodule_hyper_parameters": {},
+        "CIFAR10DataModule": {
+            "class_names": [str(i) for i in range(10)],
+            "image_size": 32,
+            "mean": [0.5] * 3,
+            "std": [0.2] * 3,
+        },
+    }

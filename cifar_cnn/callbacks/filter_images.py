@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cifar_cnn.callbacks.filter_figure import draw_filters
 from cifar_cnn.errors import InputError
+from cifar_cnn.resume.loops import run_folder
 
 log = logging.getLogger("cifar_cnn")
 
@@ -70,11 +71,11 @@ class FilterImages(Callback):
         if not (self.enabled and layers and trainer.loggers):
             return
         self._newest_epoch = epoch
-        run_folder = trainer.log_dir  # a broadcast: every rank has to call it
-        if run_folder is None or not trainer.is_global_zero:
+        folder = run_folder(trainer)
+        if folder is None or not trainer.is_global_zero:
             return
         for place, (name, weight) in (("first", layers[0]), ("last", layers[-1])):
-            path = Path(run_folder, "filters", f"epoch_{epoch:03d}_{place}.png")
+            path = folder / "filters" / f"epoch_{epoch:03d}_{place}.png"
             # a mid-epoch checkpoint holds newer weights than the epoch that it is counted to
             if path.exists() and not overwrite:
                 continue

@@ -1,10 +1,10 @@
 """Keep the user's own code with the checkpoints and in the run's folder."""
 
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from cifar_cnn.resume.loops import run_folder
 from cifar_cnn.trust import names as trust
 from cifar_cnn.trust import ownership, user_code
 
@@ -30,11 +30,9 @@ class OwnCode(Callback):
         Raises:
             OSError: the files cannot be written.
         """
-        folder = (
-            trainer.log_dir if stage == "fit" and trainer.loggers else None
-        )  # a broadcast: every rank has to call it
-        if folder and trainer.is_global_zero:
-            user_code.keep(Path(folder), self._files, self._sums)
+        folder = run_folder(trainer) if stage == "fit" else None
+        if folder is not None and trainer.is_global_zero:
+            user_code.keep(folder, self._files, self._sums)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Sign."""

@@ -1,7 +1,6 @@
 """Record a run that is started from Python, without a config."""
 
 import os
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,6 +12,7 @@ from cifar_cnn.callbacks.save_config import SaveConfig
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.parts import record_known
+from cifar_cnn.resume.loops import run_folder
 from cifar_cnn.runs import trained_as
 from cifar_cnn.trust import ownership
 
@@ -52,9 +52,7 @@ class PythonRun(Callback):
         Raises:
             OSError: the folder cannot be written.
         """
-        folder = (
-            trainer.log_dir if stage == "fit" and trainer.loggers else None
-        )  # a broadcast: every rank has to call it
+        folder = run_folder(trainer) if stage == "fit" else None
         if folder is None or not trainer.is_global_zero:
             return
         seed = os.environ.get("PL_GLOBAL_SEED")
@@ -64,9 +62,9 @@ class PythonRun(Callback):
         head = "# Started from Python.\n"
         if unknown:
             head += f"# These arguments cannot be recorded, so this config lacks them:\n{''.join(unknown)}"
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         text = head + yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-        files.write(Path(folder, "config.yaml"), ownership.signed_text(text))
+        files.write(folder / "config.yaml", ownership.signed_text(text))
         self._code.setup(trainer, pl_module, stage)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from cifar_cnn.data.module import CIFAR10DataModule
 from cifar_cnn.errors import is_interruption
 from cifar_cnn.files import write_json
 from cifar_cnn.optim import learning_rate
-from cifar_cnn.resume.loops import images_evaluated, overfits
+from cifar_cnn.resume.loops import images_evaluated, overfits, run_folder
 from cifar_cnn.runs.schemas import read_record
 
 log = logging.getLogger("cifar_cnn")
@@ -58,8 +58,8 @@ class RunRecord(Callback):
         """Write the facts known before the first step, if the run has a folder."""
         if stage != "fit":
             return
-        folder = trainer.log_dir if trainer.loggers else None  # a broadcast: every rank has to call it
-        self._path = Path(folder, "fit.json") if folder and trainer.is_global_zero else None
+        folder = run_folder(trainer)
+        self._path = folder / "fit.json" if folder is not None and trainer.is_global_zero else None
         if self._path is None:
             return
         seed = os.environ.get("PL_GLOBAL_SEED")

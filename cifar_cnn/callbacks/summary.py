@@ -17,7 +17,7 @@ from cifar_cnn.errors import InputError
 from cifar_cnn.files import write_json
 from cifar_cnn.paths import relative
 from cifar_cnn.resume.checkpoints import best_checkpoint
-from cifar_cnn.resume.loops import images_evaluated, overfits, validates
+from cifar_cnn.resume.loops import images_evaluated, overfits, run_folder, validates
 from cifar_cnn.runs import kept_code
 from cifar_cnn.runs.checkpoints import read_checkpoint
 from cifar_cnn.runs.checksum import checksum
@@ -41,7 +41,7 @@ class RunSummary(Callback):
         super().__init__()
         self.files = files or ResultFiles()
         self.written: Path | None = None  # by the latest test
-        self._run: str | None = None
+        self._run: Path | None = None
         self._validated = (0, 0)  # images of the latest validation, and their total number
         self._fit_start = 0.0
         self._watch = EpochStopwatch()
@@ -61,7 +61,7 @@ class RunSummary(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
-        self._run = trainer.log_dir if trainer.loggers else None  # a broadcast: every rank has to call it
+        self._run = run_folder(trainer)
         if trainer.is_global_zero:
             backbone = getattr(pl_module, "backbone", pl_module)
             where = f"; run folder: {relative(self._run)}" if self._run else ""
@@ -148,7 +148,7 @@ class RunSummary(Callback):
             lines["Test"] = "not yet: run  cifar-cnn test"
         if best:
             lines["Checkpoint"] = relative(best)
-        if self._run and (filters := Path(self._run, "filters")).is_dir():
+        if self._run and (filters := self._run / "filters").is_dir():
             lines["Filters"] = relative(filters)
         print()
         for name, text in lines.items():

@@ -9,13 +9,14 @@ from types import ModuleType
 from typing import Any
 
 import yaml
-from jsonargparse import ArgumentParser
+from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Callback
 from lightning.pytorch.loggers import Logger
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from cifar_cnn import compat
 from cifar_cnn.data import Source
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs import trained_as
@@ -32,6 +33,24 @@ CLASS_OPTIONS: dict[str, type] = {
     "trainer.callbacks": Callback,
     "trainer.logger": Logger,
 }
+
+
+def parse(parser: ArgumentParser, args: list[str], get_default: Callable[[str], Any]) -> Namespace:
+    """Parse options among which some choose classes; each chosen class starts from its own defaults.
+
+    Args:
+        parser: of the command.
+        args: the options.
+        get_default: the default of an option.
+
+    Raises:
+        InputError: a chosen class cannot be used.
+        ValueError: the parser's own complaint.
+    """
+    check_chosen(args, get_default)
+    arranged = forward_arguments(classes_first(args), get_default)
+    with compat.discarding_init_args(start_from_own_defaults):
+        return parser.parse_args(arranged)
 
 
 def start_from_own_defaults(parser: Any, former: Any, new: Any) -> None:

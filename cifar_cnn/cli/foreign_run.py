@@ -12,7 +12,6 @@ import yaml
 from cifar_cnn.cli import class_options
 from cifar_cnn.cli.configs import check_configs
 from cifar_cnn.distributed import speaks
-from cifar_cnn.errors import InputError
 from cifar_cnn.paths import relative
 from cifar_cnn.runs.checkpoints import Checkpoint
 from cifar_cnn.runs.folders import run_of
@@ -20,9 +19,6 @@ from cifar_cnn.runs.schemas import read_config
 from cifar_cnn.trust import ownership
 
 log = logging.getLogger("cifar_cnn")
-
-
-_SECTIONS = ("model", "data", "trainer")
 
 
 def images_of(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -81,8 +77,6 @@ def _own_config(options: list[str], command: str, checkpoint: Checkpoint) -> Pat
 
 def _without_parts(text: str, path: Path) -> str:
     config = yaml.safe_load(text)
-    if other := next((name for name in _SECTIONS if isinstance(config.get(name), str)), None):
-        raise InputError(f"config {path}: {other} must be followed by indented lines of options")
     config["trainer"], left_out = ownership.without_parts(config.get("trainer") or {})
     if not ownership.trusts_parts():
         config["data"], locations = ownership.without_locations(config.get("data") or {})

@@ -7,7 +7,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from cifar_cnn.cli import class_options
-from cifar_cnn.errors import InputError
+from cifar_cnn.errors import InputError, causes
 from cifar_cnn.resume import library_errors
 from cifar_cnn.resume.endings import is_raised_in
 from cifar_cnn.runs.checkpoints import Checkpoint
@@ -51,7 +51,7 @@ def plain_errors_of_parts(config: Namespace, checkpoint: Checkpoint | None) -> I
 
 def _mistake(error: Exception) -> InputError | None:
     """The mistake behind an error, if it or one of its causes tells."""
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, InputError):
             return cause
         if isinstance(cause, ModuleNotFoundError):
@@ -76,9 +76,3 @@ def plain_errors_of_trainer() -> Iterator[None]:
         if isinstance(error, TypeError) and not is_raised_in(error, "lightning"):
             raise  # with the traceback of the user's own class
         raise InputError(f"trainer: {error}") from error
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

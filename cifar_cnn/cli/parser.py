@@ -129,11 +129,8 @@ class CLI(LightningCLI):
             self._parse(parser, args)
 
     def _parse(self, parser: LightningArgumentParser, args: list[str]) -> None:
-        class_options.check_chosen(args, parser.get_default)
-        arranged = class_options.forward_arguments(class_options.classes_first(args), parser.get_default)
         try:
-            with compat.discarding_init_args(class_options.start_from_own_defaults):
-                self.config = parser.parse_args(arranged)
+            self.config = class_options.parse(parser, args, parser.get_default)
         except ArgumentMessage as error:
             options = class_options.all_options(parser, args)
             raise InputError(explain(str(error), options, self.command, args)) from error

@@ -10,7 +10,7 @@ from urllib.error import URLError
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
-from cifar_cnn.errors import InputError
+from cifar_cnn.errors import InputError, causes
 from cifar_cnn.runs.loggers import RunCSVLogger, RunTensorBoardLogger
 from cifar_cnn.trust import names as trust
 from cifar_cnn.trust.tracebacks import own_line
@@ -28,7 +28,7 @@ def reason(error: BaseException, config: Mapping[str, Any]) -> str | None:
     Returns:
         One line; None if the exception comes from the user's own code or from none of the classes of the config.
     """
-    if any(own_line(each) for each in _chain(error)):
+    if any(own_line(each) for each in causes(error)):
         return None
     raised_in = {frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__)}
     for option, spec in _specs(config):
@@ -64,7 +64,7 @@ def loggers_in_one_line() -> Iterator[None]:
 
 def _logger_in(error: BaseException) -> Logger | None:
     """The library's logger that raised an exception; None if it was another object."""
-    if any(own_line(each) for each in _chain(error)):
+    if any(own_line(each) for each in causes(error)):
         return None
     found = None
     for frame, _ in traceback.walk_tb(error.__traceback__):
@@ -76,7 +76,7 @@ def _logger_in(error: BaseException) -> Logger | None:
 
 def _hint(error: BaseException, path: str, spec: Mapping[str, Any], option: str) -> str:
     arguments = spec.get("init_args") or {}
-    if any(_is_of_the_network(each) for each in _chain(error)):
+    if any(_is_of_the_network(each) for each in causes(error)):
         return (
             "pretrained weights could not be downloaded: without a network connection, use random weights"
             f"{_random_weights(path, option)}, or put the file into the library's cache, $TORCH_HOME or $HF_HOME"
@@ -123,9 +123,3 @@ def chosen_parts(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, Mapping[
     """The options of a config that set a class or function, with the object and its arguments."""
     for option, spec in _specs(config):
         yield option, trust.imported(str(spec["class_path"])), {**(spec.get("init_args") or {}), **spec}
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__

@@ -1,10 +1,17 @@
-"""Facts about the loops of a Trainer: which images they see, and which epoch it is."""
+"""Facts about a Trainer: where it writes, which images its loops see, and which epoch it is."""
 
+from pathlib import Path
 from typing import Literal
 
 import lightning.pytorch as pl
 
 from cifar_cnn.data.batches import EvalBatches
+
+
+def run_folder(trainer: pl.Trainer) -> Path | None:
+    """The folder of the run, None for a run without one. A broadcast: every rank has to call it."""
+    folder = trainer.log_dir if trainer.loggers else None
+    return Path(folder) if folder else None
 
 
 def validates(trainer: pl.Trainer) -> bool:

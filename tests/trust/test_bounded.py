@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from cifar_cnn import quiet
-from cifar_cnn.backbones import SimpleCNN
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.distributed import tell
 from cifar_cnn.errors import InputError
@@ -21,32 +20,14 @@ from cifar_cnn.runs.checkpoints import check_network, load_trained, read_checkpo
 from cifar_cnn.runs.schemas import read_record
 from cifar_cnn.tables import printable, printable_values
 from cifar_cnn.trust import names as trust
-from tests.conftest import RunCommand
+from tests.conftest import RunCommand, checkpoint_content
 
 ESCAPE = "\x1b]0;owned\x07\x9b31mcat\n"
 ESCAPED = r"\x1b]0;owned\x07\x9b31mcat\n"
 
 
-def content(**changes: Any) -> dict[str, Any]:
-    backbone = {"class_path": "cifar_cnn.backbones.SimpleCNN", "init_args": {"channels": [2, 2, 2]}}
-    return {
-        "state_dict": ImageClassifier(SimpleCNN((2, 2, 2))).state_dict(),
-        "global_step": 1,
-        "pytorch-lightning_version": "2.6.0",
-        "hyper_parameters": {"backbone": backbone},
-        "datamodule_hyper_parameters": {},
-        "CIFAR10DataModule": {
-            "class_names": [str(i) for i in range(10)],
-            "image_size": 32,
-            "mean": [0.5] * 3,
-            "std": [0.2] * 3,
-        },
-        **changes,
-    }
-
-
 def saved(**changes: Any) -> Path:
-    torch.save(content(**changes), "a.ckpt")
+    torch.save({**checkpoint_content(), **changes}, "a.ckpt")
     return Path("a.ckpt")
 
 
@@ -73,7 +54,9 @@ def test_printable() -> None:
 
 def test_strings_of_a_checkpoint_and_a_run_are_printable(run_command: RunCommand, image_folder: Path) -> None:
     names = [f"{ESCAPE}{i}" for i in range(10)]
-    path = saved(CIFAR10DataModule={**content()["CIFAR10DataModule"], "class_names": names}, model=f"evil.{ESCAPE}")
+    path = saved(
+        CIFAR10DataModule={**checkpoint_content()["CIFAR10DataModule"], "class_names": names}, model=f"evil.{ESCAPE}"
+    )
     read = read_checkpoint(path)
     assert read["CIFAR10DataModule"]["class_names"][3] == f"{ESCAPED}3"
     image = next((image_folder / "test").rglob("*.png"))

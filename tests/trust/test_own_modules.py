@@ -40,6 +40,8 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(sys, "path", [each for each in sys.path if each not in ("", str(Path.cwd()))])
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    for name in FILES:  # other tests import modules of these names
+        monkeypatch.delitem(sys.modules, name.split("/")[0].removesuffix(".py"), raising=False)
     before = set(sys.modules)
     yield Path.cwd()
     for name in set(sys.modules) - before:

@@ -19,12 +19,10 @@ import torch
 from PIL import Image, PngImagePlugin
 
 import cifar_cnn.cli
-from cifar_cnn.backbones import SimpleCNN
-from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data.sources import CIFAR10, ImageFolder
 from cifar_cnn.errors import InputError
 from cifar_cnn.image_files.decoding import UNREADABLE, decode_image
-from tests.conftest import CONFIGS, SMALL
+from tests.conftest import CONFIGS, SMALL, checkpoint_content
 
 Capture = pytest.CaptureFixture[str]
 Command = Callable[..., int]
@@ -51,33 +49,15 @@ class Payload:
         return self.call
 
 
-def good() -> dict[str, Any]:
-    """A checkpoint of this project, as far as a command reads it."""
-    backbone = {"class_path": "cifar_cnn.backbones.SimpleCNN", "init_args": {"channels": [2, 2, 2]}}
-    return {
-        "state_dict": ImageClassifier(SimpleCNN((2, 2, 2))).state_dict(),
-        "global_step": 1,
-        "pytorch-lightning_version": "2.6.0",
-        "hyper_parameters": {"backbone": backbone},
-        "datamodule_hyper_parameters": {},
-        "CIFAR10DataModule": {
-            "class_names": [str(i) for i in range(10)],
-            "image_size": 32,
-            "mean": [0.5] * 3,
-            "std": [0.2] * 3,
-        },
-    }
-
-
 def saved(**changes: Any) -> bytes:
     stream = io.BytesIO()
-    torch.save({**good(), **changes}, stream)
+    torch.save({**checkpoint_content(), **changes}, stream)
     return stream.getvalue()
 
 
 def legacy() -> bytes:
     stream = io.BytesIO()
-    torch.save({**good(), "callbacks": Payload()}, stream, _use_new_zipfile_serialization=False)
+    torch.save({**checkpoint_content(), "callbacks": Payload()}, stream, _use_new_zipfile_serialization=False)
     return stream.getvalue()
 
 
@@ -125,12 +105,15 @@ CHECKPOINTS: dict[str, Callable[[], bytes]] = {
     "backbone not a network": lambda: backbone("collections.OrderedDict"),
     "backbone as a number": lambda: saved(hyper_parameters={"backbone": 3}),
     "loss os.mkdir": lambda: saved(
-        hyper_parameters={**good()["hyper_parameters"], "loss": {"class_path": "os.mkdir", "init_args": {"path": MARK}}}
+        hyper_parameters={
+            **checkpoint_content()["hyper_parameters"],
+            "loss": {"class_path": "os.mkdir", "init_args": {"path": MARK}},
+        }
     ),
     "instantiator": lambda: saved(
         hyper_parameters={"backbone": {"class_path": "os.mkdir"}, "_instantiator": "os.mkdir"}
     ),
-    "unknown options": lambda: saved(hyper_parameters={**good()["hyper_parameters"], "wings": 2}),
+    "unknown options": lambda: saved(hyper_parameters={**checkpoint_content()["hyper_parameters"], "wings": 2}),
     "weights of another network": lambda: backbone("cifar_cnn.backbones.ResNet18"),
 }
 
@@ -232,7 +215,7 @@ def naming(part: str, class_path: Any, **init_args: Any) -> dict[str, Any]:
     """Options of the model, with ``part`` (of the backbone, if it begins with a dot) something of another's."""
     value = {"class_path": class_path, "init_args": init_args} if init_args else class_path
     if not part.startswith("."):
-        return {**good()["hyper_parameters"], part: value}
+        return {**checkpoint_content()["hyper_parameters"], part: value}
     owner, _, name = part[1:].rpartition(".")
     return {"backbone": {"class_path": owner, **_arguments(owner, name, value)}}
 
@@ -263,7 +246,7 @@ PARTS: dict[str, dict[str, Any]] = {
         "backbone", "cifar_cnn.classifier.ImageClassifier.load_from_checkpoint", checkpoint_path="payload.pt"
     ),
     "backbone that loads": naming("backbone", "timm.create_model", model_name="resnet18", checkpoint_path="payload.pt"),
-    "class of the model": {**good()["hyper_parameters"], "_class_path": "evil.Net"},
+    "class of the model": {**checkpoint_content()["hyper_parameters"], "_class_path": "evil.Net"},
     "loss": naming("loss", SPEC),
     "loss by its name": naming("loss", "evil.Net"),
     "loss, a function": naming("loss", "evil.net"),

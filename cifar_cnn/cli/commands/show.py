@@ -9,13 +9,12 @@ from typing import Any
 
 import yaml
 
-from cifar_cnn import compat
 from cifar_cnn.cli import class_options, suggestions
 from cifar_cnn.cli.configs import check_configs
 from cifar_cnn.cli.parser import ArgumentMessage, Parser
 from cifar_cnn.cli.plain_errors import explain
 from cifar_cnn.data import CIFAR10DataModule
-from cifar_cnn.errors import InputError
+from cifar_cnn.errors import InputError, causes
 from cifar_cnn.figures import show_in_window
 from cifar_cnn.paths import relative
 from cifar_cnn.runs.run import RunFolder, find_run
@@ -78,23 +77,13 @@ def _instantiate(args: list[str]) -> CIFAR10DataModule:
     def default_of(option: str) -> Any:
         return parser.get_default(option) if option.startswith("data.") else None
 
-    class_options.check_chosen(args, default_of)
-    arranged = class_options.forward_arguments(class_options.classes_first(args), default_of)
     try:
-        with compat.discarding_init_args(class_options.start_from_own_defaults):
-            parsed = parser.parse_args(arranged)
-        return parser.instantiate_classes(parsed)["data"]
+        return parser.instantiate_classes(class_options.parse(parser, args, default_of))["data"]
     except ArgumentMessage as error:
         known = [f"data.{name}" for name in class_options.parameters(CIFAR10DataModule)]
         known += class_options.options_of_chosen(args, default_of)
         raise InputError(explain(str(error), known, "fit", args)) from error
+    except InputError:
+        raise
     except ValueError as error:  # jsonargparse wraps what a class says of its arguments
-        raise _cause(error) from error
-
-
-def _cause(error: BaseException) -> BaseException:
-    """The user's mistake among the causes of an exception, or the exception itself."""
-    found: Any = error
-    while found is not None and not isinstance(found, InputError):
-        found = found.__cause__ or found.__context__
-    return found or error
+        raise next((cause for cause in causes(error) if isinstance(cause, InputError)), error) from error
