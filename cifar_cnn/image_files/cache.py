@@ -1,6 +1,7 @@
 """Files that keep decoded images for the next run."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from cifar_cnn.files import locked, remove_leftovers, replacing
 from cifar_cnn.image_files.folders import ImageFile
-from cifar_cnn.paths import relative
+from cifar_cnn.paths import relative, user_folder
 
 SAMPLE = 256  # files whose first bytes are part of the fingerprint
 
@@ -33,6 +34,24 @@ def fingerprint(files: list[ImageFile], root: Path, *settings: object) -> str:
         with suppress(OSError), files[index].path.open("rb") as stream:  # decoding reports unreadable files
             digest.update(stream.read(2**16))
     return digest.hexdigest()
+
+
+def cache_files(root: Path, name: str, folder: Path | None, read_only: bool) -> list[Path]:
+    """The possible places of a cache file, in order of preference.
+
+    Args:
+        root: folder of the images.
+        name: start of the file's name.
+        folder: the user's choice; by default a hidden folder in ``root``, then the user's cache folder.
+        read_only: only the user's cache folder may be written to.
+    """
+    digest = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:16]  # several sources may share a folder
+    file_name = f"{name}-{digest}.npz"
+    if folder is not None and not read_only:
+        return [folder / file_name]
+    user = user_folder("XDG_CACHE_HOME", ".cache")
+    places = [user / "cifar_cnn" / digest / file_name] if user else []
+    return places if read_only else [root / ".cifar_cnn_cache" / file_name, *places]
 
 
 def read_or_make(paths: list[Path], key: str, length: int, make: Callable[[], Tensor]) -> Tensor:

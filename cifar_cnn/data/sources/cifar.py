@@ -1,17 +1,15 @@
 """The official CIFAR-10, downloaded and verified."""
 
 import os
-from pathlib import Path
 
 import torch
 from torchvision import datasets
-from torchvision.datasets.utils import check_integrity, extract_archive
+from torchvision.datasets.utils import check_integrity
 
 from cifar_cnn.data.images import ImageSet
 from cifar_cnn.data.sources.base import Source, Split
-from cifar_cnn.download import download
 from cifar_cnn.errors import InputError
-from cifar_cnn.files import locked
+from cifar_cnn.image_files.archives import Archive, extract_into
 from cifar_cnn.paths import expanded
 
 ARCHIVE_BYTES = 170_498_071  # of the official archive
@@ -35,10 +33,7 @@ class CIFAR10(Source):
     class_names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
     def __init__(
-        self,
-        root: str | os.PathLike = "data",
-        url: str | list[str] = datasets.CIFAR10.url,
-        timeout: float = 30.0,
+        self, root: str | os.PathLike = "data", url: str | list[str] = datasets.CIFAR10.url, timeout: float = 30.0
     ) -> None:
         self.root = expanded(root)
         self.urls = [url] if isinstance(url, str) else list(url)
@@ -57,28 +52,8 @@ class CIFAR10(Source):
                 f"CIFAR-10 is not in {self.root}, and is not downloaded for a checkpoint that you have not trained: "
                 "set CIFAR_CNN_TRUST=cifar_cnn, or name the source with the option --data.source CIFAR10"
             )
-        archive = self.root / datasets.CIFAR10.filename
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            with locked(self.root):
-                if self._extracted():  # another process may have done it meanwhile
-                    return
-                if not check_integrity(archive, datasets.CIFAR10.tgz_md5):
-                    self._download(archive)
-                extract_archive(os.fspath(archive), os.fspath(self.root))
-        except OSError as error:
-            raise InputError(
-                f"cannot prepare CIFAR-10 in {self.root}: {error}; free space, or set root to another folder",
-                options=["data.source.root"],
-            ) from error
-        if not self._extracted():
-            raise InputError(f"the files extracted to {self.root} are damaged: remove {archive} and run again")
-
-    def load(self, split: Split) -> ImageSet:
-        """The 50,000 or 10,000 images: (N, 3, 32, 32)."""
-        dataset = datasets.CIFAR10(self.root, train=split == "train")
-        images = torch.from_numpy(dataset.data).permute(0, 3, 1, 2).contiguous()
-        return ImageSet(images, torch.tensor(dataset.targets), self.class_names)
+        archive = Archive("CIFAR-10", datasets.CIFAR10.filename, datasets.CIFAR10.tgz_md5, ARCHIVE_BYTES)
+        extract_into(self.root, archive, self.urls, self.timeout, self._extracted)
 
     def _extracted(self) -> bool:
         base = self.root / datasets.CIFAR10.base_folder
@@ -86,13 +61,8 @@ class CIFAR10(Source):
         files.append([datasets.CIFAR10.meta["filename"], datasets.CIFAR10.meta["md5"]])
         return all(check_integrity(base / name, md5) for name, md5 in files)
 
-    def _download(self, archive: Path) -> None:
-        failures = download(self.urls, archive, datasets.CIFAR10.tgz_md5, ARCHIVE_BYTES, self.timeout)
-        if failures:
-            damaged = f"{archive} is damaged, remove it; " if archive.exists() else ""
-            raise InputError(
-                f"{damaged}CIFAR-10 could not be downloaded ({'; '.join(failures)}): put {archive.name} into "
-                f"{self.root}, or set url to a mirror, or train on other images: the source ImageFolder with your own, "
-                "or Shapes, which needs no files",
-                options=["data.source.url", "data.source"],
-            )
+    def load(self, split: Split) -> ImageSet:
+        """The 50,000 or 10,000 images: (N, 3, 32, 32)."""
+        dataset = datasets.CIFAR10(self.root, train=split == "train")
+        images = torch.from_numpy(dataset.data).permute(0, 3, 1, 2).contiguous()
+        return ImageSet(images, torch.tensor(dataset.targets), self.class_names)

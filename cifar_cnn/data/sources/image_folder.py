@@ -1,25 +1,18 @@
 """Your own images, in one folder per class."""
 
-import hashlib
-import logging
 import os
-import unicodedata
 from functools import cached_property
-from pathlib import Path
 
 import torch
-from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from cifar_cnn.data.images import ImageSet
 from cifar_cnn.data.sources.base import Source, Split
 from cifar_cnn.errors import InputError
-from cifar_cnn.image_files.cache import fingerprint, read_or_make
-from cifar_cnn.image_files.decoding import IMAGE_SUFFIXES, decode_all, is_image_name
-from cifar_cnn.image_files.folders import ImageFile, Skipped, regular_files
-from cifar_cnn.paths import expanded, user_folder
-
-log = logging.getLogger("cifar_cnn")
+from cifar_cnn.image_files.cache import cache_files, fingerprint, read_or_make
+from cifar_cnn.image_files.class_folders import class_names_in, files_of_classes
+from cifar_cnn.image_files.decoding import decode_all
+from cifar_cnn.paths import expanded
 
 
 class ImageFolder(Source):
@@ -62,15 +55,7 @@ class ImageFolder(Source):
         Raises:
             InputError: there are fewer than two folders, or a name cannot be printed.
         """
-        if self.given_names is not None:
-            return self.given_names
-        names = tuple(sorted(entry.name for entry in _folders(self.root / "train")))
-        if len(names) < 2:
-            raise InputError(f"{self.root / 'train'} needs one folder per class, at least two; it has {len(names)}")
-        for name in names:  # Cc: control characters; Cs: bytes that are no text
-            if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
-                raise InputError(f"{self.root / 'train'} has a class that cannot be printed, {name!a}: rename it")
-        return names
+        return self.given_names if self.given_names is not None else class_names_in(self.root / "train")
 
     def prepare(self, split: Split = "train") -> None:
         """Decode the images unless they are cached, and keep them for the next ``load``."""
@@ -84,55 +69,13 @@ class ImageFolder(Source):
         """
         if split in self._prepared:
             return self._prepared.pop(split)
-        files, labels = self._scan(split)
+        names = self.class_names
+        known = "train" if self.given_names is None else f"the network ({', '.join(names)})"
+        files, labels = files_of_classes(self.root / split, names, known, all_filled=split == "train")
         key = fingerprint(files, self.root, self.FORMAT, self.image_size, split, self.root.resolve())
+        caches = cache_files(self.root, f"{split}-{self.image_size}px", self.cache, self.read_only)
 
         def decode() -> Tensor:
             return decode_all([file.path for file in files], self.image_size, split)
 
-        return ImageSet(read_or_make(self._caches(split), key, len(labels), decode), labels, self.class_names)
-
-    def _scan(self, split: Split) -> tuple[list[ImageFile], Tensor]:
-        names, folder, skipped = self.class_names, self.root / split, Skipped()
-        unknown = sorted({entry.name for entry in _folders(folder)} - set(names))
-        if unknown:
-            known = "train" if self.given_names is None else f"the network ({', '.join(names)})"
-            raise InputError(f"{folder} has classes that {known} does not have: {', '.join(unknown)}")
-        endings = " ".join(sorted(IMAGE_SUFFIXES))
-        files: list[ImageFile] = []
-        labels: list[int] = []
-        for label, name in enumerate(names):
-            found = regular_files(folder / name, skipped) if (folder / name).is_dir() else []
-            if not found and split == "train":
-                why = f"; {skipped}" if skipped else ""
-                raise InputError(f"{folder / name} has no images ({endings}); remove it or fill it{why}")
-            files += found
-            labels += [label] * len(found)
-        if not files:
-            raise InputError(f"{folder} has no images ({endings})")
-        outside = sum(is_image_name(entry.name) and not entry.is_dir() for entry in os.scandir(folder))
-        skipped.reasons.update(["outside of the classes' folders"] * outside)
-        if skipped and rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-            log.warning("%s: %s", folder, skipped)
-        return files, torch.tensor(labels)
-
-    def _caches(self, split: Split) -> list[Path]:
-        """The places of the cache file, in order of preference."""
-        root = hashlib.sha256(os.fsencode(self.root.resolve())).hexdigest()[:16]  # several sources may share a folder
-        name = f"{split}-{self.image_size}px-{root}.npz"
-        if self.cache is not None and not self.read_only:
-            return [self.cache / name]
-        user = user_folder("XDG_CACHE_HOME", ".cache")
-        caches = [user / "cifar_cnn" / root / name] if user else []
-        return caches if self.read_only else [self.root / ".cifar_cnn_cache" / name, *caches]
-
-
-def _folders(root: Path) -> list[os.DirEntry[str]]:
-    try:
-        return [entry for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")]
-    except OSError as error:
-        raise InputError(
-            f"{root}: {error.strerror or error}; ImageFolder needs root, a folder DIR with DIR/train/<class>/ and "
-            "DIR/test/<class>/",
-            options=["data.source.root"],
-        ) from error
+        return ImageSet(read_or_make(caches, key, len(labels), decode), torch.tensor(labels), names)
