@@ -1,6 +1,7 @@
 """The figure class of all drawings. Importing it imports matplotlib, so import it inside the function that draws."""
 
 import io
+import math
 import warnings
 from typing import Any
 
@@ -8,6 +9,9 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from torch import Tensor
+
+COLUMNS = 8  # of a figure of images
 
 
 class PlainFigure(Figure):
@@ -35,6 +39,23 @@ class PlainFigure(Figure):
         buffer = io.BytesIO()
         self.savefig(buffer, format="png")
         return buffer.getvalue()
+
+
+def draw_images(images: Tensor, titles: list[str]) -> PlainFigure:
+    """Draw images in rows of eight.
+
+    Args:
+        images: uint8, (N, C, H, W), with 1 or 3 channels.
+        titles: one above each image.
+    """
+    rows = max(1, math.ceil(len(images) / COLUMNS))
+    figure = PlainFigure(figsize=(1.25 * COLUMNS, 1.5 * rows), dpi=100, layout="constrained")
+    for axes in (grid := figure.subplots(rows, COLUMNS, squeeze=False)).flat:
+        axes.axis("off")
+    for axes, image, title in zip(grid.flat, images, titles, strict=False):
+        axes.imshow(image.permute(1, 2, 0).squeeze(-1), cmap="gray", vmin=0, vmax=255)
+        axes.set_title(title if len(title) <= 16 else f"{title[:15]}…", fontsize=8)
+    return figure
 
 
 def show_in_window(figure: Figure) -> bool:

@@ -1,6 +1,7 @@
 """The order of the batches: fixed in evaluation, a pure function of (seed, epoch, step) in training."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 from cifar_cnn.data.augment import Draws, draw
 from cifar_cnn.data.images import ImageSet, random_order
 from cifar_cnn.errors import InputError
+from cifar_cnn.generators import generator
+from cifar_cnn.input_checks.images import check_normalised
 
 
 class Batch(NamedTuple):
@@ -36,23 +39,8 @@ def as_batch(batch: Any) -> Batch:
     if isinstance(batch, Batch):
         return batch
     images, labels = batch[:2]
-    if images.dtype == torch.uint8:
-        raise InputError(
-            "uint8 images of a DataLoader are not normalised: give normalised float images, or train with a "
-            "CIFAR10DataModule, which normalises them"
-        )
+    check_normalised(images)
     return Batch(images, labels)
-
-
-def _generator(*key: int) -> torch.Generator:
-    """A generator seeded with all numbers of ``key``; neighbouring keys give unrelated streams."""
-    state = 0
-    for number in key:  # SplitMix64 (Steele, Lea, Flood 2014) over the numbers in turn
-        state = (state + number + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
-        state ^= state >> 31
-    return torch.Generator().manual_seed(state)
 
 
 class EvalBatches:
@@ -129,7 +117,7 @@ class TrainBatches:
         self.fixed = fixed
         self.mirrored_first: Tensor | None = None  # bool, (len(image_set),): in epochs 0, 2, ...
         if alternating_flip:
-            self.mirrored_first = torch.rand(len(image_set), generator=_generator(seed)) < 0.5
+            self.mirrored_first = torch.rand(len(image_set), generator=generator(seed)) < 0.5
         self.rank = rank
         self.world_size = world_size
         self._position = (0, 0)  # the current epoch and the number of its steps that are done
@@ -149,7 +137,7 @@ class TrainBatches:
 
     def order(self, epoch: int) -> Tensor:
         """An epoch's order as indices into the image set: int64, (N,)."""
-        return torch.randperm(len(self.image_set), generator=_generator(self.seed, 0 if self.fixed else epoch))
+        return torch.randperm(len(self.image_set), generator=generator(self.seed, 0 if self.fixed else epoch))
 
     def batch(self, order: Tensor, epoch: int, step: int) -> Batch:
         """This process's share of a step; ``order`` is that epoch's."""
@@ -162,7 +150,7 @@ class TrainBatches:
     def _draws(self, indices: Tensor, epoch: int, step: int) -> Draws:
         """The draws for this process's images; ``indices`` are those of the whole step."""
         # Each process draws for the whole step and takes its rows: augmentation does not depend on their number.
-        draws = draw(len(indices), _generator(self.seed, epoch, step + 1))
+        draws = draw(len(indices), generator(self.seed, epoch, step + 1))
         if self.mirrored_first is not None:
             draws = draws._replace(mirrored=self.mirrored_first[indices] ^ bool(epoch % 2))
         return draws.rows(self.rank, self.world_size)
@@ -178,17 +166,17 @@ class TrainBatches:
         self._resume = True
 
 
+@dataclass(frozen=True)
 class PreparedBatches:
     """Augmented and normalised batches, for a training loop without a Trainer.
 
-    Args:
+    Attributes:
         batches: the loader.
         prepare: turns a batch of the loader into one for the network.
     """
 
-    def __init__(self, batches: EvalBatches | TrainBatches, prepare: Callable[[Batch], Batch]) -> None:
-        self.batches = batches
-        self.prepare = prepare
+    batches: EvalBatches | TrainBatches
+    prepare: Callable[[Batch], Batch]
 
     @property
     def image_set(self) -> ImageSet:

@@ -1,19 +1,16 @@
 """A set of images in memory, and its split into training and validation images."""
 
 import hashlib
-import logging
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from cifar_cnn.errors import InputError
-
-log = logging.getLogger("cifar_cnn")
+from cifar_cnn.input_checks.images import checked_images, checked_labels
 
 
 @dataclass(frozen=True)
@@ -37,8 +34,8 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
     class_names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "images", _checked_images(self.images))
-        object.__setattr__(self, "labels", _checked_labels(self.labels, len(self.images), len(self.class_names)))
+        object.__setattr__(self, "images", checked_images(self.images))
+        object.__setattr__(self, "labels", checked_labels(self.labels, len(self.images), len(self.class_names)))
         object.__setattr__(self, "class_names", tuple(self.class_names))
 
     def __len__(self) -> int:
@@ -64,55 +61,6 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
     def subset(self, indices: Tensor) -> "ImageSet":
         """Copy out the images at ``indices`` (int64, (M,)), in that order."""
         return ImageSet(self.images[indices], self.labels[indices], self.class_names)
-
-
-def _checked_images(images: Any) -> Tensor:
-    """The images as a tensor, if they are uint8 (N, C, H, W)."""
-    images = _tensor(images, "images")
-    if images.dtype != torch.uint8:
-        unit = images.is_floating_point() and images.numel() and images.min() >= 0 and images.max() <= 1
-        fix = "(images * 255).round().to(torch.uint8)" if unit else "images.to(torch.uint8), if they are 0 to 255"
-        raise InputError(
-            f"an ImageSet takes uint8 images, 0 to 255 and not normalised; these are {_name(images.dtype)}: write {fix}"
-        )
-    if images.ndim != 4 or (images.shape[1] > 4 and images.shape[3] in (1, 3)):
-        fix = "images.permute(0, 3, 1, 2)" if images.ndim == 4 else "images[:, None].repeat(1, 3, 1, 1) for grey ones"
-        raise InputError(
-            f"an ImageSet takes images of shape (N, 3, H, W); these have {tuple(images.shape)}: write {fix}"
-        )
-    return images
-
-
-def _checked_labels(labels: Any, images: int, classes: int) -> Tensor:
-    """The labels as int64 (N,), if each is the index of a class."""
-    labels = _tensor(labels, "labels")
-    if labels.ndim == 2 and len(labels) == images:
-        raise InputError(f"an ImageSet takes labels of shape (N,), not {tuple(labels.shape)}: write labels.argmax(1)")
-    if labels.shape != (images,):
-        raise InputError(
-            f"an ImageSet takes one label per image; {images} images have labels of shape {tuple(labels.shape)}"
-        )
-    if images and (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool):
-        raise InputError(f"an ImageSet takes integer labels, not {_name(labels.dtype)}: write labels.long()")
-    labels = labels.long()
-    low, high = (int(labels.min()), int(labels.max())) if images else (0, 0)
-    if images and (low < 0 or high >= classes):
-        raise InputError(
-            f"the labels of an ImageSet are indices of its {classes} class names, 0 to {classes - 1}; "
-            f"these go from {low} to {high}"
-        )
-    return labels
-
-
-def _tensor(values: Any, what: str) -> Tensor:
-    try:
-        return torch.as_tensor(values)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"the {what} of an ImageSet must be a tensor or array of numbers: {error}") from error
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def random_order(n: int, seed: int = 0) -> Tensor:
@@ -149,26 +97,6 @@ def stratified_split(image_set: ImageSet, val_size: int, seed: int) -> tuple[Ima
     for label, size in enumerate(share.tolist()):
         val[shuffled[image_set.labels[shuffled] == label][:size]] = True
     return image_set.subset(torch.nonzero(~val)[:, 0]), image_set.subset(torch.nonzero(val)[:, 0])
-
-
-def check_classes(whole: ImageSet, train: ImageSet, val_size: int) -> None:
-    """Warn about classes without images in ``whole``.
-
-    Raises:
-        InputError: the validation split leaves no image of a class in ``train``.
-    """
-    there, left = (torch.bincount(part.labels, minlength=len(part.class_names)) for part in (whole, train))
-    if emptied := [name for name, a, b in zip(whole.class_names, there, left, strict=True) if a and not b]:
-        raise InputError(
-            f"val_size {val_size} of {len(whole)} images leaves no training image of {_listed(emptied)}: "
-            "lower it or add images"
-        )
-    if missing := [name for name, a in zip(whole.class_names, there, strict=True) if not a]:
-        log.warning("There is no training image of %s: the network cannot learn these classes.", _listed(missing))
-
-
-def _listed(names: list[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more classes" if len(names) > most else "")
 
 
 def on_gpu_if_it_fits(image_set: ImageSet, device: torch.device) -> ImageSet:

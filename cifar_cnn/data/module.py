@@ -1,25 +1,24 @@
 """CIFAR10DataModule: from a source to normalised batches on the device."""
 
 import logging
-import os
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
-from lightning.pytorch.trainer.states import TrainerFn, TrainerStatus
 from torch import Tensor
 
-from cifar_cnn.data.augment import Augment
+from cifar_cnn.data.augment import Augment, denormalize, draw
 from cifar_cnn.data.batches import Batch, EvalBatches, PreparedBatches, TrainBatches
-from cifar_cnn.data.images import ImageSet, channel_mean_std, check_classes, on_gpu_if_it_fits, stratified_split
+from cifar_cnn.data.images import ImageSet, channel_mean_std, on_gpu_if_it_fits, random_order, stratified_split
 from cifar_cnn.data.preparation import Preparation
-from cifar_cnn.data.resizing import check_sizes, size_at
-from cifar_cnn.data.show import show_augmented, show_images
 from cifar_cnn.data.sources import CIFAR10, ChannelStats, Source, Split
 from cifar_cnn.errors import InputError
+from cifar_cnn.input_checks.images import check_as_trained, check_classes
+from cifar_cnn.input_checks.run_length import check_sizes, finite_steps
 from cifar_cnn.parts import keep_plain
+from cifar_cnn.running_trainer import drawn_seed, is_testing, overfits, running, seed_of_run, share_of
 
 Batches = EvalBatches | TrainBatches | PreparedBatches
 log = logging.getLogger("cifar_cnn")
@@ -116,19 +115,17 @@ class CIFAR10DataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Let the source download or decode. Lightning calls this in one process per machine."""
-        if self.trainer is not None and self.trainer.state.fn == TrainerFn.TESTING:
-            if "test" not in self._sets:
-                self.source.prepare("test")
-        elif "train" not in self._sets:
-            self.source.prepare("train")
+        split: Split = "test" if is_testing(self.trainer) else "train"
+        if split not in self._sets:
+            self.source.prepare(split)
 
     def setup(self, stage: str) -> None:
         """Load the images that ``stage`` needs."""
         if stage in ("fit", "validate") and "train" not in self._sets:
             whole = self._load("train")
             train, val = stratified_split(whole, self.val_size, self.split_seed)
+            check_classes(whole.class_names, whole.labels, train.labels, self.val_size)
             self._sets |= {"train": train, "val": val}
-            check_classes(whole, train, self.val_size)
         elif stage == "test" and "test" not in self._sets:
             self._sets["test"] = self._load("test")
 
@@ -166,19 +163,28 @@ class CIFAR10DataModule(LightningDataModule):
         Returns:
             A matplotlib figure; Jupyter shows it inline.
         """
-        images = self.image_set(split)
-        return show_augmented(images, n, self.augment, self.mean_std) if augmented else show_images(images, n)
+        from cifar_cnn.figures import draw_images  # matplotlib takes half a second to import
+
+        image_set = self.image_set(split)
+        sample = random_order(len(image_set))[:n]
+        images, labels = image_set.images[sample].cpu(), image_set.labels[sample]
+        if augmented:
+            draws = draw(len(sample), torch.Generator().manual_seed(0))
+            seen = Preparation(self.augment, self.mean_std)(Batch(images, labels, draws))
+            images = denormalize(seen.images, *self.mean_std)
+        return draw_images(images, [image_set.class_names[label] for label in labels.tolist()])
 
     def train_dataloader(self) -> Batches:
         """Batches in a new order each epoch: uint8 images, and draws for their augmentation.
 
         Without a running Trainer they are already augmented and normalised, and each iteration is an epoch.
         """
+        trainer = self._running_trainer
         check_sizes(self.image_sizes or [], self.train_images.shape[-1])
-        batches = self._make_train_batches(fixed=self._overfits)
-        if self._running_trainer is None:
+        batches = self._make_train_batches(fixed=overfits(trainer))
+        if trainer is None:
             return self._prepared(batches)
-        if batches.fixed and self._running_trainer.is_global_zero:
+        if batches.fixed and trainer.is_global_zero:
             log.info("Training and validating on the same unaugmented batches of %d images.", batches.step_size)
         # Lightning restores a loader's position too, but loses it when the schedule asks for the run's length.
         if self._position is not None:
@@ -187,23 +193,9 @@ class CIFAR10DataModule(LightningDataModule):
         self._train_batches = batches
         return batches
 
-    @property
-    def order_seed(self) -> int:
-        """The seed of the training images' order and augmentation, the same in all processes."""
-        if self.seed is not None:
-            return self.seed
-        if "PL_GLOBAL_SEED" in os.environ:
-            return int(os.environ["PL_GLOBAL_SEED"])
-        if self._drawn_seed is None:
-            # Checkpoints keep it for a resumed run.
-            own = torch.initial_seed() % 2**32  # torch draws it, unless the program has set it
-            trainer = self._running_trainer
-            self._drawn_seed = own if trainer is None else trainer.strategy.broadcast(own)
-        return self._drawn_seed
-
     def val_dataloader(self) -> Batches | list[Batches]:
         """The validation images in a fixed order, or the training batches (``overfit_batches``)."""
-        if self._overfits:
+        if overfits(self._running_trainer):
             return self._make_train_batches(fixed=True)
         return self._eval_batches("val") if len(self.image_set("val")) else []
 
@@ -212,42 +204,45 @@ class CIFAR10DataModule(LightningDataModule):
         return self._eval_batches("test")
 
     @property
-    def _running_trainer(self) -> Trainer | None:
-        """The Trainer while it runs: it then calls on_after_batch_transfer."""
-        return self.trainer if self.trainer and self.trainer.state.status == TrainerStatus.RUNNING else None
+    def order_seed(self) -> int:
+        """The seed of the training images' order and augmentation, the same in all processes."""
+        given = self.seed if self.seed is not None else seed_of_run()
+        if given is not None:
+            return given
+        if self._drawn_seed is None:
+            self._drawn_seed = drawn_seed(self._running_trainer)  # checkpoints keep it for a resumed run
+        return self._drawn_seed
 
     @property
-    def _overfits(self) -> bool:
-        trainer = self._running_trainer
-        return trainer is not None and trainer.state.fn == TrainerFn.FITTING and trainer.overfit_batches > 0  # type: ignore[attr-defined]
-
-    def _prepared(self, batches: EvalBatches | TrainBatches) -> PreparedBatches:
-        return PreparedBatches(batches, partial(self.on_after_batch_transfer, dataloader_idx=0))
+    def _running_trainer(self) -> Trainer | None:
+        return running(self.trainer)
 
     def _make_train_batches(self, fixed: bool) -> TrainBatches:
         trainer = self._running_trainer
         return TrainBatches(
-            self._where_batches_are_made(self.image_set("train")),
+            self._where_batches_are_made("train"),
             self.batch_size,
             self.order_seed,
             epoch=(lambda: trainer.current_epoch) if trainer is not None else self._epochs.__next__,
             drop_last=self.drop_last,
             alternating_flip=self.augment.flip == "alternating",
-            rank=trainer.global_rank if trainer is not None else 0,
-            world_size=trainer.world_size if trainer is not None else 1,
             fixed=fixed,
+            **share_of(trainer),
         )
 
     def _eval_batches(self, split: Literal["val", "test"]) -> Batches:
-        images, trainer = self._where_batches_are_made(self.image_set(split)), self._running_trainer
-        if trainer is None:
-            return self._prepared(EvalBatches(images, self.eval_batch_size))
-        return EvalBatches(images, self.eval_batch_size, trainer.global_rank, trainer.world_size)
+        trainer = self._running_trainer
+        batches = EvalBatches(self._where_batches_are_made(split), self.eval_batch_size, **share_of(trainer))
+        return self._prepared(batches) if trainer is None else batches
 
-    def _where_batches_are_made(self, image_set: ImageSet) -> ImageSet:
-        if self._running_trainer is None or not self.on_gpu:
-            return image_set
-        return on_gpu_if_it_fits(image_set, self._running_trainer.strategy.root_device)
+    def _where_batches_are_made(self, split: Literal["train", "val", "test"]) -> ImageSet:
+        images, trainer = self.image_set(split), self._running_trainer
+        if trainer is None or not self.on_gpu:
+            return images
+        return on_gpu_if_it_fits(images, trainer.strategy.root_device)
+
+    def _prepared(self, batches: EvalBatches | TrainBatches) -> PreparedBatches:
+        return PreparedBatches(batches, partial(self.on_after_batch_transfer, dataloader_idx=0))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Augment (training batches) and normalise, on the device, in the precision of the model's weights.
@@ -258,11 +253,16 @@ class CIFAR10DataModule(LightningDataModule):
             return batch
         if self._preparation is None:
             self._preparation = Preparation(self.augment, self.mean_std)
-        size = None
-        if self.image_sizes and (trainer := self._running_trainer) is not None:
-            size = size_at(self.image_sizes, trainer.global_step, trainer.estimated_stepping_batches)
         model = self.trainer.lightning_module if self.trainer is not None else None
-        return self._preparation(batch, size, model.dtype if model is not None else torch.float32)  # type: ignore[arg-type]
+        return self._preparation(batch, self._size_now(), model.dtype if model is not None else torch.float32)  # type: ignore[arg-type]
+
+    def _size_now(self) -> int | None:
+        """Pixels a side of training images at this step, with progressive resizing."""
+        trainer = self._running_trainer
+        if not self.image_sizes or trainer is None:
+            return None
+        done = trainer.global_step / finite_steps(trainer.estimated_stepping_batches, "image_sizes")
+        return next(size for fraction, size in reversed(self.image_sizes) if done >= fraction)
 
     def state_dict(self) -> dict[str, Any]:
         """Classes, image size and normalisation for use with new images, and the position in the training batches."""
@@ -282,18 +282,8 @@ class CIFAR10DataModule(LightningDataModule):
         Raises:
             InputError: the checkpoint was trained on other classes or another image size.
         """
-        if list(self.class_names) != state_dict["class_names"]:
-            raise InputError(
-                f"the checkpoint was trained on the classes {', '.join(state_dict['class_names'])}; "
-                f"these images have {', '.join(self.class_names)}"
-            )
         images = self._sets.get("test") or self._sets.get("train")
-        if images is not None and images.images.shape[-1] != state_dict["image_size"]:
-            raise InputError(
-                f"the checkpoint was trained on images of {state_dict['image_size']} pixels a side; these have "
-                f"{images.images.shape[-1]}: set image_size of the source",
-                options=["data.source.image_size"],
-            )
+        check_as_trained(state_dict, self.class_names, images.images if images is not None else None)
         self._position = state_dict.get("position")
         self._drawn_seed = state_dict.get("drawn_seed")
         self._mean_std = (tuple(state_dict["mean"]), tuple(state_dict["std"]))

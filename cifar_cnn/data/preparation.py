@@ -18,11 +18,11 @@ class Preparation:
     """
 
     def __init__(self, augment: Augment, mean_std: ChannelStats) -> None:
-        self.augment = augment
         if not all(std > 0 for std in mean_std[1]):
             raise InputError("mean_std of the source has a standard deviation of 0: use 1 for a constant channel")
+        self.augment = augment
         self.mean_std = mean_std
-        self._constants: dict[torch.device, list[Tensor]] = {}
+        self._on_device: dict[torch.device, list[Tensor]] = {}  # copying them in each step would make a GPU wait
 
     def __call__(self, batch: Batch, size: int | None = None, dtype: torch.dtype = torch.float32) -> Batch:
         """Prepare a batch of uint8 images.
@@ -40,14 +40,10 @@ class Preparation:
             images = self.augment.pixels(images, draws)
             if size is not None:
                 images = resize(images, size)
-        mean, std = self._mean_std_on(images.device)
+        if images.device not in self._on_device:
+            self._on_device[images.device] = [torch.tensor(values, device=images.device) for values in self.mean_std]
+        mean, std = self._on_device[images.device]
         images = normalize(images, mean, std, dtype)
         if draws is not None:
             images = self.augment.values(images, draws)
         return batch._replace(images=images, draws=None)
-
-    def _mean_std_on(self, device: torch.device) -> list[Tensor]:
-        # Kept on the device: copying two small tensors in each step would make a GPU wait.
-        if device not in self._constants:
-            self._constants[device] = [torch.tensor(values, device=device) for values in self.mean_std]
-        return self._constants[device]

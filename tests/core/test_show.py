@@ -3,9 +3,8 @@ import pytest
 import torch
 
 from cifar_cnn.data import Augment, CIFAR10DataModule, Shapes
-from cifar_cnn.data.show import COLUMNS, draw_images
 from cifar_cnn.errors import InputError
-from cifar_cnn.figures import PlainFigure
+from cifar_cnn.figures import COLUMNS, PlainFigure, draw_images
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Progressive resizing: the size of training images in each part of a run."""
+"""The length of a run, on which schedules and progressive resizing depend."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,26 @@ from cifar_cnn.errors import InputError
 Sizes = Sequence[tuple[float, int]]  # (fraction of the run at which it starts, pixels a side)
 
 
+def finite_steps(steps: float, what: str) -> int:
+    """The number of steps of a run, if it has an end.
+
+    Args:
+        steps: as the Trainer estimates them.
+        what: the setting that depends on it, for the message.
+
+    Raises:
+        InputError: the run has no end.
+    """
+    if steps == float("inf"):
+        raise InputError(
+            f"{what} needs the run's length: set max_epochs or max_steps of the trainer",
+            options=["trainer.max_epochs", "trainer.max_steps"],
+        )
+    return int(steps)
+
+
 def check_sizes(sizes: Sizes, side: int | None = None) -> None:
-    """Check the fractions and sizes.
+    """Check the fractions and sizes of progressive resizing.
 
     Raises:
         InputError: the fractions do not rise from 0, or a size is not between 1 and ``side``, if that is given.
@@ -20,17 +38,3 @@ def check_sizes(sizes: Sizes, side: int | None = None) -> None:
         raise InputError("image_sizes must be 1 or more pixels")
     if side is not None and any(size > side for _, size in sizes):
         raise InputError(f"image_sizes must not exceed the images' {side} pixels; they are {list(sizes)}")
-
-
-def size_at(sizes: Sizes, step: int, total_steps: float) -> int:
-    """Pixels a side after ``step`` of ``total_steps`` steps.
-
-    Raises:
-        InputError: the run has no end.
-    """
-    if total_steps == float("inf"):
-        raise InputError(
-            "image_sizes needs the run's length: set max_epochs or max_steps of the trainer",
-            options=["trainer.max_epochs", "trainer.max_steps"],
-        )
-    return next(size for fraction, size in reversed(sizes) if step / total_steps >= fraction)

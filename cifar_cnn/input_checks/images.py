@@ -1,0 +1,132 @@
+"""Images and labels: type, shape and range."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cifar_cnn.errors import InputError
+
+log = logging.getLogger("cifar_cnn")
+
+
+def checked_images(images: Any) -> Tensor:
+    """The images of an ImageSet as a tensor.
+
+    Raises:
+        InputError: they are not uint8 of shape (N, C, H, W).
+    """
+    images = _tensor(images, "images")
+    if images.dtype != torch.uint8:
+        unit = images.is_floating_point() and images.numel() and images.min() >= 0 and images.max() <= 1
+        fix = "(images * 255).round().to(torch.uint8)" if unit else "images.to(torch.uint8), if they are 0 to 255"
+        raise InputError(
+            f"an ImageSet takes uint8 images, 0 to 255 and not normalised; these are {_name(images.dtype)}: write {fix}"
+        )
+    if images.ndim != 4 or (images.shape[1] > 4 and images.shape[3] in (1, 3)):
+        fix = "images.permute(0, 3, 1, 2)" if images.ndim == 4 else "images[:, None].repeat(1, 3, 1, 1) for grey ones"
+        raise InputError(
+            f"an ImageSet takes images of shape (N, 3, H, W); these have {tuple(images.shape)}: write {fix}"
+        )
+    return images
+
+
+def checked_labels(labels: Any, images: int, classes: int) -> Tensor:
+    """The labels of an ImageSet as int64 (N,).
+
+    Raises:
+        InputError: there is not one label per image, or a label is not the index of a class.
+    """
+    labels = _tensor(labels, "labels")
+    if labels.ndim == 2 and len(labels) == images:
+        raise InputError(f"an ImageSet takes labels of shape (N,), not {tuple(labels.shape)}: write labels.argmax(1)")
+    if labels.shape != (images,):
+        raise InputError(
+            f"an ImageSet takes one label per image; {images} images have labels of shape {tuple(labels.shape)}"
+        )
+    if images and (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool):
+        raise InputError(f"an ImageSet takes integer labels, not {_name(labels.dtype)}: write labels.long()")
+    labels = labels.long()
+    low, high = (int(labels.min()), int(labels.max())) if images else (0, 0)
+    if images and (low < 0 or high >= classes):
+        raise InputError(
+            f"the labels of an ImageSet are indices of its {classes} class names, 0 to {classes - 1}; "
+            f"these go from {low} to {high}"
+        )
+    return labels
+
+
+def check_classes(class_names: Sequence[str], labels: Tensor, train_labels: Tensor, val_size: int) -> None:
+    """Warn about classes without images.
+
+    Args:
+        class_names: one name per class.
+        labels: int64, (N,): of all images.
+        train_labels: int64, (N - val_size,): of those that are left to train on.
+        val_size: number of validation images.
+
+    Raises:
+        InputError: the validation split leaves no training image of a class.
+    """
+    there, left = (torch.bincount(part, minlength=len(class_names)) for part in (labels, train_labels))
+    if emptied := [name for name, a, b in zip(class_names, there, left, strict=True) if a and not b]:
+        raise InputError(
+            f"val_size {val_size} of {len(labels)} images leaves no training image of {_listed(emptied)}: "
+            "lower it or add images"
+        )
+    if missing := [name for name, a in zip(class_names, there, strict=True) if not a]:
+        log.warning("There is no training image of %s: the network cannot learn these classes.", _listed(missing))
+
+
+def check_as_trained(trained: Mapping[str, Any], class_names: Sequence[str], images: Tensor | None) -> None:
+    """Check that images can be classified by a network that was trained on others.
+
+    Args:
+        trained: ``class_names`` and ``image_size`` of the images that the network was trained on.
+        class_names: of the new images.
+        images: (N, C, H, W): the new images; None if they are not loaded.
+
+    Raises:
+        InputError: the classes or the sizes differ.
+    """
+    if list(class_names) != trained["class_names"]:
+        raise InputError(
+            f"the checkpoint was trained on the classes {', '.join(trained['class_names'])}; "
+            f"these images have {', '.join(class_names)}"
+        )
+    if images is not None and images.shape[-1] != trained["image_size"]:
+        raise InputError(
+            f"the checkpoint was trained on images of {trained['image_size']} pixels a side; these have "
+            f"{images.shape[-1]}: set image_size of the source",
+            options=["data.source.image_size"],
+        )
+
+
+def check_normalised(images: Tensor) -> None:
+    """Check images of an ordinary DataLoader.
+
+    Raises:
+        InputError: they are uint8.
+    """
+    if images.dtype == torch.uint8:
+        raise InputError(
+            "uint8 images of a DataLoader are not normalised: give normalised float images, or train with a "
+            "CIFAR10DataModule, which normalises them"
+        )
+
+
+def _tensor(values: Any, what: str) -> Tensor:
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"the {what} of an ImageSet must be a tensor or array of numbers: {error}") from error
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _listed(names: list[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more classes" if len(names) > most else "")
