@@ -55,13 +55,13 @@ def discarding_init_args(discard: Callable[[Any, Any, Any], None]) -> Iterator[N
         yield
 
 
-def cpu_has_matrix_units() -> bool:
-    """Whether the CPU multiplies bfloat16 matrices in hardware (Intel AMX).
+def cpu_multiplies_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 numbers in hardware (AMX or AVX512_BF16).
 
-    torch (checked with 2.14) has no public function for this. Without the private one, the answer is no.
+    Without ``torch.cpu.get_capabilities``, which older versions of torch lack, the answer is no.
     """
-    supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(supported and supported())
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
 class ShortHelpFormatter(DefaultHelpFormatter):

@@ -8,20 +8,20 @@ from pathlib import Path
 
 import torch
 
-from cifar_cnn.compat import cpu_has_matrix_units
+from cifar_cnn.compat import cpu_multiplies_bfloat16
 
 
 def best_precision(accelerator: str = "auto") -> str:
     """The fastest precision that trains as well as float32 on the device selected by ``accelerator``.
 
-    ``bf16-mixed`` on CPUs with matrix units for bfloat16 (AMX) and on CUDA devices with bfloat16, else ``32-true``: on
-    other CPUs bfloat16 is slower than float32.
+    ``bf16-mixed`` on CUDA devices with bfloat16 and on CPUs that multiply it in hardware (AMX or AVX512_BF16), else
+    ``32-true``: on other CPUs bfloat16 is slower than float32.
     """
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     if accelerator == "mps" or (accelerator in ("auto", "gpu") and torch.backends.mps.is_available()):
         return "32-true"
-    return "bf16-mixed" if cpu_has_matrix_units() else "32-true"
+    return "bf16-mixed" if cpu_multiplies_bfloat16() else "32-true"
 
 
 def use_all_of_the_hardware() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from cifar_cnn.compat import cpu_has_matrix_units
+from cifar_cnn.compat import cpu_multiplies_bfloat16
 
 
 class Muon(Optimizer):
@@ -109,11 +109,11 @@ def orthogonalize(matrix: Tensor, steps: int, dtype: torch.dtype | None = None) 
     Args:
         matrix: (rows, columns).
         steps: number of iterations.
-        dtype: type to compute in; by default bfloat16, as in the source, on hardware that has matrix units for it.
+        dtype: type to compute in; by default bfloat16, as in the source, on hardware that multiplies it.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     if dtype is None:
-        fast = matrix.is_cuda or (matrix.device.type == "cpu" and cpu_has_matrix_units())
+        fast = matrix.is_cuda or (matrix.device.type == "cpu" and cpu_multiplies_bfloat16())
         dtype = torch.bfloat16 if fast else matrix.dtype
     x = matrix.to(dtype)
     x = x / (x.norm() + 1e-7)  # no singular value is above 1 now

@@ -71,7 +71,7 @@ class Trainer(pl.Trainer):
         logger: by default TensorBoard and metrics.csv in the run's folder. A CSVLogger or TensorBoardLogger given first
             brings its own folder; metrics.csv is written next to any other logger. False trains without a folder.
         precision: by default the fastest one that trains as well as float32 on this machine: bf16-mixed on GPUs with
-            bfloat16 and on CPUs with AMX, else 32-true.
+            bfloat16 and on CPUs with AMX or AVX512_BF16, else 32-true.
         limit_train_batches: training batches per epoch, or (float) a fraction of them; by default all.
         limit_val_batches: validation batches, or a fraction of them.
         limit_test_batches: test batches, or a fraction of them.

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from cifar_cnn import hardware
+from cifar_cnn.compat import cpu_multiplies_bfloat16
 from cifar_cnn.hardware import available_cores, best_precision, keep_freed_memory
 from cifar_cnn.trainer import Trainer
 
 
 @pytest.mark.parametrize(
-    ("cuda", "bf16", "matrix_units", "accelerator", "precision"),
+    ("cuda", "bf16", "in_hardware", "accelerator", "precision"),
     [
         (True, True, False, "auto", "bf16-mixed"),
         (True, False, True, "auto", "32-true"),
@@ -23,18 +24,36 @@ from cifar_cnn.trainer import Trainer
     ],
 )
 def test_bfloat16_where_the_device_has_it(
-    cuda: bool, bf16: bool, matrix_units: bool, accelerator: str, precision: str, monkeypatch: pytest.MonkeyPatch
+    cuda: bool, bf16: bool, in_hardware: bool, accelerator: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: bf16)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    monkeypatch.setattr(hardware, "cpu_has_matrix_units", lambda: matrix_units)
+    monkeypatch.setattr(hardware, "cpu_multiplies_bfloat16", lambda: in_hardware)
     assert best_precision(accelerator) == precision
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"amx_bf16": True, "avx512_bf16": True}, True),
+        ({"amx_bf16": False, "avx512_bf16": True}, True),
+        ({"avx512_f": True, "amx_bf16": False, "avx512_bf16": False}, False),
+        ({"architecture": "aarch64"}, False),
+    ],
+)
+def test_cpus_that_multiply_bfloat16(
+    capabilities: dict[str, object], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert cpu_multiplies_bfloat16() is expected
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert not cpu_multiplies_bfloat16()
 
 
 @pytest.mark.parametrize(("given", "used"), [(None, "bf16-mixed"), ("32", "32-true"), ("64", "64-true")])
 def test_a_precision_that_is_given_is_used(given: str | None, used: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware, "cpu_has_matrix_units", lambda: True)
+    monkeypatch.setattr(hardware, "cpu_multiplies_bfloat16", lambda: True)
     trainer = Trainer(accelerator="cpu", precision=given, logger=False)  # type: ignore[arg-type]
     assert trainer.precision == used
 
@@ -53,6 +72,7 @@ def test_a_containers_quota_limits_the_cores(quota: str | None, cores: int | Non
 
 PAGES_FAULTED = """
 import resource, sys, torch
+from cifar_cnn.compat import cpu_multiplies_bfloat16
 from cifar_cnn.hardware import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()

@@ -194,7 +194,7 @@ def test_muon_equals_the_formulas_written_out(layout: torch.memory_format) -> No
         expected = expected * 2 / expected.norm() - 0.2 * update
         optimizer.step()
         reference.step()
-        # To bfloat16's precision, in which a CPU with matrix units for it orthogonalizes.
+        # To bfloat16's precision, in which a CPU that multiplies it in hardware orthogonalizes.
         torch.testing.assert_close(filters.detach(), expected, rtol=1e-2, atol=5e-3)
         for p, copy in zip(others, copies, strict=True):
             torch.testing.assert_close(p, copy)
