@@ -1,4 +1,4 @@
-"""A function as the option ``--model.loss``: the command line makes a :class:`cifar_cnn.losses.FunctionLoss` of it."""
+"""Accept a function as the loss of a config: it becomes a :class:`cifar_cnn.losses.FunctionLoss`."""
 
 import inspect
 from argparse import ArgumentError
@@ -16,11 +16,11 @@ CLASS_PATH = f"{FunctionLoss.__module__}.{FunctionLoss.__qualname__}"
 
 
 def loss_function(path: str) -> Any:
-    """Import a function of (logits, target), by the rules in force (see :mod:`cifar_cnn.trust.names`).
+    """Import a function of (logits, target) under the current rules of :mod:`cifar_cnn.trust.names`.
 
     Raises:
-        ValueError: the path must not be imported or does not exist, or it names a class, a function that makes a
-            module, or nothing callable.
+        ValueError: the path is not allowed or does not exist, or it names a class, a function that returns a
+            module, or an object that is not callable.
     """
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--function", type=Callable)
@@ -34,10 +34,10 @@ def loss_function(path: str) -> Any:
 
 
 def makes_a_module(function: Any) -> bool:
-    """Whether a function is annotated to return an nn.Module, whatever decorates it: it is a class_path then."""
+    """Whether a function is annotated to return an nn.Module; decorators are ignored."""
     function = inspect.unwrap(function)
     annotation = getattr(function, "__annotations__", {}).get("return")
-    try:  # it alone: the others may be for the type checker
+    try:  # only this annotation: others may name types that are imported only for type checking
         names = getattr(function, "__globals__", {})
         returned = get_type_hints(SimpleNamespace(__annotations__={"return": annotation}), names)["return"]
     except (NameError, TypeError, SyntaxError, AttributeError):
@@ -46,11 +46,13 @@ def makes_a_module(function: Any) -> bool:
 
 
 def as_spec(value: Any) -> Namespace:
-    """The FunctionLoss that stands in a config for a function of (logits, target), given by its path alone or as a
-    ``class_path`` with arguments.
+    """Describe a loss function as a FunctionLoss in a config.
+
+    Args:
+        value: the import path of a function of (logits, target), or a mapping with ``class_path`` and arguments.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the value does not name such a function.
     """
     arguments: dict[str, Any] = {}
     if isinstance(value, (Mapping, Namespace)) and "class_path" in value:

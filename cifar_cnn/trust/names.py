@@ -1,19 +1,19 @@
 """Which code a config or a checkpoint may name.
 
-A ``class_path`` is imported, and an import runs code, before it can be seen what it names. So it goes by names:
+Resolving a ``class_path`` imports its module, and importing runs code. The rules are therefore applied to the name,
+before the import:
 
-- Nothing of Python's standard library (``os``, ``subprocess``, ...) is part of a training: no option, config
-  or checkpoint may name it.
-- What the user gives himself, as an option or with ``--config``, may name all other modules, his own in the current
-  folder among them. What it names must fit the option's type: a subclass of nn.Module, Optimizer, Callback, ..., or a
-  function annotated to return an nn.Module; as the loss, also a function of (logits, target). Anything else is not
-  called.
-- A checkpoint, and the config.yaml that lies with it, may have come from somebody else. It may name the parts in
-  :data:`KNOWN`, and of their functions those in :data:`LOSSES` as its loss; beyond these, only packages that the user
-  has named in the same command or in the environment variable ``CIFAR_CNN_TRUST`` (names with commas between them), or
-  that the checkpoint was trained with by the same user. Such a checkpoint holds the packages' names with a signature,
-  whose key never leaves the user's account. Jupyter tells the notebooks that may run their code in the same way.
-  What the parts in :data:`KNOWN` may do for somebody else's checkpoint: :mod:`cifar_cnn.trust.ownership`.
+- No option, config or checkpoint may name a module of Python's standard library (``os``, ``subprocess``, ...).
+- Options on the command line and configs passed with ``--config`` may name any other module, including the user's own
+  modules in the current folder. The object must fit the option's type: a subclass of nn.Module, Optimizer, Callback,
+  ..., or a function annotated to return an nn.Module. The loss may also be a function of (logits, target). No other
+  object is called.
+- A checkpoint and its config.yaml may come from somebody else. They may name the packages in :data:`KNOWN`; a loss
+  function must come from :data:`LOSSES`. They may also name packages that the user lists in the same command or in the
+  environment variable ``CIFAR_CNN_TRUST`` (separated by commas), and packages that the same user trained the
+  checkpoint with. A checkpoint lists these packages with a signature whose key stays in the user's account; Jupyter
+  recognises trusted notebooks in the same way. :mod:`cifar_cnn.trust.ownership` restricts what the packages in
+  :data:`KNOWN` may do for somebody else's checkpoint.
 """
 
 import inspect
@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 
 import yaml
 from jsonargparse import set_parsing_settings
-from jsonargparse._common import parsing_settings  # what has been set can be taken back nowhere else
+from jsonargparse._common import parsing_settings  # the only way to restore earlier settings
 from torch import nn
 
 from cifar_cnn.compat import NATIVE_FUNCTIONS
@@ -59,20 +59,20 @@ KNOWN = (
 LOSSES = ("cifar_cnn.losses", "torch.nn.functional", NATIVE_FUNCTIONS, "torchvision.ops")
 
 T = TypeVar("T")
-_named: set[str] = set()  # by this command's user
+_named: set[str] = set()  # packages that the current command names
 
 
 @contextmanager
 def import_policy(named: Iterable[str] = ()) -> Iterator[None]:
-    """Apply the rules for names from the user, for the duration of a command.
+    """Apply the rules for names that the user gives, for the duration of a command.
 
     Args:
-        named: packages named by the user, which checkpoints may name too.
+        named: packages that the user names in this command; checkpoints may name them too.
     """
     settings = dict(parsing_settings)
     set_parsing_settings(
         import_path_denylist=[*sys.stdlib_module_names, "__main__"],
-        # A class_path where any value is allowed could name any function, and it would be called.
+        # Otherwise an argument of type Any could hold a class_path of any function, and jsonargparse would call it.
         instantiate_subclass_spec_in_any=False,
         validate_subclass_spec_in_any=True,
     )
@@ -97,10 +97,10 @@ def restrict_to(checkpoint: Mapping[str, Any]) -> None:
 
 
 def instantiate(cls: type[T], config: dict[str, Any], checkpoint: Mapping[str, Any]) -> T:
-    """Create a ``cls`` from the arguments in a checkpoint.
+    """Create an instance of ``cls`` from the arguments in a checkpoint.
 
     Raises:
-        InputError: they name an object that a checkpoint may not name.
+        InputError: the arguments name an object that the checkpoint may not name.
         Exception: from jsonargparse, if the object cannot be created.
     """
     with import_policy():
@@ -119,10 +119,10 @@ def instantiate(cls: type[T], config: dict[str, Any], checkpoint: Mapping[str, A
 
 
 def check(cls: type, config: dict[str, Any]) -> None:
-    """Check, once names are restricted, that some of the arguments of a ``cls`` are what they may be.
+    """Validate some arguments of ``cls`` under the rules in force; arguments that are missing are not required.
 
     Raises:
-        InputError: they name an object that a checkpoint may not name.
+        InputError: the arguments name an object that the checkpoint may not name.
         Exception: from jsonargparse, for invalid arguments.
     """
     _parse(cls, config, skip=set(inspect.signature(cls).parameters) - set(config))
@@ -137,7 +137,7 @@ def _parse(cls: type, config: dict[str, Any], skip: set[str] | None = None) -> t
         if reason := refusal(str(error)):
             raise InputError(reason) from error
         raise
-    pretrained.leave_to_checkpoint()  # now that what the arguments name has been imported
+    pretrained.leave_to_checkpoint()  # after parsing, which has imported the modules that the arguments name
     return parser, parsed
 
 
@@ -149,13 +149,13 @@ def refusal(message: str) -> str | None:
     if match[2] != "*":
         return f"{match[1]} is not allowed: it is not a class or function for training"
     return (
-        f"{match[1]} is code that this checkpoint was not trained with here; it was not run. If you trust it, set the "
-        f"environment variable {VARIABLE}={package(match[1])}"
+        f"{match[1]} was not imported: it is not trusted, because you did not train this checkpoint with it. To trust "
+        f"it, set the environment variable {VARIABLE}={package(match[1])}"
     )
 
 
 def reason(error: BaseException) -> str:
-    """Explain in one line why an object named by a checkpoint cannot be created."""
+    """Explain in one line why an object that a checkpoint names cannot be created."""
     message = " ".join(str(error).split())
     if match := re.search(r"No module named '([\w.]+)'", message):
         return f"there is no module {match[1]!r}; your own modules are searched for in the current folder"
@@ -163,14 +163,14 @@ def reason(error: BaseException) -> str:
 
 
 def check_functions(config: Any) -> None:
-    """Check that what a parsed config would call are classes, functions annotated to return an nn.Module, or losses.
+    """Check that a parsed config calls only classes, functions annotated to return an nn.Module, and allowed losses.
 
     Raises:
-        InputError: they are not.
+        InputError: the config names another kind of object.
     """
     for path, arguments in _class_paths(config):
         part = imported(path)
-        if isinstance(part, type):  # whose type jsonargparse has checked
+        if isinstance(part, type):  # jsonargparse has checked that the class fits
             if issubclass(part, FunctionLoss):
                 _check_loss_function(arguments.get("function"))
         elif not makes_a_module(part):
@@ -184,7 +184,7 @@ def _check_loss_function(path: Any) -> None:
         raise InputError(f"model.loss: {reason(error)}") from error
     if inspect.isroutine(function):
         home = getattr(function, "__module__", None) or path
-    else:  # a partial or a module that another module has made, of which it knows only its class's
+    else:  # an instance such as a partial: its __module__ is that of its class, not where the instance is defined
         home = path if path.rpartition(".")[0] in sys.modules else ""
     verdicts = parsing_settings["import_path_verdicts"]
     beyond = [name for name, allowed in verdicts.items() if allowed and name not in KNOWN]
@@ -193,7 +193,10 @@ def _check_loss_function(path: Any) -> None:
 
 
 def imported(path: str) -> Any:
-    """What an import path names whose module has been imported; what a module holds comes before its submodules."""
+    """The object at an import path, or None; the module must have been imported already.
+
+    A module's attribute takes precedence over a submodule of the same name.
+    """
     module, _, name = path.rpartition(".")
     names = [name]
     while module not in sys.modules and "." in module:
@@ -219,12 +222,12 @@ def _class_paths(config: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def packages(config: Any) -> set[str]:
-    """The packages of all import paths, and of the functions, in a config."""
+    """The packages of all import paths and functions in a config."""
     return {package(path) for path in import_paths(config)}
 
 
 def import_paths(config: Any) -> set[str]:
-    """All import paths, and those of the functions, in a config."""
+    """All import paths in a config, including those of its functions."""
     found: set[str] = set()
     waiting, seen = [config], set()
     while waiting:
@@ -240,7 +243,7 @@ def import_paths(config: Any) -> set[str]:
 
 
 def packages_of_options(args: list[str]) -> set[str]:
-    """The packages that a command line names, in the options of its parts and in the configs that it gives."""
+    """The packages that a command line names, in its options and in the config files that it passes."""
     content: list[Any] = []
     option = ""
     for arg in args:
@@ -253,13 +256,13 @@ def packages_of_options(args: list[str]) -> set[str]:
                 content.append(yaml.safe_load(Path(value).read_text(encoding="utf-8")))
             elif ("." in name or name in ("--model", "--data", "--trainer")) and not Path(value).exists():
                 content.append(yaml.safe_load(value))
-        except (OSError, ValueError, yaml.YAMLError):  # the parser reports it, or it is not YAML
+        except (OSError, ValueError, yaml.YAMLError):  # the parser reports the error, or the value is not YAML
             continue
     return packages(content)
 
 
 def package(path: str) -> str:
-    """The package that is trusted along with ``path``: all of it, but of the large libraries only the part."""
+    """The package to trust for an import path: the top-level package, or a subpackage of a library in KNOWN."""
     first, *rest = path.split(".")
     large = {known.split(".")[0] for known in KNOWN if "." in known}
     return ".".join([first, *rest[:1]]) if first in large else first

@@ -1,10 +1,10 @@
-"""Import the user's own modules from the current folder, and nothing else from there.
+"""Import the user's own modules from the current folder, and no other module.
 
-Libraries try optional imports, such as ``import pynvml``. With the current folder on ``sys.path``, a file of that name
-would be run. So the folder is searched by a finder of its own, after everything that is installed, and only for modules
-that the user has named by a ``class_path``, and for the modules that these import.
+Libraries try optional imports, such as ``import pynvml``. If the current folder were on ``sys.path``, they would run a
+file with that name. Instead, a separate finder searches the folder after all installed packages. It finds only modules
+that the user has named in a ``class_path``, and the modules that these import.
 
-Imports only the standard library: a spawned process imports this module before its ``sys.path`` is set.
+This module imports only the standard library, because a spawned process imports it before its ``sys.path`` is set.
 """
 
 import inspect
@@ -20,16 +20,16 @@ def search(folder: str, names: Iterable[str] = (), found: Iterable[str] = ()) ->
 
     Args:
         folder: an absolute path.
-        names: of modules that may be found there, see :func:`allow`.
-        found: those of them that have been imported from there; the modules that they import may be found as well.
+        names: names of the modules that may be found there, see :func:`allow`.
+        found: names of the modules that were already imported from there; their imports may be found there too.
 
     Returns:
-        An entry of ``sys.path`` that is no folder. A spawned process gets it with the rest of ``sys.path``, before it
-        unpickles objects of the user's modules, and unpickling it starts the search there.
+        An entry of ``sys.path`` that is not a folder. A spawned process receives it with the rest of ``sys.path``.
+        Unpickling the entry installs the finder in that process, before objects of the user's modules are unpickled.
     """
     finder = _finder()
     if finder is None or finder.folder != folder:
-        _remove(finder)  # an earlier command of this process ran in another folder
+        _remove(finder)  # an earlier command in this process ran in another folder
         finder = _OwnModules(folder)
         sys.meta_path.append(finder)
         sys.path.append(finder.entry)
@@ -39,17 +39,17 @@ def search(folder: str, names: Iterable[str] = (), found: Iterable[str] = ()) ->
 
 
 def allow(names: Iterable[str]) -> None:
-    """Let imports find modules in the folder of :func:`search`; without such a folder, do nothing.
+    """Let imports find modules in the folder passed to :func:`search`; do nothing if there is none.
 
     Args:
-        names: of modules or packages, or import paths of their contents.
+        names: names of modules or packages, or import paths of objects in them.
     """
     if finder := _finder():
         finder.names.update(name.partition(".")[0] for name in names)
 
 
 def folders() -> list[str]:
-    """The folders in which an import of the user's own modules looks, in order."""
+    """The folders that are searched for the user's own modules, in order."""
     finder = _finder()
     return [*sys.path, *([finder.folder] if finder else [])]
 
@@ -76,7 +76,7 @@ class _OwnModules(MetaPathFinder):
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if path is not None or not (name in self.names or _importer() in self.found):
-            return None  # with a path, it is a module of a package, which lies in the package's folder
+            return None  # with a path, the module is part of a package and is searched for in the package's folder
         spec = PathFinder.find_spec(name, [self.folder], target)
         if spec is not None:
             self.found.add(name)
@@ -84,7 +84,7 @@ class _OwnModules(MetaPathFinder):
 
 
 class _Entry(str):
-    """Starts the search in the process that unpickles it."""
+    """Installs the finder in the process that unpickles it."""
 
     finder: _OwnModules
 
@@ -93,7 +93,7 @@ class _Entry(str):
 
 
 def _importer() -> str:
-    """The top-level module or package whose code imports."""
+    """The top-level module or package that contains the import statement."""
     frame = inspect.currentframe()
     while frame is not None:
         name = str(frame.f_globals.get("__name__", "")).partition(".")[0]

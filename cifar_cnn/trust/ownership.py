@@ -1,9 +1,9 @@
-"""Who has trained a checkpoint or written a config: this user's runs sign what later commands act on.
+"""Tell whether the user trained a checkpoint or wrote a config: each run signs both with the user's key.
 
-What a checkpoint or a run's config.yaml of somebody else may import is in :mod:`cifar_cnn.trust.names`. Of what it may
-import, it may not use the parts that send requests or write files: its images are not downloaded, their cache lies in
-the user's cache folder, and the callbacks, loggers, profilers and plugins of its config.yaml are left out. The user can
-allow them: by ``CIFAR_CNN_TRUST`` with the name of their package, or by naming them on the command line.
+:mod:`cifar_cnn.trust.names` decides what somebody else's checkpoint or config.yaml may import. This module also keeps
+it from sending requests and writing files: its images are not downloaded, their cache is placed in the user's cache
+folder, and the callbacks, loggers, profilers and plugins in its config.yaml are ignored. The user can allow them by
+adding their package to ``CIFAR_CNN_TRUST``, or by naming them on the command line.
 """
 
 import hashlib
@@ -19,72 +19,75 @@ from cifar_cnn.parts import record_known
 from cifar_cnn.trust import signing
 
 VARIABLE = "CIFAR_CNN_TRUST"
-KEY = "own_code"  # in a checkpoint
+KEY = "own_code"  # key of a checkpoint
 _SIGNED = ("packages", "code", "data")
 _DATA = LightningDataModule.CHECKPOINT_HYPER_PARAMS_KEY
-_LINE = "# Signed by the account that trained this run: "  # the last of a config.yaml
-_TRAINER = (  # the options of the Trainer that name parts, or places to write to
+_LINE = "# Signed by the account that trained this run: "  # start of the last line of a config.yaml
+_TRAINER = (  # the Trainer's arguments that name classes or output locations
     *("callbacks", "logger", "profiler", "plugins", "strategy", "accelerator"),
     *("default_root_dir", "model_registry"),
 )
 
 
 def sign(checkpoint: dict[str, Any], packages: Iterable[str], code: Mapping[str, str]) -> None:
-    """Add to a checkpoint of this user what it was trained with, signed if the user has a folder for the key.
+    """Record in a checkpoint the code and images it was trained with, signed if the user has a folder for the key.
 
     Args:
-        checkpoint: that is about to be saved.
-        packages: beyond :data:`cifar_cnn.trust.names.KNOWN` that its run has imported by name.
-        code: SHA-256 of the user's own files among them, see :mod:`cifar_cnn.trust.user_code`.
+        checkpoint: the checkpoint, before it is saved.
+        packages: packages that the run imported by name and that are not in :data:`cifar_cnn.trust.names.KNOWN`.
+        code: SHA-256 of the user's own files in these packages, see :mod:`cifar_cnn.trust.user_code`.
     """
     content = {"packages": sorted(packages), "code": dict(code), "data": _digest(checkpoint)}
     checkpoint[KEY] = {**content, "signature": signing.signed(content)}
 
 
 def is_own(checkpoint: Mapping[str, Any]) -> bool:
-    """Whether this user has trained a checkpoint, with the packages, code and images that it names."""
+    """Whether this user trained a checkpoint with the packages, code and images that it names."""
     try:
         content = {name: checkpoint[KEY][name] for name in _SIGNED}
         same = all(map(is_path, content["packages"])) and content["data"] == _digest(checkpoint)
         return same and signing.is_signed(content, checkpoint[KEY]["signature"])
-    except (KeyError, TypeError, ValueError):  # it has none, or something else
+    except (KeyError, TypeError, ValueError):  # no signature, or a malformed one
         return False
 
 
 def signed_packages(checkpoint: Mapping[str, Any]) -> list[str]:
-    """The packages that this user has trained a checkpoint with."""
+    """The packages that this user trained a checkpoint with; empty for somebody else's checkpoint."""
     return checkpoint[KEY]["packages"] if is_own(checkpoint) else []
 
 
 def may_act(checkpoint: Mapping[str, Any]) -> bool:
-    """Whether the images that a checkpoint names may be downloaded, and cached where it says."""
+    """Whether a checkpoint may choose the address of a download and the location of the image cache."""
     return is_own(checkpoint) or trusts_parts()
 
 
 def trusts_parts() -> bool:
-    """Whether the user lets this project's parts act for any checkpoint."""
+    """Whether the user has listed this package in the environment variable."""
     return is_in("cifar_cnn", trusted_packages())
 
 
 def trusted_packages() -> list[str]:
-    """The packages that the user has named in the environment variable."""
+    """The packages that the user has listed in the environment variable."""
     return [name for each in os.environ.get(VARIABLE, "").split(",") if is_path(name := each.strip())]
 
 
 def signed_text(text: str) -> str:
-    """A config with a last line by which :func:`is_own_text` knows it; as it is where the user has no key."""
+    """A config with a signature as its last line, for :func:`is_own_text`; unchanged if the user has no key."""
     signature = signing.signed(text)
     return f"{text}{_LINE}{signature}\n" if signature else text
 
 
 def is_own_text(text: str) -> bool:
-    """Whether this user's run has written a config."""
+    """Whether a run of this user wrote a config."""
     config, _, signature = text.rpartition(_LINE)
     return signing.is_signed(config, signature.strip())
 
 
 def without_locations(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The data section of a config without the addresses and cache of its source, and the names of these options."""
+    """Remove the ``url`` and ``cache`` of the source from the data section of a config; also return the names removed.
+
+    Values equal to the default are removed too, but not listed.
+    """
     source = data.get("source")
     arguments = source.get("init_args") if isinstance(source, Mapping) else None
     if not isinstance(source, Mapping) or not isinstance(arguments, Mapping):
@@ -96,9 +99,10 @@ def without_locations(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str
 
 
 def without_parts(trainer: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The trainer section of a config without the parts that act, and the names of these options.
+    """Remove callbacks, loggers and similar parts from the trainer section of a config; also return the names removed.
 
-    Parts of packages beyond Lightning and this project are kept: whether they may be imported is decided elsewhere.
+    Parts from packages other than this one, Lightning, torch and torchvision are kept: the import rules of
+    :mod:`cifar_cnn.trust.names` apply to them.
     """
     kept, left_out = dict(trainer), []
     for name in _TRAINER:
@@ -124,16 +128,16 @@ def _is_allowed(name: str, part: Any) -> bool:
 
 
 def is_in(name: str, packages: Iterable[str]) -> bool:
-    """Whether an import path is a package of these, or in one."""
+    """Whether an import path is one of the packages or inside one of them."""
     return any(f"{name}.".startswith(f"{package}.") for package in packages)
 
 
 def is_path(name: Any) -> bool:
-    """Whether a value is an import path, or a name alone."""
+    """Whether a value is an import path or a single name."""
     return isinstance(name, str) and all(part.isidentifier() for part in name.split("."))
 
 
 def _digest(checkpoint: Mapping[str, Any]) -> str:
-    """Of the arguments of the data module, which name the images."""
+    """SHA-256 of the data module's arguments, which identify the images."""
     arguments, _ = record_known({**checkpoint.get(_DATA, {}), "_instantiator": None})
     return hashlib.sha256(json.dumps(arguments, skipkeys=True, default=str).encode()).hexdigest()

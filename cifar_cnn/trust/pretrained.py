@@ -1,8 +1,8 @@
-"""Networks that are made for a checkpoint take their pretrained weights from it, and download nothing.
+"""Avoid downloading pretrained weights for networks whose weights are loaded from a checkpoint.
 
-The arguments that ask for pretrained weights stay as they are, because they change the structure too, such as
-``transform_input`` of GoogLeNet. Only the download is left out. Weights that turn out not to be in the checkpoint, such
-as those of a network that a module keeps in a list, are loaded as usual.
+The arguments that request pretrained weights are kept, because they can also change the structure of the network
+(``transform_input`` of GoogLeNet, for example). Only the download is skipped. Weights that are missing from the
+checkpoint, such as those of a network kept in a plain list, are downloaded afterwards.
 """
 
 import functools
@@ -28,7 +28,7 @@ _current: ContextVar["_Downloads | None"] = ContextVar("downloads", default=None
 
 @contextmanager
 def as_usual() -> Iterator[None]:
-    """Download pretrained weights until :func:`leave_to_checkpoint` is called, which holds to the end of the block."""
+    """Within this block, download pretrained weights as usual until :func:`leave_to_checkpoint` is called."""
     with ExitStack() as patches:
         token = _current.set(_Downloads(patches))
         try:
@@ -38,26 +38,26 @@ def as_usual() -> Iterator[None]:
 
 
 def leave_to_checkpoint() -> None:
-    """From here to the end of :func:`as_usual`, download no pretrained weights of the libraries imported by now."""
+    """Until the end of :func:`as_usual`, skip downloads of pretrained weights in all libraries imported so far."""
     if downloads := _current.get():
         downloads.leave_out()
 
 
 def allow_downloads(allowed: bool) -> None:
-    """Say whether weights that are not in the checkpoint may be downloaded, to the end of :func:`as_usual`."""
+    """Until the end of :func:`as_usual`, allow or forbid the download of weights missing from the checkpoint."""
     if downloads := _current.get():
         downloads.allowed = allowed
 
 
 def complete(module: nn.Module, names: Container[str]) -> None:
-    """Load the pretrained weights that were left out and are not in the checkpoint.
+    """Load the pretrained weights whose download was skipped and that are missing from the checkpoint.
 
     Args:
-        module: made for the checkpoint.
-        names: of the checkpoint's weights.
+        module: the module created for the checkpoint.
+        names: the names of the weights in the checkpoint.
 
     Raises:
-        InputError: they cannot be loaded.
+        InputError: the weights cannot be loaded.
     """
     if downloads := _current.get():
         downloads.complete(module, names)
@@ -89,7 +89,7 @@ class _Downloads:
             self._check(type(network).__name__)
             try:
                 load(network)
-            except Exception as error:  # of the network, of the download or of a head that was replaced
+            except Exception as error:  # the download failed, or the weights do not fit, such as after replacing a head
                 message = " ".join(str(error).split())[:200]
                 raise InputError(
                     f"the checkpoint lacks the pretrained weights of {type(network).__name__}, and they cannot be "
@@ -100,7 +100,7 @@ class _Downloads:
         if (key := f"{owner.__name__}.{name}") in self._patched:
             return
         self._patched.add(key)
-        original = inspect.unwrap(getattr(owner, name))  # of the library, where an outer block has replaced it
+        original = inspect.unwrap(getattr(owner, name))  # the library's, even if an outer block has patched it
         instead = make(original)
 
         @functools.wraps(original)
@@ -119,15 +119,15 @@ class _Downloads:
     def _check(self, network: str) -> None:
         if not self.allowed:
             raise InputError(
-                f"the checkpoint lacks the pretrained weights of {network}; nothing is downloaded for a checkpoint "
-                f"that you have not trained, unless you set {VARIABLE}=cifar_cnn"
+                f"the checkpoint lacks the pretrained weights of {network}, and you did not train this checkpoint, so "
+                f"they are not downloaded; to allow the download, set {VARIABLE}=cifar_cnn"
             )
 
     def _instead_of_load(self, load: Callable) -> Callable:
         def instead(module: nn.Module, state_dict: Any, *args: Any, **kwargs: Any) -> Any:
             if isinstance(state_dict, _LeftOut) and not state_dict.is_read:
                 self._leave(module, lambda later: load(later, dict(state_dict), *args, **kwargs))
-                return load(module, module.state_dict())  # its own, for the answer that all keys match
+                return load(module, module.state_dict())  # returns that all keys match
             if isinstance(module, LightningModule):
                 self.complete(module, state_dict)
             return load(module, state_dict, *args, **kwargs)
@@ -142,7 +142,7 @@ class _Downloads:
 
 
 class _LeftOut(MutableMapping[str, Any]):
-    """Weights that are downloaded when somebody looks into them."""
+    """Weights that are downloaded at the first access."""
 
     def __init__(self, download: Callable[[], Any]) -> None:
         self._download = download

@@ -1,8 +1,8 @@
-"""What a config and a checkpoint record of the arguments of a class: everything that reads back as the same value.
+"""Record the arguments of a class in configs and checkpoints, if they can be read back as the same value.
 
-A default can be anything: a lambda, a ``functools.partial``, a module. jsonargparse writes a value that it cannot
-serialize as a sentence, which nothing can read back. An argument with such a default is therefore recorded only where
-it is given; elsewhere the class's own default applies whenever the class is made.
+A default can be any object: a lambda, a ``functools.partial``, a module. jsonargparse writes a value that it cannot
+serialize as a sentence, which cannot be parsed again. An argument with such a default is therefore recorded only if the
+user passes it. Otherwise it is omitted, and the class applies its own default.
 """
 
 import inspect
@@ -26,45 +26,45 @@ def _dtype(name: str) -> torch.dtype:
     return value
 
 
-# Arguments that the saved config must hold as text.
+# Types that a config stores as text.
 register_type(torch.device)
 register_type(torch.dtype, deserializer=_dtype)
 
 
 class RecordingParser(ArgumentParser):
-    """A parser for arguments that are written down and read back, of its own and of the classes that they name."""
+    """A parser that omits defaults which could not be read back from a config, for nested classes too."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._adders: dict[str, _Adder] = {}  # by argument: add it alone to another parser
+        self._adders: dict[str, _Adder] = {}  # by argument: adds this argument alone to another parser
         super().__init__(*args, **kwargs)
 
     def add_class_arguments(self, theclass: type, *args: Any, **kwargs: Any) -> list[str]:
-        """Add the arguments of a class; those with a default that cannot be written down have none here."""
+        """Add the arguments of a class, without defaults that cannot be serialized."""
         added = super().add_class_arguments(theclass, *args, **kwargs)
         return self._check(added, ArgumentParser.add_class_arguments, theclass, *args, **kwargs)
 
     def add_function_arguments(self, function: Callable, *args: Any, **kwargs: Any) -> list[str]:
-        """Add the arguments of a function; those with a default that cannot be written down have none here."""
+        """Add the arguments of a function, without defaults that cannot be serialized."""
         added = super().add_function_arguments(function, *args, **kwargs)
         return self._check(added, ArgumentParser.add_function_arguments, function, *args, **kwargs)
 
     def dump(self, namespace: Namespace, *args: Any, **kwargs: Any) -> str:
-        """Write arguments down as text.
+        """Serialize arguments as text.
 
         Raises:
-            InputError: one was given that cannot be written down.
+            InputError: an argument cannot be serialized.
         """
         for name in self._adders:
             value = namespace.get(name)
             if not all(map(_is_plain, _leaves(value))) and not self._reads_back(name, value):
                 raise InputError(
                     f"{name}: {' '.join(repr(value).split())[:100]} cannot be recorded in the run's config, so "
-                    "no command could use the run: give plain values, or a class or function by its import path"
+                    "no command could use the run; pass plain values, or a class or function by its import path"
                 )
         return super().dump(namespace, *args, **kwargs)
 
     def _check(self, added: list[str], add: Callable, component: Any, *args: Any, **kwargs: Any) -> list[str]:
-        group = args[0] if args else kwargs.get("nested_key")  # None: of a class that an argument names
+        group = args[0] if args else kwargs.get("nested_key")  # None for a class that an argument names
         names = {dest: dest.removeprefix(f"{group}.").split(".")[0] for dest in added}
 
         def adder(dest: str) -> "_Adder":
@@ -76,17 +76,18 @@ class RecordingParser(ArgumentParser):
         defaults = self.get_defaults(skip_validation=True)
         for dest in added:
             default = defaults.get(dest)
-            # What a class hands on as **kwargs has the default of another one, and it may hand on its own instead; of a
-            # class as a default jsonargparse would make a partial, which cannot be called as the class can.
+            # An argument that a class passes on as **kwargs shows the default of the other class, although the first
+            # may pass another value. jsonargparse would turn a default that is a class into a partial, which cannot be
+            # called like the class.
             if isinstance(default, Namespace) and not _is_class(default):
-                continue  # a dataclass, whose fields are arguments of their own
+                continue  # a dataclass: its fields are separate arguments
             foreign = group is None and (names[dest] not in own or _is_class(default))
             if foreign or not (_is_plain(default) or self._reads_back(dest, default)):
                 self.set_defaults({dest: SUPPRESS})
         return added
 
     def _reads_back(self, name: str, value: Any) -> bool:
-        """Whether a value is the same one once it was written down and read back; of a class, whether it can be."""
+        """Whether a value is unchanged after writing and reading it; for a class, whether it can be read at all."""
         parser = type(self)(exit_on_error=False)
         self._adders[name](parser)
         try:
@@ -95,7 +96,7 @@ class RecordingParser(ArgumentParser):
                 text = ArgumentParser.dump(parser, Namespace({name: value}), skip_validation=True)
                 read = parser.parse_object(yaml.safe_load(text), defaults=False).get(name)
             return _is_class(read) or (type(read) is type(value) and bool(read == value))
-        except Exception:  # a class can refuse to be written, read or compared in any way
+        except Exception:  # user classes can raise any exception when written, read or compared
             return False
 
 
@@ -124,7 +125,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    """What a value is made of, but for classes, whose arguments another parser looks at."""
+    """The elements of a nested value; classes are skipped, because another parser checks their arguments."""
     parts: Iterable[Any]
     if isinstance(value, (Namespace, dict)):
         parts = () if _is_class(value) else dict(value.items()).values()

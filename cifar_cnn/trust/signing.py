@@ -1,4 +1,4 @@
-"""Signatures of what a user's own runs may import: see :mod:`cifar_cnn.trust.names`."""
+"""Sign data with a key in the user's account; see :mod:`cifar_cnn.trust.ownership`."""
 
 import hashlib
 import hmac
@@ -12,13 +12,13 @@ from cifar_cnn.paths import user_folder
 
 
 def signed(content: Any) -> str | None:
-    """The signature of plain data by this user; None where the user has no folder for the key."""
+    """The user's signature of JSON-serializable data; None if the user has no folder for the key."""
     key = _key(make=True)
     return _sign(content, key) if key else None
 
 
 def is_signed(content: Any, signature: Any) -> bool:
-    """Whether this user has signed it."""
+    """Whether a signature is this user's signature of the content."""
     key = _key(make=False)
     return key is not None and isinstance(signature, str) and hmac.compare_digest(_sign(content, key), signature)
 

@@ -1,4 +1,4 @@
-"""Which part of a traceback is the user's own code, and a traceback of that part alone."""
+"""Reduce a traceback to the frames in the user's own code."""
 
 import site
 import sysconfig
@@ -12,7 +12,7 @@ _PACKAGE_FOLDERS = {"site-packages", "dist-packages"}
 
 
 def is_own(filename: str) -> bool:
-    """Whether a source file is the user's: neither of this package, nor installed, nor of Python itself."""
+    """Whether a source file is the user's: not part of this package, an installed package or Python."""
     path = Path(filename)
     if filename.startswith("<") or _PACKAGE in path.parents or not _PACKAGE_FOLDERS.isdisjoint(path.parts):
         return False
@@ -28,12 +28,13 @@ def own_line(error: BaseException) -> str | None:
 
 
 def with_own_frames(error: Exception) -> Exception:
-    """Leave in an exception's traceback only the frames in the user's code, if there are any.
+    """Keep only the frames in the user's code in an exception's traceback.
 
-    The exceptions that it came from keep theirs in the same way, and are left out if they have none.
+    The causes of the exception are treated in the same way; causes without such frames are dropped. If the exception
+    itself has no such frames, the nearest cause that has some is returned. If none has, the exception is unchanged.
     """
     frames = _own_frames(error.__traceback__)
-    if frames is None:  # what has come of the user's exception in a library is of no use to him
+    if frames is None:  # a library has wrapped the user's exception; the wrapper does not help the user
         own = next((each for each in causes(error) if _own_frames(each.__traceback__) is not None), None)
         return error if own is None else with_own_frames(own)
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
@@ -45,7 +46,7 @@ def with_own_frames(error: Exception) -> Exception:
 
 
 def causes(error: BaseException) -> Iterator[Exception]:
-    """The exceptions that an exception came from, the nearest first."""
+    """The exceptions that caused an exception, the direct cause first."""
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     while isinstance(cause, Exception):
         yield cause
@@ -53,7 +54,7 @@ def causes(error: BaseException) -> Iterator[Exception]:
 
 
 def own_traceback(error: Exception) -> str | None:
-    """The traceback of the user's frames and the message, as Python prints it; None if no frame is the user's."""
+    """The user's frames and the message as Python prints them; None if no frame is in the user's code."""
     error = with_own_frames(error)
     if _own_frames(error.__traceback__) is None:
         return None

@@ -1,7 +1,7 @@
-"""The user's own modules of a run: which they are, their copy in the run's folder, and whether they have changed.
+"""Find the user's own modules that a run uses, copy them into its folder, and detect later changes.
 
-A checkpoint holds the SHA-256 of each file, so that every command that uses it can tell whether the code is still what
-it was trained with. ``CIFAR_CNN_CODE=kept`` lets a command import the copy in place of the files as they are now.
+A checkpoint holds the SHA-256 of each file, so that every command can tell whether the code has changed since the
+training. With ``CIFAR_CNN_CODE=kept``, a command imports the copy instead of the current files.
 """
 
 import ast
@@ -16,18 +16,19 @@ from pathlib import Path
 from cifar_cnn.files import write
 from cifar_cnn.trust import own_modules
 
-FOLDER = "code"  # of a run
-SCRIPT = "__main__"  # the folder in it of a program that was started as such
+FOLDER = "code"  # subfolder of a run
+SCRIPT = "__main__"  # subfolder of FOLDER for a program that was run as a script
 
 
 def own_files(paths: Iterable[str]) -> dict[str, Path]:
-    """The files behind import paths that belong to no installed package, and those beside them that they import.
+    """The user's own files behind import paths, including the neighbouring files that they import.
 
     Args:
-        paths: of modules that have been imported, or of what is in them.
+        paths: import paths of modules, or of objects in them; the modules must have been imported already.
 
     Returns:
-        The files by their name relative to the folder that they are imported from, with ``/``.
+        A mapping from each file's name, relative to the folder that it is imported from and written with ``/``, to its
+        path.
     """
     found: dict[str, Path] = {}
     for path in sorted(paths):
@@ -49,22 +50,23 @@ def own_files(paths: Iterable[str]) -> dict[str, Path]:
 
 
 def digest(content: bytes) -> str:
-    """SHA-256."""
+    """SHA-256 as hexadecimal text."""
     return hashlib.sha256(content).hexdigest()
 
 
 def digests(files: Mapping[str, Path]) -> dict[str, str]:
-    """SHA-256 of files, by name."""
+    """SHA-256 of each file, by name."""
     return {name: digest(path.read_bytes()) for name, path in files.items()}
 
 
 def keep(run: Path, files: Mapping[str, Path], sums: Mapping[str, str]) -> None:
-    """Copy files into the folder of a run, unless they are there.
+    """Copy files into the folder of a run, unless it already holds them.
 
-    The first go to ``code``; those of a resumed run that have changed since, to a folder of their own in it.
+    The first copy is placed in ``code``. If the files have changed when a run is resumed, their copy is placed in a
+    subfolder of ``code``.
 
     Raises:
-        OSError: they cannot be written.
+        OSError: the files cannot be written.
     """
     if not sums or kept(run, sums) is not None:
         return
@@ -77,13 +79,18 @@ def keep(run: Path, files: Mapping[str, Path], sums: Mapping[str, str]) -> None:
 
 
 def kept(run: Path | None, sums: Mapping[str, str]) -> Path | None:
-    """The folder of a run that holds the copy of exactly these files, or None."""
+    """The folder of a run that holds unchanged copies of these files, or None.
+
+    Args:
+        run: the folder of a run.
+        sums: SHA-256 of each file, by name.
+    """
     folders = [run / FOLDER, run / FOLDER / _name(sums)] if run else []
     for folder in folders:
         try:
             if all(digest((folder / name).read_bytes()) == sums[name] for name in sums):
                 return folder
-        except OSError:  # it has not all of them
+        except OSError:  # a file is missing
             continue
     return None
 
@@ -93,20 +100,20 @@ def _name(sums: Mapping[str, str]) -> str:
 
 
 def module_name(file: str) -> str:
-    """The module of a file by its name in :func:`own_files`: ``a.b`` for ``a/b.py`` and for ``a/b/__init__.py``."""
+    """The module of a file, given its name in :func:`own_files`: ``a.b`` for ``a/b.py`` and ``a/b/__init__.py``."""
     return file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 def is_script(name: str) -> bool:
-    """Whether a file by its name in :func:`own_files` is a program that was started as such."""
+    """Whether a file, given its name in :func:`own_files`, was run as a script."""
     return name.startswith(f"{SCRIPT}/")
 
 
 def current(name: str) -> Path | None:
-    """The file that an import of a module would read now, or None. Nothing is imported.
+    """The file that an import of a module would read now, or None; nothing is imported.
 
     Args:
-        name: of the file, as in :func:`own_files`.
+        name: the name of the file, as in :func:`own_files`.
     """
     script = is_script(name)
     loaded = getattr(sys.modules.get(SCRIPT if script else module_name(name)), "__file__", None)
@@ -120,7 +127,7 @@ def _add(found: dict[str, Path], names: Iterable[str], root: Path) -> None:
     waiting = list(names)
     while waiting:
         module = waiting.pop()
-        waiting += [module.rpartition(".")[0]] if "." in module else []  # whose __init__.py runs before
+        waiting += [module.rpartition(".")[0]] if "." in module else []  # the __init__.py of the package runs first
         for name in (f"{module.replace('.', '/')}.py", f"{module.replace('.', '/')}/__init__.py"):
             file = root / name
             if name not in found and file.is_file() and _is_own(file):
@@ -129,10 +136,10 @@ def _add(found: dict[str, Path], names: Iterable[str], root: Path) -> None:
 
 
 def _imports(file: Path, package: str) -> Iterator[str]:
-    """The names of all modules that a file may import, relative ones made absolute."""
+    """The absolute names of all modules that a file may import."""
     try:
         tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError):  # it is no Python, or of another version
+    except (SyntaxError, ValueError):  # not Python, or another version of it
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -142,7 +149,7 @@ def _imports(file: Path, package: str) -> Iterator[str]:
             if node.level:
                 try:
                     base = importlib.util.resolve_name("." * node.level + base, package)
-                except ImportError:  # beyond the top
+                except ImportError:  # beyond the top-level package
                     continue
             yield from filter(None, [base, *(f"{base}.{alias.name}" for alias in node.names)])
 

@@ -188,7 +188,7 @@ def test_pretrained_weights_are_not_downloaded_for_a_foreign_checkpoint(
         trust.restrict_to({})
         pretrained.leave_to_checkpoint()
         network = resnet18(weights=ResNet18_Weights.DEFAULT)
-        with pytest.raises(InputError, match="nothing is downloaded for a checkpoint that you have not trained"):
+        with pytest.raises(InputError, match="you did not train this checkpoint, so they are not downloaded"):
             pretrained.complete(network, {})
     assert not downloaded
     assert os.listdir() == []

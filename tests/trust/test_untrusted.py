@@ -345,7 +345,7 @@ def test_the_config_that_lies_with_a_checkpoint_of_others_imports_nothing(
     assert command("fit", "--ckpt_path", "last", *SMALL) == 2
     error = capsys.readouterr().err
     assert is_one_line(error)
-    assert "evil.net is code that" in error or "evil.Net is code that" in error
+    assert "evil.net was not imported" in error or "evil.Net was not imported" in error
     assert "CIFAR_CNN_TRUST=evil" in error
 
 

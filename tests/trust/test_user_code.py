@@ -137,7 +137,7 @@ def test_kept_code_of_another_user_is_not_imported(work: Path, monkeypatch: pyte
     monkeypatch.setenv(kept_code.VARIABLE, "kept")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "of another"))
     with trust.import_policy(), kept_code.forgetting():
-        with pytest.raises(InputError, match=r"own_net\.Net is code that this checkpoint was not trained with here"):
+        with pytest.raises(InputError, match=r"own_net\.Net was not imported: it is not trusted"):
             load_trained(CHECKPOINT)
         assert "own_net" not in sys.modules
 
