@@ -12,7 +12,7 @@ from PIL import Image
 
 from cifar_cnn.analysis.calibration import Bins
 
-if TYPE_CHECKING:  # importing matplotlib takes a good part of a second
+if TYPE_CHECKING:  # importing matplotlib takes several hundred milliseconds
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
@@ -56,8 +56,8 @@ def chart(
     """Make an empty chart; everything drawn within the context gets the common style.
 
     Args:
-        width: in inches.
-        height: in inches.
+        width: width in inches.
+        height: height in inches.
         panels: number of axes side by side.
         ratios: relative widths of the panels; equal by default.
     """
@@ -88,7 +88,7 @@ def svg(figure: "PlainFigure", description: str) -> str:
         figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = stream.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r' id="[a-z0-9A-Z]+(?:\.[a-z]+)?_\d+"', "", text)  # of groups, such as axes_1; nothing refers to them
+    text = re.sub(r' id="[a-z0-9A-Z]+(?:\.[a-z]+)?_\d+"', "", text)  # unused ids of groups, such as axes_1
     box = re.search(r'viewBox="[^"]+"', text)
     assert box is not None
     label = html.escape(description, quote=True)

@@ -26,7 +26,7 @@ from cifar_cnn.runs.checkpoints import Trained, load_trained, read_checkpoint
 from cifar_cnn.trust import names as trust
 from cifar_cnn.tta import TTA, views
 
-TOLERANCE = 1e-4  # of a probability; another order of float32 additions changes it by about 1e-6
+TOLERANCE = 1e-4  # for a probability; reordering float32 additions changes it by about 1e-6
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def _write_verified(trained: Trained, output: Path, format: Format, images: Tens
     with replacing(output) as file:
         part = Path(file.name)
         with quiet():
-            example = torch.zeros_like(images[:2])  # the file keeps it, so none of the user's images
+            example = torch.zeros_like(images[:2])  # the file stores the example, so it must not be a user's image
             format.write(module, example, _metadata(trained), part)
             difference = _largest_difference(module, format.load(part), images)
         if not difference <= TOLERANCE:  # also if it is NaN

@@ -1,4 +1,4 @@
-"""The file formats of an export: how each is written, and loaded again to verify it."""
+"""The file formats of an export: functions that write each one, and load it for verification."""
 
 import io
 import logging
@@ -56,19 +56,19 @@ def load_onnx(path: Path) -> Callable[[Tensor], Tensor]:
 
 
 def write_torch_export(module: nn.Module, images: Tensor, metadata: dict[str, str], path: Path) -> None:
-    """Write a file of torch.export."""
+    """Write a torch.export file."""
     with torch.no_grad():
         program = torch.export.export(module, (images,), dynamic_shapes={"images": {0: Dim("batch", min=1)}})
     for graph in (each.graph for each in program.graph_module.modules() if isinstance(each, GraphModule)):
         for node in graph.nodes:
             node.meta.pop("stack_trace", None)  # holds paths of this machine and lines of code
-    stream = io.BytesIO()  # on a full disk, torch's own writer would end the process
+    stream = io.BytesIO()  # on a full disk, torch's own writer would abort the process
     torch.export.save(program, stream, extra_files={f"{name}.txt": text for name, text in metadata.items()})
     path.write_bytes(stream.getvalue())
 
 
 def load_torch_export(path: Path) -> Callable[[Tensor], Tensor]:
-    """Load a file of torch.export."""
+    """Load a torch.export file."""
     return torch.export.load(io.BytesIO(path.read_bytes())).module()
 
 
@@ -80,7 +80,7 @@ FORMATS = {
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence the exporters' notes to their own developers."""
+    """Silence log messages and warnings of the exporters."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

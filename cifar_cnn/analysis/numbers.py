@@ -1,8 +1,8 @@
-"""Numbers in short forms for people."""
+"""Format numbers and times for display."""
 
 
 def count(number: float) -> str:
-    """A large number in short, such as ``4.19 M``."""
+    """A large number in short form, such as ``4.19 M``."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if number >= size:
             return f"{number / size:.3g} {unit}" if number < 999.5 * size else f"{number / size:,.0f} {unit}"

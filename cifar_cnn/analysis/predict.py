@@ -68,7 +68,7 @@ def classify_files(
         with ExitStack() as stack:
             table = stack.enter_context(_table(output, trained.class_names, top))
             pool = stack.enter_context(ThreadPoolExecutor(available_cores()))
-            # A bar would break up among the lines of a table in the same terminal.
+            # In one terminal, the table's lines and a progress bar would garble each other.
             hidden = None if output or not sys.stdout.isatty() else True
             bar = stack.enter_context(tqdm(total=count, desc="Predicting", unit=" images", disable=hidden))
             while batch := list(islice(files, batch_size)):
@@ -98,9 +98,9 @@ def image_files(paths: list[str], unreadable: list[str], skipped: Skipped) -> It
     """Yield the images in ``paths``: named files in their order, and the images in folders in the order of their names.
 
     Args:
-        paths: files of any name, and folders, in which images are recognised by the endings of their names.
-        unreadable: folders that cannot be read are added to it.
-        skipped: counts the other files in folders.
+        paths: files with any name, and folders. In folders, images are recognised by their file extensions.
+        unreadable: list to which unreadable folders are added.
+        skipped: counts the files in folders that are not images.
 
     Raises:
         InputError: a path does not exist.
@@ -148,7 +148,7 @@ def _best(probabilities: list[float]) -> list[int]:
 
 
 class Table(Protocol):
-    """A table that writes each row, one per image, at once."""
+    """A table with one row per image; rows are written as they are added."""
 
     def row(self, path: str, probabilities: list[float]) -> None:
         """Write the probabilities of one image."""

@@ -25,12 +25,12 @@ from cifar_cnn.image_files.decoding import UNREADABLE, decode_image
 from cifar_cnn.runs.run import RunFolder, find_run
 from cifar_cnn.runs.schemas import TestResult
 
-if TYPE_CHECKING:  # a DataFrame is an extra, and matplotlib takes a good part of a second to import
+if TYPE_CHECKING:  # pandas is optional, and importing matplotlib takes several hundred milliseconds
     import pandas
 
     from cifar_cnn.figures import PlainFigure
 
-PAGE_HEIGHT = 900  # of the report in a notebook, in pixels
+PAGE_HEIGHT = 900  # height of the report in a notebook, in pixels
 ImageInput = str | os.PathLike | np.ndarray | Tensor
 
 
@@ -84,7 +84,7 @@ class Run(RunFolder):
     def test(self) -> TestResult:
         """Return the content of test.json; if the best checkpoint has not been tested yet, test it first."""
         if not self.is_tested:
-            # The callbacks write test.json and the predictions; a test needs nothing else.
+            # These callbacks write test.json and the predictions; a test needs no others.
             trainer = pl.Trainer(
                 logger=False,
                 enable_checkpointing=False,

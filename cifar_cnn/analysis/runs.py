@@ -15,7 +15,7 @@ _LEFT = ("run", "name", "started", "status")  # columns of text
 
 
 def table(root: Path) -> str:
-    """The runs of a folder, one per line, below the names of the columns; then what is wrong in damaged runs.
+    """A table of the runs in a folder, followed by one line for each damaged run.
 
     Raises:
         InputError: there are no runs.

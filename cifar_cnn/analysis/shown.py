@@ -1,4 +1,4 @@
-"""The images and predictions that a report shows: those of the test, or of the validation if there is none."""
+"""The images and predictions that a report shows: those of the test, or of the validation if there is no test."""
 
 import logging
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from cifar_cnn.tta import TTA, logits_with_tta
 log = logging.getLogger("cifar_cnn")
 
 SPLIT_NAMES: dict[Split, str] = {"test": "test", "val": "validation"}
-SAMPLE = 8  # images whose kept predictions are checked against the network
+SAMPLE = 8  # images whose stored predictions are checked against the network
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Shown:
 
 
 def find_shown(run: RunFolder) -> Shown:
-    """Choose the test if it is of the current best checkpoint and of the run's own images, else the validation."""
+    """Choose the test if it used the current best checkpoint and the run's own images, else the validation."""
     try:
         test = run.result
     except InputError as error:
@@ -55,14 +55,16 @@ def find_shown(run: RunFolder) -> Shown:
     try:
         predictions = read_predictions(run.folder / FILE_NAME, len(run.trained.class_names))
     except InputError as error:
-        reason = error if (run.folder / FILE_NAME).exists() else "no predictions were kept"
+        reason = error if (run.folder / FILE_NAME).exists() else "no predictions were saved"
         return _validation(run, [f"Test results: {reason}; run `cifar-cnn test` again"])
     try:
         images = run.images("test")
     except InputError as error:
         return Shown("test", None, predictions, test, [f"Pictures of test images: {error}"])
     if test["tested_on"]["sha256"] != images.sha256():
-        return _validation(run, ["Test results: the run's test images have changed since; run `cifar-cnn test` again"])
+        return _validation(
+            run, ["Test results: the run's test images have changed since the test; run `cifar-cnn test` again"]
+        )
     is_of_best = test["checkpoint_checksum"] == predictions.checkpoint_checksum == checksum(run.checkpoint)
     if not is_of_best or not fits(run, predictions, images, test["tta"]):
         return _validation(run, ["Test results: training continued after the test; run `cifar-cnn test` again"])
@@ -82,7 +84,7 @@ def _validation(run: RunFolder, missing: list[str]) -> Shown:
 
 
 def _images_of(predictions: Predictions, images: ImageSet) -> ImageSet | None:
-    """The images that predictions are of; None if there are no such images."""
+    """The images that predictions were made for; None if their indices are out of range."""
     indices = predictions.indices
     if indices is None:
         return images
@@ -124,9 +126,9 @@ def fits(run: RunFolder, predictions: Predictions, images: ImageSet, tta: TTA) -
 
 @torch.inference_mode()
 def validated(run: RunFolder, images: ImageSet) -> Predictions:
-    """Predict the validation images in the precision of the training, and keep the predictions for the next report.
+    """Predict the validation images in the precision of the training, and save the predictions for the next report.
 
-    This is needed if the fit kept no predictions for the checkpoint's step.
+    This is needed if the fit saved no predictions for the checkpoint's step.
     """
     classifier = run.trained.classifier
     dtypes = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}

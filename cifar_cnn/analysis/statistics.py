@@ -45,7 +45,7 @@ def difference(
     Groups that share at least two seeds are compared on the shared seeds only.
 
     Args:
-        a: the accuracy of each run of A by its seed; a run without a seed has a unique text as its key.
+        a: the accuracy of each run of A by its seed; a run without a seed has a unique string as its key.
         b: the same for B.
         a_correct: for each run of A by its seed, whether each test image was classified correctly: bool, (N,). None if
             the groups were tested on different images.
@@ -91,7 +91,7 @@ def seeds_interval(a: np.ndarray, b: np.ndarray, paired: bool) -> Interval | Non
     if (np.ptp(b - a) if paired else max(np.ptp(a), np.ptp(b))) == 0:  # Welch's degrees of freedom would be 0 / 0
         return mean, mean
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # scipy's, on the p value of nearly equal accuracies
+        warnings.simplefilter("ignore", RuntimeWarning)  # from the unused p value, if accuracies are nearly equal
         result = stats.ttest_rel(b, a) if paired else stats.ttest_ind(b, a, equal_var=False)
     interval = result.confidence_interval(LEVEL)
     return float(interval.low), float(interval.high)
@@ -116,7 +116,7 @@ def bootstrap_interval(values: np.ndarray, resamples: int = 10_000, seed: int = 
 
 
 def wilson_interval(right: int, n: int) -> Interval:
-    """Wilson's confidence interval of an accuracy, which has a width at 0 and 1 too.
+    """Wilson's confidence interval of an accuracy; its width is positive even at accuracies of 0 and 1.
 
     Args:
         right: number of correctly classified images.

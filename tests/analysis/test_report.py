@@ -143,7 +143,7 @@ def test_a_test_of_other_weights_is_not_shown(run: Path) -> None:
     assert any("training continued after the test" in line for line in found["missing"])
     (run / "test_predictions.npz").unlink()
     assert (
-        "Test results: no predictions were kept; run `cifar-cnn test` again" in content(load_run(str(run)))["missing"]
+        "Test results: no predictions were saved; run `cifar-cnn test` again" in content(load_run(str(run)))["missing"]
     )
 
 

@@ -86,7 +86,9 @@ def test_a_test_of_images_that_have_changed_since_is_not_shown(run: Path, unaske
     (run / "test.json").write_text(json.dumps(test))
     found = find_shown(load_run(str(run)))
     assert (found.split, found.test) == ("val", None)
-    assert found.missing == ["Test results: the run's test images have changed since; run `cifar-cnn test` again"]
+    assert found.missing == [
+        "Test results: the run's test images have changed since the test; run `cifar-cnn test` again"
+    ]
 
 
 def test_a_tile_names_the_number_of_validation_images_as_far_as_it_is_known() -> None:

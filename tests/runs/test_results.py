@@ -150,7 +150,7 @@ def test_runs_of_one_network_on_different_images_are_not_averaged(trained_run: P
         changed = {**arrays, "images_sha256": np.array("others")}
     np.savez("two/test_predictions.npz", **changed)
     refused = run_command.refused("compare", "one", "two", "--output", "out")
-    assert re.search(r"the runs of .* were tested on different images, one and two: delete", refused)
+    assert re.search(r"the runs of .* were tested on different images \(one and two\): delete", refused)
     Path("a.yaml").write_text("{}")
     refused = run_command.refused("compare", "a.yaml", "--trainer.limit_test_batches", "2")
     assert "all test images: remove --trainer.limit_test_batches" in refused

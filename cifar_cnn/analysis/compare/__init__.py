@@ -1,4 +1,4 @@
-"""Runs, or configs that are trained first, with the uncertainty of each difference."""
+"""Compare runs and configs, with the uncertainty of each difference; configs are trained first."""
 
 from cifar_cnn.analysis.compare.comparison import compare, run_or_config
 

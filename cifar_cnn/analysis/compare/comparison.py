@@ -1,4 +1,4 @@
-"""Train and test what a comparison needs, and compare the results."""
+"""Train and test the runs of a comparison, and compare their results."""
 
 import sys
 from pathlib import Path
@@ -19,7 +19,7 @@ def run_or_config(name: str) -> Path:
     """Find the config file or the folder of a run with this name.
 
     Raises:
-        InputError: there is neither.
+        InputError: neither exists.
     """
     path = packaged_configs.find(name) or Path(name)
     if path.suffix in (".yaml", ".yml") and path.is_file():
@@ -41,10 +41,10 @@ def compare(items: list[Path], folder: Path, fits: plan.Fits, seeds: int, comman
         folder: folder for the results and the runs, from :func:`cifar_cnn.analysis.compare.plan.plan_folder`.
         fits: the commands that train and test.
         seeds: number of seeds to train each config with.
-        command_line: the command line that the results name.
+        command_line: the command line, which is recorded with the results.
 
     Returns:
-        The reasons of failed tasks, by the name of the task. All other runs are compared.
+        The reason for each failed task, by the name of the task. All other runs are compared.
 
     Raises:
         InputError: no run has a result, or another process is using ``folder``.

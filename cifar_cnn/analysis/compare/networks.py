@@ -26,7 +26,7 @@ class Network:
         key: see :class:`RunResult`; empty for a config, whose runs are identified by its name.
         runs: the runs by seed, those without a seed by their folder.
         parameters: number of parameters.
-        macs: multiply-adds of one image through the network, in convolutions and matrix products.
+        macs: multiply-adds of its convolutions and matrix products for one image.
     """
 
     name: str
@@ -75,8 +75,8 @@ def group(results: list[tuple[Path, RunResult]], configs: set[str]) -> list[Netw
     """Group runs by network, name the networks and measure them.
 
     Args:
-        results: each run with the item that was given for it: its config, or its folder.
-        configs: names of all configs, which no run may have.
+        results: each run with the config or folder that the user gave for it.
+        configs: names of all configs; networks of given runs get other names.
 
     Raises:
         InputError: the runs of a network were tested on different images.
@@ -105,13 +105,13 @@ def _network_for(networks: list[Network], item: Path, result: RunResult) -> Netw
 
 
 def _check_images(networks: list[Network]) -> None:
-    """Reject networks whose mean accuracy would be one over different images."""
+    """Reject a network whose runs were tested on different images, since their mean would be meaningless."""
     for network in networks:
         first, *others = network.runs.values()
         if other := next((run for run in others if run.images != first.images), None):
             raise InputError(
-                f"the runs of {network.name} were tested on different images, {relative(first.folder)} and "
-                f"{relative(other.folder)}: delete the outdated test.json and compare again"
+                f"the runs of {network.name} were tested on different images ({relative(first.folder)} and "
+                f"{relative(other.folder)}): delete the outdated test.json and compare again"
             )
 
 

@@ -1,4 +1,4 @@
-"""The plan of a comparison: train each config with each seed, or resume what an earlier call has begun."""
+"""The plan of a comparison: train each config with each seed, or resume the unfinished runs of an earlier call."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ PROGRAM = Path(__file__).parents[2] / "__main__.py"
 
 @dataclass
 class Task:
-    """A subprocess that trains or tests, and leaves a tested run.
+    """A subprocess that trains and tests a run, or only tests it.
 
     Attributes:
         name: its name in the results.
@@ -35,7 +35,7 @@ class Task:
         command: returns the arguments of ``cifar-cnn`` for the remaining work.
         run: returns the folder of the run; None while there is none.
         trains: whether it trains, rather than only tests.
-        failure: reason why there is no result, in one line.
+        failure: why there is no result, in one line; empty if there is one.
     """
 
     name: str
@@ -89,7 +89,7 @@ def testing(run: Path, fits: Fits, folder: Path) -> Task:
 
 
 def identity(items: list[Path], seeds: int, options: list[str]) -> dict[str, Any]:
-    """Everything that a plan trains and reads, as plain data: equal for calls that do the same.
+    """The inputs of a comparison as plain data; equal for calls that do the same work.
 
     Args:
         items: configs and folders of runs.
@@ -102,7 +102,7 @@ def identity(items: list[Path], seeds: int, options: list[str]) -> dict[str, Any
 
 
 def plan_folder(plan: dict[str, Any], root: Path, output: Path | None) -> Path:
-    """Find the folder of a plan: the one in which the same plan was begun, or a new one.
+    """Find the folder in which the same plan was started, or create a new one.
 
     Args:
         plan: from :func:`identity`.
@@ -110,15 +110,15 @@ def plan_folder(plan: dict[str, Any], root: Path, output: Path | None) -> Path:
         output: folder to use instead.
 
     Raises:
-        InputError: ``output`` holds another plan, or something else.
+        InputError: ``output`` holds another plan or other files, or cannot be written.
     """
     if output is not None:
         if (output / PLAN).is_file():
             if _read(output) != plan:
-                raise InputError(f"{output} holds another comparison (see its {PLAN}): name another folder")
+                raise InputError(f"{output} holds another comparison (see its {PLAN}): choose another folder")
             return output
         if output.exists() and (not output.is_dir() or list(output.iterdir())):
-            raise InputError(f"{output} exists and is not the folder of a comparison: name another")
+            raise InputError(f"{output} exists and is not the folder of a comparison: choose another folder")
         folder = output
     else:
         numbers = {int(path.name[8:]): path for path in root.glob("compare_*") if path.name[8:].isdecimal()}
@@ -169,7 +169,7 @@ def _run_command(task: Task, at: Callable[[int], None], interval: float = 0.5) -
     """Run the command of a task in a subprocess; ``at`` is called with the number of finished epochs."""
     task.log.parent.mkdir(parents=True, exist_ok=True)
     with task.log.open("w", encoding="utf-8") as log:
-        # By its path: -m would first look for a cifar_cnn in the current folder.
+        # Started by its path, since -m would prefer a package cifar_cnn in the current folder.
         command = [sys.executable, str(PROGRAM), *task.command()]
         # In its own session, a fit receives one signal rather than two on Ctrl-C, and so saves a checkpoint first.
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)

@@ -1,4 +1,4 @@
-"""What a comparison reads from the folder of a run."""
+"""Read the results of a run for a comparison."""
 
 import hashlib
 import json
@@ -51,7 +51,7 @@ class RunResult:
 
     @property
     def number(self) -> Seed:
-        """What identifies the run among those of its network: its seed, or its folder if it was not seeded."""
+        """The identifier of the run within its network: its seed, or its folder if it was not seeded."""
         return str(self.folder) if self.seed is None else self.seed
 
     @property
@@ -101,7 +101,7 @@ def _key(config: Config) -> str:
 
 
 def _sorted(content: Any) -> Any:
-    """Plain data with its keys, which YAML does not restrict to text, as sorted text."""
+    """Plain data with its keys converted to text and sorted; YAML also allows keys that are not text."""
     if isinstance(content, dict):
         named = sorted(((str(key), value) for key, value in content.items()), key=lambda each: each[0])
         return {key: _sorted(value) for key, value in named}

@@ -1,4 +1,4 @@
-"""The tables of a comparison, and the notes that are needed to read them."""
+"""The tables of a comparison, and the notes needed to read them."""
 
 import json
 from collections.abc import Callable
@@ -81,7 +81,7 @@ def _optional(value: Any, form: Callable[[Any], str]) -> str:
 
 
 def notes(networks: list[Network]) -> list[str]:
-    """Sentences on how the accuracies were measured, where that is not as usual."""
+    """Sentences about unusual conditions under which accuracies were measured."""
     runs = [(network.name, run.tta) for network in networks for run in network.runs.values()]
     augmented = sorted({f"{name} ({tta})" for name, tta in runs if tta != "none"})
     notes = [f"Tested with test-time augmentation: {', '.join(augmented)}."] if augmented else []
@@ -93,7 +93,5 @@ def notes(networks: list[Network]) -> list[str]:
     if unseeded:
         notes.append(f"Some runs were not seeded (seed_everything false): {', '.join(unseeded)}.")
     if not same_images(*networks):
-        notes.append(
-            "Not all networks were tested on the same images; differences between those that were not say little."
-        )
+        notes.append("Some networks were tested on different images; differences between them are hardly meaningful.")
     return notes

@@ -23,9 +23,9 @@ class Comparison:
     """The result of a comparison.
 
     Attributes:
-        command: the command line that made it.
+        command: the command line that produced it.
         networks: the networks, with their runs.
-        failures: reasons of failed tasks by the name of the task.
+        failures: the reason for each failed task, by the name of the task.
     """
 
     command: str
@@ -39,7 +39,7 @@ class Comparison:
 
 
 def print_and_write(folder: Path, comparison: Comparison) -> None:
-    """Print the tables and write all files; each file replaces an older one as a whole.
+    """Print the tables and write all files; each file is replaced atomically.
 
     Raises:
         InputError: the folder cannot be written.
@@ -150,7 +150,7 @@ def _markdown(comparison: Comparison, pairs: list[Pair]) -> str:
 _HOW_TO_READ = (
     f"Differences are in percentage points of test accuracy. {LEVEL:.0%} confidence intervals: over seeds by "
     "Student's t, for the seeds that both networks were trained with (*: unpaired, Welch's t); over test images by "
-    "bootstrap, for these particular runs. McNemar p, for one run each: if both networks were equally good, the "
-    "probability of a split at least this unequal of the images that only one of them classifies correctly. No value "
-    "is adjusted for the number of pairs."
+    "bootstrap, for these particular runs. McNemar p, for one run each: the probability, if both networks were equally "
+    "good, that the images that only one of them classifies correctly are split at least this unequally. No value is "
+    "adjusted for the number of pairs."
 )

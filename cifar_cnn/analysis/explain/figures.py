@@ -44,7 +44,7 @@ def side_by_side_chart(curves: dict[str, Invariance]) -> "PlainFigure":
 
 
 def feature_curves(curves: dict[str, Invariance]) -> Curves:
-    """The change of the features over the shift: for one network by pooling, for several each network's own head.
+    """The change of the features over the shift: by pooling for one network, by each network's own head for several.
 
     Args:
         curves: the measurements by the name of the run.
@@ -77,7 +77,7 @@ def equivariance_chart(equivariance: Equivariance, pixels: tuple[int, ...] = (3,
             block.suptitle(f"shifted by {by} pixels", fontsize=10, fontweight="bold")
             grid = block.subplots(rows + 1, 3, squeeze=False)
             for axes in grid.flat:
-                # Where nothing was shifted to, the color of the axes shows through.
+                # The color of the axes shows through in columns that nothing was shifted into.
                 axes.set(xticks=[], yticks=[], facecolor=charts.LINE)
                 axes.grid(False)
                 axes.spines[:].set_visible(False)
@@ -95,14 +95,14 @@ def _draw_images(row: "list[Axes]", equivariance: Equivariance, by: int) -> None
 
 
 def _draw_maps(grid: "list[list[Axes]]", equivariance: Equivariance, by: int, named: bool) -> None:
-    """Draw one row for each layer; ``named``: with the name of the layer."""
+    """Draw one row for each layer, with its name if ``named``."""
     measured = zip(grid, equivariance.layers, equivariance.examples, equivariance.errors, strict=True)
     for row, layer, examples, errors in measured:
         for axes, picture in zip(row, example_pictures(*examples[by]), strict=True):
             axes.imshow(picture, interpolation="nearest")
         row[2].set_xlabel(f"error {errors[by]:.1%}", fontsize=8.5, color=charts.TEXT)
         if named:
-            name = layer.name if len(layer.name) <= 22 else f"…{layer.name[-21:]}"  # the height of a row
+            name = layer.name if len(layer.name) <= 22 else f"…{layer.name[-21:]}"  # fits into the height of a row
             row[0].set_ylabel(f"{name}\n{layer.kind}, stride {layer.field.stride}", fontsize=8)
     for axes, title in zip(grid[0], ("shifted map", "map of shifted image", "difference"), strict=True):
         axes.set_title(title, **_SMALL)

@@ -1,4 +1,4 @@
-"""Invariance to translation: what stays the same when an image is shifted."""
+"""Invariance to translation: how much features and predictions change when an image is shifted."""
 
 import math
 from dataclasses import dataclass
@@ -21,11 +21,11 @@ _DIRECTIONS = ((0, 1), (1, 0), (0, -1), (-1, 0))
 
 @dataclass(frozen=True)
 class Invariance:
-    """What stays the same when images are shifted by 0 to MAX_SHIFT pixels, each image in one of four directions.
+    """The effect of shifting images by 0 to MAX_SHIFT pixels, each image in one of four directions.
 
     Attributes:
-        features: by pooling (the keys of POOLINGS, and ``head`` for the output of the network's own head) the change of
-            the features at each shift, as a fraction of the change from an image to an unrelated one.
+        features: for each pooling (the keys of POOLINGS, and ``head`` for the output of the network's own head), the
+            change of the features at each shift, as a fraction of the change from an image to an unrelated one.
         head: name of the module that pools in the network.
         same_class: fraction of the images with the same predicted class as the unshifted image, at each shift.
         accuracy: accuracy at each shift.
@@ -58,7 +58,7 @@ def measure_invariance(trained: Trained, image_set: ImageSet, layers: list[Layer
         features, logits = _observe(trained, _shifted(images, pixels), layers[last].name, layout, head.name)
         if not pixels:
             plain = features
-            # Image folders are sorted by class: half a set away lies another class.
+            # Image folders are sorted by class, so an image half the set away usually has another class.
             unrelated = {name: _distance(each, each.roll(max(len(each) // 2, 1), 0)) for name, each in plain.items()}
         for name, each in features.items():
             change = _distance(each, plain[name]) / unrelated[name] if unrelated[name] else math.nan
@@ -87,7 +87,7 @@ def _observe(
         trained: the network.
         images: uint8, (N, C, H, W).
         last: name of the module with the last maps.
-        layout: of its output.
+        layout: layout of its output.
         head: name of the module that follows it.
     """
     collected: dict[str, list[Tensor]] = {}

@@ -49,7 +49,7 @@ def _measured(runs: list[RunFolder], images: int) -> dict[str, Theory]:
     theories: dict[str, Theory] = {}
     digests = set()
     for label, run in zip(labels_of(runs), runs, strict=True):
-        split = split_to_look_at(run)
+        split = _split_of(run)
         image_set = run.images(split)
         digests.add(hashlib.sha256(image_set.images.numpy().tobytes()).digest())
         chosen = f"{min(images, len(image_set)):,} {SPLIT_NAMES[split]} images"
@@ -59,9 +59,7 @@ def _measured(runs: list[RunFolder], images: int) -> dict[str, Theory]:
     if len(runs) > 1:
         print(side_by_side({label: theory.invariance for label, theory in theories.items()}))
         if len(digests) > 1:
-            print(
-                "Not all runs were measured on the same images; differences between those that were not say little.\n"
-            )
+            print("Some runs were measured on different images; differences between them are hardly meaningful.\n")
     return theories
 
 
@@ -81,7 +79,7 @@ def _write(output: Path, theories: dict[str, Theory]) -> None:
 
 
 def labels_of(runs: list[RunFolder]) -> list[str]:
-    """Label runs by their configs; if those are not unique by their networks, seeds or folders.
+    """Label runs by their configs or, if those are not unique, by their networks, seeds or folders.
 
     Raises:
         InputError: a run is given twice.
@@ -99,6 +97,6 @@ def labels_of(runs: list[RunFolder]) -> list[str]:
     return folders
 
 
-def split_to_look_at(run: RunFolder) -> Split:
+def _split_of(run: RunFolder) -> Split:
     """The test images of a run that has been tested, else its validation images."""
     return "test" if (run.folder / "test.json").is_file() else "val"

@@ -49,7 +49,7 @@ def _sharing_lines(sharing: list[Sharing], width: int) -> list[str]:
 
 
 def side_by_side(curves: dict[str, Invariance]) -> str:
-    """What a shift changes in several networks, as tables with one line for each network.
+    """The effect of shifts on several networks, as tables with one line for each network.
 
     Args:
         curves: the measurements by the name of the run.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from cifar_cnn.analysis.network.probes import probe_copy, run_noting
+from cifar_cnn.analysis.network.probes import probe_copy, run_with_hooks
 
 
 @dataclass
@@ -62,7 +62,7 @@ def costs_of(network: nn.Module, image: Tensor) -> dict[str, Cost]:
             if calls:
                 calls[-1][1] += flops
 
-        run_noting(network, image, after, before)
+        run_with_hooks(network, image, after, before)
     for name, parameter in network.named_parameters():
         owner = name.rpartition(".")[0]
         while owner not in costs:
@@ -77,7 +77,7 @@ def _nothing_fused(network: nn.Module) -> Iterator[None]:
     fast = torch.backends.mha.get_fastpath_enabled()
     # LSTM is the only recurrent layer that oneDNN fuses. Convolutions take ten times as long without oneDNN.
     fused = torch.backends.mkldnn.is_available() and any(isinstance(module, nn.LSTM) for module in network.modules())
-    with warnings.catch_warnings():  # of TF32, on Intel's GPUs
+    with warnings.catch_warnings():  # torch warns about TF32 on Intel GPUs
         warnings.simplefilter("ignore")
         plain: Any = torch.backends.mkldnn.flags(enabled=False) if fused else nullcontext()
         torch.backends.mha.set_fastpath_enabled(False)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cifar_cnn.analysis.network.layouts import Layout
-from cifar_cnn.analysis.network.probes import run_noting
+from cifar_cnn.analysis.network.probes import run_with_hooks
 from cifar_cnn.analysis.network.reach import FollowReach, NoReach, Reach, reach_of
 
 MEASURE_MACS = 40e9  # multiply-adds to spend on a measurement: a second or two on a laptop
@@ -123,7 +123,7 @@ def _marks(
         image.select(axis - 1, place).fill_(math.nan)
     with FollowReach() as mode:
         mode.begin(images)
-        run_noting(network, images, note)
+        run_with_hooks(network, images, note)
     return found
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from cifar_cnn.analysis.network.costs import costs_of
 from cifar_cnn.analysis.network.fields import Field, fields_of
 from cifar_cnn.analysis.network.layouts import Layout, layouts_of
-from cifar_cnn.analysis.network.probes import probe_copy, run_noting
+from cifar_cnn.analysis.network.probes import probe_copy, run_with_hooks
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ def _shapes_of(
         if given is not None and output is not None:
             found.setdefault(name, (module, tuple(given.shape[1:]), tuple(output.shape[1:])))
 
-    run_noting(network, torch.randn(1, *image_shape), note)
+    run_with_hooks(network, torch.randn(1, *image_shape), note)
     return found
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from cifar_cnn.analysis.network.probes import run_noting
+from cifar_cnn.analysis.network.probes import run_with_hooks
 
 # PyTorch documents their outputs as (N, C, H, W).
 _KINDS = (
@@ -43,11 +43,11 @@ CHANNELS_FIRST = Layout(1)
 
 
 def layouts_of(network: nn.Module, image_shape: tuple[int, ...], names: Collection[str]) -> dict[str, Layout]:
-    """The layout of each named module whose output is maps of more than one place.
+    """The layout of each named module whose output consists of maps with more than one position.
 
-    If the class of a module does not determine the layout, its output does: when first the upper and then the lower
-    part of an image is changed, the change of the output moves along the axis of the rows, and in the same way for left
-    and right along the columns.
+    If the class of a module does not determine the layout, it is measured. Changing first the upper and then the lower
+    part of an image moves the change of the output along the axis of the rows. The left and right parts do the same for
+    the columns.
 
     Args:
         network: a copy to experiment with, in eval mode.
@@ -72,10 +72,10 @@ def layouts_of(network: nn.Module, image_shape: tuple[int, ...], names: Collecti
             if layout is not None:
                 found[name] = layout
 
-    run_noting(network, torch.randn(1, *image_shape), by_kind)
+    run_with_hooks(network, torch.randn(1, *image_shape), by_kind)
     if unsure:
         images = _changed_images(image_shape)
-        run_noting(network, images, by_change)
+        run_with_hooks(network, images, by_change)
     return found
 
 

@@ -95,7 +95,7 @@ def last_maps(network: nn.Module, image: Tensor, num_classes: int) -> Maps | Non
         layout = layouts[name]
         if gradient is None or not layout.maps(gradient).any() or layout.maps(output).shape[1] == num_classes:
             continue
-        # A container or an Identity only passes on the output of another module, which is the one to name.
+        # A container or an Identity only passes on the output of another module, so that module is reported.
         first = next(
             name for name, other in found.items() if other.shape == output.shape and torch.equal(other, output)
         )

@@ -30,7 +30,9 @@ def first_tensor(values: Any) -> Tensor | None:
     return next((leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)), None)
 
 
-def run_noting(network: nn.Module, images: Tensor, after: After, before: Callable[[str], None] | None = None) -> None:
+def run_with_hooks(
+    network: nn.Module, images: Tensor, after: After, before: Callable[[str], None] | None = None
+) -> None:
     """Call a network, and call ``after`` after each call of one of its modules.
 
     Args:

@@ -1,4 +1,4 @@
-"""A run as one page, report.html in its folder, that needs no network and no other file."""
+"""Write the report of a run: report.html in its folder, a page that loads no other file."""
 
 from cifar_cnn.analysis.report.page import try_to_write_report, write_report
 

@@ -10,7 +10,7 @@ from cifar_cnn.runs.predictions import Predictions
 
 TABLE_CLASSES = 20  # a larger confusion matrix is unreadable
 PAIRS = 8  # most frequent confusions listed beside the matrix
-MANY_PAIRS = 30  # and in its place
+MANY_PAIRS = 30  # most frequent confusions listed instead of the matrix
 
 
 def content(material: Material) -> dict[str, Any] | None:

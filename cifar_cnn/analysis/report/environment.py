@@ -1,4 +1,4 @@
-"""The facts needed to judge and reproduce a run: parts, seed, hardware, versions, commit."""
+"""The facts needed to judge and reproduce a run: backbone, images, seed, hardware, versions, commit."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ def seed_of(fit: FitRecord) -> str:
 
 
 def trained_when(fit: FitRecord) -> str:
-    """When a fit ended, or that it has not ended."""
+    """When a training finished; if it has not, when it started."""
     if finished := fit.get("finished"):
         return finished.replace("T", " ")
     if started := fit.get("started"):

@@ -22,7 +22,7 @@ SECTION = Section("filters", "Filters", "Filters", content)
 
 
 def filters(folder: Path) -> list[dict[str, Any]] | None:
-    """The pictures of filters in a folder by epoch; epochs are chosen evenly if there are too many."""
+    """The pictures of filters in a folder, for at most FRAMES evenly chosen epochs."""
     epochs: dict[int, dict[str, Any]] = {}
     for path in sorted(folder.glob("epoch_*_*.png")):
         if match := re.fullmatch(r"epoch_(\d+)_(first|last)", path.stem):

@@ -19,7 +19,7 @@ CHANNELS = 8  # of each layer
 
 
 def content(material: Material) -> dict[str, Any] | None:
-    """The feature maps, each on a scale of its own.
+    """The feature maps, each scaled separately.
 
     Raises:
         InputError: the network has no feature maps.

@@ -1,4 +1,4 @@
-"""What a section of a report is, and what it is made from."""
+"""The sections of a report and the material that they are made from."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ Metrics = dict[str, tuple[list[float], list[float]]]
 
 @dataclass(frozen=True)
 class Material:
-    """What the sections of a report are made from.
+    """The input of every section of a report.
 
     Attributes:
-        run: the run that is reported.
+        run: the run that the report describes.
         shown: the images and predictions that the report shows.
         metrics: epochs and values of each column of metrics.csv; empty if it cannot be read.
         layers: the layers of the network; None if they cannot be found.
@@ -64,9 +64,9 @@ class Section:
     Attributes:
         id: its anchor; ``templates/<id>.html.j2`` shows it.
         name: its entry in the navigation bar.
-        subject: what "Not in this report" calls it.
-        content: makes what the template shows; returns None if the run has nothing to show. It may raise any
-            exception: the page then gives the reason in place of the section.
+        subject: its name in the list "Not in this report".
+        content: returns the content for the template, or None if the run has nothing to show. If it raises an
+            exception, the page lists the reason and leaves the section out.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""The head of a report: the headline figures, and what they rest on."""
+"""The head of a report: the headline figures and the conditions under which they were measured."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ Tile = dict[str, str]
 
 
 def tiles(material: Material) -> list[Tile]:
-    """The headline figures: for each its name, its value, and a note on what it was measured on."""
+    """The headline figures: the name and value of each, and a note on how it was measured."""
     makers = (_test_accuracy, _validation_accuracy, _top5_accuracy, _parameters, _training_time, _speed)
     return [tile for make in makers if (tile := make(material))]
 
@@ -32,7 +32,7 @@ def _test_accuracy(material: Material) -> Tile | None:
 
 
 def _test_note(test: TestResult) -> str:
-    """On how many images the test accuracy was measured, and how certain it is."""
+    """The number of test images and the confidence interval of the test accuracy."""
     n = test["images"]
     low, high = wilson_interval(round(test["accuracy"] * n), n)
     interval = f"95\u00a0% confidence interval over test images: {100 * low:.1f} to {100 * high:.1f}\u00a0%"
@@ -55,7 +55,7 @@ def _validation_accuracy(material: Material) -> Tile | None:
 
 
 def validation_images(fit: FitRecord, shown: Shown) -> str:
-    """On how many images the validation accuracy was measured, such as ``500 of 5,000 validation images``."""
+    """The images of the validation accuracy, such as ``500 of 5,000 validation images``."""
     images = fit.get("images") or ImagesRecord()
     if images.get("validated_on_training"):
         return "the training batches themselves (trainer.overfit_batches)"
@@ -99,7 +99,7 @@ def _speed(material: Material) -> Tile | None:
 
 
 def basis(run: RunFolder) -> str:
-    """What the headline figures rest on, in one line: source of the images, seed, hardware, version."""
+    """The conditions of the headline figures in one line: source of the images, seed, hardware, version."""
     fit = run.record
     source, side = type(run.datamodule.source).__name__, run.trained.image_size
     found = [f"Images from {source}, {side} x {side} pixels"]

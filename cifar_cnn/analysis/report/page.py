@@ -1,4 +1,4 @@
-"""Put the sections of a report together and write the page."""
+"""Assemble the sections of a report and write the page."""
 
 import logging
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def try_to_write_report(
     Args:
         folder: the run's folder.
         datamodule: a data module that has the run's images in memory.
-        backbone: the network, if the run's checkpoint cannot name it.
+        backbone: the network, if it cannot be rebuilt from the run's checkpoint.
     """
     try:
         return write_report(RunFolder(folder, datamodule=datamodule, backbone=backbone))
@@ -77,10 +77,10 @@ def write_report(run: RunFolder) -> Path:
 
 
 def content(run: RunFolder) -> dict[str, Any]:
-    """All that the template of the page shows.
+    """The variables of the page's template.
 
-    A section that cannot be made, because the network is unusual or the images are gone, is left out; ``missing`` has a
-    line with the reason.
+    A section that fails, for example because the images are missing, is left out, and ``missing`` contains a line with
+    the reason.
     """
     missing: list[str] = []
     if or_reason("Command, seed and environment", lambda: run.record, missing) is None:
@@ -112,8 +112,8 @@ def content(run: RunFolder) -> dict[str, Any]:
 
 
 def _config_text(run: RunFolder) -> str:
-    """config.yaml with its comments, once it is known to be intact."""
-    read_config(run.folder)
+    """The text of config.yaml with its comments."""
+    read_config(run.folder)  # raises if the file is damaged
     return (run.folder / "config.yaml").read_text(encoding="utf-8")
 
 
