@@ -68,7 +68,7 @@ class Trained:
         """
         device = self.classifier.device
         pixels = normalize(images.to(device), self.mean, self.std)
-        # A network trained in bfloat16 is as accurate in it; use it only where it is faster.
+        # A network trained in bfloat16 loses no accuracy in it; use bfloat16 only where it is faster.
         mixed = self.precision == best_precision(device.type) == "bf16-mixed"
         with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
             logits = self.classifier.logits_with_tta(pixels)
@@ -98,21 +98,21 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise _not_a_checkpoint(path, line)
     for group in ("hyper_parameters", "datamodule_hyper_parameters"):
         content[group].pop("_instantiator", None)  # a function's name, which Lightning would import and call
-    content.setdefault("first_step", content["global_step"])  # of Lightning's own Trainer
+    content.setdefault("first_step", content["global_step"])  # a checkpoint of Lightning's own Trainer has none
     return content
 
 
 def _check_sizes(archive: zipfile.ZipFile) -> None:
-    """Check that an archive takes no more memory than its file has bytes: torch compresses nothing."""
+    """Check that an archive takes no more memory than its file: torch does not compress checkpoints."""
     for part in archive.infolist():
         if part.compress_type != zipfile.ZIP_STORED or part.file_size != part.compress_size:
             raise zipfile.BadZipFile(part.filename)
         if part.filename.endswith("data.pkl") and b"bytearray" in archive.read(part):
-            raise pickle.UnpicklingError("bytearray")  # of any size, in a few bytes; the one such type that is allowed
+            raise pickle.UnpicklingError("bytearray")  # the only allowed type that a few bytes can make huge
 
 
 def _check_tensors(value: Any, most: int) -> None:
-    """Check that no tensor has more bytes than the file: with a stride of 0, one value stands for any number."""
+    """Check that no tensor has more bytes than the file: with a stride of 0, one value fills a tensor of any size."""
     if isinstance(value, Tensor) and value.nbytes > most:
         raise ValueError("tensor")
     if isinstance(value, (Mapping, list, tuple)):
@@ -125,7 +125,7 @@ def _not_a_checkpoint(path: Path, reason: str) -> InputError:
 
 
 def _data_mismatch(content: dict[str, Any]) -> str | None:
-    """How the classes and the normalisation of a checkpoint contradict each other; None if they do not."""
+    """A line on contradictory numbers of classes or channels in a checkpoint; None if there are none."""
     data, classes = content[CIFAR10DataModule.__qualname__], content["hyper_parameters"].get("num_classes")
     if len(data["mean"]) != len(data["std"]):
         return f"mean has {len(data['mean'])} numbers, std {len(data['std'])}"
@@ -170,7 +170,7 @@ def load_trained(path: Path, content: dict[str, Any] | None = None, backbone: nn
     Args:
         path: path of the checkpoint.
         content: its content, if it has been read already.
-        backbone: the network, if the checkpoint does not name it; it is copied.
+        backbone: the network, if it cannot be rebuilt from the checkpoint; it is copied.
 
     Raises:
         InputError: see :func:`read_checkpoint`.
@@ -178,7 +178,7 @@ def load_trained(path: Path, content: dict[str, Any] | None = None, backbone: nn
     if content is None:
         content = read_checkpoint(path)
         kept_code.compare(path, content)
-    classifier = _made(path, content) if backbone is None else _made_of(backbone, content)
+    classifier = _rebuilt(path, content) if backbone is None else _with_backbone(backbone, content)
     load_weights(classifier, content)
     classifier.setup("predict")
     classifier.eval().to("cuda" if torch.cuda.is_available() else "cpu")
@@ -193,8 +193,8 @@ def load_trained(path: Path, content: dict[str, Any] | None = None, backbone: nn
     )
 
 
-def _made(path: Path, content: dict[str, Any]) -> ImageClassifier:
-    """Create the classifier that a checkpoint names."""
+def _rebuilt(path: Path, content: dict[str, Any]) -> ImageClassifier:
+    """Create the classifier that a checkpoint describes."""
     cls = trained_as.classifier_class(content)
     trained_as.fit_to(cls, content)
     if "backbone" not in content["hyper_parameters"]:
@@ -210,31 +210,33 @@ def _made(path: Path, content: dict[str, Any]) -> ImageClassifier:
     except (
         Exception,
         SystemExit,
-    ) as error:  # from jsonargparse, for a name that is not a network or takes other arguments
+    ) as error:  # from jsonargparse, if the name is not a network or its arguments are different
         raise InputError(f"the network of {path} cannot be created here: {trust.reason(error)}") from error
 
 
 def check_network(cls: type[ImageClassifier], content: dict[str, Any]) -> None:
-    """Check, without memory for any weights, that a network that somebody else names has the checkpoint's weights.
+    """Check that the network of somebody else's checkpoint fits its weights, before memory is allocated.
+
+    Otherwise, a checkpoint of a few bytes could describe a layer that needs more memory than there is.
 
     Args:
         cls: class of the classifier.
-        content: of the checkpoint. A layer of a few words in it can ask for more memory than there is.
+        content: content of the checkpoint.
 
     Raises:
-        InputError: the weights are those of another network.
+        InputError: the weights belong to another network.
     """
     if ownership.is_own(content) or "backbone" not in content["hyper_parameters"]:
         return
     try:
         with torch.device("meta"):
             network = trust.instantiate(cls, {**content["hyper_parameters"], "compile": False}, content)
-    except (Exception, SystemExit):  # what cannot be made is reported where it is made
+    except (Exception, SystemExit):  # the caller creates the network again and reports the error
         return
     check_weights(network, content)
 
 
-def _made_of(backbone: nn.Module, content: dict[str, Any]) -> ImageClassifier:
+def _with_backbone(backbone: nn.Module, content: dict[str, Any]) -> ImageClassifier:
     """Create a classifier with the given network."""
     names = ("num_classes", "tta", "channels_last")
     arguments = {name: value for name, value in content["hyper_parameters"].items() if name in names}

@@ -1,8 +1,11 @@
 """This project's entries in a checkpoint, and the check that its weights fit a model.
 
-``model``: class path of the classifier; ``precision``: the Trainer's, which test and predict use too; ``first_step``:
-the step as loggers count it; ``not_recorded``: why an argument is missing in ``hyper_parameters``. All are optional, so
-that checkpoints of Lightning's own Trainer can be used.
+- ``model``: class path of the classifier
+- ``precision``: precision of the Trainer; test and predict use it too
+- ``first_step``: the step as loggers count it
+- ``not_recorded``: why an argument is missing in ``hyper_parameters``
+
+All are optional, so that checkpoints of Lightning's own Trainer can be used.
 """
 
 import os
@@ -19,7 +22,7 @@ from cifar_cnn.parts import record_known
 
 
 def class_path(cls: type) -> str:
-    """Module and name of a class, as checkpoints hold it."""
+    """The import path of a class, as stored in checkpoints."""
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
@@ -29,14 +32,14 @@ def add_contents(checkpoint: dict[str, Any], trainer: Trainer, model: ImageClass
     checkpoint["precision"] = str(trainer.precision)
     checkpoint["first_step"] = _steps_taken(trainer, model)
     checkpoint["not_recorded"] = model.not_recorded
-    # Plain data already, unless a subclass has saved more.
+    # This is plain data already, unless a subclass has added other objects.
     for key in (model.CHECKPOINT_HYPER_PARAMS_KEY, LightningDataModule.CHECKPOINT_HYPER_PARAMS_KEY):
         if key in checkpoint:
             checkpoint[key], _ = record_known(checkpoint[key])
 
 
 def _steps_taken(trainer: Trainer, model: ImageClassifier) -> int:
-    """The number of steps that loggers have counted: each batch once, even if several optimizers step in it."""
+    """The number of steps as loggers count them: one per batch, even with several optimizers."""
     if model.automatic_optimization:
         return trainer.global_step
     return trainer.fit_loop.epoch_loop.batch_progress.total.ready  # gradients are not accumulated then
@@ -55,7 +58,8 @@ def load_weights(model: LightningModule, content: Mapping[str, Any]) -> None:
 def check_weights(model: LightningModule, content: Mapping[str, Any]) -> None:
     """Check that the weights of a checkpoint fit a model.
 
-    Weights of additional parts of another class, such as a teacher, are ignored, here and when Lightning loads them.
+    If the checkpoint was trained as another class, the weights of that class's other parts, such as a teacher, are
+    ignored, here and when Lightning loads them.
 
     Raises:
         InputError: the weights belong to another network.
@@ -83,7 +87,7 @@ def check_weights(model: LightningModule, content: Mapping[str, Any]) -> None:
 
 
 def check_weights_of(model: LightningModule | None, path: Any) -> None:
-    """:func:`check_weights` of the checkpoint at ``path``, if there is a readable one.
+    """Apply :func:`check_weights` to the checkpoint at ``path``, if there is a readable one.
 
     Raises:
         InputError: see :func:`check_weights`.

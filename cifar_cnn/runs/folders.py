@@ -13,7 +13,7 @@ log = logging.getLogger("cifar_cnn")
 RUNS = "lightning_logs"
 BEST = "best.ckpt"
 LAST = "last.ckpt"
-PREVIOUS = "previous.ckpt"  # the checkpoint before the last
+PREVIOUS = "previous.ckpt"  # the checkpoint before last.ckpt
 
 
 def run_folders(root: str | os.PathLike = RUNS) -> list[Path]:
@@ -79,8 +79,8 @@ def find_checkpoint(name: str, root: str | os.PathLike = RUNS) -> Path:
     """Find the checkpoint called ``name``.
 
     Args:
-        name: ``best`` or ``last`` for that of the newest run that has one; a checkpoint file; or a run folder, for its
-            best. If a run was killed before its last checkpoint got its final name, ``last`` is the one before it.
+        name: ``best`` or ``last`` for the newest run that has such a checkpoint; a checkpoint file; or a run folder,
+            for its best checkpoint. If a run was killed before last.ckpt got its final name, ``last`` is previous.ckpt.
         root: the folder of the runs.
 
     Raises:

@@ -51,7 +51,7 @@ def load_initial_weights(model: ImageClassifier) -> None:
 
 
 def _compared(own: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors that fit, and the reason why each of the others does not."""
+    """The tensors that fit, and for each other tensor the reason why it does not."""
     taken, reasons = {}, {}
     for name, tensor in own.items():
         if name not in weights:

@@ -3,7 +3,7 @@
 :mod:`cifar_cnn.trust.user_code` defines which code belongs to the user.
 
 ``CIFAR_CNN_CODE=kept`` imports the copy in the run folder, under the rules of :mod:`cifar_cnn.trust`: all files of a
-run that this user has trained; of any other run, those of the packages that the user has named. Their hashes must match
+run that the user trained; for any other run, only files of packages that the user has named. Their hashes must match
 the checkpoint.
 """
 
@@ -32,7 +32,7 @@ VARIABLE = "CIFAR_CNN_CODE"
 
 
 def compare(checkpoint: Path, content: Mapping[str, Any]) -> None:
-    """Warn of files that have changed since the training, or import the copies in the run folder instead.
+    """Warn about files that have changed since the training, or import the copies in the run folder instead.
 
     Args:
         checkpoint: path of the checkpoint.
@@ -135,7 +135,7 @@ def _use(checkpoint: Path, folder: Path | None, sums: Mapping[str, str], changed
 
 
 class _Finder(MetaPathFinder, SourceLoader):  # type: ignore[misc]
-    """Imports modules from sources in memory; a folder could also contain unverified modules and bytecode."""
+    """Imports modules from verified sources in memory; the folder could contain other modules and bytecode."""
 
     def __init__(self, sources: dict[str, tuple[Path, bytes]]) -> None:
         self.sources = sources

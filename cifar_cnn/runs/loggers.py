@@ -24,12 +24,12 @@ log = logging.getLogger("cifar_cnn")
 class RunCSVLogger(CSVLogger):
     """Lightning's CSVLogger, except that a resumed run keeps its rows.
 
-    Lightning deletes an existing metrics.csv. Rows that cannot be written are kept for the next attempt, after one
-    warning.
+    Lightning deletes an existing metrics.csv. Rows that cannot be written cause one warning and are kept for the next
+    attempt.
 
     Args:
-        folder: of the run.
-        first_step: rows of this step and later are dropped: the resumed run logs them again.
+        folder: folder of the run.
+        first_step: rows of this step and later are dropped, because the resumed run logs them again.
     """
 
     def __init__(self, folder: Path, first_step: int = 0) -> None:
@@ -41,17 +41,17 @@ class RunCSVLogger(CSVLogger):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The writer of rank 0; the other ranks have none."""
+        """The writer, on rank 0 only."""
         if self._file is None:
             self._file = MetricsFile(Path(self.log_dir), self._first_step)
         return self._file
 
     def log_hyperparams(self, params: Any = None) -> None:
-        """Keep hyper-parameters as plain data."""
+        """Store hyper-parameters as plain data."""
         super().log_hyperparams(_plain(params))
 
     def save(self) -> None:
-        """Write the rows since the last time."""
+        """Write the pending rows."""
         try:
             super().save()
         except OSError as error:
@@ -62,7 +62,7 @@ class RunCSVLogger(CSVLogger):
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Write the last rows."""
-        if self._file is not None:  # the launching process of several has none
+        if self._file is not None:  # the process that launches the ranks has no file
             self.save()
 
 
@@ -70,8 +70,8 @@ class MetricsFile:
     """A metrics.csv that stays intact when the process is killed, except perhaps for its last row.
 
     Args:
-        folder: of the file.
-        first_step: rows of this step and later, left by the interrupted run, are dropped.
+        folder: folder of the file.
+        first_step: rows of this step and later, written by the interrupted run, are dropped.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
@@ -99,7 +99,7 @@ class MetricsFile:
         self.metrics.append({**plain, "step": step})
 
     def save(self) -> None:
-        """Append the rows since the last time, under a new header if they have new columns.
+        """Append the pending rows; if they have new columns, rewrite the file with a new header.
 
         Raises:
             OSError: the rows could not be written; they are kept, and the file is unchanged.
@@ -132,12 +132,12 @@ class RunTensorBoardLogger(TensorBoardLogger):
     """Lightning's TensorBoardLogger, except that a failed write causes one warning and training continues."""
 
     def __init__(self, folder: Path, first_step: int = 0) -> None:
-        # Lightning's hp_metric would be a curve of one point, -1; TensorBoardPages writes the accuracy at the end.
+        # Lightning would log hp_metric as a single point, -1; TensorBoardPages writes the accuracy at the end instead.
         super().__init__(str(folder.parent), "", folder.name, purge_step=first_step or None, default_hp_metric=False)
         self._failed = False
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Keep hyper-parameters as plain data, and write them as events."""
+        """Write hyper-parameters as plain data."""
         super().log_hyperparams(_plain(params), *args, **kwargs)
 
     def log_metrics(self, *args: Any, **kwargs: Any) -> None:
@@ -157,7 +157,7 @@ class RunTensorBoardLogger(TensorBoardLogger):
             return
         try:
             write(*args, **kwargs)
-        except (OSError, ValueError) as error:  # Lightning may raise it as a ValueError
+        except (OSError, ValueError) as error:  # Lightning may wrap an OSError in a ValueError
             cause = error if isinstance(error, OSError) else error.__cause__
             if not isinstance(cause, OSError):
                 raise
@@ -166,7 +166,7 @@ class RunTensorBoardLogger(TensorBoardLogger):
 
 
 def _plain(params: Any) -> Any:
-    """Hyper-parameters without networks, which Lightning would write into hparams.yaml number by number."""
+    """Hyper-parameters without networks, whose weights Lightning would write into hparams.yaml."""
     return record_known(params)[0] if isinstance(params, Mapping) else params
 
 
@@ -174,8 +174,8 @@ def run_loggers(given: list[Logger], folder: Path | None, first_step: int) -> li
     """The loggers of a run.
 
     Args:
-        given: by the user. A TensorBoardLogger or CSVLogger that comes first has a folder, which is then the run's.
-        folder: of the run; None for a new run whose folder is that of such a logger.
+        given: loggers from the user. If the first is a TensorBoardLogger or CSVLogger, its folder is the run's folder.
+        folder: folder of the run; None for a new run that uses the folder of such a logger.
         first_step: rows and events of this step and later are dropped.
     """
     if brings_a_folder(given):
@@ -186,12 +186,12 @@ def run_loggers(given: list[Logger], folder: Path | None, first_step: int) -> li
 
 
 def brings_a_folder(given: list[Logger]) -> bool:
-    """Whether the first of some loggers has a folder of its own, which the run then takes."""
+    """Whether the first of the user's loggers determines the folder of the run."""
     return bool(given) and isinstance(given[0], (TensorBoardLogger, CSVLogger))
 
 
 def _in_folder(logger: Logger, run: Path, first_step: int) -> Logger:
-    """A logger of the same kind on the folder of a run that is resumed; its own would make a new one."""
+    """A logger of the same kind that writes to the folder of the resumed run instead of a new folder."""
     if isinstance(logger, CSVLogger):
         return RunCSVLogger(run, first_step)
     return RunTensorBoardLogger(run, first_step) if isinstance(logger, TensorBoardLogger) else logger

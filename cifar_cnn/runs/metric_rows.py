@@ -12,7 +12,7 @@ Epoch = dict[str, float]
 Row = dict[str, str]
 
 _LARGEST = 2**53  # larger integers are not exact as float
-_PREFIXES = ("train/", "val/", "test/", "lr")  # of columns that hold numbers; a user may log text in others
+_PREFIXES = ("train/", "val/", "test/", "lr")  # prefixes of numeric columns; a user may log text in other columns
 
 
 def metric_rows(path: Path, missing_ok: bool = False) -> list[Row]:
@@ -21,7 +21,7 @@ def metric_rows(path: Path, missing_ok: bool = False) -> list[Row]:
     A last row that does not end with a newline is left out: the process was killed while it wrote the row.
 
     Raises:
-        InputError: the file is missing, and ``missing_ok`` is False; it is unreadable, or a value is not a number.
+        InputError: the file is missing and ``missing_ok`` is False, the file is unreadable, or a value is not a number.
     """
     if not missing_ok and not path.exists():
         raise InputError(f"there is no {path.name}")
@@ -34,7 +34,7 @@ def metric_rows(path: Path, missing_ok: bool = False) -> list[Row]:
 
 
 def unchecked_rows(path: Path) -> list[Row]:
-    """Read the rows of a metrics.csv that this process has written; empty without a file.
+    """Read the rows of a metrics.csv without checking their values; empty if there is no file.
 
     Raises:
         InputError: the file is unreadable.
@@ -57,7 +57,7 @@ def _damaged(path: Path, reason: str) -> InputError:
 
 
 def _expected(name: str, value: str) -> str:
-    """What a value must be; empty if it is that."""
+    """What the value of a column must be; empty if the value is valid."""
     found = number(value)
     if name in ("epoch", "step"):
         least = 0 if name == "epoch" else -math.inf
@@ -71,7 +71,7 @@ def _expected(name: str, value: str) -> str:
 
 
 def finished_epochs(path: Path) -> list[Epoch]:
-    """For each finished epoch, the last value of each column; empty without a file.
+    """For each finished epoch, the last value of each column; empty if there is no file.
 
     Raises:
         InputError: see :func:`metric_rows`.

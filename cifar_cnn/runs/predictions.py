@@ -16,7 +16,7 @@ from cifar_cnn.errors import InputError
 from cifar_cnn.files import replacing
 from cifar_cnn.paths import relative
 
-# The arrays of the file: their kind and size in bytes, and the number of dimensions.
+# The arrays of the file, with their dtype and number of dimensions.
 _ARRAYS = {"logits": ("f4", 2), "labels": ("i8", 1), "indices": ("i8", 1)}
 _SCALARS = {"step": ("i8", 0), "images_sha256": ("U", 0), "checkpoint_checksum": ("U", 0)}
 
@@ -31,8 +31,8 @@ class Predictions:
         indices: int64, (N,): the predicted images in ascending order; None for all.
         step: the step of the weights; None if it was not recorded.
         images_sha256: SHA-256 of the images; empty if it was not recorded.
-        checkpoint_checksum: of the tested checkpoint, see :func:`cifar_cnn.runs.checksum.checksum`; empty for a
-            validation.
+        checkpoint_checksum: checksum of the tested checkpoint, see :func:`cifar_cnn.runs.checksum.checksum`; empty for
+            a validation.
     """
 
     logits: Tensor
@@ -44,7 +44,7 @@ class Predictions:
 
     @property
     def probabilities(self) -> Tensor:
-        """(N, num_classes)."""
+        """The softmax of the logits: float32, (N, num_classes)."""
         return self.logits.softmax(1)
 
     @property
@@ -68,7 +68,7 @@ class Predictions:
 
 
 def load_predictions(path: Path, num_classes: int | None = None) -> Predictions | None:
-    """:func:`read_predictions`, but None if there is no such file, or it is damaged or of other classes."""
+    """Like :func:`read_predictions`, but return None if there is no file, or it is damaged or has other classes."""
     try:
         return read_predictions(path, num_classes)
     except InputError:
@@ -79,8 +79,8 @@ def read_predictions(path: Path, num_classes: int | None = None) -> Predictions:
     """Read predictions that a test, a validation or :meth:`Predictions.save` wrote.
 
     Args:
-        path: of the file.
-        num_classes: number of classes that they must be of.
+        path: path of the file.
+        num_classes: expected number of classes; None for any.
 
     Raises:
         InputError: there is no such file, or an array is missing or wrong.
@@ -90,7 +90,7 @@ def read_predictions(path: Path, num_classes: int | None = None) -> Predictions:
             arrays = {part.filename.removesuffix(".npy"): _read(archive, part) for part in archive.infolist()}
     except OSError as error:
         raise InputError(f"{relative(path)} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # a damaged file can fail in a hundred ways
+    except Exception as error:  # a damaged file can raise any exception
         raise InputError(f"{relative(path)} is damaged ({' '.join(str(error).split()) or 'empty'})") from error
     if line := _mismatch(arrays, num_classes):
         raise InputError(f"{relative(path)}: {line}")
@@ -100,24 +100,24 @@ def read_predictions(path: Path, num_classes: int | None = None) -> Predictions:
 
 
 def _read(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> np.ndarray:
-    """An array of the archive; its header is checked first, because it could ask for more memory than there is."""
+    """Read an array of the archive; its header is checked first, because it could describe a huge array."""
     content = archive.read(part) if part.compress_type == zipfile.ZIP_STORED else b""
     with io.BytesIO(content) as file:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(file)
     if math.prod(shape) * dtype.itemsize > len(content):
-        raise ValueError(f"{part.filename} is cut")
+        raise ValueError(f"{part.filename} is truncated")
     return np.load(io.BytesIO(content), allow_pickle=False)
 
 
 def _mismatch(arrays: Mapping[str, np.ndarray], num_classes: int | None) -> str | None:
-    """The first array that is missing or wrong, in a line."""
+    """A line on the first array that is missing or wrong; None if all are valid."""
     if missing := [name for name in ("logits", "labels") if name not in arrays]:
         return f"{missing[0]} is missing"
     images = len(arrays["labels"]) if arrays["labels"].ndim else 0
     if not images:
-        return "labels must be those of at least one image"
+        return "labels must not be empty"
     for name, (kind, dimensions) in {**_ARRAYS, **_SCALARS}.items():
         array = arrays.get(name)
         if array is None:
@@ -125,10 +125,10 @@ def _mismatch(arrays: Mapping[str, np.ndarray], num_classes: int | None) -> str 
         if array.dtype.kind + str(array.dtype.itemsize) * (array.dtype.kind != "U") != kind or array.ndim != dimensions:
             return f"{name} must be {kind} with {dimensions} dimensions, not {array.dtype} with {array.ndim}"
         if dimensions and len(array) != images:
-            return f"{name} must be of {images} images, as labels, not of {len(array)}"
+            return f"{name} must have {images} images, like labels, not {len(array)}"
     classes = arrays["logits"].shape[1]
     if classes < 1 or classes != (num_classes or classes):
-        return f"logits must be of {num_classes or 'at least 1'} classes, not of {classes}"
+        return f"logits must have {num_classes or 'at least 1'} classes, not {classes}"
     if arrays["labels"].min() < 0 or arrays["labels"].max() >= classes:
-        return f"labels must be from 0 to {classes - 1}"
+        return f"labels must be between 0 and {classes - 1}"
     return None

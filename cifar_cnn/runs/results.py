@@ -14,7 +14,7 @@ from cifar_cnn.errors import InputError
 from cifar_cnn.runs.folders import result_path
 from cifar_cnn.runs.schemas import TestedOn, fingerprint_of_tested_images
 
-_RESERVED = ("best", "last", "previous", "partial")  # they have a special meaning in these file names
+_RESERVED = ("best", "last", "previous", "partial")  # have a special meaning in these file names
 
 
 class ResultFiles:
@@ -90,7 +90,7 @@ def is_other_source(source: Source, given: Mapping[str, Any], trained: Mapping[s
     Args:
         source: the source of the test.
         given: its ``class_path`` and ``init_args``.
-        trained: those of the training source; None if unknown, which counts as the same.
+        trained: the same for the training source; None if unknown, which counts as the same source.
     """
     if not trained:
         return False

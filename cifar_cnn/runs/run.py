@@ -33,10 +33,10 @@ class RunFolder:
     """The files of a run; each is read on first use.
 
     Args:
-        folder: such as ``lightning_logs/version_0``.
-        checkpoint: by default the best one.
-        datamodule: a data module that already holds the run's images; by default one as in training.
-        backbone: the trained network, if the checkpoint cannot name it; the weights are loaded into a copy.
+        folder: folder of the run, such as ``lightning_logs/version_0``.
+        checkpoint: a checkpoint of the run; by default best.ckpt.
+        datamodule: a data module that already holds the run's images; by default a new one with the run's arguments.
+        backbone: the network, if it cannot be rebuilt from the checkpoint; the weights are loaded into a copy.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class RunFolder:
         self.checkpoint = checkpoint or self.folder / "checkpoints" / BEST
         self._datamodule = datamodule
         self._backbone = backbone
-        self._record: FitRecord | None = None  # in place of fit.json
+        self._record: FitRecord | None = None  # replaces fit.json
 
     # The trained network.
 
@@ -150,7 +150,7 @@ class RunFolder:
         return read_record(self.folder) if self._record is None else self._record
 
     def without_record(self) -> "RunFolder":
-        """The same run with an empty record, for a fit.json that is damaged."""
+        """A copy of this object with an empty record, for a damaged fit.json."""
         run = copy.copy(self)
         run._record = FitRecord()
         return run
@@ -181,10 +181,10 @@ class RunFolder:
 
     @property
     def config_name(self) -> str:
-        """The config of the training, such as ``simple_cnn_a`` or ``a+b``; "" for none, and for another run's."""
+        """The config of the training, such as ``simple_cnn_a`` or ``a+b``; empty for none or for a run's config."""
         try:
             command = str(self.begun.get("command", ""))
-        except InputError:  # a damaged record is reported where it is used
+        except InputError:  # a damaged record is reported by the code that needs it
             return ""
         paths = re.findall(r"(?:-c|--config)[ =](?:'([^']+)'|([^' ]+))", command)
         names = [Path(quoted or plain).stem for quoted, plain in paths]
@@ -192,7 +192,7 @@ class RunFolder:
 
     @property
     def label(self) -> str:
-        """The name that the run was given, or that of its config; empty where there is neither."""
+        """The name that the user gave to the run or else the name of its config; empty if it has neither."""
         return str(self.begun.get("name") or self.config_name)
 
     @property
@@ -202,7 +202,7 @@ class RunFolder:
 
     @property
     def last(self) -> Path:
-        """Its last checkpoint, to resume from."""
+        """Path of the last checkpoint, from which the run is resumed."""
         return self.folder / "checkpoints" / LAST
 
     @property
@@ -222,7 +222,7 @@ class RunFolder:
 
     @property
     def result(self) -> TestResult:
-        """test.json: the test of the best checkpoint on the run's own test images; empty before it.
+        """test.json: the test of the best checkpoint on the run's own test images; empty before the test.
 
         Raises:
             InputError: a field is wrong.
@@ -237,7 +237,7 @@ class RunFolder:
     def is_tested(self) -> bool:
         """Whether the folder holds intact test results of its current best checkpoint.
 
-        The checksum of the checkpoint decides; a copy of the run has other file times.
+        Checkpoints are compared by checksum, because a copy of a run has other modification times.
         """
         try:
             result = self.result

@@ -30,8 +30,8 @@ class ImagesRecord(TypedDict, total=False):
     train: Count
     validation: Count
     classes: Count
-    size: Count  # pixels a side
-    validated: Count  # of the newest validation
+    size: Count  # side in pixels
+    validated: Count  # number of images in the newest validation
     validated_on_training: bool
 
 
@@ -86,7 +86,7 @@ class TestResult(TypedDict):
 
 
 class ModelConfig(TypedDict, total=False):
-    """Section ``model`` of config.yaml, as far as a reader of runs needs it."""
+    """Section ``model`` of config.yaml: the fields that this package reads."""
 
     class_path: str
     init_args: dict[str, Any] | None
@@ -95,7 +95,7 @@ class ModelConfig(TypedDict, total=False):
 
 
 class Config(TypedDict, total=False):
-    """config.yaml, as far as a reader of runs needs it."""
+    """config.yaml: the fields that this package reads."""
 
     seed_everything: bool | int
     model: ModelConfig
@@ -105,7 +105,7 @@ class Config(TypedDict, total=False):
 
 
 class DataState(TypedDict):
-    """``CIFAR10DataModule`` in a checkpoint: what is needed to use the network for new images."""
+    """``CIFAR10DataModule`` in a checkpoint: the fields needed to apply the network to new images."""
 
     class_names: Annotated[list[str], Rule("a list of at least one name", bool)]
     image_size: Annotated[int, Rule("an integer from 1 to 16384", lambda value: 1 <= value <= 2**14)]
@@ -124,7 +124,7 @@ class _CheckpointContent(TypedDict):
 
 
 class CheckpointContent(_CheckpointContent, total=False):
-    """A checkpoint, as far as it is not Lightning's alone; see :mod:`cifar_cnn.runs.contents`."""
+    """A checkpoint: the fields that this package reads; see :mod:`cifar_cnn.runs.contents`."""
 
     model: str
     precision: str
@@ -167,7 +167,7 @@ def read_config(run: Path) -> Config:
     root = check_yaml(path)
     try:
         content = SafeConstructor().construct_document(root)
-    except Exception as error:  # an explicit tag such as !!int can fail in a hundred ways
+    except Exception as error:  # an explicit tag such as !!int can raise any exception
         raise InputError(f"config {relative(path)} cannot be read: {' '.join(str(error).split())}") from error
     if line := mismatch(content, Config):
         raise InputError(f"config {relative(path)}: {line}; copy it again")
@@ -175,7 +175,7 @@ def read_config(run: Path) -> Config:
 
 
 def fingerprint_of_tested_images(run: Path) -> str | None:
-    """The fingerprint of the images that test.json is of, whatever else is wrong in it."""
+    """The fingerprint of the images in test.json, even if its other fields are wrong."""
     try:
         tested_on = json.loads((run / "test.json").read_text(encoding="utf-8"))["tested_on"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

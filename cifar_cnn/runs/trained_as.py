@@ -18,7 +18,7 @@ PLAIN = class_path(ImageClassifier)
 
 
 def classifier_class(content: Mapping[str, Any]) -> type[ImageClassifier]:
-    """The class that a checkpoint was trained as, if it may be imported; otherwise ImageClassifier.
+    """The class that a checkpoint was trained as, if it can and may be imported; otherwise ImageClassifier.
 
     A class defined in a script is used only while that script itself runs. It is never imported, because that would run
     the script.
@@ -58,7 +58,8 @@ def options(section: Mapping[str, Any]) -> dict[str, Any]:
 def section(cls: type, arguments: dict[str, Any]) -> dict[str, Any]:
     """The ``model`` section of a config that trains ``cls`` with these arguments.
 
-    It names a class other than ImageClassifier, unless a script or notebook has defined it.
+    The section has a ``class_path`` for a class other than ImageClassifier, unless a script or notebook defines the
+    class.
     """
     if cls is ImageClassifier or not issubclass(cls, ImageClassifier) or cls.__module__ == "__main__":
         return arguments
@@ -72,13 +73,13 @@ def _class_of_this_program(path: str, arguments: Mapping[str, Any]) -> type[Imag
         return None
     takes = inspect.signature(found).parameters.values()
     needed = {each.name for each in takes if each.default is each.empty and each.kind is each.POSITIONAL_OR_KEYWORD}
-    return found if needed <= {"backbone", *arguments} else None  # others were given as Python objects
+    return found if needed <= {"backbone", *arguments} else None  # arguments not recorded were Python objects
 
 
 def fit_to(cls: type[ImageClassifier], content: dict[str, Any]) -> None:
     """Remove hyper-parameters that ``cls`` does not take, if the checkpoint was trained as another class.
 
-    They belong to the training step of that class, such as those of a teacher.
+    Such hyper-parameters, for example those of a teacher, belong to the training step of that class.
 
     Args:
         cls: the class, such as ImageClassifier.

@@ -11,7 +11,7 @@ from cifar_cnn.errors import InputError
 from cifar_cnn.paths import relative
 
 LOCK = ".training.lock"
-_SECONDS = 1.0  # to wait, because is_training holds the lock briefly
+_SECONDS = 1.0  # timeout; is_training may hold the lock briefly
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def training_in(folder: Path | None) -> Iterator[None]:
     The system releases the lock when the process ends, even by SIGKILL. File systems without locks are accepted.
 
     Args:
-        folder: of the run; None locks nothing, for a run without a folder and for ranks other than 0.
+        folder: folder of the run; None to lock nothing, for a run without a folder and for ranks other than 0.
 
     Raises:
         InputError: another process trains this run.
@@ -38,7 +38,7 @@ def training_in(folder: Path | None) -> Iterator[None]:
             f"{relative(folder)} is being trained by another process: wait for it to end, or stop it, or "
             "start a new run without --ckpt_path"
         ) from error
-    except (OSError, NotImplementedError):  # the file system cannot lock or write; the run itself will report it
+    except (OSError, NotImplementedError):  # no locks here, or the folder is not writable, which the run reports itself
         yield
         return
     try:

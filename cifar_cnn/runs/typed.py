@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from torch import Tensor
 
 _NAMES = {bool: "true or false", int: "an integer", float: "a number", str: "text", Tensor: "a tensor"}
-_LARGEST = 2**63  # integers are made into tensors
+_LARGEST = 2**63  # integers must fit into an int64 tensor
 
 
 class Rule(NamedTuple):
@@ -28,9 +28,8 @@ def mismatch(value: Any, kind: Any, field: str = "") -> str | None:
 
     Args:
         value: plain data: the content of a file, or of a field.
-        kind: a type: a TypedDict, whose fields are checked one by one, bool, int, float (finite), str, Tensor, Literal,
-            Annotated with a :class:`Rule`, or a list, dict or union of these. Fields that it does not declare may have
-            any value.
+        kind: a type: bool, int, float (finite), str, Tensor, Literal, a TypedDict, Annotated with a :class:`Rule`, or a
+            list, dict or union of these. Fields that a TypedDict does not declare may have any value.
         field: name of the field, such as ``images.train``; empty for a whole file.
 
     Returns:
@@ -97,7 +96,7 @@ def _is(value: Any, kind: Any) -> bool:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether text can be written to a file: JSON can hold half of a surrogate pair, which cannot."""
+    """Whether text can be encoded; JSON may contain half of a surrogate pair, which cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
