@@ -9,7 +9,7 @@ from cifar_cnn.runs.contents import add_contents
 
 
 class CheckpointContents(Callback):
-    """Adds what test, predict and resumed runs need; see :mod:`cifar_cnn.runs.contents`."""
+    """Adds the entries that test, predict and resumed runs need; see :mod:`cifar_cnn.runs.contents`."""
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the entries."""

@@ -1,4 +1,4 @@
-"""Which classes a network confuses: a matrix for few classes, the most frequent confusions for many."""
+"""Draw the confusions of a network: a matrix for few classes, the most frequent confusions for many."""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +7,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from cifar_cnn.runs.predictions import Predictions
 
-if TYPE_CHECKING:  # matplotlib takes a good part of a second to import
+if TYPE_CHECKING:  # importing matplotlib takes several hundred milliseconds
     from matplotlib.axes import Axes
 
     from cifar_cnn.figures import PlainFigure
@@ -18,7 +18,7 @@ WORST = 30  # confusions shown instead of a matrix
 
 
 def confusion_counts(predictions: Predictions, num_classes: int) -> np.ndarray:
-    """How many images of each class (row) were predicted as each class (column): int64, (classes, classes)."""
+    """The number of images by true class (row) and predicted class (column): int64, (classes, classes)."""
     return multiclass_confusion_matrix(predictions.classes, predictions.labels, num_classes).numpy()
 
 
@@ -40,7 +40,7 @@ def draw_confusion(counts: np.ndarray, class_names: tuple[str, ...]) -> "PlainFi
 
     Args:
         counts: (classes, classes), as :func:`confusion_counts` returns them.
-        class_names: in the order of the rows.
+        class_names: names of the classes, in the order of the rows.
     """
     from cifar_cnn.figures import PlainFigure
 

@@ -32,9 +32,9 @@ BEFORE_GIVEN: tuple[type[Callback], ...] = (
 AFTER_GIVEN: tuple[type[Callback], ...] = (
     *(CheckpointContents, EagerFallback, OutputChecks, FusedStep),
     *(RunSummary, ValidateAtEnd, StorePredictions, RunRecord, StopOnSignal),
-    *(RNGState, MidEpoch),  # they set the state of the given callbacks
+    *(RNGState, MidEpoch),  # after the given callbacks, whose state they restore
     *(Resumed, TensorBoardPages, TimedProgressBar),
-    *(BestCheckpoint, LastCheckpoint),  # the last holds the best's score
+    *(BestCheckpoint, LastCheckpoint),  # last.ckpt contains the score of best.ckpt
     *(NotFinite, FilterImages),
 )
 DEFAULTS = (*BEFORE_GIVEN, *AFTER_GIVEN)

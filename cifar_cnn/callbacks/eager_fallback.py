@@ -1,4 +1,4 @@
-"""Training without torch.compile on a machine that cannot compile."""
+"""Train without torch.compile on a machine that cannot compile."""
 
 import logging
 import os
@@ -12,10 +12,10 @@ log = logging.getLogger("cifar_cnn")
 
 
 class EagerFallback(Callback):
-    """Switches torch.compile off on a CPU without a C++ compiler, where the first step would fail."""
+    """Disables torch.compile on a CPU without a C++ compiler, where the first step would fail."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check for a compiler; the classifier's own setup, which compiles, follows."""
+        """Check for a compiler before the classifier's own setup, which compiles."""
         on_cpu = trainer.strategy.root_device.type == "cpu"
         if isinstance(pl_module, ImageClassifier) and pl_module.to_compile and on_cpu and not _has_cpp_compiler():
             pl_module.to_compile = False

@@ -1,4 +1,4 @@
-"""Print one line per epoch, on the screen and in logs."""
+"""Print one line per epoch."""
 
 import time
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from cifar_cnn.resume.checkpoints import best_checkpoint
 from cifar_cnn.resume.loops import epoch_of, validates
 
-_COLUMNS = {  # their widths; 79 together
+_COLUMNS = {  # widths; 79 in total
     **{"epoch": 9, "train loss": 12, "val loss": 10, "val accuracy": 14, "": 5},
     **{"lr": 10, "seconds": 9, "left": 10},
 }
@@ -18,18 +18,18 @@ _COLUMNS = {  # their widths; 79 together
 class EpochLines(Callback):
     """Prints a line after each epoch: its losses, validation accuracy, learning rate, seconds, and the time left.
 
-    ``best`` marks the epoch whose weights best.ckpt now holds. Without validation images the validation columns are
-    omitted; an epoch without validation leaves them empty. A line is printed once all values of its epoch are logged:
-    at the start of the next epoch or at the end of training, above the progress bar if there is one. The learning rate
-    is the value at the end of the epoch, as in metrics.csv. Only rank 0 prints.
+    ``best`` marks the epoch whose weights best.ckpt now holds. Without validation images, the validation columns are
+    omitted; an epoch without validation leaves them empty. A line is printed at the start of the next epoch or at the
+    end of training, when all values of its epoch are logged. The learning rate is the value at the end of the epoch, as
+    in metrics.csv. Only rank 0 prints.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._columns: dict[str, int] = {}
-        self._start = (0.0, 0)  # of this fit: time and step
+        self._start = (0.0, 0)  # time and step at the start of this fit
         self._epoch: int | None = None  # the epoch, counted from 1, whose line is due
-        self._validated = False  # in this epoch
+        self._validated = False  # whether this epoch had a validation
         self._has_header = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

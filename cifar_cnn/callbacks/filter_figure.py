@@ -1,4 +1,4 @@
-"""The figure of a convolution's filters: RGB pictures over three input channels, else one tile per filter and input."""
+"""Draw the filters of a convolution: as RGB pictures for three input channels, else one tile per filter and channel."""
 
 import math
 import textwrap
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-if TYPE_CHECKING:  # importing matplotlib takes a good part of a second
+if TYPE_CHECKING:  # importing matplotlib takes several hundred milliseconds
     from matplotlib.axes import Axes
 
     from cifar_cnn.figures import PlainFigure
@@ -22,9 +22,9 @@ def draw_filters(weight: Tensor, title: str, max_filters: int = 8) -> "PlainFigu
     """Draw the first filters of a convolution.
 
     Filters over 3 input channels are drawn as RGB pictures. Grey is 0, and each filter is scaled by its own largest
-    weight: a trained first layer has filters ten times fainter than others, which would otherwise look plain grey. All
-    other filters are drawn with one tile per filter and input channel (a 1 × 1 convolution becomes a matrix), one color
-    for each sign and a common scale, so that filters can be compared. Weights that are not finite are black.
+    weight, because some filters of a trained first layer are ten times weaker than others and would look plain grey.
+    All other filters are drawn with one tile per filter and input channel (a 1 × 1 convolution becomes a matrix), one
+    color for each sign and a common scale, so that filters can be compared. Weights that are not finite are black.
 
     Args:
         weight: (filters, input channels, height, width), of any floating type and on any device.
@@ -52,8 +52,8 @@ class _Filters:
 
     Attributes:
         layer_shape: shape of the layer's weight: (filters, input channels, height, width).
-        weights: those that are drawn, in the same layout; 0 in place of values that are not finite.
-        finite: which of them are finite.
+        weights: the drawn weights, in the same layout; values that are not finite are replaced by 0.
+        finite: which of the drawn weights are finite.
     """
 
     layer_shape: tuple[int, ...]
@@ -78,9 +78,10 @@ class _Filters:
 
     @property
     def scale(self) -> np.ndarray:
-        """The weight that gets the full color: one per filter for RGB, else one for all.
+        """The weight that gets the full color: one per filter for RGB, else one for all filters.
 
-        On a common scale, a few outliers would leave everything else pale: it ends at three root mean squares.
+        The common scale ends at three times the root mean square, because a few outliers would leave all other weights
+        pale.
         """
         scale = self.largest if self.as_rgb else min(self.largest.max(), 3 * np.sqrt(np.mean(self.weights**2)))
         return np.where(scale > 0, scale, 1.0)
@@ -93,7 +94,7 @@ class _Filters:
 
     @property
     def remark(self) -> str:
-        """A further line of the caption, if there are black weights."""
+        """An additional line of the caption if there are black weights."""
         return "" if self.finite.all() else "\nblack: not finite"
 
 
@@ -143,12 +144,12 @@ class _Mosaic:
 
     @property
     def tile_height(self) -> int:
-        """In pixels, with margins."""
+        """Height of a tile in pixels, including margins."""
         return self.pixels.shape[0] // self.rows
 
     @property
     def tile_width(self) -> int:
-        """In pixels, with margins."""
+        """Width of a tile in pixels, including margins."""
         return self.pixels.shape[1] // self.columns
 
 
@@ -159,7 +160,7 @@ def _mosaic(filters: _Filters) -> _Mosaic:
     tiles = tiles.repeat(magnify, axis=2).repeat(magnify, axis=3)
     gap = 2 if filters.as_matrix else 5
     above = gap if filters.as_matrix else 17  # room for the filter's label
-    beside = gap if filters.as_matrix else gap + max(0, height - width) * magnify // 2  # the same for a narrow filter
+    beside = gap if filters.as_matrix else gap + max(0, height - width) * magnify // 2  # the same beside narrow filters
     tiles = np.pad(tiles, ((0, 0), (0, 0), (above, gap), (beside, beside), (0, 0)), constant_values=255)
     tile_height, tile_width = tiles.shape[2:4]
     pixels = tiles.swapaxes(1, 2).reshape(rows * tile_height, columns * tile_width, 3)
@@ -214,7 +215,7 @@ def _add_color_bar(figure: "PlainFigure", axes: "Axes", filters: _Filters) -> No
     from matplotlib.colors import Normalize
 
     scale = float(filters.scale)
-    extend = "both" if filters.largest.max() > scale else "neither"  # arrows: some weights lie beyond the scale
+    extend = "both" if filters.largest.max() > scale else "neither"  # arrows show that some weights exceed the scale
     colors = ScalarMappable(Normalize(-scale, scale), COLORS)
     bar = figure.colorbar(colors, ax=axes, shrink=0.8, aspect=15, fraction=0.06, extend=extend)
     bar.set_label("weight", fontsize=TEXT_SIZE)

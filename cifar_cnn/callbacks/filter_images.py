@@ -31,7 +31,7 @@ class FilterImages(Callback):
     Args:
         every_n_epochs: number of epochs between pictures; 0 draws only at the start and at the end.
         max_filters: maximum number of filters drawn, and of input channels drawn for each filter.
-        enabled: ``False`` switches the callback off but keeps it in the config or on the command line.
+        enabled: False disables the callback without removing it from the config.
     """
 
     def __init__(self, every_n_epochs: int = 5, max_filters: int = 8, enabled: bool = True) -> None:
@@ -47,7 +47,7 @@ class FilterImages(Callback):
         self._warned = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw the initial weights; unlike in ``on_fit_start``, the epoch of a resumed run is already known here."""
+        """Draw the initial weights; ``on_fit_start`` would be too early to know the epoch of a resumed run."""
         if self.enabled and not convolutions(pl_module):
             if trainer.is_global_zero:
                 network = getattr(pl_module, "backbone", pl_module)
@@ -76,7 +76,7 @@ class FilterImages(Callback):
             return
         for place, (name, weight) in (("first", layers[0]), ("last", layers[-1])):
             path = folder / "filters" / f"epoch_{epoch:03d}_{place}.png"
-            # a mid-epoch checkpoint holds newer weights than the epoch that it is counted to
+            # a run resumed within an epoch starts with newer weights than those at the end of the previous epoch
             if path.exists() and not overwrite:
                 continue
             shape = " \N{MULTIPLICATION SIGN} ".join(map(str, weight.shape))

@@ -1,4 +1,4 @@
-"""One kernel per optimizer step."""
+"""Enable the fused implementation of optimizers."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ from torch.optim import Optimizer
 class FusedStep(Callback):
     """Lets optimizers of torch.optim update all parameters in one kernel, which is faster.
 
-    Options that were given (``fused``, ``foreach``, ``differentiable``) stay as they are, and so do those of an
-    optimizer without a fused step on the device and in the precision of its parameters.
+    An optimizer is left unchanged if the user has set one of its options ``fused``, ``foreach`` and ``differentiable``,
+    or if it has no fused step for the device and dtype of its parameters.
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Choose the fused step; the optimizers have just been made."""
-        # Lightning assumes that a fused optimizer in mixed precision unscales gradients itself: it would not clip.
+        """Enable the fused step; the optimizers have just been created."""
+        # Lightning assumes that a fused optimizer in mixed precision unscales gradients itself, and would not clip.
         clips = trainer.precision == "bf16-mixed" and bool(trainer.gradient_clip_val)
         if pl_module.device.type in ("cpu", "cuda") and trainer.precision != "16-mixed" and not clips:
             for optimizer in trainer.optimizers:
@@ -33,16 +33,16 @@ def _fuse(optimizer: Optimizer) -> None:
 
 
 def _may_fuse(options: dict[str, Any]) -> bool:
-    """Whether the optimizer has the option, and neither it nor one that excludes it was given."""
+    """Whether the optimizer has the option ``fused``, and the user set neither it nor an option that excludes it."""
     return options.get("fused", False) is None and not options.get("foreach") and not options.get("differentiable")
 
 
 def _has_fused_step(optimizer: Optimizer, like: Tensor) -> bool:
-    """Try the fused step of an optimizer's class on a single number; which have one differs between torch's versions.
+    """Try the fused step of an optimizer's class on a single number, since support depends on the version of torch.
 
     Args:
-        optimizer: the optimizer, which stays as it is.
-        like: a parameter, whose device and precision are tried.
+        optimizer: the optimizer, which is not changed.
+        like: a parameter with the device and dtype to try.
     """
     classes = type(optimizer).__mro__  # the constructor of a subclass may need other arguments
     base: Any = next(each for each in classes if each.__module__.startswith("torch.optim"))

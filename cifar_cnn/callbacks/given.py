@@ -1,4 +1,4 @@
-"""Reject Lightning callbacks that cannot work here, before the run folder is created."""
+"""Reject callbacks of Lightning that cannot work with this project, before the run folder is created."""
 
 from collections.abc import Iterable
 
@@ -30,13 +30,15 @@ def check_given(callbacks: Iterable[Callback], model: ImageClassifier) -> None:
     for callback in callbacks:
         name = type(callback).__name__
         if type(callback) in (BaseFinetuning, ProgressBar):
-            raise InputError(f"trainer.callbacks: {name} is a base class: give the import path of a subclass")
+            raise InputError(f"trainer.callbacks: {name} is a base class; give the import path of a subclass")
         if isinstance(callback, (BatchSizeFinder, LearningRateFinder)):
-            raise InputError(f"trainer.callbacks: {name} works only in fit, and not as a subclass")
+            raise InputError(
+                f"trainer.callbacks: {name} is supported only in fit, and only as the class itself, not as a subclass"
+            )
         if type(callback) is ModelPruning:
             raise InputError(
-                "trainer.callbacks: config.yaml cannot hold the pruning_fn of ModelPruning: give the import path of a "
-                "subclass that sets it"
+                "trainer.callbacks: config.yaml cannot record the pruning_fn of ModelPruning; give the import path of "
+                "a subclass that sets it"
             )
         if isinstance(callback, SpikeDetection) and not hasattr(callback, "running"):
             # Lightning's load_state_dict uses ``running``, all other methods ``running_mean`` (checked with 2.6).

@@ -1,4 +1,4 @@
-"""Report mistakes in a network or a loss that PyTorch would report late or in terms of its internals."""
+"""Report mistakes in a network or a loss earlier and more clearly than PyTorch."""
 
 from typing import Any
 
@@ -14,10 +14,10 @@ from cifar_cnn.errors import InputError
 
 
 class OutputChecks(Callback):
-    """Checks the shapes of logits and loss in each step, and that there is something to train.
+    """Checks the shapes of logits and loss in each step, and that the network has trainable parameters.
 
     Raises:
-        InputError: the message says what to write.
+        InputError: a check fails; the message shows the fix.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class OutputChecks(Callback):
         self._hooks: list[RemovableHandle] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Watch the loss, except in a subclass that overrides a step: it may call the loss differently."""
+        """Hook into the loss, except for a subclass that overrides a step, since it may call the loss differently."""
         if not isinstance(pl_module, ImageClassifier):
             return
         if stage == "fit":
@@ -49,7 +49,7 @@ class OutputChecks(Callback):
 
 
 def check_loss(loss: nn.Module, given: tuple[Any, ...], value: Any) -> None:
-    """Reject a loss that is not a scalar tensor; a forward hook.
+    """Forward hook that rejects a loss which is not a scalar tensor.
 
     Raises:
         InputError: the loss is not a scalar.

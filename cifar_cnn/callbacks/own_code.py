@@ -1,4 +1,4 @@
-"""Keep the user's own code with the checkpoints and in the run's folder."""
+"""Copy the user's own code into the run's folder and record its hashes in the checkpoints."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from cifar_cnn.trust import ownership, user_code
 
 
 class OwnCode(Callback):
-    """Signs the checkpoints, with the packages that the user has named, and keeps a copy of their files in ``code``.
+    """Signs the checkpoints with the packages that the user has named, and copies their files to ``code``.
 
     See :mod:`cifar_cnn.trust.ownership` and :mod:`cifar_cnn.trust.user_code`.
 
     Args:
-        config: the config of the run, plus any import paths that it lacks.
+        config: the config of the run, and any import paths that it lacks.
     """
 
     def __init__(self, config: Any) -> None:

@@ -19,10 +19,10 @@ class PlateauSchedule(Callback):
 
     def __init__(self) -> None:
         super().__init__()
-        self._schedules: list[tuple[ReduceLROnPlateau, str]] = []  # with the metric that each follows
+        self._schedules: list[tuple[ReduceLROnPlateau, str]] = []  # with the metric that each monitors
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the schedules over from Lightning.
+        """Take over the schedules from Lightning.
 
         Raises:
             InputError: the metric does not exist, or there is no validation.
@@ -38,7 +38,7 @@ class PlateauSchedule(Callback):
                 raise InputError(f"model.schedule.monitor must be one of {', '.join(known)}, not {monitor!r}")
             if not validates(trainer):
                 raise InputError("ReduceLROnPlateau needs validation images, but there are none: set data.val_size")
-            config.frequency = sys.maxsize  # Lightning keeps its state and never steps it
+            config.frequency = sys.maxsize  # Lightning saves the schedule's state but never steps it
             self._schedules.append((config.scheduler, monitor))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -29,13 +29,16 @@ class StorePredictions(SavedWithBest):
     A test of another checkpoint, of other images or of a subset writes a file with another name
     (:func:`cifar_cnn.runs.folders.result_path`).
 
-    The file holds ``logits`` (float32, (N, num_classes), with test-time augmentation if enabled) and ``labels`` (int64,
-    (N,)) in the order of the test images, and ``images_sha256``, the hash of the images, which shows whether two runs
-    were tested on the same ones. After a test of a subset (``limit_test_batches``) it covers only that subset, in the
-    same order, and ``indices`` (int64, (N,)) lists the tested images.
-    ``checkpoint_checksum`` identifies the tested checkpoint (:func:`cifar_cnn.runs.checksum.checksum`).
+    The file holds, in the order of the test images:
 
-    ``val_predictions.npz`` holds the same for the validation of best.ckpt, and the ``step`` of the weights.
+    - ``logits``: float32, (N, num_classes), with test-time augmentation if it is enabled
+    - ``labels``: int64, (N,)
+    - ``indices``: int64, (N,), the tested images, if only a subset was tested (``limit_test_batches``)
+    - ``images_sha256``: the hash of the images, which shows whether two runs were tested on the same images
+    - ``checkpoint_checksum``: identifies the tested checkpoint (:func:`cifar_cnn.runs.checksum.checksum`)
+
+    ``val_predictions.npz`` holds the same arrays for the validation of best.ckpt, except ``checkpoint_checksum``, and
+    the ``step`` of the weights.
 
     Args:
         files: chooses the file of a test.
@@ -45,7 +48,7 @@ class StorePredictions(SavedWithBest):
         super().__init__()
         self.files = files or ResultFiles()
         self._batches: list[tuple[Tensor, Tensor, Tensor]] = []
-        self._step = -1  # of the weights of the latest validation
+        self._step = -1  # step of the latest validation
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Discard an earlier test."""
@@ -65,7 +68,7 @@ class StorePredictions(SavedWithBest):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep the logits that the step returned, on the device."""
-        known = isinstance(batch, Batch) and batch.indices is not None  # not for an ordinary DataLoader
+        known = isinstance(batch, Batch) and batch.indices is not None  # False for an ordinary DataLoader
         if known and isinstance(outputs, Tensor):  # a rank's share of the last images may be empty
             self._batches.append((outputs.detach().float(), batch.labels, batch.indices))  # type: ignore[arg-type]
 

@@ -13,10 +13,10 @@ from cifar_cnn.resume.loops import epoch_of
 
 
 class TimedProgressBar(TQDMProgressBar):
-    """Lightning's bar, redrawn a few times per second instead of at every step, which would slow small networks.
+    """Lightning's bar, redrawn a few times per second, since redrawing at every step would slow small networks.
 
-    It shows the newest validation accuracy and the mean training loss of the epoch so far, in 80 columns. There is
-    no bar if the output is not a terminal; :class:`~cifar_cnn.callbacks.epoch_lines.EpochLines` serves logs.
+    It shows the newest validation accuracy and the mean training loss of the epoch so far, in 80 columns. There is no
+    bar if the output is not a terminal; :class:`~cifar_cnn.callbacks.epoch_lines.EpochLines` prints to logs too.
 
     Args:
         interval: seconds between redraws.
@@ -32,7 +32,7 @@ class TimedProgressBar(TQDMProgressBar):
             self.disable()
 
     def init_train_tqdm(self) -> Tqdm:
-        """The training bar, which disappears at the end; the lines of the epochs remain."""
+        """Create the training bar, which disappears at the end; the lines of the epochs remain."""
         bar = super().init_train_tqdm()
         bar.leave = False
         return bar
@@ -61,7 +61,7 @@ class TimedProgressBar(TQDMProgressBar):
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """Validation accuracy, training loss, and any other value logged for the bar."""
         metrics = dict(super().get_metrics(trainer, pl_module))
-        metrics.pop("v_num", None)  # printed once at the start
+        metrics.pop("v_num", None)  # the number of the run, which is printed at the start
         shown: dict[str, Any] = {}
         if (accuracy := metrics.pop("val/accuracy", None)) is not None:
             shown["val_acc"] = f"{accuracy:.2%}"

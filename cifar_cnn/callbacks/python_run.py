@@ -20,10 +20,10 @@ _OPTIONS = ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "
 
 
 class PythonRun(Callback):
-    """Writes ``config.yaml`` into the run folder, and keeps the user's modules like :class:`OwnCode`.
+    """Writes ``config.yaml`` into the run folder, and copies the user's modules like :class:`OwnCode`.
 
-    ``cifar-cnn fit --config`` repeats the run if all its objects can be recorded: their classes can be imported by
-    name and their arguments are known. A comment at the top of the config lists the arguments that cannot.
+    ``cifar-cnn fit --config`` reproduces the run if all its objects can be recorded: their classes can be imported by
+    name and their arguments are known. A comment at the top of the config lists arguments that could not be recorded.
 
     Args:
         model: the model to train.

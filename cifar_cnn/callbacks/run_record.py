@@ -31,16 +31,16 @@ log = logging.getLogger("cifar_cnn")
 class RunRecord(Callback):
     """Writes ``fit.json`` into the run folder at the start of a fit and updates it at the end.
 
-    From the start it holds the command, the run's name, the seed (null: not seeded), the seed of the order of the
-    images, the images, the hardware, the precision, the versions, the git commit and the first step's learning rate, so
-    that a killed run can still be identified and reproduced. ``finished`` is null until the end, which adds the
-    time, epochs, steps, seconds and training images per second (median over the epochs, without validation).
-    ``status`` is ``running``, then ``finished``, ``interrupted`` (by a signal) or ``failed``; the last two have a
-    ``reason``. A run killed by SIGKILL stays ``running``: see :attr:`cifar_cnn.runs.run.RunFolder.status`. A resumed
-    run keeps the earlier records under ``earlier``, oldest first.
+    At the start it records the command, the run's name, the seed (null: not seeded), the seed of the image order, the
+    images, the hardware, the precision, the versions, the git commit and the learning rate of the first step, so that a
+    killed run can still be identified and reproduced. At the end it adds ``finished`` (null until then), epochs, steps,
+    seconds and training images per second (median over the epochs, without validation). ``status`` is ``running``, then
+    ``finished``, ``interrupted`` (by a signal) or ``failed``; the last two have a ``reason``. A run killed by SIGKILL
+    stays ``running``: see :attr:`cifar_cnn.runs.run.RunFolder.status`. A resumed run keeps the earlier records under
+    ``earlier``, oldest first.
 
     Args:
-        command: the command line; by default, the one of the Python process.
+        command: the command line; by default that of the Python process.
     """
 
     def __init__(self, command: list[str] | None = None) -> None:
@@ -49,7 +49,7 @@ class RunRecord(Callback):
         self._path: Path | None = None  # None without a run folder, and on all ranks except 0
         self._record: dict[str, Any] = {}
         self._former: dict[str, Any] = {}  # the record before this run was resumed
-        self._first_step: int | None = None  # of this fit, once training starts
+        self._first_step: int | None = None  # first step of this fit; None before training starts
         self._start = 0.0
         self._watch = EpochStopwatch()
         self._paces: list[float] = []  # training images per second in each epoch
@@ -116,7 +116,7 @@ class RunRecord(Callback):
         """Record the images per second of the epoch."""
         seconds = self._watch.training_seconds
         batches = trainer.train_dataloader
-        # The first epoch of a resumed run may be incomplete: only complete epochs are timed.
+        # Only complete epochs are timed; the first epoch of a resumed run may be incomplete.
         if self._watch.is_running and isinstance(batches, TrainBatches):
             images = min(int(trainer.num_training_batches) * batches.step_size, batches.size)
             self._paces.append(images / seconds)
@@ -149,7 +149,7 @@ class RunRecord(Callback):
         if self._path is None:
             return
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)  # a logger may create it only with the first row
+            self._path.parent.mkdir(parents=True, exist_ok=True)  # a logger may not have created it yet
             write_json(self._path, self._record)
         except OSError as error:
             log.warning("%s could not be written: %s", self._path, error.strerror)
@@ -167,7 +167,7 @@ def _now() -> str:
 
 
 def images(trainer: Trainer) -> dict[str, Any] | None:
-    """The images of a trainer's data module: source class, numbers of images and classes, pixels a side."""
+    """The images of a trainer's data module: class of the source, numbers of images and classes, side in pixels."""
     datamodule = getattr(trainer, "datamodule", None)
     if not isinstance(datamodule, CIFAR10DataModule):
         return None
@@ -194,7 +194,7 @@ def hardware(trainer: Trainer) -> str:
 
 
 def cpu_name() -> str:
-    """The processor's name, as far as the system reports it."""
+    """The name of the processor as reported by the system."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -203,10 +203,10 @@ def cpu_name() -> str:
 
 
 def git_commit(folder: Path) -> str | None:
-    """The commit of the code in ``folder``, with ``-dirty`` where a tracked file differs; None outside of git."""
+    """The commit of the code in ``folder``, with ``-dirty`` if a tracked file was changed; None outside of git."""
     git = ["git", "-C", os.fspath(folder)]
     try:
-        # An installed package may lie in an ignored folder of another repository.
+        # Fails for an installed package in an ignored folder of another repository, such as its .venv.
         subprocess.run([*git, "ls-files", "--error-unmatch", "."], capture_output=True, check=True, timeout=10)
         describe = [*git, "describe", "--always", "--abbrev=40", "--dirty", "--exclude", "*"]
         return subprocess.run(describe, capture_output=True, check=True, text=True, timeout=10).stdout.strip()

@@ -11,7 +11,7 @@ from cifar_cnn.trust import ownership
 
 
 class SaveConfig(SaveConfigCallback):
-    """Writes ``config.yaml`` atomically: a run resumed on a full disk must not lose its config.
+    """Writes ``config.yaml`` atomically, so that a run resumed on a full disk does not lose its config.
 
     Raises:
         OSError: the file cannot be written.
@@ -22,7 +22,7 @@ class SaveConfig(SaveConfigCallback):
         super().__init__(*args, **kwargs)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find the run folder, if there is one (a broadcast: every rank has to call it)."""
+        """Find the run folder, if there is one; all ranks must call this, since it broadcasts."""
         if trainer.loggers:
             self._folder = trainer.log_dir
             super().setup(trainer, pl_module, stage)

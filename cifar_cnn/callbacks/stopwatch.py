@@ -4,7 +4,7 @@ import time
 
 
 class EpochStopwatch:
-    """Measures one epoch at a time."""
+    """Measures the duration of one epoch at a time."""
 
     def __init__(self) -> None:
         self._start: float | None = None  # None before the first epoch

@@ -1,4 +1,4 @@
-"""Summarise a run at its end: what was trained, its accuracy, and where the files are."""
+"""Summarise a run at its end: network, accuracy and files."""
 
 import math
 import os
@@ -40,9 +40,9 @@ class RunSummary(Callback):
     def __init__(self, files: ResultFiles | None = None) -> None:
         super().__init__()
         self.files = files or ResultFiles()
-        self.written: Path | None = None  # by the latest test
+        self.written: Path | None = None  # the file that the latest test has written
         self._run: Path | None = None
-        self._validated = (0, 0)  # images of the latest validation, and their total number
+        self._validated = (0, 0)  # number of images in the latest validation, and of all validation images
         self._fit_start = 0.0
         self._watch = EpochStopwatch()
         self._epoch_seconds: list[float] = []
@@ -50,10 +50,10 @@ class RunSummary(Callback):
         self._fit_metrics: dict[str, float] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Check that there is something to train.
+        """Check that at least one step will be trained.
 
         Raises:
-            InputError: there is nothing to train.
+            InputError: no step would be trained.
         """
         for option in ("limit_train_batches", "max_epochs"):
             if stage == "fit" and getattr(trainer, option) == 0:
@@ -67,7 +67,7 @@ class RunSummary(Callback):
             where = f"; run folder: {relative(self._run)}" if self._run else ""
             print(f"Training {type(backbone).__name__}, {count_parameters(backbone):,} parameters{where}")
         self._fit_start = time.perf_counter()
-        self._watch.start()  # a run resumed within an epoch gets no start of that epoch
+        self._watch.start()  # on_train_epoch_start is not called for a run resumed within an epoch
         self._epoch_seconds = []
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -104,7 +104,7 @@ class RunSummary(Callback):
             "tta": pl_module.tta,
         }
         self.written = path = self.files.path(trainer, ".json", image_set, seen)
-        if path is not None:  # before printing, because the reader of the output may be closed
+        if path is not None:  # before printing, which fails if the output was a closed pipe
             checkpoint = Path(os.path.realpath(str(trainer.ckpt_path)))
             result |= {"checkpoint": relative(checkpoint, path.parent), "checkpoint_checksum": checksum(checkpoint)}
             trained_here = bool(self._fit_start)  # with the imported code, even if the files have changed since
@@ -192,7 +192,7 @@ def validation_line(trainer: Trainer) -> str:
 
 
 def why_not_validated(trainer: Trainer) -> str:
-    """Why a fit or a validation has no result."""
+    """The reason why a fit or a validation has no validation results."""
     if trainer.limit_val_batches == 0:
         return "trainer.limit_val_batches is 0"
     if not validates(trainer):
@@ -201,7 +201,7 @@ def why_not_validated(trainer: Trainer) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """Replace NaN and infinity, which JSON lacks, by None."""
+    """Replace NaN and infinity, which JSON does not support, by None."""
     if isinstance(value, list):
         return [_finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

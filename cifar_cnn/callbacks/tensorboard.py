@@ -21,8 +21,8 @@ class TensorBoardPages(Callback):
     """Writes graph and hyper-parameters at the end of a fit, and the confusion matrix at the end of a test.
 
     Nothing is written during training, so training cannot be affected. The hyper-parameters are shown with the best
-    validation accuracy (``hp/val_accuracy``). The confusion matrix (``test/confusion_matrix``) goes into the run whose
-    best checkpoint was tested on all of its own test images, if that run has TensorBoard events.
+    validation accuracy (``hp/val_accuracy``). The confusion matrix (``test/confusion_matrix``) is written only for a
+    test of a run's best checkpoint on all of its own test images, and only if the run has TensorBoard events.
 
     Args:
         files: chooses the file of a test.

@@ -1,7 +1,7 @@
-"""A network as the graph that TensorBoard shows: a node for each layer and operation, nested like the modules.
+"""Record a network as a graph for TensorBoard: a node for each layer and operation, nested like the modules.
 
-It is recorded while the network runs. TorchScript's trace, which ``SummaryWriter.add_graph`` uses, never frees what it
-has traced (pytorch #35600), 1.4 MB for each fit in a process; torch.fx cannot follow a ``forward`` that checks a shape.
+``SummaryWriter.add_graph`` is not used because TorchScript's trace leaks memory (pytorch #35600), 1.4 MB for each fit
+in a process. torch.fx cannot trace a ``forward`` that checks a shape.
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 
 def network_graph(network: nn.Module, images: Tensor) -> GraphDef:
-    """Run a network and record which layer or operation computes each tensor.
+    """Run a network and record the layer or operation that computes each tensor.
 
     Args:
         network: the network, in training or eval mode.

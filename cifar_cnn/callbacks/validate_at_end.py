@@ -1,4 +1,4 @@
-"""Validate after the last step of a run, whatever the interval between validations."""
+"""Validate after the last step of a run, regardless of the interval between validations."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ class ValidateAtEnd(Callback):
 
 
 def _is_last_step(trainer: Trainer) -> bool:
-    """Whether the run ends after this step: by its number of steps or epochs, or because it was asked to stop."""
+    """Whether the run ends after this step: it reaches its number of steps or epochs, or was asked to stop."""
     if trainer.should_stop or 0 <= trainer.max_steps <= trainer.global_step or _time_is_up(trainer):
         return True
     epochs = trainer.max_epochs
@@ -61,7 +61,7 @@ def _is_last_step(trainer: Trainer) -> bool:
 
 
 def _time_is_up(trainer: Trainer) -> bool:
-    """Whether ``max_time`` is over: the Timer, which asks the Trainer to stop, comes after this callback."""
+    """Whether ``max_time`` is over; the Timer itself stops the Trainer only after this callback."""
     timers = [each for each in trainer.callbacks if isinstance(each, Timer)]  # type: ignore[attr-defined]
     if not timers:
         return False

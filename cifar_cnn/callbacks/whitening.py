@@ -14,19 +14,18 @@ from cifar_cnn.errors import InputError
 class WhitenFirstConv(Callback):
     """Sets the backbone's first convolution to whitening filters of the training images, and freezes them.
 
-    The filters are the eigenvectors of the patches' second moment over the square roots of their eigenvalues, and the
-    negatives of these, so that the activation after it loses neither sign. A bias stays trained. A checkpoint's own
-    filters go before.
+    The filters are the eigenvectors of the patches' second moment divided by the square roots of their eigenvalues, and
+    the negatives of these filters, so that the following activation keeps both signs. A bias is still trained. The
+    filters in a checkpoint take precedence.
 
     Source: Page, How to Train Your ResNet 8 (2019); the negatives: Jordan, https://arxiv.org/abs/2404.00498.
 
     Args:
-        images: how many training images the filters are computed from. They are a random sample, whatever order the
-            images are stored in; the data module's ``split_seed`` chooses them, so that runs with other seeds have the
-            same filters.
-        eps: added to each eigenvalue: the weakest patterns are mostly noise.
-        bias_epochs: epochs for which the bias is trained. After that it is frozen, and no gradient is computed for the
-            layers before the second convolution.
+        images: number of training images that the filters are computed from. They are a random sample drawn with the
+            data module's ``split_seed``, so that runs with different seeds have the same filters.
+        eps: added to each eigenvalue, because the weakest patterns are mostly noise.
+        bias_epochs: number of epochs for which the bias is trained; by default all. After that it is frozen, and no
+            gradient is computed for the layers before the second convolution.
     """
 
     def __init__(self, images: int = 5000, eps: float = 5e-4, bias_epochs: int | None = None) -> None:
@@ -59,19 +58,19 @@ class WhitenFirstConv(Callback):
         conv.weight.requires_grad_(False)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Freeze the bias in a run that is resumed within an epoch, where no epoch starts."""
+        """Freeze the bias in a run that is resumed within an epoch, since ``on_train_epoch_start`` is not called."""
         self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Freeze the bias after its epochs."""
         bias = _first_conv(pl_module).bias
         self._bias_is_done = self.bias_epochs is not None and trainer.current_epoch >= self.bias_epochs
-        # ddp waits for the gradient of each parameter that needed one when it started.
+        # ddp waits for the gradient of each parameter that required one at the start of training.
         if self._bias_is_done and bias is not None and trainer.world_size == 1:
             bias.requires_grad_(False)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Keep the optimizer from a frozen bias under ddp, which still computes its gradient."""
+        """Keep the optimizer from changing a frozen bias under ddp, which still computes its gradient."""
         bias = _first_conv(pl_module).bias
         if self._bias_is_done and bias is not None:
             bias.grad = None

@@ -61,7 +61,7 @@ FINDERS = {
 REFUSED = {  # the options that each needs, and what is said
     "BaseFinetuning": ([], "BaseFinetuning is a base class"),
     "DeviceStatsMonitor": ([], "`psutil` is not installed"),
-    "ModelPruning": (["pruning_fn=l1_unstructured"], "config.yaml cannot hold the pruning_fn of ModelPruning"),
+    "ModelPruning": (["pruning_fn=l1_unstructured"], "config.yaml cannot record the pruning_fn of ModelPruning"),
     "ProgressBar": ([], "ProgressBar is a base class"),
     "RichModelSummary": ([], "requires `rich`"),
     "RichProgressBar": ([], "requires `rich`"),
