@@ -33,11 +33,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     Lightning writes through a temporary folder, which may be on another disk, and does not flush to the disk.
 
-    A failed write (full disk, deleted folder) is logged and not raised: with several processes only one would raise,
+    A failed write (full disk, deleted folder) is logged and not raised: with several processes, only one would raise,
     and the others would wait for it forever.
 
     Attributes:
-        failure: why the latest checkpoint was not written; None if it was.
+        failure: the reason why the latest checkpoint was not written; None if it was written.
     """
 
     failure: str | None = None

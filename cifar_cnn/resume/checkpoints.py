@@ -21,7 +21,7 @@ log = logging.getLogger("cifar_cnn")
 
 
 class SavedWithBest(Callback):
-    """Base class of callbacks that write a file next to ``best.ckpt`` whenever that is saved."""
+    """Base class of callbacks that write a file next to ``best.ckpt`` whenever it is saved."""
 
     def on_best_saved(self, trainer: Trainer, checkpoint: Path) -> None:
         """Write the file; called in all processes.
@@ -33,7 +33,7 @@ class SavedWithBest(Callback):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """``checkpoints/best.ckpt``: the epoch with the best validation accuracy, or the last without validation images.
+    """Saves ``checkpoints/best.ckpt``: the epoch with the best validation accuracy; the last without validation images.
 
     Args:
         monitor: the logged value that decides which epoch is best.
@@ -50,7 +50,7 @@ class BestCheckpoint(ModelCheckpoint):
             # After all values of the epoch are logged, so that a resumed run logs none of them twice.
             save_on_train_epoch_end=True,
         )
-        self.step = 0  # at which the best checkpoint of this fit was saved
+        self.step = 0  # step at which the best checkpoint of this fit was saved
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the run's folder, and whether there is anything to monitor."""
@@ -102,19 +102,19 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class LastCheckpoint(Checkpoint):
-    """``checkpoints/last.ckpt``, from which a run resumes exactly; ``previous.ckpt`` is the one before it.
+    """Saves ``checkpoints/last.ckpt``, from which a run resumes exactly; ``previous.ckpt`` is the one before it.
 
-    Written when a fit starts, at the end of each epoch, and at intervals within an epoch. A checkpoint is saved after a
-    step or an epoch, before Lightning logs the values of that step, and gets its final name once they are logged. A run
-    killed in between resumes from the previous checkpoint, so that no row of the log is missing or duplicated.
+    A checkpoint is saved when a fit starts, at the end of each epoch, and at intervals within an epoch. It is written
+    before Lightning logs the values of its step or epoch, and gets its final name once they are logged. A run killed in
+    between resumes from the previous checkpoint, so that no row of the log is missing or duplicated.
 
-    Saving takes at most 5 % of the time: except for the first, the last and those of ``every_n_steps``, the next
-    checkpoint is written only after 20 times as long as the previous one took.
+    Saving takes at most 5 % of the time: after a checkpoint, the next one is written only after 20 times as long as the
+    previous one took. This does not apply to the first, the last and those of ``every_n_steps``.
 
     Args:
         every_n_minutes: interval within an epoch (0: not by time).
         every_n_steps: optimizer steps between checkpoints within an epoch (0: not by steps).
-        on_failure: what to do if a checkpoint cannot be written: ``go_on`` (continue training) or ``stop``.
+        on_failure: what to do if a checkpoint cannot be written: ``continue`` training or ``stop``.
     """
 
     SHARE = 20
@@ -123,20 +123,20 @@ class LastCheckpoint(Checkpoint):
         self,
         every_n_minutes: float = 2.0,
         every_n_steps: int = 0,
-        on_failure: Literal["go_on", "stop"] = "go_on",
+        on_failure: Literal["continue", "stop"] = "continue",
     ) -> None:
         super().__init__()
         self.every_n_minutes = every_n_minutes
         self.every_n_steps = every_n_steps
         self.on_failure = on_failure
-        self.requested = False  # at the next step
-        self.path: Path | None = None  # of the latest checkpoint of this fit
-        self.step = 0  # of that checkpoint
+        self.requested = False  # whether to save after the next step
+        self.path: Path | None = None  # latest checkpoint of this fit
+        self.step = 0  # step of that checkpoint
         self._folder: Path | None = None
-        self._pending: int | None = None  # the step of a checkpoint that does not have its final name yet
-        self.tried = -1  # the step of the latest attempt
-        self._seconds = 0.0  # that the latest took
-        self._time = 0.0  # when it was done
+        self._pending: int | None = None  # step of a checkpoint that does not have its final name yet
+        self.tried = -1  # step of the latest attempt to save
+        self._seconds = 0.0  # duration of the latest attempt
+        self._time = 0.0  # when the latest attempt ended
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the run's folder."""
@@ -151,7 +151,7 @@ class LastCheckpoint(Checkpoint):
         self.tried = self.step = trainer.global_step
         if trainer.ckpt_path:
             self.path = Path(trainer.ckpt_path)
-            # Lightning restores the count of early stopping but not that it had stopped: training would continue.
+            # Lightning restores the counter of early stopping but not that it had stopped the run.
             stopping = (each for each in trainer.callbacks if isinstance(each, EarlyStopping))  # type: ignore[attr-defined]
             trainer.should_stop |= any(each.wait_count >= each.patience for each in stopping)
         elif trainer.max_steps != -1:
@@ -163,7 +163,7 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Take a checkpoint if it is due and no step is incomplete."""
+        """Save a checkpoint if it is due and no step is incomplete."""
         due = self._is_due(trainer)
         if trainer.world_size > 1:
             due = trainer.strategy.reduce_boolean_decision(due, all=False)
@@ -171,9 +171,9 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take a checkpoint with the epoch's values logged."""
+        """Save a checkpoint at the end of the epoch."""
         ends = trainer.should_stop or _is_at_its_end(trainer)
-        # Lightning cannot resume from the end of an epoch when max_steps is set: save after the next step instead.
+        # Lightning cannot resume from the end of an epoch if max_steps is set; save after the next step instead.
         self.requested |= trainer.max_steps != -1 and not ends
         due = ends or (not self.requested and self._is_cheap()) or (self.requested and trainer.max_steps == -1)
         if trainer.world_size > 1:
@@ -273,7 +273,7 @@ def _failure(trainer: Trainer) -> str | None:
 
 
 def _is_within_a_step(trainer: Trainer, batch_idx: int) -> bool:
-    """Whether gradients are waiting for further batches, or a validation within the epoch for this one to end."""
+    """Whether the optimizer step needs more batches, or a validation within the epoch follows this batch."""
     if (batch_idx + 1) % trainer.accumulate_grad_batches:
         return True
     every = trainer.val_check_batch

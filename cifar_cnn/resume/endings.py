@@ -38,7 +38,7 @@ def ended_plainly(trainer: pl.Trainer, command: str, new_folder: Path | None = N
         _drop(new_folder, trainer)
         raise
     except SystemExit as end:
-        # How Lightning ends on a Ctrl-C that StopOnSignal does not handle: before the first step, or a second one.
+        # Lightning raises this on a Ctrl-C that StopOnSignal does not handle: before the first step, or a second one.
         if not isinstance(end.__context__, KeyboardInterrupt):
             raise
         if not _is_saved(trainer):
@@ -46,7 +46,7 @@ def ended_plainly(trainer: pl.Trainer, command: str, new_folder: Path | None = N
         what, status = interruption(end.__context__)
         then = f": {how_to_resume(trainer)}" if command == "fit" else ""
         raise Stopped(f"{what}{then}", status, in_all=False) from end
-    except OSError as error:  # a full disk, a missing folder or one that is not writable
+    except OSError as error:  # a full disk, or a missing or read-only folder
         if isinstance(error, BrokenPipeError) and command != "fit":
             raise  # handled in __main__.py
         raise _of_the_system(error, trainer, command, new_folder) from error

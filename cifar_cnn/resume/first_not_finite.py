@@ -1,4 +1,4 @@
-"""Find the first of images, weights, logits, loss and gradients that is not finite, and the usual cause."""
+"""Find where values first become NaN or infinite (images, weights, logits, loss or gradients), and the usual cause."""
 
 import copy
 import logging
@@ -38,7 +38,7 @@ def diagnosis(trainer: Trainer, epoch: int, batch_idx: int, batch: Any) -> str:
         trainer: the Trainer of the fit. With several ranks, which see different images, the advice is general.
         epoch: epoch of the step in question.
         batch_idx: index of its batch within that epoch.
-        batch: its batch, for loaders that cannot recreate it.
+        batch: its batch, in case the loader cannot recreate it.
     """
     model = trainer.lightning_module
     found = None

@@ -1,4 +1,4 @@
-"""Report exceptions from library classes and loggers in one line; those in the user's code keep their traceback."""
+"""Report exceptions of library classes and loggers in one line; exceptions in the user's code keep their traceback."""
 
 import inspect
 import traceback
@@ -26,7 +26,7 @@ def reason(error: BaseException, config: Mapping[str, Any]) -> str | None:
         config: the parsed config, with sections such as ``model``.
 
     Returns:
-        One line; None if the exception comes from the user's own code or from none of the classes of the config.
+        One line; None if the exception was raised in the user's own code or outside of the config's classes.
     """
     if any(own_line(each) for each in causes(error)):
         return None

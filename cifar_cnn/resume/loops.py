@@ -9,7 +9,7 @@ from cifar_cnn.data.batches import EvalBatches
 
 
 def run_folder(trainer: pl.Trainer) -> Path | None:
-    """The folder of the run, None for a run without one. A broadcast: every rank has to call it."""
+    """The folder of the run; None for a run without a folder. All ranks must call this, since it broadcasts."""
     folder = trainer.log_dir if trainer.loggers else None
     return Path(folder) if folder else None
 
@@ -21,12 +21,12 @@ def validates(trainer: pl.Trainer) -> bool:
 
 
 def overfits(trainer: pl.Trainer) -> bool:
-    """Whether a fit validates on its few training batches (``overfit_batches``)."""
+    """Whether a fit validates on its training batches (``overfit_batches``)."""
     return bool(trainer.overfit_batches)  # type: ignore[attr-defined]
 
 
 def images_evaluated(trainer: pl.Trainer, split: Literal["val", "test"]) -> tuple[int, int]:
-    """How many images a validation or test of this trainer sees, and how many there are.
+    """The number of images that a validation or test of this trainer uses, and the number of all images.
 
     They differ with ``limit_val_batches`` and ``limit_test_batches``. Both are 0 before the first validation or test.
     """

@@ -14,8 +14,8 @@ from cifar_cnn.classifier import ImageClassifier
 class MidEpoch(Callback):
     """Restores logged values, running means of the epoch, gradient accumulation, and layers unfrozen by fine-tuning.
 
-    The logged values decide at the end of the epoch whether it is the best. This callback must come after those whose
-    state it sets.
+    The logged values determine at the end of the epoch whether it is the best. This callback must come after the
+    callbacks whose state it restores.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class MidEpoch(Callback):
         self._means = state_dict["train_means"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restore the values, and apply what other callbacks set at the start of an epoch."""
+        """Restore the values, and the state that other callbacks set at the start of an epoch."""
         trainer.callback_metrics.update({name: value.to(pl_module.device) for name, value in self._values.items()})
         self._values = {}
         _set_means(trainer, self._means)
@@ -57,7 +57,7 @@ class MidEpoch(Callback):
 
 
 def _gathered_means(trainer: Trainer) -> dict[str, Tensor]:
-    """The sums of the epoch's training metrics, one per rank."""
+    """The sums of the epoch's training metrics, with one value per rank."""
     if not isinstance(trainer.lightning_module, ImageClassifier):
         return {}
     metric = trainer.lightning_module.train_means

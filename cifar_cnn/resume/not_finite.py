@@ -20,7 +20,7 @@ log = logging.getLogger("cifar_cnn")
 
 
 class _Loss(NamedTuple):
-    """The loss of a step, and which step that was."""
+    """The loss of a step, with the step's indices and learning rate."""
 
     step: int
     epoch: int
@@ -32,8 +32,9 @@ class _Loss(NamedTuple):
 class NotFinite(Callback):
     """Stops a fit whose loss is NaN or infinite, and keeps such weights out of the checkpoints.
 
-    The message names the first of images, weights, logits, loss and gradients that is not finite. To find it, a single
-    process runs a copy of the network on that batch, with the current weights or those of the last checkpoint.
+    The message says where values first became NaN or infinite: images, weights, logits, loss or gradients. To find out,
+    a copy of the network is run on that batch, with the current weights or those of the last checkpoint; this is done
+    only with a single process.
 
     A step without a loss, such as a skipped batch, is not checked.
 
@@ -50,11 +51,11 @@ class NotFinite(Callback):
         super().__init__()
         self.action = action
         self.every_n_steps = every_n_steps
-        self._losses: list[_Loss] = []  # not checked yet
-        self._batch: Any = None  # of the current step
+        self._losses: list[_Loss] = []  # losses not checked yet
+        self._batch: Any = None  # batch of the current step
         self._batch_idx = 0
         self._learning_rate = 0.0
-        self._differentiated: Tensor | None = None  # the latest loss of this batch
+        self._differentiated: Tensor | None = None  # latest loss of this batch that was differentiated
         self._warned = False
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -64,7 +65,7 @@ class NotFinite(Callback):
             self._learning_rate = learning_rate(trainer.optimizers[0])
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """Check the loss on a CPU, before the weights change; on other devices keep it."""
+        """Check the loss on a CPU, before the weights change; on other devices, keep it."""
         if trainer.precision == "16-mixed":
             return  # the scaled loss may overflow without a problem
         self._differentiated = loss.detach()
@@ -77,7 +78,7 @@ class NotFinite(Callback):
     ) -> None:
         """Keep the loss, and check the kept losses when it is time."""
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-        if not isinstance(loss, Tensor):  # with manual optimization a step may return none
+        if not isinstance(loss, Tensor):  # with manual optimization, a step need not return a loss
             loss = self._differentiated
         if loss is None and trainer.world_size > 1:
             loss = torch.zeros((), device=pl_module.device)  # all ranks must check at the same steps
@@ -99,7 +100,7 @@ class NotFinite(Callback):
         self._check(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Check the losses and the weights, which the step after a good loss may have ruined."""
+        """Check the losses and the weights; after a finite loss, the step may still make weights NaN."""
         self._check(trainer)
         weights = [value for value in checkpoint["state_dict"].values() if value.is_floating_point()]
         bad = bool(weights) and not torch.stack([value.isfinite().all() for value in weights]).all()
@@ -119,7 +120,7 @@ class NotFinite(Callback):
         if trainer.world_size > 1:
             anywhere = trainer.strategy.reduce_boolean_decision(anywhere, all=False)
         if anywhere:
-            loss = kept[bad]  # if another rank has the bad one: the latest of this rank
+            loss = kept[bad]  # the latest loss of this rank if another rank has the bad one
             value = loss.value.item() if bad >= 0 else "NaN or infinite on another rank"
             self._act(trainer, f"the loss became {value}", loss)
 

@@ -19,10 +19,10 @@ log = logging.getLogger("cifar_cnn")
 
 
 def check_resumable(checkpoint: Checkpoint, model: pl.LightningModule, callbacks: Iterable[pl.Callback]) -> None:
-    """Load the weights of a checkpoint into a model, and warn of callbacks that do not resume exactly.
+    """Load the weights of a checkpoint into a model, and warn about callbacks that do not resume exactly.
 
     Raises:
-        InputError: the checkpoint was trained as another class, with another optimizer or another network.
+        InputError: the checkpoint was trained with another class, optimizer, schedule or network.
     """
     check_class(checkpoint, type(model))
     if isinstance(model, ImageClassifier):
@@ -35,7 +35,7 @@ def check_resumable(checkpoint: Checkpoint, model: pl.LightningModule, callbacks
 
 
 def is_exact(callback: pl.Callback) -> bool:
-    """Whether a resumed run with this callback ends as the uninterrupted run would."""
+    """Whether a resumed run with this callback gives the same result as an uninterrupted run."""
     return not isinstance(callback, (ModelPruning, StochasticWeightAveraging))
 
 
@@ -59,7 +59,7 @@ def _how_to_resume(path: str, content: Mapping[str, Any]) -> str:
 
 
 def check_same(checkpoint: Checkpoint, given: Mapping[str, Any]) -> None:
-    """Reject another optimizer or schedule: the arguments in the checkpoint would silently replace the given ones.
+    """Reject another optimizer or schedule, because the state in the checkpoint would silently override it.
 
     Args:
         checkpoint: the checkpoint to resume from.

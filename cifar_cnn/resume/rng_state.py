@@ -13,8 +13,8 @@ class RNGState(Callback):
     """Saves and restores the generators of each rank: torch, CUDA, numpy and Python.
 
     Dropout, for example, then draws the same numbers as in an uninterrupted run. The states are restored when training
-    starts, after any code that may draw before it. If the number of ranks has changed, each rank gets its own seed, as
-    in a new run, so that the ranks do not all drop the same units.
+    starts, after all code that may draw random numbers before it. If the number of ranks has changed, each rank gets
+    its own seed, as in a new run, so that the ranks do not all drop the same units.
     """
 
     def __init__(self) -> None:

@@ -19,11 +19,11 @@ log = logging.getLogger("cifar_cnn")
 class StopOnSignal(Callback):
     """Stops a fit on SIGTERM, Ctrl-C or a closed terminal (SIGHUP), after the current step and with a checkpoint.
 
-    A second signal stops it at once. A signal that the process ignored at its start stays ignored: a shell script makes
-    its background jobs (``cifar-cnn fit ... &``) ignore Ctrl-C.
+    A second signal stops it at once. A signal that was ignored when the process started stays ignored: a shell script
+    makes its background jobs (``cifar-cnn fit ... &``) ignore Ctrl-C.
 
     Raises:
-        Stopped: once everything is saved; its message says how to resume.
+        Stopped: a signal arrived and everything is saved; the message says how to resume.
     """
 
     SIGNALS = (*ENDING, signal.SIGINT)
@@ -82,7 +82,7 @@ class StopOnSignal(Callback):
             if not saved:  # the signal arrived after the step, or within one that cannot be saved
                 last.request()
                 return
-        signum = self._received or signal.SIGTERM  # on another rank
+        signum = self._received or signal.SIGTERM  # not received on this rank
         name = "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
         raise Stopped(f"stopped by {name} at step {trainer.global_step}: {how_to_resume(trainer)}", 128 + signum)
 
@@ -90,7 +90,7 @@ class StopOnSignal(Callback):
         streams.leave_lost_terminal()
         if self._received is not None:
             if signum == self._received and signum not in (signal.SIGTERM, signal.SIGINT):
-                return  # the system and the shell both say that the terminal was closed
+                return  # both the system and the shell send SIGHUP when the terminal is closed
             self._unlisten()
             raise Terminated(signum) if signum in ENDING else KeyboardInterrupt
         self._received = signum

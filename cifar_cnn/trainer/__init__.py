@@ -1,4 +1,4 @@
-"""Lightning's Trainer with everything that a run needs."""
+"""Lightning's Trainer with run folders, exact resume and reports."""
 
 from cifar_cnn.trainer.trainer import Trainer
 

@@ -46,7 +46,7 @@ def path_of_best(trainer: pl.Trainer) -> str:
 
 
 def drop_weight_averaging(trainer: pl.Trainer) -> None:
-    """Remove weight averaging callbacks: in a test they would load the training weights instead of the averages."""
+    """Remove weight averaging callbacks: in a test, they would load the training weights instead of the averages."""
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
     callbacks[:] = [each for each in callbacks if not isinstance(each, WeightAveraging)]
 

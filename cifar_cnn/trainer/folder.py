@@ -41,7 +41,7 @@ def open_folder(
 
     Args:
         root: the folder that holds ``lightning_logs``.
-        given: the user's loggers; the first may bring its own folder.
+        given: the user's loggers; the first may determine the folder.
         checkpoint: the checkpoint that the run is resumed from, if any.
         is_rank_zero: only rank 0 creates a folder; Lightning sends its path to the others.
 

@@ -24,7 +24,7 @@ class NoProfiler(PassThroughProfiler):
 
 
 def check_not_zero(options: Mapping[str, Any]) -> None:
-    """Reject a zero that Lightning would divide by.
+    """Reject zeros that Lightning would divide by.
 
     Raises:
         MisconfigurationException: the message names the option.
@@ -50,14 +50,14 @@ def set_defaults(options: dict[str, Any], has_folder: bool) -> None:
 
 
 def default_precision(options: Mapping[str, Any]) -> Any:
-    """The fastest precision that trains as well as float32; None if a plugin may bring its own."""
+    """The fastest precision that trains as well as float32; None with plugins, which may set the precision."""
     return None if options.get("plugins") else best_precision(str(options.get("accelerator", "auto")))
 
 
 def chosen_callbacks(
     given: list[Callback] | Callback | None, without: Sequence[type[Callback]], options: Mapping[str, Any]
 ) -> list[Callback]:
-    """The given and the default callbacks, without checkpoints if those are switched off."""
+    """The user's callbacks and the default ones; without checkpoint callbacks if checkpoints are disabled."""
     given = [given] if isinstance(given, Callback) else list(given or [])
     chosen = with_defaults(given, without, options.get("enable_progress_bar") is not False)
     if options.get("enable_checkpointing") is False:

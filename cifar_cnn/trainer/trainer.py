@@ -50,10 +50,10 @@ log = logging.getLogger("cifar_cnn")
 
 
 class Trainer(pl.Trainer):
-    """Lightning's Trainer with everything that a run needs; ``cifar-cnn fit`` uses it too.
+    """Lightning's Trainer with run folders, exact resume and reports; ``cifar-cnn fit`` uses it too.
 
     ``fit`` writes ``lightning_logs/version_N``: config, metrics, checkpoints, filter pictures, records and report. A
-    killed run resumes exactly with ``fit(model, data, ckpt_path="last")``. Ctrl-C saves a checkpoint first.
+    killed run resumes exactly with ``fit(model, data, ckpt_path="last")``. Ctrl-C saves a checkpoint before stopping.
 
     Example::
 
@@ -65,11 +65,12 @@ class Trainer(pl.Trainer):
         name: name of the run, for its record, report and comparisons.
         report: write report.html after fit and test.
         test_after_fit: test the best checkpoint at the end of ``fit``.
-        callbacks: added to those of every run (``cifar_cnn.callbacks.defaults.DEFAULTS``); a callback of the same class
-            replaces the default.
+        callbacks: callbacks in addition to the defaults (``cifar_cnn.callbacks.defaults.DEFAULTS``); a callback of the
+            same class replaces the default.
         without: classes of default callbacks to leave out.
-        logger: by default TensorBoard and metrics.csv in the run's folder. A CSVLogger or TensorBoardLogger given first
-            brings its own folder; metrics.csv is written next to any other logger. False trains without a folder.
+        logger: by default TensorBoard and metrics.csv in the run's folder. If the first logger is a CSVLogger or
+            TensorBoardLogger, its folder is the run's folder and the defaults are omitted. With any other logger,
+            metrics.csv is still written. False trains without a folder.
         precision: by default the fastest one that trains as well as float32 on this machine: bf16-mixed on GPUs with
             bfloat16 and on CPUs with AMX or AVX512_BF16, else 32-true.
         limit_train_batches: training batches per epoch, or (float) a fraction of them; by default all.
@@ -88,7 +89,7 @@ class Trainer(pl.Trainer):
         MisconfigurationException: an option has an impossible value.
     """
 
-    # Limits are int | float, in that order: Lightning's own order makes --trainer.limit_val_batches 1 the fraction 1.0.
+    # Limits are annotated int | float, in that order, so that jsonargparse parses 1 as a count and not as fraction 1.0.
     def __init__(
         self,
         *,
@@ -111,7 +112,7 @@ class Trainer(pl.Trainer):
     ) -> None:
         use_all_of_the_hardware()
         self.name = name
-        self.run_folder: Path | None = None  # of the latest fit
+        self.run_folder: Path | None = None  # folder of the latest fit
         self.report = report
         self.test_after_fit = test_after_fit
         self._given_loggers = as_list(logger)
@@ -125,7 +126,7 @@ class Trainer(pl.Trainer):
             warnings.filterwarnings("ignore", "You passed .*precision='16-mixed'.* AMP with fp16 is not supported")
             super().__init__(
                 callbacks=chosen_callbacks(callbacks, without, kwargs),
-                logger=False,  # made when a fit has a folder
+                logger=False,  # created in fit, together with the run folder
                 precision=precision,
                 limit_train_batches=limit_train_batches,
                 limit_val_batches=limit_val_batches,
@@ -138,8 +139,8 @@ class Trainer(pl.Trainer):
                 **kwargs,
             )
         if not self.fast_dev_run:  # type: ignore[attr-defined]
-            self.loggers = self._given_loggers  # for test and validation; a fit uses those of its run
-        if type(self.strategy.checkpoint_io) is TorchCheckpointIO:  # not a plugin's own
+            self.loggers = self._given_loggers  # for test and validation; fit replaces them
+        if type(self.strategy.checkpoint_io) is TorchCheckpointIO:  # unless a plugin has replaced it
             self.strategy.checkpoint_io = AtomicCheckpointIO()
         if str(precision) in ("16", "16-mixed") and self.precision == "bf16-mixed" and self.is_global_zero:
             log.warning("Precision 16-mixed needs a GPU; on this CPU the run uses bf16-mixed.")
@@ -169,12 +170,12 @@ class Trainer(pl.Trainer):
         """Train a model in a new run folder or, with ``ckpt_path``, resume a run in its own folder.
 
         Args:
-            model: to train, usually an ImageClassifier.
+            model: the model to train, usually an ImageClassifier.
             train_dataloaders: a CIFAR10DataModule, or a DataLoader of (images, labels).
             val_dataloaders: a DataLoader, if the training images come from one.
             datamodule: replaces both loaders.
-            ckpt_path: the checkpoint to resume from; ``last`` is the last one of the newest run.
-            weights_only: always True: checkpoints are read without running code.
+            ckpt_path: the checkpoint to resume from; ``last`` is last.ckpt of the newest run.
+            weights_only: ignored, as checkpoints are always read without running code.
 
         Raises:
             InputError: the arguments cannot be used (no folder is left behind), or another process trains this run.
@@ -278,7 +279,7 @@ class Trainer(pl.Trainer):
             drop_weight_averaging(self)
             try:
                 self._test(model, None, path, False, datamodule, True)
-            except (InputError, OSError) as error:  # the test images are loaded only now
+            except (InputError, OSError) as error:  # such as missing test images, which are loaded only now
                 failure = error
         if (summary := summary_of(self)) is not None:
             summary.print_fit(self, model)
