@@ -1,6 +1,6 @@
 """CIFAR-10 with convolutional networks, on PyTorch Lightning.
 
-The public names, imported when they are first used: ``import cifar_cnn`` itself loads no library::
+Public names are imported when they are first used; ``import cifar_cnn`` itself loads no library::
 
     from cifar_cnn import CIFAR10DataModule, ImageClassifier, Shapes, SimpleCNN, Trainer
 

@@ -3,7 +3,7 @@
 import sys
 
 if __name__ == "__main__" and not getattr(sys.flags, "safe_path", sys.flags.isolated):
-    del sys.path[0]  # the current folder under `python -m`, before anything is imported from there
+    del sys.path[0]  # the current folder under `python -m`; nothing may be imported from there
 
 import importlib.util
 import os
@@ -29,16 +29,20 @@ def main() -> None:
         if not streams.is_lost(error):
             raise
         streams.drop_output()
-        status = 0  # what reads our output (head, a closed pager) has seen enough
+        status = 0  # the reader of the output (head, a closed pager) has stopped reading
         if not isinstance(error, BrokenPipeError):
             print(f"cifar-cnn: error: cannot write the output: {error.strerror}", file=sys.stderr)
             status = 1
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done and said; what is left is to take Python down
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all work is done; do not interrupt the shutdown of Python
     sys.exit(status)
 
 
 def _answer_at_once(args: list[str]) -> int | None:
-    """Print what needs no library: help, version and mistakes in the command; the exit status, None for the rest."""
+    """Handle help, version and mistakes in the command, which need no library.
+
+    Returns:
+        The exit status; None if the command must be run.
+    """
     if (text := help_texts.wanted(args)) is not None:
         print(text, end="")
         return 0
@@ -61,10 +65,10 @@ def _answer_at_once(args: list[str]) -> int | None:
 
 def _run(args: list[str]) -> int:
     if process.local_rank() and process.STARTED_BY in os.environ:
-        # The first process gets a Ctrl-C too and ends this one, but only once this one has imported and connected.
+        # Ctrl-C is also sent to the first process, which stops this one once this one has imported and connected.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
-    own_modules.search(os.getcwd(), ["cifar_cnn"])  # by name: spawned processes of `python -m` from a checkout
+    own_modules.search(os.getcwd(), ["cifar_cnn"])  # cifar_cnn: for processes spawned by `python -m` in a checkout
 
     if args[0] in command_names.TRAINING and not process.local_rank() and not {"-h", "--help"} & set(args):
         print("Loading PyTorch and Lightning", file=sys.stderr, flush=True)
@@ -77,14 +81,14 @@ def _run(args: list[str]) -> int:
             return status
         except Exception as error:
             return _report(error)
-    except KeyboardInterrupt:  # while it imports; all later ones are run's
+    except KeyboardInterrupt:  # during the import; run handles all later ones
         if not process.local_rank():
             print("\ncifar-cnn: interrupted", file=sys.stderr)
         return 128 + signal.SIGINT
 
 
 def _report(error: Exception) -> int:
-    """Print the traceback of the user's own code alone; returns the exit status."""
+    """Print a traceback that contains only the user's own code; return the exit status."""
     from cifar_cnn import distributed as processes
     from cifar_cnn.trust.tracebacks import own_traceback
 

@@ -1,4 +1,4 @@
-"""The processes of a run: which one prints messages, and how they all stop when one of them ends early."""
+"""Coordinate the processes of a run: choose the one that prints messages, and stop all when one ends early."""
 
 import logging
 import os
@@ -19,21 +19,24 @@ from cifar_cnn.errors import InputError, Stopped
 from cifar_cnn.process import STARTED_BY, local_rank
 from cifar_cnn.tables import printable
 
-# The variable in which a process passes the checkpoint it has found to the processes that Lightning starts.
+# Environment variable that passes the checkpoint to resume from to the processes that Lightning starts.
 _CHECKPOINT = "CIFAR_CNN_CHECKPOINT"
-SECONDS_TO_END = 5.0  # granted to a healthy process after another one has ended or reported an error
-_SECONDS_TO_FINISH = 60.0  # granted to the other processes after process 0 has finished its work
-_SECONDS_TO_TELL = 10.0  # granted to process 0 when another process sees an error first
-# On Windows, python.exe of a virtual environment runs between a process and its starter, and the id of a parent process
-# remains after it has ended.
+SECONDS_TO_END = 5.0  # time for a healthy process to end after another one has ended or reported an error
+_SECONDS_TO_FINISH = 60.0  # time for the other processes to end after process 0 has finished its work
+_SECONDS_TO_TELL = 10.0  # time for process 0 to print an error that another process sees first
+# Whether the id of the parent shows that the process which started this one has ended. On Windows it does not: the
+# parent is the python.exe of the virtual environment, and its id does not change when it ends.
 _PARENT_TELLS = os.name != "nt"
 
-_has_told = threading.Event()  # the reason for the end of the run has been printed
-_launcher: ScriptLauncher | None = None  # starts the other processes and watches them
+_has_told = threading.Event()  # set once the reason for the end of the run has been printed
+_launcher: ScriptLauncher | None = None  # Lightning's launcher, which starts and watches the other processes
 
 
 def speaks() -> bool:
-    """Whether this process prints for all processes on its machine: the first, or the second if the first has ended."""
+    """Whether this process prints messages for all processes on its machine.
+
+    This is the first process, or the second if the first has ended.
+    """
     rank = local_rank()
     return rank == 0 or (rank == 1 and _starter_is_gone())
 
@@ -41,13 +44,13 @@ def speaks() -> bool:
 def tell(message: str, seconds: float = 0) -> None:
     """Print to standard error why the run ended, and stop the processes that this one has started.
 
-    Process 0 ends last, so that no other process misses it and prints a message too. Any other process first waits for
-    process 0, which usually sees the same error, prints it and stops the others. If the other process ended earlier,
-    Lightning or torchrun would kill process 0 before it could print.
+    Process 0 ends last, because the other processes would print an error if it disappeared. Any other process first
+    waits for process 0, which usually sees the same error, prints it and stops the others. If the other process ended
+    earlier, Lightning or torchrun would kill process 0 before it could print.
 
     Args:
         message: the line to print.
-        seconds: time for the started processes to end by themselves.
+        seconds: how long to wait for the started processes to end by themselves.
     """
     if not speaks():
         time.sleep(_SECONDS_TO_TELL)
@@ -58,7 +61,7 @@ def tell(message: str, seconds: float = 0) -> None:
 
 
 def end_together() -> str | None:
-    """Wait for the processes that this one has started, after the command succeeded here.
+    """After the command has succeeded in this process, wait for the processes that this one has started.
 
     When the command ends, no process is still running or writing files.
 
@@ -82,7 +85,7 @@ def disconnect() -> None:
 
 
 def watch(trainer: Trainer) -> None:
-    """Make the processes that Lightning starts end with the one that started them, even while they wait for a GPU.
+    """Make the processes that Lightning starts end when process 0 ends, even while they wait for a GPU.
 
     Lightning ends process 0 when a process that it started has ended, but not the other way round.
     """
@@ -96,7 +99,7 @@ def watch(trainer: Trainer) -> None:
 
 
 def pass_on(checkpoint: Path) -> None:
-    """Pass a checkpoint on to the started processes: by the time they look, ``last`` may be another one."""
+    """Pass a checkpoint on to the processes started later, for which ``last`` could mean a newer checkpoint."""
     if local_rank() == 0:
         os.environ[_CHECKPOINT] = str(checkpoint)
 
@@ -107,7 +110,7 @@ def checkpoint_of_the_starter() -> Path | None:
 
 
 def check_number(trainer: Trainer) -> None:
-    """Reject options that do not match the processes of torchrun: each process would train separately.
+    """Reject options that do not match the processes of torchrun, since each process would train separately.
 
     Raises:
         InputError: the numbers of processes differ.
@@ -129,14 +132,14 @@ def is_loss_of_a_process(error: Exception) -> bool:
 
 
 def loss_of_a_process(trainer: Trainer, error: BaseException, how_to_resume: str) -> Stopped:
-    """The exception to raise instead.
+    """The exception to raise after another process has stopped responding.
 
     Args:
         trainer: the Trainer of this process.
         error: the exception from torch.distributed.
-        how_to_resume: the end of the message.
+        how_to_resume: end of the message, which says how to resume.
     """
-    deadline = time.monotonic() + 2  # connections close shortly before the process is known to have ended
+    deadline = time.monotonic() + 2  # connections close shortly before the system reports that the process has ended
     while True:
         ended = [(rank, child.poll()) for rank, child in enumerate(_started(), 1) if child.poll()]
         if ended or _starter_is_gone() or time.monotonic() > deadline:
@@ -156,7 +159,10 @@ def loss_of_a_process(trainer: Trainer, error: BaseException, how_to_resume: str
 
 
 def tell_plainly(record: logging.LogRecord) -> bool:
-    """Logging filter that replaces the message of Lightning before it kills this process because another one ended."""
+    """Logging filter that replaces the message which Lightning logs before it kills this process.
+
+    Lightning does so when another process has ended.
+    """
     match = re.search(r"rank: (\d+)\] Child process with PID \d+ terminated with code (-?\d+)", record.getMessage())
     if match is None:
         return True
@@ -184,7 +190,7 @@ def _end_the_others(seconds: float) -> list[tuple[int, str]]:
     finally:  # even if Ctrl-C interrupts the wait
         status = [child.poll() for child in children]
         for child in children:
-            child.kill()  # it may be waiting for a GPU or another process, and ignore any other signal
+            child.kill()  # while it waits for a GPU or another process, it ignores other signals
     late = f"did not end within {seconds:g} s and was killed"
     return [(rank, late if each is None else _ended(each)) for rank, each in enumerate(status, 1) if each != 0]
 
@@ -199,7 +205,7 @@ def _ended(status: int) -> str:
 
 
 def _starter_is_gone() -> bool:
-    """Whether the process that started this one has ended, as far as the parent's id tells."""
+    """Whether the process that started this one has ended, judging by the id of the parent."""
     return _PARENT_TELLS and local_rank() > 0 and os.environ.get(STARTED_BY, str(os.getppid())) != str(os.getppid())
 
 

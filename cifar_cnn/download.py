@@ -18,17 +18,17 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 def download(urls: list[str], target: Path, md5: str, most_bytes: int, timeout: float) -> list[str]:
     """Download a file from the first address that has it.
 
-    The file gets its name once it is verified. Only one process at a time may download it.
+    The file gets its final name once it is verified. Only one process at a time may download it.
 
     Args:
         urls: addresses to try in turn.
-        target: where to put the file.
+        target: path of the downloaded file.
         md5: its checksum.
-        most_bytes: a longer file is abandoned.
-        timeout: seconds to wait for an answer.
+        most_bytes: maximum size; larger files are rejected.
+        timeout: seconds to wait for a response.
 
     Returns:
-        Why each address failed; empty after a success.
+        One line per failed address; empty after a success.
 
     Raises:
         OSError: the file cannot be written.
@@ -42,7 +42,7 @@ def download(urls: list[str], target: Path, md5: str, most_bytes: int, timeout: 
                 file.flush()
                 if (found := calculate_md5(file.name)) != md5:
                     raise ValueError(f"damaged (md5 {found})")
-        except (OSError, ValueError, HTTPException) as error:  # ValueError: also what is no address
+        except (OSError, ValueError, HTTPException) as error:  # urlopen raises ValueError for an invalid address
             failures.append(f"{url}: {_reason(error)}")
         else:
             return []

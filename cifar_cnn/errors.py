@@ -8,33 +8,33 @@ from types import FrameType
 
 from cifar_cnn import streams
 
-_BY_A_SIGNAL = 128  # a shell's exit status of a process that a signal has ended is above
+_BY_A_SIGNAL = 128  # exit statuses above this mean that a signal ended the process
 
 
 class InputError(ValueError):
-    """Something the user gave (a path, an option, an image, a checkpoint) cannot be used.
+    """An input of the user (a path, an option, an image, a checkpoint) cannot be used.
 
     The message is one line that says what is wrong and what to do. The command line prints only this line and exits
-    with status 2; a notebook prints only this line too.
+    with status 2; a notebook also prints only this line.
 
     Args:
         message: the line; it names arguments as in Python.
-        options: keys of a config to change, such as ``data.source.root``; the command line adds them to the message as
-            options.
+        options: keys of a config to change, such as ``data.source.root``; the command line adds the corresponding
+            options to the message.
     """
 
     def __init__(self, message: str = "", options: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.options = tuple(options)
 
-    def _render_traceback_(self) -> list[str]:  # IPython asks for it
+    def _render_traceback_(self) -> list[str]:  # used by IPython
         return [f"{type(self).__name__}: {self}"]
 
 
 class Stopped(Exception):
-    """A fit was stopped early, in a controlled way: by a signal, or because continuing was pointless.
+    """A fit was stopped early in a controlled way, such as by a signal or a loss that became NaN.
 
-    The message is one line that says why, and how to resume.
+    The message is one line that says why it was stopped and how to resume.
 
     Args:
         message: the line.
@@ -47,19 +47,19 @@ class Stopped(Exception):
         self.status = status
         self.in_all = in_all
 
-    def _render_traceback_(self) -> list[str]:  # IPython asks for it
+    def _render_traceback_(self) -> list[str]:  # used by IPython
         return [str(self)]
 
 
-# SIGTERM, and the signal of a terminal that was closed, which Windows lacks.
+# SIGTERM, and SIGHUP for a closed terminal, which Windows lacks.
 ENDING = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
 class Terminated(KeyboardInterrupt):
-    """A signal of ``ENDING``, which ends a command as Ctrl-C does.
+    """A signal in ``ENDING`` was received; it ends a command like Ctrl-C.
 
     Args:
-        signum: which signal it was.
+        signum: number of the signal.
     """
 
     def __init__(self, signum: int = signal.SIGTERM) -> None:
@@ -74,13 +74,13 @@ def is_interruption(error: BaseException) -> bool:
 
 @contextmanager
 def terminable(*signals: signal.Signals) -> Iterator[None]:
-    """Let signals raise Terminated, but for those that are taken already or, as SIGHUP under nohup, ignored."""
+    """Within the context, let signals raise Terminated unless they are handled already or ignored (SIGHUP by nohup)."""
 
     def terminate(signum: int, frame: FrameType | None) -> None:
         streams.leave_lost_terminal()
         raise Terminated(signum)
 
-    main = threading.current_thread() is threading.main_thread()  # only it may
+    main = threading.current_thread() is threading.main_thread()  # only the main thread may set handlers
     free = [each for each in signals if main and signal.getsignal(each) == signal.SIG_DFL]
     for each in free:
         signal.signal(each, terminate)
@@ -92,7 +92,7 @@ def terminable(*signals: signal.Signals) -> Iterator[None]:
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception and what it was raised from, or while handling, innermost last."""
+    """An exception and its chain of causes and contexts, starting with the exception itself."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__

@@ -1,4 +1,4 @@
-"""The figure class of all drawings. Importing it imports matplotlib, so import it inside the function that draws."""
+"""The figure class of all drawings. It imports matplotlib, so import this module inside the function that draws."""
 
 import io
 import math
@@ -15,10 +15,10 @@ COLUMNS = 8  # of a figure of images
 
 
 class PlainFigure(Figure):
-    """A figure that shows text literally: names of classes, configs and layers may contain dollar signs.
+    """A figure that shows text literally and is displayed by Jupyter without pyplot.
 
-    matplotlib would read the text between two dollar signs as a formula. Jupyter displays the figure inline without
-    pyplot, which would keep every figure in memory.
+    Names of classes, configs and layers may contain dollar signs, and matplotlib would parse the text between them as
+    a formula. pyplot would keep every figure in memory.
     """
 
     def draw(self, renderer: Any) -> None:
@@ -30,7 +30,7 @@ class PlainFigure(Figure):
     def pixels(self) -> np.ndarray:
         """Render the figure: uint8, (height, width, RGB)."""
         canvas = FigureCanvasAgg(self)
-        with warnings.catch_warnings():  # class names may need glyphs the font lacks, or be too long for the layout
+        with warnings.catch_warnings():  # class names may contain glyphs that the font lacks, or be too long
             warnings.simplefilter("ignore", UserWarning)
             canvas.draw()
         return np.asarray(canvas.buffer_rgba())[..., :3].copy()
@@ -62,7 +62,7 @@ def show_in_window(figure: Figure) -> bool:
     """Show a figure in a window until the user closes it.
 
     Returns:
-        False, having done nothing, where matplotlib has no window toolkit or there is no display.
+        False if no window can be opened, because matplotlib has no GUI toolkit or there is no display.
     """
     import matplotlib
     from matplotlib import pyplot

@@ -1,4 +1,4 @@
-"""Files that are written as a whole or checked before they are read, and locks between processes."""
+"""Write files atomically, check YAML files before they are loaded, and lock folders between processes."""
 
 import json
 import logging
@@ -17,23 +17,23 @@ from cifar_cnn.errors import InputError
 
 log = logging.getLogger("cifar_cnn")
 
-_MOST_VALUES = 100_000  # in a YAML file
+_MOST_VALUES = 100_000  # limit for a YAML file
 
 
 @contextmanager
 def replacing(path: Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
-    """Open a file that takes the place of ``path`` once it is written and on the disk.
+    """Open a temporary file that replaces ``path`` once it is completely written and flushed to the disk.
 
-    Whatever interrupts it, a power cut included, leaves the file that was there before. What is no file (a device, a
-    pipe) is written to as it is, and a link leads to what is replaced.
+    After any interruption, including a power cut, the previous file is unchanged. Devices and pipes are written to
+    directly. If ``path`` is a link, its target is replaced.
 
     Args:
-        path: what is replaced, or made.
-        mode: as for ``open``.
-        options: as for ``open``.
+        path: the file to replace or create.
+        mode: as in ``open``.
+        options: as in ``open``.
 
     Raises:
-        OSError: it cannot be written; nothing is left of it.
+        OSError: the file cannot be written; the temporary file is removed.
     """
     path = path.resolve()
     if path.exists() and not path.is_file():
@@ -54,16 +54,16 @@ def replacing(path: Path, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]
 
 
 def temporary_path(path: Path) -> Path:
-    """A new name in the folder of ``path``, which no other process and no file of the user has."""
-    return path.with_name(f"{path.name[:60]}.{secrets.token_hex(4)}.part")  # 255 bytes at most, as file systems allow
+    """A unique temporary name in the folder of ``path``."""
+    return path.with_name(f"{path.name[:60]}.{secrets.token_hex(4)}.part")  # at most 255 bytes, the usual limit
 
 
 def remove_leftovers(folder: Path, name: str = "") -> None:
-    """Remove the temporary files that killed processes have left in a folder, while no other process writes to it.
+    """Remove the temporary files that killed processes have left in a folder; no other process may be writing to it.
 
     Args:
         folder: the folder.
-        name: only those that would have got this name.
+        name: final name of the temporary files to remove; by default all are removed.
     """
     start = re.escape(name[:60]) if name else ".+"
     for path in folder.glob("*.part"):
@@ -72,7 +72,7 @@ def remove_leftovers(folder: Path, name: str = "") -> None:
 
 
 def write(path: Path, content: str | bytes) -> None:
-    """Write a file that takes the place of ``path`` as a whole; text as UTF-8.
+    """Write a file atomically; text is encoded as UTF-8.
 
     Raises:
         OSError: see :func:`replacing`.
@@ -83,10 +83,10 @@ def write(path: Path, content: str | bytes) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file as a whole.
+    """Write a JSON file atomically.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: see :func:`replacing`.
     """
     write(path, json.dumps(content, indent=1) + "\n")
 
@@ -95,10 +95,11 @@ def check_yaml(path: str | os.PathLike) -> yaml.Node:
     """Check a YAML file before it is loaded.
 
     Returns:
-        Its content as nodes, with nothing constructed yet.
+        The content as nodes; no Python objects are constructed.
 
     Raises:
-        InputError: it is unreadable or empty, or holds itself or too many values, which aliases can do in a few lines.
+        InputError: the file is unreadable or empty, contains itself, or has too many values; aliases can produce
+            billions of values in a few lines.
     """
     try:
         root = yaml.compose(Path(path).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
@@ -117,7 +118,7 @@ def check_yaml(path: str | os.PathLike) -> yaml.Node:
 
 
 def _size(node: yaml.Node, known: dict[int, int]) -> int:
-    """How many values a node holds once its aliases are written out."""
+    """The number of values in a node with its aliases expanded."""
     if id(node) not in known:
         pairs = node.value if isinstance(node, yaml.CollectionNode) else []
         parts = [part for pair in pairs for part in (pair if isinstance(pair, tuple) else (pair,))]
@@ -126,9 +127,9 @@ def _size(node: yaml.Node, known: dict[int, int]) -> int:
 
 
 def move(source: Path, target: Path) -> None:
-    """Give a file another name in the same folder, in place of what bore it, for good even if the power fails."""
+    """Rename a file within its folder, replacing an existing file; the new name survives a power cut."""
     os.replace(source, target)
-    with suppress(OSError):  # not every system lets a folder be opened
+    with suppress(OSError):  # not every system can open a folder
         folder = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
@@ -138,10 +139,11 @@ def move(source: Path, target: Path) -> None:
 
 @contextmanager
 def locked(*folders: Path) -> Iterator[None]:
-    """Let one process of this machine in at a time; where nothing can be written, all.
+    """Let only one process on this machine enter the context at a time; without a writable folder, nothing is locked.
 
     Args:
-        folders: those that the lock may lie in; it lies in the first that can be written, as ``.lock``, and stays.
+        folders: candidates for the folder of the lock file ``.lock``, which is created in the first writable one and
+            not removed.
     """
     for folder in folders:
         lock = FileLock(folder / ".lock")
@@ -149,7 +151,7 @@ def locked(*folders: Path) -> Iterator[None]:
             folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(blocking=False)
         except Timeout:
-            log.info("Waiting for another process that prepares the same data (%s)", lock.lock_file)
+            log.info("Waiting for another process that is preparing the same data (%s)", lock.lock_file)
             lock.acquire()
         except OSError:
             continue

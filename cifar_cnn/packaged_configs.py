@@ -1,6 +1,6 @@
-"""The configs that are installed with the package, by their names.
+"""Find the configs that are installed with the package by name.
 
-Their source is the folder ``configs`` of the repository; a wheel holds a copy of it.
+They come from the folder ``configs`` of the repository; a wheel contains a copy of it.
 """
 
 import os
@@ -26,13 +26,13 @@ def names() -> list[str]:
 
 
 def find(name: str) -> Path | None:
-    """The config of this name, with or without ``.yaml``; None for the path of a file and for an unknown name."""
+    """The config with this name, with or without ``.yaml``; None for an existing path or an unknown name."""
     stem = name.removesuffix(".yaml")
     return None if os.path.exists(name) or stem not in names() else folder() / f"{stem}.yaml"
 
 
 def description(name: str) -> str:
-    """The first comment of a config."""
+    """The first line of a config, without the comment sign."""
     return (folder() / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
 
 
@@ -40,11 +40,11 @@ def copy_to(target: Path) -> list[Path]:
     """Copy all configs into a folder.
 
     Raises:
-        InputError: a file is there already, or the folder cannot be written.
+        InputError: a file already exists, or the folder cannot be written.
     """
     copies = [target / f"{name}.yaml" for name in names()]
     if existing := [path for path in copies if path.exists()]:
-        raise InputError(f"{existing[0]} exists already: name another folder, or remove it")
+        raise InputError(f"{existing[0]} already exists: choose another folder, or remove it")
     try:
         target.mkdir(parents=True, exist_ok=True)
         for path in copies:
@@ -55,12 +55,12 @@ def copy_to(target: Path) -> list[Path]:
 
 
 def with_paths(words: list[str]) -> list[str]:
-    """A command line with the paths of the configs that are given by name."""
+    """Replace the names of packaged configs in a command line by their paths."""
     return _with_values(words, lambda value: str(find(value) or value))
 
 
 def with_names(words: list[str]) -> list[str]:
-    """A command line as it is recorded, with the names of the configs again: the paths are of this machine."""
+    """Replace the paths of packaged configs in a command line by their names, which are valid on any machine."""
     own = folder()
     return _with_values(words, lambda value: Path(value).stem if Path(value).parent == own else value)
 

@@ -1,4 +1,4 @@
-"""Paths as messages and files show them."""
+"""Convert paths for messages and files, and find the user's folders."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,8 @@ from pathlib import Path
 def relative(path: str | os.PathLike, start: str | os.PathLike = os.curdir) -> str:
     """A path relative to a folder, by default the current one.
 
-    Without a relative path, as from one drive of Windows to another or in a folder that was deleted, the path itself.
+    The path is returned unchanged if there is no relative path: between drives of Windows, or if the current folder was
+    deleted.
     """
     try:
         return os.path.relpath(path, start)
@@ -16,16 +17,16 @@ def relative(path: str | os.PathLike, start: str | os.PathLike = os.curdir) -> s
 
 
 def expanded(path: str | os.PathLike) -> Path:
-    """A path with the user's home for a leading ``~``, which stays for a user without one."""
+    """Replace a leading ``~`` by the user's home folder; it is kept for a user without one."""
     return Path(os.path.expanduser(path))
 
 
 def user_folder(variable: str, default: str) -> Path | None:
-    """A folder of the user as the XDG specification names it; None for a user without a home.
+    """A folder of the user according to the XDG specification; None for a user without a home folder.
 
     Args:
-        variable: of the environment, such as ``XDG_CACHE_HOME``.
-        default: where the folder is otherwise, in the home.
+        variable: environment variable, such as ``XDG_CACHE_HOME``.
+        default: path of the folder in the home folder if the variable is not set.
     """
     if folder := os.environ.get(variable):
         return Path(folder)

@@ -4,5 +4,5 @@ from torch import nn
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Number of parameters, trainable or not; shared ones count once."""
+    """Number of parameters, trainable or not; shared parameters count once."""
     return sum(parameter.numel() for parameter in network.parameters())

@@ -1,4 +1,4 @@
-"""Text for the terminal: strings without control characters; tables, also for Markdown."""
+"""Text for the terminal without control characters, and tables for the terminal and Markdown."""
 
 import unicodedata
 from collections.abc import Collection, Sequence
@@ -6,11 +6,11 @@ from typing import Any
 
 
 def printable(text: str, keep: str = "") -> str:
-    r"""Text whose control characters are escaped, such as ``\x1b``, with which a terminal is given commands.
+    r"""Escape control characters, such as ``\x1b``, which could send commands to the terminal.
 
     Args:
-        text: of any origin.
-        keep: control characters that stay.
+        text: text from any source.
+        keep: control characters to keep.
     """
     if text.isprintable():
         return text
@@ -19,7 +19,7 @@ def printable(text: str, keep: str = "") -> str:
 
 
 def printable_values(value: Any) -> Any:
-    """Plain data with all its strings :func:`printable`; other objects stay as they are."""
+    """Apply :func:`printable` to all strings in plain data; other objects are unchanged."""
     if isinstance(value, str):
         return printable(value)
     if type(value) is dict:

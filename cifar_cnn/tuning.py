@@ -1,7 +1,7 @@
 """Run Lightning's LearningRateFinder and BatchSizeFinder before a fit, and use their results in it.
 
-The search uses its own network, Trainer and random numbers. Its result becomes an option of the run: the fit is, bit
-for bit, the one that this option gives, and its config.yaml reproduces it without another search.
+The search uses its own network, Trainer and random numbers. Its result becomes an option of the run, so the fit is
+bit-identical to a run with this option, and its config.yaml reproduces it without another search.
 """
 
 import io
@@ -29,7 +29,7 @@ log = logging.getLogger("cifar_cnn")
 
 Instantiate = Callable[[Namespace], Namespace]  # from a command's options to its objects
 
-# No limit on the length, no evaluation, and no files.
+# Trainer arguments of a search: no limit on the length, no evaluation, and no files.
 _SEARCH = {
     **dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False),
     **dict.fromkeys(("min_epochs", "min_steps", "max_time", "val_check_interval", "profiler"), None),
@@ -59,7 +59,7 @@ def tune(config: Namespace, instantiate: Instantiate) -> bool:
     config["trainer"]["callbacks"] = [each for each in callbacks if _class(each) not in _SEARCHES]
     if config["trainer"]["fast_dev_run"]:
         return False
-    for finder, search in _SEARCHES.items():  # the learning rate last, since it depends on the batch size
+    for finder, search in _SEARCHES.items():  # the learning rate comes last, since it depends on the batch size
         if finder in finders:
             with TemporaryDirectory() as folder, isolate_rng(), _quiet_unless_in_a_terminal():
                 search(config, _Search(config, instantiate, folder, finder.__name__), **finders[finder])
@@ -180,5 +180,5 @@ def _has_rate(part: Any) -> bool:
 
 
 def _quiet_unless_in_a_terminal() -> Any:
-    # In a log, Lightning's progress bar would be one long line; logging handlers keep the original stream.
+    # In a log, Lightning's progress bar would be one long line; logging handlers still use the original stream.
     return nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO())

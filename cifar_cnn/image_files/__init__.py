@@ -1,1 +1,1 @@
-"""Image files: find them below a folder, decode them to uint8 RGB of one size, keep the result."""
+"""Find image files in a folder, decode them to uint8 RGB of one size, and cache the result."""

@@ -1,4 +1,4 @@
-"""Files that keep decoded images for the next run."""
+"""Cache decoded images in files for later runs."""
 
 import hashlib
 import os
@@ -15,16 +15,16 @@ from cifar_cnn.files import locked, remove_leftovers, replacing
 from cifar_cnn.image_files.folders import ImageFile
 from cifar_cnn.paths import relative, user_folder
 
-SAMPLE = 256  # files whose first bytes are part of the fingerprint
+SAMPLE = 256  # number of files whose first bytes are part of the fingerprint
 
 
 def fingerprint(files: list[ImageFile], root: Path, *settings: object) -> str:
-    """A digest of the files' names, sizes and times, and of the contents of some.
+    """SHA-256 over the files' names, sizes and times, and over the contents of a sample of them.
 
     Args:
         files: the files.
-        root: names are relative to this folder.
-        settings: whatever else the decoded images depend on.
+        root: folder that the names are relative to.
+        settings: all other values that the decoded images depend on.
     """
     digest = hashlib.sha256((" ".join(map(str, settings)) + "\n").encode(errors="surrogateescape"))
     for file in files:
@@ -55,18 +55,18 @@ def cache_files(root: Path, name: str, folder: Path | None, read_only: bool) -> 
 
 
 def read_or_make(paths: list[Path], key: str, length: int, make: Callable[[], Tensor]) -> Tensor:
-    """Read images from a cache file, or make them and write the file. One process of a machine makes them.
+    """Read images from a cache file, or create them and write the file; only one process per machine creates them.
 
     Args:
-        paths: of the cache file, in order of preference; the first folder that can be written is used.
+        paths: possible paths of the cache file, in order of preference; the first one that can be written is used.
         key: the fingerprint of the images.
-        length: how many there are.
-        make: gives them: uint8, (length, 3, H, W).
+        length: number of images.
+        make: returns the images: uint8, (length, 3, H, W).
     """
     images = _read_first(paths, key, length)
     if images is None:
         with locked(*(path.parent for path in paths)):
-            images = _read_first(paths, key, length)  # another process may have written it meanwhile
+            images = _read_first(paths, key, length)  # another process may have written them in the meantime
             if images is None:
                 images = make()
                 any(_write(path, key, images) for path in paths)
@@ -80,24 +80,24 @@ def _read_first(paths: list[Path], key: str, length: int) -> Tensor | None:
 
 def _read(path: Path, key: str) -> Tensor | None:
     try:
-        with ZipFile(path) as archive:  # compressed, a few megabytes could take all the memory
+        with ZipFile(path) as archive:  # a compressed file of a few megabytes could fill the memory
             if any(part.compress_type != ZIP_STORED for part in archive.infolist()):
                 return None
         with np.load(path, allow_pickle=False) as cache:
             if str(cache["fingerprint"]) == key:
                 return torch.from_numpy(cache["images"])
-    except Exception:  # missing, truncated, of another version: decode again
+    except Exception:  # missing, truncated or from another version: decode again
         pass
     return None
 
 
 def _write(path: Path, key: str, images: Tensor) -> bool:
-    """Write a cache file; False where that is not possible."""
+    """Write a cache file; return False if that is not possible."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(path.parent, path.name)  # each as large as all the images
+        remove_leftovers(path.parent, path.name)  # they are as large as the cache itself
         with replacing(path) as file:
             np.savez(file, fingerprint=np.array(key), images=images.numpy())
-    except OSError:  # a read-only folder, a full disk: the run needs no cache
+    except OSError:  # a read-only folder or a full disk; the run also works without a cache
         return False
     return True

@@ -21,25 +21,25 @@ IMAGE_SUFFIXES = frozenset(
         *(".pbm", ".pgm", ".ppm", ".pnm", ".pfm", ".tga", ".jp2", ".j2k", ".pcx", ".qoi"),
     )
 )
-# What Pillow raises for a file that it cannot read; damaged files raise almost anything.
+# The exceptions that Pillow raises for unreadable files; damaged files raise almost any type.
 UNREADABLE = (
     *(OSError, ValueError, SyntaxError, TypeError, LookupError, ArithmeticError, EOFError, MemoryError),
     *(struct.error, zlib.error, Image.DecompressionBombError),
 )
-MAX_PIXELS = 64 * 2**20  # of an image: a small file can hold a huge image, and each core decodes one at a time
+MAX_PIXELS = 64 * 2**20  # limit for an image: a small file can hold a huge image, and each core decodes one at a time
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file name ends like that of an image and is not hidden."""
+    """Whether a file name has the extension of an image and is not hidden."""
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
 
 
 def decode_image(path: Path, size: int) -> np.ndarray:
-    """Read one image as uint8 RGB of (size, size, 3): turned upright, scaled and centre-cropped.
+    """Read one image as uint8 RGB of shape (size, size, 3): turned upright, scaled and centre-cropped.
 
     Grey and palette images become RGB. Transparency is dropped: a pixel keeps its stored colour, as in torchvision's
-    ImageFolder. Images with 16 bits a pixel keep the upper 8. Floats go from 0 to 1, or from 0 to 255 if one is above
-    1; 32-bit integers go from 0 to 255.
+    ImageFolder. Of 16 bits per pixel, the upper 8 are kept. Floats are taken to range from 0 to 1, or from 0 to 255 if
+    a value is above 1; 32-bit integers from 0 to 255.
 
     Raises:
         UNREADABLE: Pillow cannot read the file, or (InputError) the range of its values is unknown.
@@ -52,7 +52,7 @@ def decode_image(path: Path, size: int) -> np.ndarray:
         upright = ImageOps.exif_transpose(image)
         if image.mode.startswith(("I", "F")):  # convert("RGB") would clip these
             upright = Image.fromarray(_levels(upright, image.format))
-        elif image.mode in ("P", "PA"):  # Pillow warns where a palette has transparent colours
+        elif image.mode in ("P", "PA"):  # avoids Pillow's warning about palettes with transparent colours
             upright = upright.convert("RGBA")
         upright = upright.convert("RGB")
         if upright.size != (size, size):
@@ -61,33 +61,33 @@ def decode_image(path: Path, size: int) -> np.ndarray:
 
 
 def _levels(image: Image.Image, file_format: str | None) -> np.ndarray:
-    """A grey image with 16 or 32 bits a pixel as uint8 (H, W).
+    """A grey image with 16 or 32 bits per pixel as uint8 (H, W).
 
     Args:
         image: an image in mode I;16, I;16B, I or F.
-        file_format: the file's format; integers in PNG and PPM have 16 bits even if Pillow gives mode I.
+        file_format: the format of the file; integers in PNG and PPM have 16 bits even if Pillow reports mode I.
     """
     values = np.asarray(image)
     if image.mode != "F" and (image.mode.startswith("I;16") or file_format in ("PNG", "PPM")):
         return (values >> 8).astype(np.uint8)
     highest = values.max(initial=0)
     if not np.isfinite(values).all() or highest > 255:
-        raise InputError("32 bits a pixel with values above 255 or not finite: save it with 8 or 16 bits a pixel")
+        raise InputError("32 bits per pixel with values above 255 or not finite: save it with 8 or 16 bits per pixel")
     scale = 255 if image.mode == "F" and highest <= 1 else 1
     return np.rint(values * scale).clip(0, 255).astype(np.uint8)
 
 
 def why(error: BaseException) -> str:
-    """The reason why an image was not read, in brackets; empty if it is only damaged or not an image."""
+    """The reason why an image was not read, in parentheses; empty for files that are damaged or not images."""
     return f" ({error})" if isinstance(error, InputError) else ""
 
 
 def decode_all(paths: list[Path], size: int, name: str) -> Tensor:
-    """Read many images, several at a time: uint8, (N, 3, size, size).
+    """Read many images in parallel: uint8, (N, 3, size, size).
 
     Args:
         paths: the files.
-        size: pixels a side.
+        size: side in pixels.
         name: name of the images, for the progress bar.
 
     Raises:
@@ -104,7 +104,7 @@ def decode_all(paths: list[Path], size: int, name: str) -> Tensor:
             return f"{paths[index]}{why(error)}"
         return None
 
-    # Threads: Pillow releases the interpreter's lock while it decodes, and processes would copy every image.
+    # Threads suffice, because Pillow releases the interpreter's lock while it decodes; processes would copy each image.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         results = pool.map(decode, range(len(paths)))
         progress = tqdm(results, f"Decoding {name} images", len(paths), unit=" images", mininterval=0.5)

@@ -1,4 +1,4 @@
-"""Find the image files below a folder."""
+"""Find the image files in a folder and its subfolders."""
 
 import os
 import stat
@@ -12,12 +12,12 @@ from cifar_cnn.image_files.decoding import is_image_name
 
 
 class ImageFile(NamedTuple):
-    """A file and what changes with its contents."""
+    """A file and its size and times, which show whether its contents have changed."""
 
     path: Path
     size: int  # bytes
     modified: int  # ns: st_mtime_ns
-    changed: int  # ns: st_ctime_ns, which no tool sets back
+    changed: int  # ns: st_ctime_ns, which tools cannot set
 
 
 class Skipped:
@@ -30,46 +30,46 @@ class Skipped:
         """Count one file."""
         self.reasons[reason] += 1
 
-    def add_ending(self, name: str) -> None:
-        """Count a file whose name does not end like that of an image."""
-        ending = os.path.splitext(name)[1].lower()
-        self.reasons[f"ending {ending}" if ending else "no ending"] += 1
+    def add_other(self, name: str) -> None:
+        """Count a file without the extension of an image."""
+        extension = os.path.splitext(name)[1].lower()
+        self.reasons[f"extension {extension}" if extension else "no extension"] += 1
 
     def __bool__(self) -> bool:
         return bool(self.reasons)
 
     def __str__(self) -> str:
-        """For example ``skipped 3 files: broken link (1), ending .heic (2)``."""
+        """For example ``skipped 3 files: broken link (1), extension .heic (2)``."""
         total = self.reasons.total()
         reasons = ", ".join(f"{reason} ({count})" for reason, count in sorted(self.reasons.items()))
         return f"skipped {total} file{'s' * (total != 1)}: {reasons}"
 
 
 def image_files(root: Path, skipped: Skipped, onerror: Callable[[OSError], None]) -> Iterator[Path]:
-    """The files below a folder that are named like images, sorted by name; each folder's files before its folders.
+    """The files in a folder and its subfolders that have the extension of an image.
 
-    Links to folders are followed, unless they lead back to a folder above them. Names that start with a dot are
-    ignored.
+    They are sorted by name; the files of a folder come before those of its subfolders. Links to folders are followed,
+    unless they point to a folder above them. Hidden files and folders are ignored.
 
     Args:
         root: the folder.
-        skipped: counts the other files.
+        skipped: counts all other files.
         onerror: called with the error of an unreadable folder.
     """
     for place, folders, files in os.walk(root, onerror=onerror, followlinks=True):
         shown = sorted(name for name in folders if not name.startswith("."))
         back = {name for name in shown if _leads_back(os.fspath(root), place, name)}
-        skipped.reasons.update(["link that leads back"] * len(back))
+        skipped.reasons.update(["circular link"] * len(back))
         folders[:] = [name for name in shown if name not in back]
         for name in sorted(files):
             if is_image_name(name):
                 yield Path(place, name)
             elif not name.startswith("."):
-                skipped.add_ending(name)
+                skipped.add_other(name)
 
 
 def regular_files(folder: Path, skipped: Skipped) -> list[ImageFile]:
-    """The image files below a folder, without broken links and special files; ``skipped`` counts the others.
+    """The image files in a folder and its subfolders, without broken links and special files, which are skipped.
 
     Raises:
         InputError: a folder cannot be read.
@@ -82,13 +82,13 @@ def regular_files(folder: Path, skipped: Skipped) -> list[ImageFile]:
     for path in image_files(folder, skipped, fail):
         try:
             status = path.stat()
-        except OSError:  # the link leads nowhere, or in a circle
+        except OSError:  # the link is broken or circular
             skipped.add("broken link")
             continue
         if stat.S_ISREG(status.st_mode):
             found.append(ImageFile(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
         else:
-            skipped.add("no regular file")
+            skipped.add("not a regular file")
     return found
 
 

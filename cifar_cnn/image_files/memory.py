@@ -1,4 +1,4 @@
-"""Check that a set of images fits into memory, before it is made."""
+"""Check that a set of images fits into memory before it is created."""
 
 import os
 from pathlib import Path
@@ -7,12 +7,12 @@ from cifar_cnn.errors import InputError
 
 
 def check_memory(images: int, size: int, more: int = 0) -> None:
-    """Check that a set of images fits into memory, with the copy that the split into training and validation makes.
+    """Check that a set of images fits into memory, including the copy made by the training and validation split.
 
     Args:
         images: number of images.
-        size: pixels a side.
-        more: further bytes that are needed to make them.
+        size: side in pixels.
+        more: additional bytes that are needed to create them.
 
     Raises:
         InputError: the images do not fit.
@@ -28,10 +28,10 @@ def check_memory(images: int, size: int, more: int = 0) -> None:
 
 
 def available_memory(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Bytes that this process may still use, by the system and its container; None if unknown.
+    """Number of bytes that this process may still use, given the system and its container; None if unknown.
 
     Args:
-        meminfo: Linux's file.
+        meminfo: file with the memory of the system on Linux.
         cgroup: folder of the control group (version 2), with ``memory.max`` and ``memory.current`` in bytes.
     """
     found = []
@@ -43,7 +43,7 @@ def available_memory(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path(
             found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     try:
         files = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
-        used = int((cgroup / "memory.current").read_text()) - int(files.get("file", 0))  # the file cache gives way
+        used = int((cgroup / "memory.current").read_text()) - int(files.get("file", 0))  # the file cache can be freed
         found.append(max(0, int((cgroup / "memory.max").read_text()) - used))
     except (OSError, ValueError):  # no container, or one without a limit ("max")
         pass
@@ -51,6 +51,6 @@ def available_memory(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path(
 
 
 def _text(count: int) -> str:
-    """A number of bytes as text, such as ``3.2 GB``."""
+    """Format a number of bytes, such as ``3.2 GB``."""
     power = min((len(str(count)) - 1) // 3, 4)
     return f"{count / 1000**power:,.{0 if power == 0 else 1}f} {('bytes', 'kB', 'MB', 'GB', 'TB')[power]}"

@@ -120,12 +120,12 @@ def test_linked_folders_are_read_and_skipped_files_are_told(trained_run: Path, r
     finished = run_command("predict", "images", "--ckpt_path", trained_run, "--top", "1")
     assert finished.status == 0
     assert [line.split()[-1] for line in finished.out.splitlines()] == ["images/a.png", "images/linked/a.png"]
-    skipped = "skipped 5 files: ending .heic (2), link that leads back (2), no ending (1)"
+    skipped = "skipped 5 files: circular link (2), extension .heic (2), no extension (1)"
     assert finished.err == f"cifar-cnn: {skipped}\n"
     Path("images", "a.png").unlink()
     Path("images", "linked").unlink()
     refused = run_command.refused("predict", "images", "--ckpt_path", trained_run)
-    assert refused.startswith("no images in images: skipped 3 files: ending .heic (2)")
+    assert refused.startswith("no images in images: skipped 3 files: extension .heic (2)")
 
 
 def test_memory_does_not_grow_with_the_number_of_images(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

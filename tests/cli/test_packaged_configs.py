@@ -74,7 +74,7 @@ def test_configs_are_listed_and_copied(run_command: RunCommand) -> None:
     assert run_command("configs", "new/mine").status == 0
     copies = Path("new/mine").iterdir()
     assert {path.name: path.read_text() for path in copies} == {p.name: p.read_text() for p in CONFIGS.glob("*.yaml")}
-    assert "quickstart.yaml exists already" in run_command.refused("configs", "new/mine")
+    assert "quickstart.yaml already exists" in run_command.refused("configs", "new/mine")
 
 
 def test_compare_takes_names(run_command: RunCommand) -> None:

@@ -238,7 +238,7 @@ def test_32_bit_integers_are_levels_and_without_a_white_refused(tmp_path: Path) 
     values = np.arange(64, dtype=np.int32).reshape(8, 8) * 4
     assert np.array_equal(saved(Image.fromarray(values), tmp_path / "a.tif"), values)
     for image in (values * 1000, values.astype(np.float32) * 1000, np.full((8, 8), np.nan, np.float32)):
-        with pytest.raises(InputError, match="values above 255 or not finite: save it with 8 or 16 bits a pixel"):
+        with pytest.raises(InputError, match="values above 255 or not finite: save it with 8 or 16 bits per pixel"):
             saved(Image.fromarray(image), tmp_path / "b.tif")
 
 
@@ -363,8 +363,8 @@ def test_folders_below_a_class_belong_to_it_and_skipped_files_are_counted(
     assert (image_set.images[-2:, 0] > 250).all()
     (message,) = (record.getMessage() for record in caplog.records)
     assert message == (
-        f"{image_folder / 'train'}: skipped 5 files: broken link (1), ending .heic (1), ending .txt (1), "
-        "link that leads back (1), outside of the classes' folders (1)"
+        f"{image_folder / 'train'}: skipped 5 files: broken link (1), circular link (1), extension .heic (1), "
+        "extension .txt (1), outside of the classes' folders (1)"
     )
 
 

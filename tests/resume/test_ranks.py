@@ -134,7 +134,9 @@ def test_fits_that_need_the_same_data_prepare_it_once(ranks: dict[str, Any]) -> 
     for name, bar in (("archive", "Downloading"), ("images", "Decoding train images")):
         assert result[name]["status"] == [0, 0], result[name]["output"]
         assert sorted(bar in output for output in result[name]["output"]) == [False, True]
-        waited = ["Waiting for another process that prepares the same data" in each for each in result[name]["output"]]
+        waited = [
+            "Waiting for another process that is preparing the same data" in each for each in result[name]["output"]
+        ]
         assert sorted(waited) == [False, True]
 
 
