@@ -1,5 +1,5 @@
-"""Speed and memory side by side with what everyone writes, and with what the hardware allows.
+"""Compare speed and memory with conventional scripts and with the limits of the hardware.
 
-``python -m benchmarks.NAME`` prints one JSON object, ``python -m benchmarks`` a table of the short ones. They run from
-the project's root, offline.
+``python -m benchmarks.NAME`` runs one benchmark and prints a JSON object; ``python -m benchmarks`` runs the short ones
+and prints a table. Run them from the root of the project; they need no network connection.
 """

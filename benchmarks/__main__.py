@@ -1,6 +1,7 @@
-"""``python -m benchmarks``: run the short benchmarks one after the other and print one table, in Markdown.
+"""Run the short benchmarks one after the other and print one Markdown table.
 
-``--all`` adds the networks that take longest. Options after ``--`` go to each benchmark: ``-- --root DIR --rounds 7``.
+``--all`` adds the networks that take longest. Options after ``--`` are passed to each benchmark, for example
+``-- --root DIR --rounds 7``.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from typing import Any
 
 from benchmarks._commands import ROOT
 
-# What the short form leaves out.
+# Options that make each benchmark short; --all omits them.
 SHORT: dict[str, list[str]] = {
     "input_pipeline": [],
     "framework_overhead": ["--configs", "simple_cnn_a"],
@@ -25,20 +26,20 @@ SHORT: dict[str, list[str]] = {
 
 
 def main() -> None:
-    """Run and print; what a benchmark says of its progress goes to stderr if it fails."""
+    """Run the benchmarks and print the table; if one fails, print its error output."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"only these of {', '.join(SHORT)}")
-    parser.add_argument("--all", action="store_true", help="with the networks that take longest")
-    parser.add_argument("--json", type=Path, help="file for the benchmarks' JSON objects, as a list")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"run only these: {', '.join(SHORT)}")
+    parser.add_argument("--all", action="store_true", help="also measure the networks that take longest")
+    parser.add_argument("--json", type=Path, help="write the benchmarks' JSON objects to this file, as a list")
     own, passed = sys.argv[1:], []
     if "--" in own:
         at = own.index("--")
         own, passed = own[:at], own[at + 1 :]
     options = parser.parse_args(own)
     if unknown := set(options.names) - set(SHORT):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(SHORT)}")
+        parser.error(f"unknown benchmark {', '.join(sorted(unknown))}; available: {', '.join(SHORT)}")
 
     results = []
     for name in options.names or SHORT:
@@ -47,7 +48,7 @@ def main() -> None:
         finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         if finished.returncode:
             print(finished.stderr[-3000:], file=sys.stderr)
-            sys.exit(f"{' '.join(command)} ended with {finished.returncode}")
+            sys.exit(f"{' '.join(command)} exited with status {finished.returncode}")
         results.append(json.loads(finished.stdout))
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
@@ -55,7 +56,7 @@ def main() -> None:
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """A line for each comparison, and the machine."""
+    """One row for each comparison, followed by a line about the machine."""
     lines = [
         "| benchmark | | ours | compared to | ratio | goal | met |",
         "| --- | --- | ---: | --- | ---: | --- | --- |",
@@ -80,7 +81,8 @@ def table(results: list[dict[str, Any]]) -> str:
     where = f"{machine['gpu']}, " if machine["gpu"] else ""
     lines += [
         "",
-        f"Medians of {' or '.join(map(str, rounds))} turns of each side; the ratio's spread in brackets. {where}"
+        f"Median of {' or '.join(map(str, rounds))} measurements of each side, with the spread of the ratio in "
+        f"parentheses. {where}"
         f"{machine['cpu']} ({', '.join(machine['matrix_instructions'])}), {machine['cores']} cores, "
         f"{machine['threads']} threads; {versions}.",
     ]

@@ -1,4 +1,4 @@
-"""The command lines under measurement, and processes that run them. Imports neither torch nor Lightning."""
+"""Run command lines in processes and measure them. This module imports neither torch nor Lightning."""
 
 import argparse
 import os
@@ -16,13 +16,13 @@ CONFIGS = ROOT / "configs"
 
 
 def fit_command(options: argparse.Namespace, folder: str, config: str, *more: Any) -> list[str]:
-    """The command ``fit`` with a shipped config, on the benchmark's images.
+    """The arguments of ``cifar-cnn`` that train a shipped config on the benchmark's images.
 
     Args:
-        options: of the benchmark.
-        folder: for the run's files.
-        config: its name, without ``.yaml``.
-        more: options of the command.
+        options: options of the benchmark.
+        folder: folder for the files of the run.
+        config: name of the config, without ``.yaml``.
+        more: additional options of the command.
     """
     source = ["--data.source", "benchmarks._ours.RandomImages", "--data.source.seed", options.seed]
     if options.root:
@@ -35,30 +35,30 @@ def fit_command(options: argparse.Namespace, folder: str, config: str, *more: An
     path = CONFIGS / f"{config}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in CONFIGS.glob("*.yaml")))
-        raise InputError(f"no config {config}; there are {known}")
+        raise InputError(f"no config {config}; available: {known}")
     return ["fit", "--config", str(path), *map(str, given)]
 
 
 def process_environment() -> dict[str, str]:
-    """Of processes that import the project from here, wherever they run."""
+    """The environment for processes that import this checkout of the project from any folder."""
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     return {**os.environ, "PYTHONPATH": path}
 
 
 class Finished(NamedTuple):
-    """What a process took."""
+    """The time and memory that a process took."""
 
     seconds: float  # from its start to its end
-    peak: int  # bytes of resident memory at most
+    peak: int  # peak resident memory in bytes
 
 
 def process(args: Sequence[str], folder: str, threads: int, status: int = 0) -> Finished:
-    """Run ``python ARGS`` in ``folder``, silently.
+    """Run ``python ARGS`` in ``folder``, without output.
 
-    On Linux a process inherits the peak of the one that starts it, so that this one has to be a small one.
+    On Linux, a process inherits the peak memory of the process that starts it, so this process must be small.
 
     Raises:
-        RuntimeError: it ends with another status; the message is what it printed.
+        RuntimeError: the process exits with another status; the message contains its output.
     """
     environment = {**process_environment(), "OMP_NUM_THREADS": str(threads)}
     with open(os.path.join(folder, "output.txt"), "w+", encoding="utf-8") as output:
@@ -71,5 +71,7 @@ def process(args: Sequence[str], folder: str, threads: int, status: int = 0) -> 
         child.returncode = os.waitstatus_to_exitcode(wait_status)
         if child.returncode != status:
             output.seek(0)
-            raise RuntimeError(f"python {' '.join(args)} ended with {child.returncode}: {output.read()[-3000:]}")
+            raise RuntimeError(
+                f"python {' '.join(args)} exited with status {child.returncode}: {output.read()[-3000:]}"
+            )
     return Finished(seconds, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))

@@ -1,7 +1,7 @@
-"""The other side, as everyone writes it: torchvision's transforms an image, DataLoader, NCHW float32, a plain loop.
+"""The other side, a conventional script: torchvision's transforms per image, DataLoader, NCHW float32, a plain loop.
 
-It lives in a process of its own, which waits while ours has its turn: ours tells the allocator of its process to keep
-memory, and cuDNN to search, which a plain script does not.
+It runs in a separate process, which waits during measurements of our side, because our side changes process-wide
+settings that a plain script does not: the allocator keeps freed memory, and cuDNN searches for the fastest algorithms.
 """
 
 import multiprocessing
@@ -30,11 +30,11 @@ EVAL_BATCH_SIZE = 100
 
 
 class Images(Dataset[tuple[Tensor, int]]):
-    """As torchvision.datasets.CIFAR10: an array (N, H, W, 3) of which each image becomes one of Pillow's.
+    """A dataset like torchvision.datasets.CIFAR10: an array (N, H, W, 3), from which Pillow images are made.
 
     Args:
         image_set: the images.
-        transform: of a Pillow image.
+        transform: applied to each Pillow image.
     """
 
     def __init__(self, image_set: ImageSet, transform: Transform) -> None:
@@ -50,7 +50,7 @@ class Images(Dataset[tuple[Tensor, int]]):
 
 
 def train_transform(size: int, mean_std: MeanStd) -> Transform:
-    """Crop with 4 pixels of padding, flip, to float in [0, 1], normalise."""
+    """Crop with 4 pixels of padding, flip, convert to float in [0, 1], normalise."""
     return transforms.Compose(
         [
             transforms.RandomCrop(size, padding=4),
@@ -62,18 +62,18 @@ def train_transform(size: int, mean_std: MeanStd) -> Transform:
 
 
 def eval_transform(mean_std: MeanStd) -> Transform:
-    """To float in [0, 1], normalise."""
+    """Convert to float in [0, 1], normalise."""
     return transforms.Compose([transforms.ToTensor(), transforms.Normalize(*mean_std)])
 
 
 class Script:
-    """The script itself: what its process holds, and the work that it does there, which each returns its seconds.
+    """The conventional script: each of its tasks returns the seconds that it took.
 
     Args:
-        source: of the images.
-        mean_std: of the images.
+        source: source of the images.
+        mean_std: mean and standard deviation of the images.
         backbone: the network.
-        device: where it is trained.
+        device: device for training.
     """
 
     def __init__(self, source: Source, mean_std: MeanStd, backbone: nn.Module, device: torch.device) -> None:
@@ -101,13 +101,13 @@ class Script:
         return self._each_batch(workers, batch_size, steps, lambda images, labels: None)
 
     def train(self, workers: int, batch_size: int, steps: int) -> float:
-        """Load training batches and train on them, with the running loss and accuracy that such loops show."""
+        """Load training batches and train on them, with the usual running loss and accuracy."""
         self.backbone.train()
         return self._each_batch(workers, batch_size, steps, self._step)
 
     def _each_batch(self, workers: int, batch_size: int, steps: int, work: Callable[[Tensor, Tensor], object]) -> float:
-        # An iteration a turn, since workers that went on loading would disturb the other side. Their start, and one
-        # batch with it, comes before the clock, so that a short turn does not make them look slow.
+        # Each measurement creates a new iterator, since idle workers would load further batches and disturb the other
+        # side. The workers' start and the first batch are not timed, since they would dominate a short measurement.
         images = self.images("train")
         sampler = RandomSampler(images, num_samples=(steps + 1) * batch_size)
         pinned = self.device.type == "cuda"
@@ -129,12 +129,12 @@ class Script:
         self.correct += int((logits.argmax(1) == labels).sum().item())
 
     def test(self, workers: int, n: int) -> float:
-        """Evaluate on the first ``n`` test images, the workers' start included."""
+        """Evaluate on the first ``n`` test images; the start of the workers is included."""
         images = self.images("test")
         return self._evaluate(torch.utils.data.Subset(images, range(min(n, len(images)))), workers)
 
     def test_files(self, workers: int, folder: str) -> float:
-        """Evaluate on the image files of a folder of class folders, the workers' start included."""
+        """Evaluate on image files in class folders; the start of the workers is included."""
         return self._evaluate(ImageFolder(folder, eval_transform(self.mean_std)), workers)
 
     def _evaluate(self, dataset: Dataset[tuple[Tensor, int]], workers: int) -> float:
@@ -149,16 +149,16 @@ class Script:
 
 
 class Conventional:
-    """The process of the script.
+    """The process in which the conventional script runs.
 
     Args:
-        threads: of torch there.
+        threads: number of torch's threads in it.
     """
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self.started = False
-        # A new interpreter, not a fork: nothing of this process's settings goes there.
+        # A new interpreter rather than a fork, so that it inherits none of this process's settings.
         self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
 
     def __enter__(self) -> "Conventional":
@@ -168,14 +168,14 @@ class Conventional:
         self._pool.shutdown(cancel_futures=True)
 
     def start(self, data: CIFAR10DataModule, backbone: nn.Module, device: torch.device) -> None:
-        """Give it images and a copy of the network."""
-        # Pickled here by value: multiprocessing would share the tensors' memory between both.
+        """Send the images and a copy of the network to the process."""
+        # Pickled by value, because multiprocessing would share the memory of the tensors.
         state = pickle.dumps((data.source, data.mean_std, backbone, device))
         self._pool.submit(_start, state, multiprocessing.get_start_method()).result()
         self.started = True
 
     def seconds(self, work: str, *args: Any) -> float:
-        """Let the script do one of its works; the seconds that this takes there."""
+        """Let the script do one of its tasks; return the seconds measured there."""
         return self._pool.submit(_work, work, args, self.threads).result()
 
 
@@ -184,7 +184,7 @@ _script: Script | None = None
 
 def _start(state: bytes, start_method: str) -> None:
     global _script
-    # The DataLoader's workers start as they do in any script, and not as this process did.
+    # DataLoader workers start with the default method, as in any script, although this process was spawned.
     multiprocessing.set_start_method(start_method, force=True)
     _script = Script(*pickle.loads(state))
 

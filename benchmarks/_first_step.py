@@ -1,4 +1,4 @@
-"""For :mod:`benchmarks.startup`: a process that ends as soon as it has trained one step."""
+"""A callback for :mod:`benchmarks.startup` that ends the process after one training step."""
 
 import os
 from typing import Any
@@ -7,8 +7,8 @@ from lightning.pytorch import Callback
 
 
 class ExitAfterFirstStep(Callback):
-    """Ends the process, without more ado, after the first step."""
+    """Ends the process immediately after the first step."""
 
     def on_train_batch_end(self, *args: Any) -> None:
-        """The end."""
+        """Exit without cleaning up."""
         os._exit(0)

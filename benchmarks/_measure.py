@@ -1,4 +1,4 @@
-"""What the benchmarks share: options, the clock, medians with their spread, and the JSON object."""
+"""Helpers of all benchmarks: options, clock, medians with spread, and the JSON object."""
 
 import argparse
 import contextlib
@@ -13,34 +13,38 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-# torch is imported only where it is needed: the benchmarks that measure other processes must be small ones themselves.
+# torch is imported only where it is needed, because benchmarks that measure other processes must be small themselves.
 
 Goal = tuple[Literal["at least", "at most"], float]
 
 
 def parser(description: str | None, rounds: int = 5) -> argparse.ArgumentParser:
-    """The options that all benchmarks have; those of its own are added by each."""
+    """A parser with the options that all benchmarks have."""
     parser = argparse.ArgumentParser(
         description=(description or "").strip(), formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=rounds, help=f"turns of each side (default: {rounds})")
-    parser.add_argument("--threads", type=int, default=2, help="of torch (default: 2)")
-    parser.add_argument("--seed", type=int, default=0, help="of images, weights and order (default: 0)")
-    parser.add_argument("--root", type=Path, help="folder with train/<class>/ and test/<class>/; else random images")
-    parser.add_argument("--precision", help="of our side, as --trainer.precision has it (default: the device's)")
-    parser.add_argument("--quick", action="store_true", help="one small round: shows that it runs, measures nothing")
+    parser.add_argument("--rounds", type=int, default=rounds, help=f"measurements of each side (default: {rounds})")
+    parser.add_argument("--threads", type=int, default=2, help="number of torch's threads (default: 2)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of images, weights and order (default: 0)")
+    parser.add_argument(
+        "--root", type=Path, help="folder with train/<class>/ and test/<class>/ (default: random images)"
+    )
+    parser.add_argument("--precision", help="--trainer.precision of our side (default: chosen by device)")
+    parser.add_argument(
+        "--quick", action="store_true", help="one small round, to check that it runs; the figures mean nothing"
+    )
     return parser
 
 
 @contextlib.contextmanager
 def only_json_on_stdout() -> Iterator[None]:
-    """What the commands under measurement print goes to stderr."""
+    """Send the output of the measured commands to stderr."""
     with contextlib.redirect_stdout(sys.stderr):
         yield
 
 
 def now() -> float:
-    """Seconds, once the GPU, if there is one, has done what it was given."""
+    """The current time in seconds, after the GPU, if any, has finished its work."""
     import torch
 
     if torch.cuda.is_available():
@@ -49,19 +53,19 @@ def now() -> float:
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """How long ``work`` takes."""
+    """The duration of ``work`` in seconds."""
     start = now()
     work()
     return now() - start
 
 
 def interleave(sides: Mapping[str, Callable[[], float]], rounds: int, warm_up: bool = True) -> dict[str, list[float]]:
-    """Let the sides take turns, A B A B ..., so that what slows the machine for a while slows both.
+    """Let the sides take turns, A B A B ..., so that a temporary slowdown of the machine affects all of them.
 
     Args:
-        sides: each does its work once and returns what is measured of it: seconds, or a rate.
-        rounds: values of each.
-        warm_up: a first round is run and not counted.
+        sides: each does its work once and returns the measured value: seconds or a rate.
+        rounds: number of values of each side.
+        warm_up: whether to run a first round that is not counted.
     """
     values: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds + warm_up):
@@ -73,7 +77,7 @@ def interleave(sides: Mapping[str, Callable[[], float]], rounds: int, warm_up: b
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:
-    """Median and spread, to four digits."""
+    """Median, range and values, to four digits."""
     return {
         "median": _round(statistics.median(values)),
         "min": _round(min(values)),
@@ -91,19 +95,19 @@ def comparison(
     goal: Goal | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """One side by side.
+    """Compare our side with the other side.
 
-    The ratio is ours / other, taken round by round and then the median of those: neighbours in time met the same
-    machine. Of several others the one with the best median counts.
+    The ratio is the median of ours / other over the rounds, since measurements of the same round see the same state of
+    the machine. If the other side has several forms, the one with the best median is used.
 
     Args:
-        name: what was run.
-        unit: of the values.
-        ours: one value a round.
-        others: the other side, in one or several forms, with one value a round each.
-        higher_is_better: rates; otherwise times or sizes.
-        goal: of the ratio.
-        more: what else is worth knowing.
+        name: name of the comparison.
+        unit: unit of the values.
+        ours: one value per round.
+        others: the other side in one or several forms, each with one value per round.
+        higher_is_better: True for rates, False for times and sizes.
+        goal: goal for the ratio.
+        more: additional entries.
     """
     medians = {form: statistics.median(values) for form, values in others.items()}
     best = (max if higher_is_better else min)(medians, key=medians.__getitem__)
@@ -126,7 +130,7 @@ def comparison(
 
 
 def print_result(benchmark: str, comparisons: list[dict[str, Any]], options: argparse.Namespace) -> None:
-    """Print the benchmark's JSON object: what was compared, with which options, on what."""
+    """Print the benchmark's JSON object: comparisons, options and machine."""
     given = {name: str(value) if isinstance(value, Path) else value for name, value in vars(options).items()}
     print(json.dumps({"benchmark": benchmark, "comparisons": comparisons, "options": given, "machine": machine()}))
 
@@ -152,7 +156,7 @@ def machine() -> dict[str, Any]:
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-    """Run a benchmark as a program: what the user has to mend is one line and status 2."""
+    """Run a benchmark as a program; a mistake of the user is reported in one line, with exit status 2."""
     from cifar_cnn.errors import InputError
 
     try:

@@ -1,4 +1,4 @@
-"""Our side: the shipped configs through the command line's own classes, with their defaults."""
+"""Our side of the benchmarks: shipped configs, run through the classes of the command line with their defaults."""
 
 import argparse
 import copy
@@ -19,12 +19,12 @@ from cifar_cnn.errors import InputError
 
 
 class RandomImages(Source):
-    """Images of random pixels and random labels: as many as CIFAR-10 has, at once.
+    """Images of random pixels, by default as many as in CIFAR-10.
 
     Args:
-        train_size: training images.
-        test_size: test images.
-        seed: of pixels and labels.
+        train_size: number of training images.
+        test_size: number of test images.
+        seed: seed of the pixels.
     """
 
     def __init__(self, train_size: int = 50_000, test_size: int = 10_000, seed: int = 0) -> None:
@@ -33,11 +33,11 @@ class RandomImages(Source):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Ten."""
+        """Ten class names."""
         return tuple(f"class {label}" for label in range(10))
 
     def load(self, split: Split) -> ImageSet:
-        """Draw the images; (N, 3, 32, 32)."""
+        """Draw the images: uint8, (N, 3, 32, 32)."""
         generator = torch.Generator().manual_seed(self.seed)
         n = self.sizes[split]
         images = torch.randint(256, (n, 3, 32, 32), dtype=torch.uint8, generator=generator)
@@ -45,10 +45,10 @@ class RandomImages(Source):
 
 
 def with_command(args: list[str], use: Callable[[CLI], None]) -> None:
-    """Parse and instantiate a command as ``cifar-cnn`` does, and then ``use`` it in place of running it.
+    """Parse and instantiate a command as ``cifar-cnn`` does, then call ``use`` instead of running it.
 
     Raises:
-        InputError: the command was refused; stderr says why.
+        InputError: the command failed; the reason is on stderr.
     """
 
     class Command(CLI):
@@ -56,7 +56,7 @@ def with_command(args: list[str], use: Callable[[CLI], None]) -> None:
             use(self)
 
     if cifar_cnn.cli.run(args, Command):
-        raise InputError(f"cifar-cnn {' '.join(args)} was refused")
+        raise InputError(f"cifar-cnn {' '.join(args)} failed")
 
 
 Turn = Callable[[Trainer, ImageClassifier], float]
@@ -65,11 +65,11 @@ Turn = Callable[[Trainer, ImageClassifier], float]
 class Turns(Callback):
     """Alternates the epochs of a fit with other work, and measures both. The first round is not counted.
 
-    An epoch counts from its start to the end of its last training batch. What follows is measured apart: the epoch's
-    end, which is averages, logging and checkpoints, but not validation.
+    An epoch is timed from its start to the end of its last training batch. The end of the epoch (averages, logging and
+    checkpoints, but not validation) is measured separately.
 
     Args:
-        others: each does its work once and returns its seconds. They have their turn before each epoch.
+        others: called before each epoch; each does its work once and returns the seconds that it took.
     """
 
     def __init__(self, others: Mapping[str, Turn]) -> None:
@@ -82,7 +82,7 @@ class Turns(Callback):
         self._start = self._end = self._validation_start = self._validation = 0.0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: ImageClassifier) -> None:  # type: ignore[override]
-        """The others' turns, then the clock."""
+        """Run the other work, then start the clock."""
         self.precision = str(trainer.precision)
         self.batch_size = trainer.datamodule.batch_size  # type: ignore[attr-defined]
         if trainer.current_epoch:
@@ -95,29 +95,29 @@ class Turns(Callback):
         self._start = now()
 
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        """The end of the epoch's last batch."""
-        if args[-1] + 1 == trainer.num_training_batches:  # only then: `now` waits for a GPU
+        """Stop the clock after the epoch's last batch."""
+        if args[-1] + 1 == trainer.num_training_batches:  # not for each batch, since `now` waits for a GPU
             self._end = now()
             if trainer.current_epoch:
                 self.epochs.append(self._end - self._start)
 
     def on_validation_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Stop the epoch's end."""
+        """Start the clock of the validation."""
         self._validation_start = now()
 
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
-        """Go on with it."""
+        """Stop the clock of the validation."""
         self._validation += now() - self._validation_start
 
 
 def fit_in_turns(args: list[str], steps: int, rounds: int, turns: Turns) -> None:
-    """Fit ``rounds`` epochs of ``steps`` batches, and one before to warm up, in alternation with the others.
+    """Train a warm-up epoch and ``rounds`` measured epochs of ``steps`` batches, alternating with the other work.
 
     Args:
         args: from :func:`benchmarks._commands.fit_command`.
-        steps: batches an epoch. Every epoch logs once, or every 50 steps where it is longer.
-        rounds: epochs that count.
-        turns: measures.
+        steps: batches per epoch. Each epoch logs once, or every 50 steps if it is longer.
+        rounds: number of measured epochs.
+        turns: the callback that measures.
     """
     length = {
         "max_epochs": rounds + 1,
@@ -127,7 +127,7 @@ def fit_in_turns(args: list[str], steps: int, rounds: int, turns: Turns) -> None
     }
 
     def fit(cli: CLI) -> None:
-        # After all others, also those for checkpoints.
+        # After all other callbacks, including those for checkpoints.
         cli.trainer.callbacks.append(turns)  # type: ignore[attr-defined]
         cli.trainer.fit(cli.model, datamodule=cli.datamodule)
 
@@ -135,14 +135,14 @@ def fit_in_turns(args: list[str], steps: int, rounds: int, turns: Turns) -> None
 
 
 def steps_a_round(options: argparse.Namespace, config: str, on_cpu: Mapping[str, int]) -> int:
-    """Batches in a turn: as asked for, or so many that a turn takes seconds."""
+    """The number of batches in a round: the given option, or by default enough to take seconds."""
     if options.quick:
         return 2
     return options.steps or (200 if torch.cuda.is_available() else on_cpu.get(config, 20))
 
 
 def copy_of(*parts: Any) -> Any:
-    """Copies of parts that belong together, such as a network and its optimizer; what is compiled, compiled anew."""
+    """Copy related objects together, such as a network and its optimizer; compiled modules are compiled again."""
     copied = copy.deepcopy(parts)
     for before, after in zip(parts, copied, strict=True):
         if isinstance(before, torch.nn.Module) and before._compiled_call_impl is not None:
@@ -151,5 +151,5 @@ def copy_of(*parts: Any) -> Any:
 
 
 def largest_difference(a: Iterable[Tensor], b: Iterable[Tensor]) -> float:
-    """Of two lists of tensors, value by value."""
+    """The largest absolute difference between the values of two lists of tensors."""
     return max((x.double() - y.double()).abs().max().item() for x, y in zip(a, b, strict=True))

@@ -1,14 +1,14 @@
-"""What the Trainer and all that the shipped defaults switch on cost, in seconds a step, over a bare loop.
+"""Measure the overhead of the Trainer and its default callbacks over a bare loop, in seconds per step.
 
 Ours: ``Trainer.fit`` of a shipped config with progress bar, loggers, checkpoints, metrics and pictures.
-Other: a loop of forward, backward, optimizer and schedule step over the same batches, of the same data module, with
-copies of network and optimizer in the same layout and precision. It shows, measures and keeps nothing.
+Other: a loop of forward, backward, optimizer and schedule step over the same batches of the same data module, with
+copies of network and optimizer in the same layout and precision. It prints, logs and saves nothing.
 
-The two alternate epoch by epoch within one fit. A turn is ``--steps`` batches from the epoch's start to the end of its
-last batch; neither side's start-up counts. What the Trainer does at an epoch's end beside validation (averages,
-loggers, two checkpoints) is measured apart, as ``epoch_end_seconds``; ``ratio_of_an_epoch`` is that of
-45,000 images with one epoch's end. ``largest_weight_difference`` is that of the two networks after all turns: 0 on a
-CPU, where both have done exactly the same.
+The two alternate epoch by epoch within one fit. A measurement takes ``--steps`` batches, from the start of the epoch to
+the end of its last batch; start-up is not included. The Trainer's work at the end of an epoch except validation
+(averages, loggers, two checkpoints) is measured separately as ``epoch_end_seconds``; ``ratio_of_an_epoch`` is the ratio
+for an epoch of 45,000 images including its end. ``largest_weight_difference`` is the difference between the two
+networks after all measurements; it is 0 on a CPU, where both do exactly the same computation.
 """
 
 import contextlib
@@ -32,10 +32,10 @@ EPOCH = 45_000  # images
 
 
 class BareLoop:
-    """Turns of a bare loop over what a Trainer fits.
+    """A bare loop over the batches that a Trainer trains on.
 
     Args:
-        steps: batches a turn.
+        steps: batches per measurement.
     """
 
     def __init__(self, steps: int) -> None:
@@ -43,7 +43,7 @@ class BareLoop:
         self.difference = 0.0
 
     def turn(self, trainer: Trainer, pl_module: ImageClassifier) -> float:
-        """Train on the epoch that the Trainer is about to train on; returns the seconds."""
+        """Train on the epoch that the Trainer is about to train on; return the seconds."""
         if trainer.current_epoch == 0:
             schedules = [config.scheduler for config in trainer.lr_scheduler_configs]
             copies = copy_of(pl_module.backbone, pl_module.loss, *trainer.optimizers, *schedules)
@@ -55,7 +55,7 @@ class BareLoop:
             ours.requires_grad_(theirs.requires_grad)  # a callback may have frozen some
         data = trainer.datamodule  # type: ignore[attr-defined]
         device = pl_module.device
-        # Of the copies: the optimizer's step is no longer the one that the schedule has wrapped in order to count.
+        # The schedule's copy warns because the optimizer's copy lacks the wrapper that counts its steps.
         warnings.filterwarnings("ignore", r"Seems like `optimizer.step\(\)` has been overridden")
         mixed = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(str(trainer.precision))
         start = now()
@@ -76,7 +76,7 @@ def main(args: list[str]) -> None:
     """Run the benchmark."""
     options_parser = parser(__doc__)
     options_parser.add_argument("--configs", nargs="+", default=list(STEPS), help=f"default: {' '.join(STEPS)}")
-    options_parser.add_argument("--steps", type=int, help="batches a turn (default: by config and device)")
+    options_parser.add_argument("--steps", type=int, help="batches per measurement (default: by config and device)")
     options = options_parser.parse_args(args)
     options.rounds = 2 if options.quick else options.rounds
     torch.set_num_threads(options.threads)

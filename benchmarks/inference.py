@@ -1,11 +1,12 @@
-"""Images a second of ``test`` and ``predict`` on ResNet-18 with the stem for small images.
+"""Measure images per second of ``test`` and ``predict`` on ResNet-18 with the stem for small images.
 
-``test``. Ours: the command's Trainer.test with all metrics. Other: ToTensor and Normalize on each Pillow image in a
-DataLoader (0 and 2 workers, the better counts), batches of 100, NCHW float32, counting what is right.
-``predict``. Ours: the command over a folder of PNG files, from reading the checkpoint to the CSV file. Other: the same
-loop over torchvision's ImageFolder of that folder, with the network ready in memory.
+``test``. Ours: Trainer.test of the command with all metrics. Other: ToTensor and Normalize on each Pillow image in a
+DataLoader (the better of 0 and 2 workers), batches of 100, NCHW float32, counting correct predictions.
+``predict``. Ours: the command on a folder of PNG files, from reading the checkpoint to writing the CSV file. Other: the
+same loop over torchvision's ImageFolder of that folder, with the network already in memory.
 
-A turn is the whole set; both sides' start (workers, loops, and for ``predict`` the checkpoint) counts.
+A measurement covers the whole set and includes the start of both sides (workers, loops, and for ``predict`` the
+checkpoint).
 """
 
 import argparse
@@ -32,7 +33,9 @@ CONFIG = "resnet18"
 def main(args: list[str]) -> None:
     """Run the benchmark."""
     options_parser = parser(__doc__)
-    options_parser.add_argument("--batches", type=int, default=4, help="of 500 images a turn (default: 4)")
+    options_parser.add_argument(
+        "--batches", type=int, default=4, help="batches of 500 images per measurement (default: 4)"
+    )
     options = options_parser.parse_args(args)
     if options.quick:
         options.rounds, options.batches = 1, 1
@@ -43,11 +46,11 @@ def main(args: list[str]) -> None:
 
 
 def measure(options: argparse.Namespace, folder: str) -> list[dict[str, Any]]:
-    """Both comparisons, with a network of one training step.
+    """Run both comparisons, with a network trained for one step.
 
     Args:
-        options: of the benchmark.
-        folder: for the run, the image files and the table.
+        options: options of the benchmark.
+        folder: folder for the run, the image files and the table.
     """
     fit = fit_command(options, folder, CONFIG)
     one = ("--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1", "--trainer.limit_val_batches", "1")
@@ -100,7 +103,7 @@ def _rate(images: int, seconds: Callable[[], float]) -> float:
 
 
 def write_images(image_set: ImageSet, folder: Path) -> None:
-    """Write PNG files into one folder a class."""
+    """Write PNG files into one folder per class."""
     for index, (image, label) in enumerate(zip(image_set.images, image_set.labels.tolist(), strict=True)):
         path = folder / image_set.class_names[label] / f"{index}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-"""Images a second from memory to a normalised training batch, cropped by up to 4 pixels and flipped.
+"""Measure images per second from memory to normalised training batches, randomly cropped (4 pixels) and flipped.
 
-Ours: the data module's batches, as the Trainer takes them, laid out in channels_last.
-Other: torchvision's RandomCrop, RandomHorizontalFlip, ToTensor and Normalize on each Pillow image, in a DataLoader
-with 0 and with 2 workers, of which the better counts; with one thread, 0 workers alone. The workers' start is not
-counted. Nothing is trained on the batches, which both sides leave on the CPU.
+Ours: the batches of the data module as the Trainer receives them, in channels_last layout.
+Other: torchvision's RandomCrop, RandomHorizontalFlip, ToTensor and Normalize on each Pillow image, in a DataLoader with
+the better of 0 and 2 workers; with one thread, only 0 workers. The start of the workers is not included. Both sides
+leave the batches on the CPU and train nothing.
 """
 
 import tempfile
@@ -22,8 +22,8 @@ from cifar_cnn.cli import CLI
 def main(args: list[str]) -> None:
     """Run the benchmark."""
     options_parser = parser(__doc__)
-    options_parser.add_argument("--batch_size", type=int, default=256, help="images a batch (default: 256)")
-    options_parser.add_argument("--steps", type=int, default=100, help="batches a turn (default: 100)")
+    options_parser.add_argument("--batch_size", type=int, default=256, help="images per batch (default: 256)")
+    options_parser.add_argument("--steps", type=int, default=100, help="batches per measurement (default: 100)")
     options = options_parser.parse_args(args)
     if options.quick:
         options.rounds, options.steps, options.batch_size = 1, 2, 16

@@ -1,10 +1,10 @@
-"""Peak resident memory of a fit, beside that of imports, data and network alone, in MiB.
+"""Measure the peak resident memory of a fit, compared with imports, images and network alone, in MiB.
 
 Ours: the process ``cifar-cnn fit`` with simple_cnn_a and all defaults, on 50,000 images: some steps of training,
 validation, checkpoints, pictures.
-Other: a process that parses the same command, which imports what it needs, loads the images and makes the network.
+Other: a process that only parses the same command, imports the libraries, loads the images and creates the network.
 
-The second row is the difference of the two beside the size of the set as float32: what a copy of it would take.
+The second row compares the difference between the two with the size of the training images as float32.
 """
 
 import os
@@ -20,7 +20,7 @@ CONFIG = "simple_cnn_a"
 
 
 def main(args: list[str]) -> None:
-    """Run the benchmark, or as ``--load COMMAND...`` its other side."""
+    """Run the benchmark or, with ``--load COMMAND...``, its other side."""
     if args[:1] == ["--load"]:
         load(args[1:])
         return
@@ -39,7 +39,7 @@ def main(args: list[str]) -> None:
         sides = {"ours": peak("-m", "cifar_cnn"), "other": peak("-m", "benchmarks.memory", "--load")}
         values = interleave(sides, options.rounds, warm_up=False)
         with open(os.path.join(folder, "output.txt"), encoding="utf-8") as output:
-            float_set = 4 * int(output.read().split()[-1]) / MIB  # of the process that ran last: `load`
+            float_set = 4 * int(output.read().split()[-1]) / MIB  # printed by the last process, `load`
     beyond = [a - b for a, b in zip(values["ours"], values["other"], strict=True)]
     comparisons = [
         comparison("fit", "MiB", values["ours"], {"imports, data, network": values["other"]}, higher_is_better=False),
@@ -56,8 +56,8 @@ def main(args: list[str]) -> None:
 
 
 def load(command: list[str]) -> None:
-    """Import what the command needs, load the images, make the network; print the number of values of the images."""
-    from benchmarks._ours import with_command  # only here: see the module's docstring of _commands
+    """Import the libraries, load the images, create the network, and print the number of values of the images."""
+    from benchmarks._ours import with_command  # not at the top: the measuring process must stay small
 
     sizes = []
     with_command(command, lambda cli: sizes.append(cli.datamodule.source.load("train").images.numel()))

@@ -1,10 +1,10 @@
-"""Arithmetic that training achieves, over what the machine's matrix product does: GFLOP/s, both in the same minute.
+"""Compare the arithmetic rate of training with that of a matrix product on the same machine, in GFLOP/s.
 
-Ours: ``Trainer.fit`` of a shipped config with all defaults. The operations of a step are those that
-torch.utils.flop_counter counts in forward and backward: two a multiply-add of convolutions and matrix products, nothing
-for the rest and for the optimizer; the time is that of the whole step.
-Other: a product of two float32 matrices of ``--size``, on the same number of threads. Where our precision is another,
-the rate can be above it; the rate of a bfloat16 product is given beside, as ``bfloat16_product``.
+Ours: ``Trainer.fit`` of a shipped config with all defaults. The operations of a step are counted in forward and
+backward by torch.utils.flop_counter: two for each multiply-add of convolutions and matrix products, none for all other
+operations and the optimizer. The time is that of the whole step.
+Other: a product of two float32 matrices of ``--size``, with the same number of threads. If we train in another
+precision, our rate can be higher; the rate of a bfloat16 product is given as ``bfloat16_product``.
 """
 
 import copy
@@ -34,7 +34,7 @@ def step_flop(pl_module: ImageClassifier, batch_size: int, image_size: int) -> i
 
 
 def product(size: int, dtype: torch.dtype, flop: float) -> Turn:
-    """Turns of matrix products of about ``flop`` operations; returned is the time for 10^9 of them."""
+    """A measurement of matrix products with about ``flop`` operations; it returns the seconds per 10^9 operations."""
 
     def turn(trainer: Trainer, pl_module: ImageClassifier) -> float:
         a, b = (torch.randn(size, size, device=pl_module.device).to(dtype) for _ in range(2))
@@ -53,13 +53,13 @@ def product(size: int, dtype: torch.dtype, flop: float) -> Turn:
 
 
 class Flop:
-    """Counts the operations of the module that a Trainer fits, in its first turn; takes no time of any."""
+    """Counts the operations of a training step once; its measurement takes no time."""
 
     def __init__(self) -> None:
         self.of_a_step = 0
 
     def turn(self, trainer: Trainer, pl_module: ImageClassifier) -> float:
-        """Count."""
+        """Count the operations in the first round."""
         if not self.of_a_step:
             data = trainer.datamodule  # type: ignore[attr-defined]
             self.of_a_step = step_flop(pl_module, data.batch_size, data.train_images.shape[-1])
@@ -70,13 +70,13 @@ def main(args: list[str]) -> None:
     """Run the benchmark."""
     options_parser = parser(__doc__)
     options_parser.add_argument("--configs", nargs="+", default=["resnet18"], help="default: resnet18")
-    options_parser.add_argument("--steps", type=int, help="batches a turn (default: by config and device)")
+    options_parser.add_argument("--steps", type=int, help="batches per measurement (default: by config and device)")
     options_parser.add_argument("--size", type=int, default=2048, help="rows of the matrices (default: 2048)")
     options = options_parser.parse_args(args)
     if options.quick:
         options.rounds, options.size = 1, 128
     torch.set_num_threads(options.threads)
-    amount = 1e8 if options.quick else 1e13 if torch.cuda.is_available() else 3e11  # about a second's work
+    amount = 1e8 if options.quick else 1e13 if torch.cuda.is_available() else 3e11  # takes about a second
     comparisons = []
     for config in options.configs:
         steps = steps_a_round(options, config, STEPS)

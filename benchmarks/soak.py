@@ -1,7 +1,7 @@
-"""Many fits in a row, or one long one: do memory, threads, open files or the time of a step grow?
+"""Check that memory, threads, open files and time per step do not grow over many fits in a row, or one long fit.
 
 ``python -m benchmarks.soak --fits 200`` and ``python -m benchmarks.soak --hours 1`` print one JSON object. Growth
-compares the medians of the first and the last tenth of the samples, after a warm-up of a tenth.
+compares the medians of the second and the last tenth of the samples; the first tenth is a warm-up.
 """
 
 import argparse
@@ -30,11 +30,11 @@ LIMIT = 0.05  # growth that passes
 
 
 class StepTimes(Callback):
-    """Times the steps of a fit, and samples the process at its end and every so often.
+    """Times the steps of a fit, and samples the process at the end of the fit and at intervals.
 
     Args:
-        path: file that a line of JSON is appended to for each sample.
-        every_seconds: from one sample to the next.
+        path: file to which a line of JSON is appended for each sample.
+        every_seconds: interval between samples.
     """
 
     def __init__(self, path: str, every_seconds: float = float("inf")) -> None:
@@ -51,7 +51,7 @@ class StepTimes(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop it; take a sample if it is time."""
+        """Stop the step's clock, and take a sample if one is due."""
         now = time.perf_counter()
         self._steps.append(now - self._start)
         if now - self._sampled >= self.every_seconds:
@@ -70,7 +70,7 @@ class StepTimes(Callback):
 
 
 def process() -> dict[str, float]:
-    """What this process holds (Linux): resident bytes, threads, open files."""
+    """The resources of this process (on Linux): resident bytes, threads, open files."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return {
         "resident_bytes": pages * os.sysconf("SC_PAGE_SIZE"),
@@ -81,7 +81,7 @@ def process() -> dict[str, float]:
 
 
 def growth(samples: list[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """For each thing that was sampled its first and last median, and by what part it grew."""
+    """The first and the last median of each sampled value, and its relative growth."""
     tenth = max(1, len(samples) // 10)
     first, last = samples[tenth : 2 * tenth] or samples[:1], samples[-tenth:]
     result = {}
@@ -93,7 +93,7 @@ def growth(samples: list[dict[str, float]]) -> dict[str, dict[str, float]]:
 
 @contextlib.contextmanager
 def in_empty_folder() -> Iterator[None]:
-    """Fits write under the current folder, and print; neither is wanted here."""
+    """Run fits in a temporary folder, and send their output to stderr."""
     before = Path.cwd()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
         os.chdir(folder)
@@ -104,7 +104,7 @@ def in_empty_folder() -> Iterator[None]:
 
 
 def soak(fits: int, hours: float) -> dict[str, Any]:
-    """Run the fits; returns the figures."""
+    """Run the fits and return the figures."""
     epochs = ["--trainer.max_epochs", "-1" if hours else "2", "--model.schedule", "null", "--test_after_fit", "false"]
     minutes, seconds = divmod(int(hours * 3600), 60)
     length = ["--trainer.max_time", f"{minutes // 1440:02d}:{minutes // 60 % 24:02d}:{minutes % 60:02d}:{seconds:02d}"]
@@ -130,11 +130,11 @@ def soak(fits: int, hours: float) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read the options, and print the figures."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--fits", type=int, default=200, help="short fits in a row (default: 200)")
-    kind.add_argument("--hours", type=float, default=0.0, help="one fit of so many hours instead")
+    kind.add_argument("--hours", type=float, default=0.0, help="one fit of this many hours instead")
     options = parser.parse_args()
     print(json.dumps(soak(options.fits, options.hours)))
 

@@ -1,9 +1,9 @@
-"""The speedrun recipe by ``cifar-cnn fit`` and as a bare loop, one after the other for each seed.
+"""Compare the speedrun recipe in ``cifar-cnn fit`` with a bare loop, one after the other for each seed.
 
-``python -m benchmarks.speedrun --root DIR [--seeds 0 1 2]`` prints one JSON object: of both, the seconds of training
-(without reading the images and without the test) and the test accuracy with and without test-time augmentation. The
-bare loop is the record's script (KellerJordan/cifar10-airbench, airbench94_muon.py) in this project's network and
-optimizer: the whole set is normalised, mirrored and shifted once an epoch, and nothing is logged.
+``python -m benchmarks.speedrun --root DIR [--seeds 0 1 2]`` prints one JSON object with the training time of both sides
+(without loading the images and the test) and their test accuracy with and without test-time augmentation. The bare loop
+is the record's script (KellerJordan/cifar10-airbench, airbench94_muon.py) with this project's network and optimizer.
+All images are normalised once, and mirrored and shifted once per epoch; nothing is logged.
 """
 
 import argparse
@@ -37,7 +37,7 @@ BATCH, EPOCHS, BIAS_EPOCHS = 2000, 8, 3
 
 
 def augmented(images: Tensor, padded: Tensor, mirrored: Tensor) -> Tensor:
-    """One epoch's images, mirrored and shifted by up to two pixels."""
+    """The images of one epoch, mirrored and shifted by up to two pixels."""
     n, _, height, width = images.shape
     down, across = torch.randint(0, 5, (2, n))
     result = torch.empty_like(images)
@@ -49,7 +49,7 @@ def augmented(images: Tensor, padded: Tensor, mirrored: Tensor) -> Tensor:
 
 
 def bare_loop(root: Path, seed: int, epochs: int = EPOCHS, limit: int | None = None) -> dict[str, Any]:
-    """Train and test; seconds of training and accuracies."""
+    """Train and test; return the training time and the accuracies."""
     use_all_of_the_hardware()
     torch.manual_seed(seed)
     source = ImageFolder(root)
@@ -115,7 +115,7 @@ def bare_loop(root: Path, seed: int, epochs: int = EPOCHS, limit: int | None = N
 
 
 def command(root: Path, seed: int, config: Path, limit: int | None = None) -> dict[str, Any]:
-    """The same by ``cifar-cnn fit``, in a process and folder of its own."""
+    """Train and test with ``cifar-cnn fit``, in a separate process and a temporary folder."""
     classes = str(len(ImageFolder(root).class_names))
     with tempfile.TemporaryDirectory() as folder:
         options = [
@@ -140,12 +140,14 @@ def command(root: Path, seed: int, config: Path, limit: int | None = None) -> di
 
 
 def main(args: list[str]) -> None:
-    """Run both sides for each seed, and print."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder with train/<class>/ and test/<class>/")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="a run of each side (default: 0 1 2)")
-    parser.add_argument("--config", type=Path, default=CONFIG, help="config of the command's side")
-    parser.add_argument("--limit", type=int, help="training steps an epoch, for a trial")
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds of the runs of each side (default: 0 1 2)"
+    )
+    parser.add_argument("--config", type=Path, default=CONFIG, help="config of cifar-cnn fit")
+    parser.add_argument("--limit", type=int, help="training steps per epoch, for a trial")
     parser.add_argument("--sides", nargs="+", default=["command", "bare_loop"], choices=["command", "bare_loop"])
     options = parser.parse_args(args)
     runs: dict[str, list[dict[str, Any]]] = {side: [] for side in options.sides}

@@ -1,8 +1,10 @@
-"""Seconds from a command's start to its end, or to the end of the first training step, as processes that take turns.
+"""Measure the seconds from the start of a command to its end, or to the end of the first training step.
 
 Ours: ``cifar-cnn`` with --help, fit --help, an unknown command or option, and fit --print_config; the first step is
-that of simple_cnn_a on 50,000 images from memory.
-Other: ``python -c 'import lightning.pytorch.cli'``, which no command that trains can do without.
+that of simple_cnn_a on 50,000 images in memory.
+Other: ``python -c 'import lightning.pytorch.cli'``, an import that every training command needs.
+
+All commands take turns.
 """
 
 import os
@@ -16,7 +18,7 @@ from benchmarks._measure import Goal, comparison, interleave, parser, print_resu
 GOAL: Goal = ("at most", 1.2)
 CONFIG = "simple_cnn_a"
 CONFIG_PATH = str(CONFIGS / f"{CONFIG}.yaml")
-# Arguments, exit status, goal. The first step's arguments depend on the options.
+# Arguments, exit status and goal. The arguments of first_step depend on the options.
 COMMANDS: dict[str, tuple[list[str], int, Goal | None]] = {
     "help": (["--help"], 0, GOAL),
     "fit_help": (["fit", "--help"], 0, GOAL),

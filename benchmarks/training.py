@@ -1,11 +1,12 @@
-"""Images a second in training: a shipped config against the conventional script with the same network.
+"""Measure images per second in training: a shipped config compared with a conventional script with the same network.
 
-Ours: ``Trainer.fit`` of a shipped config with all defaults, in the precision that is the device's default.
-Other: torchvision's transforms an image (crop, flip, ToTensor, Normalize) in a DataLoader with 0 and with 2 workers,
-of which the better counts; NCHW, float32, SGD and a plain loop with running loss and accuracy.
+Ours: ``Trainer.fit`` of a shipped config with all defaults, in the default precision of the device.
+Other: torchvision's transforms per image (crop, flip, ToTensor, Normalize) in a DataLoader with the better of 0 and 2
+workers; NCHW, float32, SGD, and a plain loop with running loss and accuracy.
 
-The sides alternate epoch by epoch, the other in a process of its own. A turn is ``--steps`` batches; start-up,
-workers' start, epoch ends and validation count for neither. ``epoch_seconds`` is what 50,000 images take at that rate.
+The sides alternate epoch by epoch; the other side runs in a separate process. A measurement takes ``--steps`` batches;
+start-up, start of the workers, ends of epochs and validation are not included. ``epoch_seconds`` is the time for 50,000
+images at that rate.
 """
 
 import tempfile
@@ -25,7 +26,7 @@ EPOCH = 50_000  # images
 
 
 def conventional_turn(script: Conventional, workers: int, steps: int) -> Turn:
-    """Turns of the conventional script with a copy of the network that a Trainer fits."""
+    """A measurement of the conventional script with a copy of the network that a Trainer trains."""
 
     def turn(trainer: Trainer, pl_module: ImageClassifier) -> float:
         data = trainer.datamodule  # type: ignore[attr-defined]
@@ -40,7 +41,7 @@ def main(args: list[str]) -> None:
     """Run the benchmark."""
     options_parser = parser(__doc__)
     options_parser.add_argument("--configs", nargs="+", default=list(STEPS), help=f"default: {' '.join(STEPS)}")
-    options_parser.add_argument("--steps", type=int, help="batches a turn (default: by config and device)")
+    options_parser.add_argument("--steps", type=int, help="batches per measurement (default: by config and device)")
     options = options_parser.parse_args(args)
     options.rounds = 1 if options.quick else options.rounds
     torch.set_num_threads(options.threads)
