@@ -26,13 +26,9 @@ def parser(description: str | None, rounds: int = 5) -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=rounds, help=f"measurements of each side (default: {rounds})")
     parser.add_argument("--threads", type=int, default=2, help="number of torch's threads (default: 2)")
     parser.add_argument("--seed", type=int, default=0, help="seed of images, weights and order (default: 0)")
-    parser.add_argument(
-        "--root", type=Path, help="folder with train/<class>/ and test/<class>/ (default: random images)"
-    )
+    parser.add_argument("--root", type=Path, help="folder with train/<class>/, test/<class>/ (default: random images)")
     parser.add_argument("--precision", help="--trainer.precision of our side (default: chosen by device)")
-    parser.add_argument(
-        "--quick", action="store_true", help="one small round, to check that it runs; the figures mean nothing"
-    )
+    parser.add_argument("--quick", action="store_true", help="one small round, only to check that it runs")
     return parser
 
 

@@ -33,9 +33,7 @@ CONFIG = "resnet18"
 def main(args: list[str]) -> None:
     """Run the benchmark."""
     options_parser = parser(__doc__)
-    options_parser.add_argument(
-        "--batches", type=int, default=4, help="batches of 500 images per measurement (default: 4)"
-    )
+    options_parser.add_argument("--batches", type=int, default=4, help="batches of 500 images (default: 4)")
     options = options_parser.parse_args(args)
     if options.quick:
         options.rounds, options.batches = 1, 1

@@ -143,9 +143,7 @@ def main(args: list[str]) -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder with train/<class>/ and test/<class>/")
-    parser.add_argument(
-        "--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds of the runs of each side (default: 0 1 2)"
-    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds of the runs (default: 0 1 2)")
     parser.add_argument("--config", type=Path, default=CONFIG, help="config of cifar-cnn fit")
     parser.add_argument("--limit", type=int, help="training steps per epoch, for a trial")
     parser.add_argument("--sides", nargs="+", default=["command", "bare_loop"], choices=["command", "bare_loop"])

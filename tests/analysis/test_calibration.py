@@ -9,7 +9,7 @@ from cifar_cnn.analysis.report.calibration import calibration
 from cifar_cnn.runs.predictions import Predictions
 
 
-def test_a_confidence_of_one_belongs_to_the_last_bin() -> None:
+def test_confidence_1_belongs_to_the_last_bin() -> None:
     # 50 answers with a confidence of 0.95, all right, and 50 with one of 1, all wrong: 0.975 sure, half of them right.
     logits = torch.tensor([[2.9444, 0.0]] * 50 + [[0.0, 200.0]] * 50)
     found = calibration(Predictions(logits, torch.zeros(100, dtype=torch.long)))
@@ -18,7 +18,7 @@ def test_a_confidence_of_one_belongs_to_the_last_bin() -> None:
     assert found["confidence"] == pytest.approx(0.975, abs=1e-5)
 
 
-def test_the_figure_shows_the_bins_that_the_error_is_made_of() -> None:
+def test_the_figure_shows_the_bins_of_the_error() -> None:
     confidence, correct = np.array([0.05, 0.15, 0.19, 1.0]), np.array([False, True, False, True])
     bins = bins_of(confidence, correct, 10)
     assert bins.counts.tolist() == [1, 2, 0, 0, 0, 0, 0, 0, 0, 1]

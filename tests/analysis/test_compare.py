@@ -120,7 +120,7 @@ def test_configs_are_trained_with_each_seed_and_compared(
     assert "holds another comparison" in refused
 
 
-def test_interrupted_it_goes_on_and_a_failed_run_stops_no_other(
+def test_an_interrupted_comparison_resumes_and_a_failed_run_stops_no_other(
     in_this_process: list[list[str]], configs: list[str], run_command: RunCommand
 ) -> None:
     broken = yaml.safe_load(Path("norm.yaml").read_text())
@@ -150,7 +150,7 @@ def test_interrupted_it_goes_on_and_a_failed_run_stops_no_other(
     assert "- broken, seed 0: " in (FOLDER / "compare.md").read_text()
 
 
-def test_runs_are_read_and_tested_if_they_are_not(
+def test_runs_are_read_and_untested_ones_are_tested(
     in_this_process: list[list[str]], trained_run: Path, run_command: RunCommand
 ) -> None:
     runs = [Path(f"run_{i}") for i in range(3)]
@@ -193,7 +193,7 @@ def test_runs_are_read_and_tested_if_they_are_not(
     assert re.search(r"^\| quickstart, run_0 +\| quickstart, run_2 .* different images \|", output, re.MULTILINE)
 
 
-def test_the_test_of_another_checkpoint_is_not_taken_for_that_of_the_best(
+def test_a_test_of_another_checkpoint_is_not_used_for_the_best(
     in_this_process: list[list[str]], trained_run: Path, run_command: RunCommand
 ) -> None:
     shutil.copytree(trained_run, "run")
@@ -213,7 +213,7 @@ def test_the_test_of_another_checkpoint_is_not_taken_for_that_of_the_best(
     assert json.loads(Path("run/test.json").read_text())["checkpoint"] == "checkpoints/best.ckpt"
 
 
-def test_networks_of_runs_are_called_by_what_tells_them_apart() -> None:
+def test_networks_are_named_by_their_differences() -> None:
     folders = [Path(name) for name in ("version_0", "version_1", "a/version_0", "a/version_1", "saved", "b/version_2")]
     for folder, config in zip(folders, ("small", "large", "large", "other", "", "given"), strict=True):
         folder.mkdir(parents=True)
@@ -227,7 +227,7 @@ def test_networks_of_runs_are_called_by_what_tells_them_apart() -> None:
     assert names_of([Path("a/version_0"), Path("b/version_0")], set()) == ["a/version_0", "b/version_0"]
 
 
-def test_a_sub_process_is_followed_to_its_end_and_under_nohup_outlives_the_terminal(configs: list[str]) -> None:
+def test_a_subprocess_is_awaited_and_under_nohup_survives_the_terminal(configs: list[str]) -> None:
     task = plan.training(Path("plain.yaml"), 0, FitCommands(SHORT), Path("out"))
     assert task.epochs == 2
     seen: list[int] = []
@@ -246,7 +246,7 @@ def test_a_sub_process_is_followed_to_its_end_and_under_nohup_outlives_the_termi
     assert "Trained     SimpleCNN" in task.log.read_text()
 
 
-def test_interrupted_the_sub_process_saves_first(configs: list[str]) -> None:
+def test_an_interrupted_subprocess_saves_first(configs: list[str]) -> None:
     options = [word if word != "2" else "1000000" for word in SHORT]
     task = plan.training(Path("plain.yaml"), 0, FitCommands(options), Path("out"))
 
@@ -261,7 +261,7 @@ def test_interrupted_the_sub_process_saves_first(configs: list[str]) -> None:
     assert not task.is_done()
 
 
-def test_the_progress_bar_goes_over_the_whole_plan(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+def test_the_progress_bar_covers_the_whole_plan(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     def run(task: plan.Task, at: Any) -> int:
         for epochs in (0, 1, 9):  # more than it was thought to take
             at(epochs)
@@ -300,7 +300,7 @@ def test_mistakes_are_one_line(trained_run: Path, configs: list[str], run_comman
     assert "another process is working on this comparison, in out" in refused
 
 
-def test_a_file_that_cannot_be_replaced_is_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_replaced_is_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 

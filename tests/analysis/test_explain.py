@@ -61,7 +61,7 @@ def test_shift_moves_the_pixels(direction: tuple[int, int], make_images: Callabl
     )
 
 
-def test_maps_are_shifted_by_parts_of_a_place() -> None:
+def test_maps_are_shifted_by_fractions_of_a_column() -> None:
     maps = torch.tensor([[[[0.0, 1.0, 4.0, 9.0]]]])
     assert shifted_maps(maps, 0).tolist() == maps.tolist()
     assert shifted_maps(maps, 1).tolist() == [[[[0, 1, 4]]]]
@@ -110,7 +110,7 @@ def test_pooling_over_the_image_is_invariant_and_flatten_is_not() -> None:
     assert len(theory.sharing) == 1
 
 
-def test_grad_cam_is_where_the_evidence_is() -> None:
+def test_grad_cam_marks_the_evidence() -> None:
     backbone = nn.Sequential(nn.Conv2d(3, 2, 1, bias=False), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     backbone.append(nn.Linear(2, 2, bias=False))
     with torch.no_grad():  # the first map is red, the second green; each is evidence for its class
@@ -133,7 +133,7 @@ def test_grad_cam_is_where_the_evidence_is() -> None:
         (ResNet18(channels=(8, 8, 8, 8)), "blocks.7.relu"),
     ],
 )
-def test_last_maps_are_those_after_the_activation(backbone: nn.Module, name: str) -> None:
+def test_last_maps_come_after_the_activation(backbone: nn.Module, name: str) -> None:
     found = last_maps(backbone.eval(), torch.rand(1, 3, 32, 32), 10)
     assert found is not None
     assert found.name == name
@@ -162,7 +162,7 @@ class Pooled(nn.Module):
         return self.head(maps.mean((1, 2)))
 
 
-def test_grad_cam_is_the_same_however_the_maps_are_laid_out() -> None:
+def test_grad_cam_does_not_depend_on_the_layout_of_maps() -> None:
     images = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     classes = torch.tensor([1, 2, 3])
     heats = []
@@ -182,7 +182,7 @@ def test_grad_cam_is_the_same_however_the_maps_are_laid_out() -> None:
         torch.testing.assert_close(heat, by_hand, rtol=1e-4, atol=1e-5)
 
 
-def test_grad_cam_of_a_network_that_answers_by_its_class_token_is_before_its_last_attention() -> None:
+def test_grad_cam_with_a_class_token_uses_the_maps_before_the_last_attention() -> None:
     torch.manual_seed(0)
     network = VisionTransformer(32, 4, 2, 4, 64, 128, num_classes=10).eval()
     nn.init.normal_(network.heads[0].weight)  # torchvision starts it at zero
@@ -195,9 +195,7 @@ def test_grad_cam_of_a_network_that_answers_by_its_class_token_is_before_its_las
 
 
 @pytest.mark.parametrize("layout", ["channels last", "patches"])
-def test_equivariance_is_the_same_however_the_maps_are_laid_out(
-    layout: str, make_images: Callable[..., ImageSet]
-) -> None:
+def test_equivariance_does_not_depend_on_the_layout_of_maps(layout: str, make_images: Callable[..., ImageSet]) -> None:
     errors = []
     for each in ("channels first", layout):
         network = trained(Pooled(each))
@@ -228,7 +226,7 @@ class Flat(nn.Sequential):
         super().__init__(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
 
 
-def test_explain_sets_runs_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_compares_runs_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
     for head in ("flatten", "max_pool"):
         quick = ["--config", str(CONFIGS / "quickstart.yaml"), *SMALL, "--trainer.max_epochs", "1"]
         assert cifar_cnn.cli.run(["fit", *quick, "--model.backbone.head", head, "--test_after_fit", "false"]) == 0
@@ -272,7 +270,7 @@ def test_explain_sets_runs_side_by_side(capsys: pytest.CaptureFixture[str]) -> N
         assert message in capsys.readouterr().err
 
 
-def test_runs_are_called_by_what_tells_them_apart(tmp_path: Path) -> None:
+def test_runs_are_labelled_by_their_differences(tmp_path: Path) -> None:
     network = trained(SimpleCNN((2, 2, 2)))
 
     def run(name: str, command: str, seed: int = 0) -> RunFolder:
@@ -298,7 +296,7 @@ def test_runs_are_called_by_what_tells_them_apart(tmp_path: Path) -> None:
     assert saved.config_name == ""
 
 
-def test_more_curves_than_colours_are_told_apart() -> None:
+def test_more_curves_than_colours_have_different_dashes() -> None:
     figure = charts.lines("Title", "x", {f"network {i}": ([0, 1], [0, i]) for i in range(8)})
     looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}
     assert len(looks) == 8
@@ -318,7 +316,7 @@ def test_a_network_without_maps_is_refused_in_one_line(capsys: pytest.CaptureFix
     assert "Learning curves" in page
 
 
-def test_a_folder_that_cannot_be_made_is_said_before_anything_is_measured(
+def test_an_unwritable_folder_is_reported_before_measuring(
     trained_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cifar_cnn.analysis.explain.runs.explain", None)  # would raise when called

@@ -45,7 +45,7 @@ def assert_no_paths(path: Path) -> None:
         assert len(text) < 3 or text.encode() not in content, text
 
 
-def test_onnx_gives_the_probabilities_of_predict_for_any_batch(
+def test_onnx_gives_the_probabilities_of_predict_for_any_batch_size(
     trained_run: Path, trained: Trained, images: Tensor, run_command: RunCommand
 ) -> None:
     finished = run_command("export", trained_run, "--output", "net.onnx")
@@ -77,7 +77,7 @@ def test_torch_export_with_test_time_augmentation(images: Tensor) -> None:
         torch.testing.assert_close(program.module()(images[:n]), trained.probabilities(images[:n]))
 
 
-def test_test_time_augmentation_is_the_runs_own_unless_another_is_named(
+def test_test_time_augmentation_is_that_of_the_run_by_default(
     trained_run: Path, trained: Trained, images: Tensor, run_command: RunCommand
 ) -> None:
     assert set(next(a for a in PARSERS["export"]()._actions if a.dest == "tta").choices or ()) == set(get_args(TTA))
@@ -145,7 +145,7 @@ def test_what_cannot_be_exported_is_one_line(trained: Trained, images: Tensor) -
     assert not list(Path().iterdir())
 
 
-def test_without_the_runs_own_images_others_are_asked_for(
+def test_without_the_runs_images_the_message_asks_for_others(
     trained_run: Path, image_folder: Path, run_command: RunCommand
 ) -> None:
     content = torch.load(trained_run / "checkpoints/best.ckpt", weights_only=True)

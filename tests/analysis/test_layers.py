@@ -33,7 +33,7 @@ class Branches(nn.Module):
 
 
 @pytest.mark.parametrize("network", [SimpleCNN((4, 4, 4), head="conv"), Branches()], ids=["SimpleCNN", "Branches"])
-def test_receptive_field_is_where_the_gradient_reaches(network: nn.Module) -> None:
+def test_receptive_field_equals_the_extent_of_the_gradient(network: nn.Module) -> None:
     torch.manual_seed(0)
     network.eval()
     modules = dict(network.named_modules())
@@ -141,7 +141,7 @@ ATTENTION = 64 * 64 * 3 * 64 + 2 * 64 * 64 * 64 + 64 * 64 * 64  # of 64 patches:
         (Rows, 32 * 4 * 5 * (96 + 5) + 1600 + 160),
     ],
 )
-def test_what_no_module_computes_is_counted_too(make: Callable[[], nn.Module], macs: int) -> None:
+def test_operations_outside_of_modules_are_counted(make: Callable[[], nn.Module], macs: int) -> None:
     network = make()
     layers = layers_of(network, (3, 32, 32))
     assert sum(layer.macs for layer in layers) == macs
@@ -149,7 +149,7 @@ def test_what_no_module_computes_is_counted_too(make: Callable[[], nn.Module], m
     assert sum(layer.parameters for layer in layers) == sum(p.numel() for p in network.parameters())
 
 
-def test_attention_and_class_token_have_rows_of_their_own() -> None:
+def test_attention_and_class_token_have_separate_rows() -> None:
     layers = {layer.name: layer for layer in layers_of(small_vit(), (3, 32, 32))}
     attention = layers["encoder.layers.encoder_layer_1.self_attention"]
     assert attention.macs == 65 * 64 * 3 * 64 + 2 * 65 * 65 * 64 + 65 * 64 * 64
@@ -228,7 +228,7 @@ def test_receptive_fields_by_hand(network: nn.Module, name: str, field: Field) -
     assert found[name].field == field
 
 
-def test_a_field_that_is_too_costly_to_measure_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_field_too_costly_to_measure_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fields, "MEASURE_MACS", 1e6)
     found = {layer.name: layer.field for layer in layers_of(ChannelsLast(), (3, 32, 32))}
     assert found == {
@@ -239,7 +239,7 @@ def test_a_field_that_is_too_costly_to_measure_is_unknown(monkeypatch: pytest.Mo
     }
 
 
-def test_a_network_is_left_as_it_is() -> None:
+def test_the_network_is_not_changed() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), *head(4))
     network[0].eval()
     before = {name: value.clone() for name, value in network.state_dict().items()}

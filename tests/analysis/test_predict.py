@@ -18,7 +18,7 @@ from cifar_cnn.runs.checkpoints import load_trained
 from tests.conftest import RunCommand
 
 
-def test_csv_json_and_terminal_say_the_same(trained_run: Path, image_folder: Path, run_command: RunCommand) -> None:
+def test_csv_json_and_terminal_agree(trained_run: Path, image_folder: Path, run_command: RunCommand) -> None:
     arguments = ["predict", str(image_folder / "test"), "--ckpt_path", str(trained_run)]
     arguments += ["--batch_size", "3"]
     finished = run_command(*arguments, "--output", "classes.csv")
@@ -67,7 +67,7 @@ def test_any_format_and_size(trained_run: Path, run_command: RunCommand) -> None
     assert listed == [*(f"images/{name}" for name in sorted(images)), "no_ending"]
 
 
-def test_what_cannot_be_read_is_listed_and_the_rest_is_done(trained_run: Path, run_command: RunCommand) -> None:
+def test_unreadable_files_are_listed_and_the_rest_is_classified(trained_run: Path, run_command: RunCommand) -> None:
     folder = Path("images")
     folder.mkdir()
     good = folder / os.fsdecode(b"b\xff.png")  # a name that is no UTF-8
@@ -89,7 +89,7 @@ def test_what_cannot_be_read_is_listed_and_the_rest_is_done(trained_run: Path, r
     assert json.loads(Path("none.json").read_text()) == []
 
 
-def test_names_cannot_rule_the_terminal_and_are_whole_in_a_table(trained_run: Path, run_command: RunCommand) -> None:
+def test_names_are_escaped_for_the_terminal_and_complete_in_files(trained_run: Path, run_command: RunCommand) -> None:
     names = ["ä ö 日本.webp", "b\nc\x1b[2J.png"]
     Path("images").mkdir()
     for name in names:
@@ -108,7 +108,7 @@ def test_names_cannot_rule_the_terminal_and_are_whole_in_a_table(trained_run: Pa
         assert {Path(row["path"]).name for row in csv.DictReader(file)} == set(names)
 
 
-def test_linked_folders_are_read_and_skipped_files_are_told(trained_run: Path, run_command: RunCommand) -> None:
+def test_linked_folders_are_read_and_skipped_files_are_reported(trained_run: Path, run_command: RunCommand) -> None:
     for name in ("images", "elsewhere"):
         Path(name).mkdir()
         Image.new("RGB", (9, 9)).save(Path(name, "a.png"))

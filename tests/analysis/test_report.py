@@ -72,7 +72,7 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_has_all_sections_and_needs_no_other_file(tested_run: Path) -> None:
+def test_the_page_has_all_sections_and_loads_no_other_file(tested_run: Path) -> None:
     path = tested_run / "report.html"
     page = path.read_text(encoding="utf-8")
     assert path.stat().st_size < 5e6
@@ -92,7 +92,7 @@ def test_the_page_has_all_sections_and_needs_no_other_file(tested_run: Path) -> 
     assert {"svg"} <= {tag for tag, _ in tags}
 
 
-def test_the_page_gives_the_figures_of_the_run(tested_run: Path) -> None:
+def test_the_page_shows_the_figures_of_the_run(tested_run: Path) -> None:
     page = (tested_run / "report.html").read_text(encoding="utf-8")
     test = json.loads((tested_run / "test.json").read_text())
     fit = json.loads((tested_run / "fit.json").read_text())
@@ -112,7 +112,7 @@ def test_the_page_gives_the_figures_of_the_run(tested_run: Path) -> None:
         assert f'title="{name} predicted as {best}: {max(row)} times"' in page
 
 
-def test_a_report_takes_little_time(run: Path) -> None:
+def test_a_report_is_fast(run: Path) -> None:
     start = time.process_time()
     report.write_report(load_run(str(run)))
     assert time.process_time() - start < 5
@@ -147,7 +147,7 @@ def test_a_test_of_other_weights_is_not_shown(run: Path) -> None:
     )
 
 
-def test_a_test_with_another_augmentation_than_the_runs_own_is_shown_as_such(run: Path) -> None:
+def test_a_test_with_other_augmentation_is_marked(run: Path) -> None:
     arguments = ["test", "--ckpt_path", str(run), "--model.tta", "flip"]
     assert cifar_cnn.cli.run(arguments) == 0
     test = json.loads((run / "test.json").read_text())
@@ -157,7 +157,7 @@ def test_a_test_with_another_augmentation_than_the_runs_own_is_shown_as_such(run
     assert tile["note"].endswith("; test-time augmentation: flip")
 
 
-def test_a_damaged_run_is_reported_as_far_as_it_goes(run: Path) -> None:
+def test_the_intact_parts_of_a_damaged_run_are_reported(run: Path) -> None:
     for name in ("metrics.csv", "fit.json", "test.json"):
         (run / name).write_text("{")
     (run / "test_predictions.npz").write_bytes(b"PK")
@@ -169,7 +169,7 @@ def test_a_damaged_run_is_reported_as_far_as_it_goes(run: Path) -> None:
     assert "not recorded" in page
 
 
-def test_a_run_whose_images_are_gone_is_reported_without_them(image_folder: Path) -> None:
+def test_a_run_without_its_images_is_reported(image_folder: Path) -> None:
     options = ["--data.source", "ImageFolder", "--data.source.root", str(image_folder), "--data.val_size", "10"]
     more = ["--model.backbone.num_classes", "2", "--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false"]
     backbone = ["--model.backbone", "SimpleCNN", "--data.batch_size", "8", "--report", "false"]
@@ -183,7 +183,7 @@ def test_a_run_whose_images_are_gone_is_reported_without_them(image_folder: Path
     assert 'id="calibration"' in page
 
 
-def test_nothing_that_goes_wrong_in_a_report_ends_a_fit(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+def test_a_failed_report_does_not_end_a_fit(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("out of luck")
 
@@ -194,7 +194,7 @@ def test_nothing_that_goes_wrong_in_a_report_ends_a_fit(monkeypatch: pytest.Monk
     assert "No report was written: out of luck (RuntimeError)" in captured.err
 
 
-def test_mistakes_of_the_command_line_are_answered_in_a_line(run: Path, capsys: Capture) -> None:
+def test_mistakes_on_the_command_line_are_one_line(run: Path, capsys: Capture) -> None:
     assert cifar_cnn.cli.run(["report", "nowhere"]) == 2
     assert "no checkpoint nowhere" in capsys.readouterr().err
     shutil.copy(run / "checkpoints/best.ckpt", "copy.ckpt")
@@ -233,7 +233,7 @@ def test_a_class_without_images_has_no_figures() -> None:
     ]
 
 
-def test_the_learning_rate_is_drawn_from_the_first_step_on_however_short_the_run(run: Path) -> None:
+def test_the_learning_rate_is_drawn_from_the_first_step_even_in_a_short_run(run: Path) -> None:
     (run / "metrics.csv").write_text("epoch,step,lr,epoch_seconds\n0,1,0.2,\n0,3,0.4,1.5\n")
     metrics = read_metrics(run / "metrics.csv")
     assert metrics["lr"] == ([0.25, 1.0], [0.2, 0.4])
@@ -244,7 +244,7 @@ def test_the_learning_rate_is_drawn_from_the_first_step_on_however_short_the_run
     assert "Learning rate over the epochs" in chart
 
 
-def test_an_unfinished_run_says_so_at_the_top(run: Path) -> None:
+def test_the_head_says_that_a_run_is_unfinished(run: Path) -> None:
     record = json.loads((run / "fit.json").read_text())
     (run / "fit.json").write_text(json.dumps({**record, "finished": None}))
     header, _, rest = report.write_report(load_run(str(run))).read_text(encoding="utf-8").partition("</header>")
@@ -252,7 +252,7 @@ def test_an_unfinished_run_says_so_at_the_top(run: Path) -> None:
     assert "unfinished: started " in rest
 
 
-def test_numbers_are_short() -> None:
+def test_numbers_are_formatted_briefly() -> None:
     assert [count(n) for n in (7, 999, 315_818, 4_188_800, 999_600, 5.55e8, 1.2e10)] == [
         *("7", "999", "316 k", "4.19 M", "1,000 k", "555 M", "12 G")
     ]
@@ -332,7 +332,7 @@ def test_the_page_in_print(tested_run: Path, tmp_path: Path, browser: list[str])
     assert 4 <= len(re.findall(rb"/Type\s*/Page\b", content)) <= 8
 
 
-def test_an_unfinished_run_is_said_to_be_so(run: Path) -> None:
+def test_the_record_says_that_a_run_is_unfinished(run: Path) -> None:
     fit = json.loads((run / "fit.json").read_text())
     assert fit["finished"] >= fit["started"]
     assert fit["images"]["train"] == 260

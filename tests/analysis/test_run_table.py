@@ -31,7 +31,7 @@ def test_a_folder_without_runs_is_one_line(capsys: pytest.CaptureFixture[str]) -
     assert "there are no runs in nowhere: train one with `cifar-cnn fit`" in capsys.readouterr().err
 
 
-def test_a_run_has_the_name_that_it_was_given(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_has_its_given_name(capsys: pytest.CaptureFixture[str]) -> None:
     few = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1", "--test_after_fit", "false"]
     arguments = ["fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL, *few, "--name", "my baseline"]
     assert cifar_cnn.cli.run(arguments) == 0

@@ -32,7 +32,7 @@ def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shown, "validated", lambda *_: pytest.fail("the validation images were evaluated again"))
 
 
-def test_without_a_test_the_answers_are_those_kept_by_the_best_epochs_validation(run: Path, unasked: None) -> None:
+def test_without_a_test_the_stored_validation_predictions_are_shown(run: Path, unasked: None) -> None:
     (run / "test.json").unlink()
     found = find_shown(load_run(str(run)))
     kept = load_predictions(run / VAL_FILE_NAME, 10)
@@ -47,7 +47,7 @@ def test_without_a_test_the_answers_are_those_kept_by_the_best_epochs_validation
     assert accuracy == pytest.approx(max(read_metrics(run / "metrics.csv")["val/accuracy"][1]))
 
 
-def test_kept_answers_of_other_weights_are_made_again(run: Path) -> None:
+def test_stored_predictions_of_other_weights_are_computed_again(run: Path) -> None:
     (run / "test.json").unlink()
     with np.load(run / VAL_FILE_NAME) as arrays:
         kept = dict(arrays)
@@ -61,7 +61,7 @@ def test_kept_answers_of_other_weights_are_made_again(run: Path) -> None:
         assert again.step == kept["step"]
 
 
-def test_of_a_limited_validation_its_images_are_shown(unasked: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_only_the_images_of_a_limited_validation_are_shown(unasked: None, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL, "--trainer.max_epochs", "1"]
     command += ["--trainer.limit_train_batches", "2", "--data.eval_batch_size", "5", "--trainer.limit_val_batches", "3"]
     command += ["--test_after_fit", "false"]
@@ -79,7 +79,7 @@ def test_of_a_limited_validation_its_images_are_shown(unasked: None, capsys: pyt
     assert validation_images(run.record, found) == expected
 
 
-def test_a_test_of_images_that_have_changed_since_is_not_shown(run: Path, unasked: None) -> None:
+def test_a_test_of_images_that_have_changed_is_not_shown(run: Path, unasked: None) -> None:
     assert find_shown(load_run(str(run))).split == "test"
     test = json.loads((run / "test.json").read_text())
     test["tested_on"]["sha256"] = "0" * 64
@@ -91,7 +91,7 @@ def test_a_test_of_images_that_have_changed_since_is_not_shown(run: Path, unaske
     ]
 
 
-def test_a_tile_names_the_number_of_validation_images_as_far_as_it_is_known() -> None:
+def test_a_tile_names_the_number_of_validation_images_if_known() -> None:
     assert validation_images({}, Shown("test")) == "validation images"
     overfitted: FitRecord = {"images": {"validation": 40, "validated": 0, "validated_on_training": True}}
     assert "training batches themselves" in validation_images(overfitted, Shown("test"))

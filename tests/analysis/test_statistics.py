@@ -14,7 +14,7 @@ def test_paired_and_welch_intervals_equal_scipys() -> None:
     assert seeds_interval(a, b[:3], paired=False) == pytest.approx((unequal.low, unequal.high))
 
 
-def test_one_run_has_no_interval_over_seeds_and_equal_runs_have_a_point() -> None:
+def test_one_run_has_no_interval_and_equal_runs_have_one_of_width_0() -> None:
     assert seeds_interval(np.array([0.7]), np.array([0.8]), paired=True) is None
     assert seeds_interval(np.full(3, 0.5), np.full(3, 0.75), paired=True) == (0.25, 0.25)
     assert seeds_interval(np.full(3, 0.5), np.full(3, 0.75), paired=False) == (0.25, 0.25)
@@ -63,7 +63,7 @@ def test_mcnemar_by_hand() -> None:
     assert mcnemar(a, a) == 1.0
 
 
-def test_only_seeds_that_both_have_are_compared_if_there_are_two() -> None:
+def test_only_shared_seeds_are_compared_if_there_are_two() -> None:
     a, b = {0: 0.5, 1: 0.6, 2: 0.9}, {0: 0.6, 1: 0.6}
     result = difference(a, b)
     assert result.paired
@@ -85,7 +85,7 @@ def test_an_accuracy_has_wilsons_interval(right: int, n: int) -> None:
     assert wilson_interval(right, n) == pytest.approx(by_hand, rel=0, abs=1e-12)
 
 
-def test_images_are_compared_over_the_mean_of_the_seeds() -> None:
+def test_the_bootstrap_averages_over_seeds() -> None:
     rng = np.random.default_rng(0)
     a_correct = {seed: rng.random(500) < 0.6 for seed in (0, 1)}
     b_correct = {seed: rng.random(500) < 0.8 for seed in (0, 1)}

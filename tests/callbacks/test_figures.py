@@ -45,7 +45,7 @@ def series() -> dict[str, tuple[list[int], list[int]]]:
     ],
     ids=["lines", "matrix", "worst", "filters", "accuracy", "curves"],
 )
-def test_dollar_signs_are_drawn_as_they_are(figure: Figure) -> None:
+def test_dollar_signs_are_drawn_literally(figure: Figure) -> None:
     assert isinstance(figure, PlainFigure)
     assert figure.pixels().std() > 0  # a formula that is none would raise
     assert "\\frac" in charts.svg(figure, "names") or "cost_$1_$2" in charts.svg(figure, "names")
@@ -56,7 +56,7 @@ def test_networks_without_multiply_adds_are_drawn() -> None:
     assert compare_plots.accuracy([replace(network("scale"), macs=0)]).pixels().std() > 0
 
 
-def test_every_figure_is_a_plain_one() -> None:
+def test_every_figure_is_a_plain_figure() -> None:
     (folder,) = cifar_cnn.__path__
     sources = {str(path.relative_to(folder)): path.read_text() for path in Path(folder).rglob("*.py")}
     assert [name for name, text in sources.items() if re.search(r"(?<!Plain)\bFigure\(", text)] == []
@@ -64,7 +64,7 @@ def test_every_figure_is_a_plain_one() -> None:
     assert [name for name, text in sources.items() if re.search(r"import.*\bpyplot", text)] == ["figures.py"]
 
 
-def test_names_that_begin_with_an_underscore_are_in_the_legend() -> None:
+def test_names_with_a_leading_underscore_are_in_the_legend() -> None:
     (axes,) = compare_plots.curves([network(name) for name in NAMES]).axes
     below = charts.lines("title", "x", series())
     (beside,) = charts.lines("title", "x", {"_a": ([0, 1], [0, 1]), "": ([0, 1], [1, 1])}).axes
@@ -83,7 +83,7 @@ def test_the_worst_confusions_by_hand() -> None:
     assert worst_confusions(np.eye(3, dtype=int), 9) == []
 
 
-def test_of_many_classes_the_worst_confusions_are_drawn() -> None:
+def test_for_many_classes_the_worst_confusions_are_drawn() -> None:
     counts = 10 * np.eye(200, dtype=int)
     counts[7, 9] = 4
     counts[3, 100] = 1
@@ -95,7 +95,7 @@ def test_of_many_classes_the_worst_confusions_are_drawn() -> None:
     assert draw_confusion(np.eye(200, dtype=int), names).pixels().shape == (800, 800, 3)
 
 
-def test_a_thousand_classes_cost_little() -> None:
+def test_a_thousand_classes_are_fast() -> None:
     rng = np.random.default_rng(0)
     names = tuple(f"class {i}" for i in range(1000))
     counts = rng.integers(0, 2, (1000, 1000))

@@ -106,7 +106,7 @@ def test_rgb_filters_show_their_colours() -> None:
     assert weights_seen(tile(weight, 0, 3), 5, 5) == pytest.approx(np.full((5, 5, 3), GREY))
 
 
-def test_every_weight_of_an_rgb_filter_is_in_its_place() -> None:
+def test_every_weight_of_an_rgb_filter_is_at_its_position() -> None:
     weight = torch.randn(16, 3, 7, 7, generator=torch.Generator().manual_seed(1))
     for index in range(8):
         expected = (weight[index] / weight[index].abs().max() + 1) * 127.5
@@ -149,7 +149,7 @@ def test_the_colour_bar_spans_the_weights() -> None:
     assert draw_filters(weight, "a layer").axes[1].get_ylim() == pytest.approx((-0.5, 0.5))
 
 
-def test_one_input_channel_is_drawn_a_tile_a_filter() -> None:
+def test_with_one_input_channel_each_filter_is_a_tile() -> None:
     weight = torch.stack([torch.ones(1, 3, 3), -torch.ones(1, 3, 3)])
     positive, negative = (weights_seen(tile(weight, 0, column), 3, 3) for column in (0, 1))
     assert (positive[..., 0] > positive[..., 2] + 100).all()
@@ -245,7 +245,7 @@ def test_every_n_epochs(tmp_path: Path, every_n_epochs: int, expected: list[int]
     assert epochs(tmp_path) == expected
 
 
-def test_a_resumed_run_counts_on_and_keeps_the_picture_it_starts_from(tmp_path: Path) -> None:
+def test_a_resumed_run_continues_the_numbers_and_keeps_its_first_picture(tmp_path: Path) -> None:
     trainer = fit(tmp_path, two_convolutions(), FilterImages())
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     kept = tmp_path / "run" / "filters" / "epoch_002_first.png"
@@ -282,7 +282,7 @@ def test_other_input_channels_and_1x1_convolutions(tmp_path: Path, channels: int
     assert epochs(tmp_path) == [0, 2]
 
 
-def test_a_network_without_convolutions_goes_on_and_says_so_once(
+def test_a_network_without_convolutions_trains_with_one_message(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, logger="cifar_cnn"):
@@ -294,7 +294,9 @@ def test_a_network_without_convolutions_goes_on_and_says_so_once(
     assert names(tmp_path) == []
 
 
-def test_a_failing_disk_warns_once_and_training_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_causes_one_warning_and_training_continues(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "filters").write_text("a file where the folder should be")
     trainer = fit(tmp_path, two_convolutions(), FilterImages(every_n_epochs=1))
@@ -310,7 +312,7 @@ def test_a_run_without_a_folder_gets_no_pictures(tmp_path: Path, options: dict[s
     assert list(tmp_path.rglob("*.png")) == []
 
 
-def test_switched_off(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_disabled(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="cifar_cnn"):
         fit(tmp_path, two_convolutions(), FilterImages(every_n_epochs=1, enabled=False))
     assert list(tmp_path.rglob("*.png")) == []

@@ -51,17 +51,17 @@ def test_optimizers_that_have_a_fused_step_use_it(make: Any) -> None:
     ],
     ids=lambda optimizer: type(optimizer).__name__,
 )
-def test_all_others_keep_theirs(optimizer: optim.Optimizer) -> None:
+def test_other_optimizers_are_unchanged(optimizer: optim.Optimizer) -> None:
     assert not any(fused(optimizer))
 
 
-def test_a_class_whose_fused_step_lacks_the_device_keeps_its_own() -> None:
+def test_an_optimizer_without_a_fused_step_on_the_device_is_unchanged() -> None:
     lacking = RuntimeError("fused is not supported on this device")  # as Adagrad on CUDA with torch 2.9
     with mock.patch.object(optim.Adagrad, "step", side_effect=lacking):
         assert not any(fused(optim.Adagrad(weights())))
 
 
-def test_given_options_stay() -> None:
+def test_given_options_are_kept() -> None:
     assert fused(optim.SGD(weights(), fused=False)) == [False, False]
     groups: list[dict[str, Any]] = [{"params": weights(), "foreach": True}, {"params": weights()}]
     assert fused(optim.SGD(groups)) == [True, None, True]

@@ -99,7 +99,7 @@ WORKING = [
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("options", WORKING, ids=["together", *ALONE])
-def test_it_trains_and_its_config_can_be_read_again(options: list[str], capsys: Capture) -> None:
+def test_the_callback_trains_and_its_config_can_be_read_again(options: list[str], capsys: Capture) -> None:
     assert fit(*options) == 0, capsys.readouterr().err
     config = RUN / "config.yaml"
     assert "Unable to serialize" not in config.read_text()
@@ -109,7 +109,7 @@ def test_it_trains_and_its_config_can_be_read_again(options: list[str], capsys: 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", REFUSED)
-def test_it_is_refused_in_one_line_and_leaves_nothing(name: str, capsys: Capture) -> None:
+def test_the_callback_is_rejected_in_one_line_and_leaves_no_files(name: str, capsys: Capture) -> None:
     if name in PACKAGES and importlib.util.find_spec(PACKAGES[name]):
         pytest.skip(f"{PACKAGES[name]} is installed")
     options, message = REFUSED[name]
@@ -120,7 +120,7 @@ def test_it_is_refused_in_one_line_and_leaves_nothing(name: str, capsys: Capture
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_run_equals_one_that_is_given_what_the_finders_find(capsys: Capture) -> None:
+def test_a_run_with_finders_equals_a_run_with_their_results(capsys: Capture) -> None:
     assert fit(*(option for name, options in FINDERS.items() for option in given(name, options))) == 0
     config = yaml.safe_load((RUN / "config.yaml").read_text())
     assert config["trainer"]["callbacks"] == []
@@ -166,7 +166,7 @@ def test_spike_detection_is_resumed() -> None:
 
 
 @pytest.mark.parametrize("option", ["limit_train_batches", "max_epochs"])
-def test_a_fit_of_nothing_is_refused_and_leaves_nothing(option: str, capsys: Capture) -> None:
+def test_a_fit_without_steps_is_rejected_and_leaves_no_files(option: str, capsys: Capture) -> None:
     assert fit(f"--trainer.{option}", "0") == 2
     assert f"cifar-cnn: error: nothing to train: trainer.{option} is 0" in capsys.readouterr().err
     assert not Path("lightning_logs").exists()

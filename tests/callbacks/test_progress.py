@@ -57,7 +57,7 @@ def epoch_lines(capsys: Capture) -> Lines:
     return lines
 
 
-def test_each_epoch_is_a_line_of_a_log(epoch_lines: Lines, capsys: Capture) -> None:
+def test_each_epoch_is_a_line_in_a_log(epoch_lines: Lines, capsys: Capture) -> None:
     header, first, second = epoch_lines()
     assert header.split() == ["epoch", "train", "loss", "val", "loss", "val", "accuracy", "lr", "seconds", "left"]
     assert len(header) == 79
@@ -112,9 +112,7 @@ def test_a_terminal_of_80_columns_shows_validation_accuracy_first(
         (["torch.optim.lr_scheduler.CosineAnnealingLR"], "was created for 6 steps: after that the learning rate rises"),
     ],
 )
-def test_a_resumed_run_says_where_it_is_and_what_its_schedule_does(
-    schedule: list[str], message: str, capsys: Capture
-) -> None:
+def test_a_resumed_run_reports_its_position_and_schedule(schedule: list[str], message: str, capsys: Capture) -> None:
     quiet = ["--trainer.enable_progress_bar", "false", "--model.optimizer.lr", "0.1"]
     assert cifar_cnn.cli.run([*TINY, *quiet, "--model.schedule", *schedule]) == 0
     capsys.readouterr()

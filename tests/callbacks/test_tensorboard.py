@@ -43,7 +43,7 @@ def test_the_graph_has_each_layer_under_its_name_with_its_inputs_and_shape() -> 
     assert [each.size for each in size.dim] == [1, 10]
 
 
-def test_hyper_parameters_stand_beside_the_best_validation_accuracy(
+def test_hyper_parameters_are_logged_with_the_best_validation_accuracy(
     events: EventAccumulator, trained_run: Path
 ) -> None:
     assert events.Tags()["scalars"].count("hp_metric") == 0
@@ -59,7 +59,7 @@ def test_hyper_parameters_stand_beside_the_best_validation_accuracy(
     assert parameters["optimizer/init_args/lr"].number_value == 0.1
 
 
-def test_the_run_says_what_it_was_made_with(trained_run: Path) -> None:
+def test_the_run_records_its_environment(trained_run: Path) -> None:
     fit = json.loads((trained_run / "fit.json").read_text())
     assert fit["command"].startswith("cifar-cnn fit --config quickstart ")
     assert fit["seed"] == 0
@@ -67,7 +67,7 @@ def test_the_run_says_what_it_was_made_with(trained_run: Path) -> None:
     assert "git_commit" in fit
 
 
-def test_the_commit_is_that_of_the_code_and_of_no_repository_around_it() -> None:
+def test_the_commit_is_that_of_the_code_and_not_of_an_enclosing_repository() -> None:
     def git(*words: str) -> str:
         identity = ["-c", "user.name=x", "-c", "user.email=x"]
         return subprocess.run(["git", *identity, *words], capture_output=True, check=True, text=True).stdout.strip()

@@ -49,13 +49,11 @@ def steps_validated(**options: Any) -> list[int]:
     ],
     ids=str,
 )
-def test_each_run_validates_after_its_last_step_and_otherwise_as_asked(
-    options: dict[str, Any], steps: list[int]
-) -> None:
+def test_each_run_validates_after_its_last_step_and_at_its_interval(options: dict[str, Any], steps: list[int]) -> None:
     assert steps_validated(**options) == steps
 
 
-def test_a_checkpoint_callback_of_ones_own_sees_the_last_validation(tmp_path: Path) -> None:
+def test_a_users_checkpoint_callback_sees_the_last_validation(tmp_path: Path) -> None:
     own = ModelCheckpoint(tmp_path, monitor="val/loss", filename="own")
     steps_validated(max_epochs=3, check_val_every_n_epoch=5, callbacks=[own], enable_checkpointing=True)
     assert torch.load(tmp_path / "own.ckpt", weights_only=True)["global_step"] == 15

@@ -54,7 +54,7 @@ class SortedByClass(Source):
         return ImageSet(images, torch.arange(400) // 200, self.class_names)
 
 
-def test_the_filters_fit_all_images_where_these_lie_sorted_by_class() -> None:
+def test_the_filters_fit_all_images_even_if_sorted_by_class() -> None:
     filters = []
     for split_seed in (0, 0, 1):
         data = CIFAR10DataModule(SortedByClass(), val_size=0, split_seed=split_seed)
@@ -72,7 +72,7 @@ def test_the_filters_fit_all_images_where_these_lie_sorted_by_class() -> None:
     assert not torch.equal(filters[0], filters[2])
 
 
-def test_the_filters_are_set_before_training_and_stay() -> None:
+def test_the_filters_are_set_before_training_and_frozen() -> None:
     net = SpeedrunNet(widths=(24, 32, 32))
     at_start: list[torch.Tensor] = []
 

@@ -115,11 +115,11 @@ def configs() -> None:
         ("--config sgd.yaml", ("SGD", 0.3, 5e-4, 0.9)),
     ],
 )
-def test_a_new_optimizer_starts_from_its_own_defaults(line: str, expected: tuple[Any, ...]) -> None:
+def test_a_new_optimizer_has_its_own_defaults(line: str, expected: tuple[Any, ...]) -> None:
     assert arguments(f"{QUICK} {line}", "model.optimizer", "lr", "weight_decay", "momentum") == expected
 
 
-def test_the_default_optimizers_arguments_are_its_own_alone() -> None:
+def test_the_default_optimizers_arguments_apply_only_to_it() -> None:
     backbone = "--model.backbone SimpleCNN"
     assert arguments(f"{backbone} --model.optimizer AdamW", "model.optimizer", "lr", "weight_decay") == (
         *("AdamW", 1e-3),
@@ -148,12 +148,12 @@ def test_the_default_optimizers_arguments_are_its_own_alone() -> None:
         ),
     ],
 )
-def test_every_other_new_class_starts_from_its_own_defaults(option: str, line: str, expected: dict[str, Any]) -> None:
+def test_every_other_new_class_has_its_own_defaults(option: str, line: str, expected: dict[str, Any]) -> None:
     found = parsed(f"{QUICK} {line}", option)["init_args"]
     assert {name: found[name] for name in expected} == expected
 
 
-def test_nested_classes_start_from_their_own_defaults() -> None:
+def test_nested_classes_have_their_own_defaults() -> None:
     before = parsed(f"{QUICK} --config nested.yaml", "model.backbone")
     assert before["dict_kwargs"] == {"extra": 1}
     assert before["init_args"]["inner"]["init_args"] == {"width": 7, "only_here": 8}
@@ -166,13 +166,13 @@ def test_nested_classes_start_from_their_own_defaults() -> None:
     assert not other.get("dict_kwargs")
 
 
-def test_a_callback_in_the_place_of_another_starts_from_its_own_defaults() -> None:
+def test_a_callback_that_replaces_another_has_its_own_defaults() -> None:
     (kept,) = parsed(f"{QUICK} --config stopping.yaml --config kept.yaml", "trainer.callbacks")
     assert kept["class_path"].endswith("ModelCheckpoint")
     assert (kept["init_args"]["verbose"], kept["init_args"]["monitor"]) == (False, "val/loss")
 
 
-def test_print_config_shows_what_is_trained(capsys: Capture) -> None:
+def test_print_config_shows_the_trained_config(capsys: Capture) -> None:
     line = f"{QUICK} --model.optimizer AdamW --model.schedule WarmupCosine"
     with pytest.raises(SystemExit):
         cifar_cnn.cli.run(shlex.split(f"fit {line} --print_config"))
@@ -216,7 +216,7 @@ def test_a_function_is_a_loss(line: str, function: str, options: dict[str, Any])
     }
 
 
-def test_a_function_that_makes_a_module_and_a_module_are_losses_as_before() -> None:
+def test_modules_and_functions_that_return_a_module_are_losses() -> None:
     assert parsed(f"{QUICK} --model.loss {__name__}.make_loss", "model.loss")["class_path"] == f"{__name__}.make_loss"
     module = parsed(f"{QUICK} --config smooth.yaml --model.loss torch.nn.CrossEntropyLoss", "model.loss")
     assert module["init_args"]["label_smoothing"] == 0
@@ -248,7 +248,7 @@ def test_arguments_that_a_function_passes_on_are_options() -> None:
     assert found["dict_kwargs"] == {"num_classes": 10, "extra": "a"}
 
 
-def test_only_what_stands_before_the_first_naming_of_a_class_moves() -> None:
+def test_only_options_before_the_first_naming_of_a_class_move() -> None:
     for line, expected in (
         ("fit --a.b 1 --c d --a X", "fit --c d --a X --a.b 1"),
         ("fit --a.b 1 --a=X --a.c -2", "fit --a=X --a.b 1 --a.c -2"),

@@ -52,7 +52,7 @@ def test_every_config_fits_two_batches(config: Path, cifar_cnn_command: Command,
 
 
 @pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_config_says_completely_what_the_experiment_is(config: Path) -> None:
+def test_every_config_describes_the_whole_experiment(config: Path) -> None:
     text = config.read_text()
     given = yaml.safe_load(text)
     assert {"batch_size", "val_size", "augment"} <= set(given["data"])
@@ -115,7 +115,7 @@ def test_from_fit_to_predict(cifar_cnn_command: Command, capsys: Capture, image_
     assert all(line.count("%") == 2 for line in lines)
 
 
-def test_predict_writes_a_table_and_lists_what_it_cannot_read(
+def test_predict_writes_a_table_and_lists_unreadable_files(
     cifar_cnn_command: Command, capsys: Capture, image_folder: Path
 ) -> None:
     assert cifar_cnn_command("fit", *QUICK, "--trainer.max_epochs", 1) == 0
@@ -147,7 +147,7 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return torch.load(path, weights_only=True)["state_dict"]
 
 
-def test_fit_goes_on_from_last_in_the_same_folder(cifar_cnn_command: Command, capsys: Capture) -> None:
+def test_fit_resumes_from_last_in_the_same_folder(cifar_cnn_command: Command, capsys: Capture) -> None:
     arguments = [*QUICK, "--test_after_fit", "false", "--model.schedule", "null"]
     assert cifar_cnn_command("fit", *arguments, "--trainer.max_epochs", 3) == 0
     assert cifar_cnn_command("fit", *arguments, "--trainer.max_epochs", 1) == 0
@@ -164,7 +164,7 @@ def test_fit_goes_on_from_last_in_the_same_folder(cifar_cnn_command: Command, ca
     assert saved["trainer"]["max_epochs"] == 3
 
 
-def test_the_saved_config_repeats_the_run(cifar_cnn_command: Command) -> None:
+def test_the_saved_config_reproduces_the_run(cifar_cnn_command: Command) -> None:
     assert cifar_cnn_command("fit", *QUICK, "--trainer.max_epochs", 1) == 0
     assert cifar_cnn_command("fit", "--config", RUN / "config.yaml") == 0
     first, second = (weights(RUN.parent / f"version_{i}/checkpoints/last.ckpt") for i in (0, 1))
@@ -219,7 +219,7 @@ def callback(name: str, **options: Any) -> list[Any]:
     return words
 
 
-def test_a_fit_that_was_stopped_early_does_not_go_on(cifar_cnn_command: Command, capsys: Capture) -> None:
+def test_a_fit_stopped_by_early_stopping_does_not_continue(cifar_cnn_command: Command, capsys: Capture) -> None:
     stopping = callback("EarlyStopping", monitor="val/loss", patience=1)
     frozen = ["--model.optimizer.lr", 0, "--model.schedule", "null", "--test_after_fit", "false"]
     assert cifar_cnn_command("fit", *QUICK, *frozen, *stopping, "--trainer.max_epochs", 6) == 0
@@ -235,7 +235,9 @@ def test_a_fit_that_was_stopped_early_does_not_go_on(cifar_cnn_command: Command,
     assert "conditioned on metric `nosuch` which is not available" in errors[0]
 
 
-def test_a_users_checkpoints_and_averages_go_on(cifar_cnn_command: Command, recwarn: pytest.WarningsRecorder) -> None:
+def test_a_users_checkpoints_and_averages_are_resumed(
+    cifar_cnn_command: Command, recwarn: pytest.WarningsRecorder
+) -> None:
     kept = callback("ModelCheckpoint", monitor="val/accuracy", mode="max", filename="mine")
     few = ["--trainer.max_epochs", 2, "--test_after_fit", "false"]
     assert cifar_cnn_command("fit", *QUICK, *kept, *few) == 0
@@ -249,7 +251,7 @@ def test_a_users_checkpoints_and_averages_go_on(cifar_cnn_command: Command, recw
 
 
 @pytest.mark.parametrize("logger", ["CSVLogger", "TensorBoardLogger"])
-def test_a_run_in_a_loggers_folder_goes_on_there(logger: str, cifar_cnn_command: Command) -> None:
+def test_a_run_in_a_loggers_folder_is_resumed_there(logger: str, cifar_cnn_command: Command) -> None:
     elsewhere = ["--trainer.logger", logger, "--trainer.logger.save_dir", "elsewhere", "--test_after_fit", "false"]
     assert cifar_cnn_command("fit", *QUICK, *elsewhere, "--trainer.max_epochs", 1) == 0
     (last,) = Path("elsewhere").rglob("last.ckpt")
@@ -269,7 +271,7 @@ def test_a_limit_of_one_batch_is_one_batch(cifar_cnn_command: Command, capsys: C
     assert config["trainer"]["limit_train_batches"] == 1
 
 
-def test_16_mixed_on_a_cpu_is_one_clear_line(cifar_cnn_command: Command, capsys: Capture) -> None:
+def test_16_mixed_on_a_cpu_is_one_line(cifar_cnn_command: Command, capsys: Capture) -> None:
     few = ["--trainer.max_epochs", 1, "--trainer.accelerator", "cpu"]
     clipped = ["--trainer.gradient_clip_val", 0.5]
     assert cifar_cnn_command("fit", *QUICK, *few, *clipped, "--trainer.precision", "16-mixed") == 0
@@ -294,7 +296,7 @@ def test_two_processes_share_the_images(in_empty_folder: Path) -> None:
     assert json.loads((RUN / "test.json").read_text())["images"] == 50
 
 
-def test_no_warning_that_a_user_can_do_nothing_about() -> None:
+def test_no_warning_is_shown_that_the_user_cannot_act_on() -> None:
     for command in ([sys.executable, "-m", "cifar_cnn"], [Path(sys.executable).with_name("cifar-cnn")]):
         result = subprocess.run([*command, "fit", *QUICK, "--trainer.max_epochs", "1"], capture_output=True, text=True)
         assert result.returncode == 0, result.stderr
@@ -356,7 +358,7 @@ def test_a_bad_config_is_one_line(
     assert error.count("\n") == 1
 
 
-def test_a_config_that_is_no_text_is_one_line(cifar_cnn_command: Command, capsys: Capture) -> None:
+def test_a_config_that_is_not_text_is_one_line(cifar_cnn_command: Command, capsys: Capture) -> None:
     Path("bad.yaml").write_bytes(bytes(range(256)))
     for path, message in (("bad.yaml", "is not valid YAML"), (".", "cannot be read: Is a directory")):
         assert cifar_cnn_command("fit", "--config", path) == 2
@@ -448,7 +450,7 @@ if torch.cuda.is_available():
 
 
 @pytest.mark.parametrize(("args", "message"), COMMAND_ERRORS.values(), ids=COMMAND_ERRORS)
-def test_a_mistake_is_one_line_and_leaves_nothing(
+def test_a_mistake_is_one_line_and_leaves_no_files(
     args: list[str], message: str, cifar_cnn_command: Command, capsys: Capture
 ) -> None:
     assert cifar_cnn_command(*args) == 2
@@ -458,7 +460,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert not list(Path("lightning_logs").glob("*"))
 
 
-def test_a_module_beside_which_the_command_is_started_is_found_from_any_config() -> None:
+def test_a_module_in_the_current_folder_is_found_from_any_config() -> None:
     Path("mine.py").write_text("from torch import nn\n\nclass Net(nn.Linear):\n    pass\n")
     Path("folder").mkdir()
     Path("folder/mine.yaml").write_text("model: {backbone: {class_path: mine.Net, init_args: {in_features: 1}}}")
@@ -497,7 +499,7 @@ def test_a_checkpoint_with_code_in_it_runs_nothing(cifar_cnn_command: Command, c
     assert not Path("executed").exists()
 
 
-def test_a_run_is_not_continued_with_another_network_or_optimizer(cifar_cnn_command: Command, capsys: Capture) -> None:
+def test_a_run_is_not_resumed_with_another_network_or_optimizer(cifar_cnn_command: Command, capsys: Capture) -> None:
     assert cifar_cnn_command("fit", *QUICK, "--trainer.max_epochs", 1) == 0
     before = {path: path.read_bytes() for path in RUN.rglob("*") if path.is_file()}
     for change, message in (
@@ -521,13 +523,13 @@ def test_a_run_is_not_continued_with_another_network_or_optimizer(cifar_cnn_comm
         ["--trainer.limit_val_batches", 0],
     ],
 )
-def test_parts_of_a_run_can_be_switched_off(options: list[Any], cifar_cnn_command: Command) -> None:
+def test_parts_of_a_run_can_be_disabled(options: list[Any], cifar_cnn_command: Command) -> None:
     assert cifar_cnn_command("fit", *QUICK, "--trainer.max_epochs", 1, *options) == 0
     kept = "enable_checkpointing" not in str(options)
     assert (RUN / "checkpoints/best.ckpt").exists() is kept
 
 
-def test_a_run_without_loggers_leaves_nothing(cifar_cnn_command: Command) -> None:
+def test_a_run_without_loggers_leaves_no_files(cifar_cnn_command: Command) -> None:
     assert cifar_cnn_command("fit", *QUICK, "--trainer.max_epochs", 1, "--trainer.logger", "false") == 0
     assert list(Path().iterdir()) == []
 
@@ -546,7 +548,7 @@ class PlainLogger(Logger):
         pass
 
 
-def test_a_logger_without_a_folder_goes_beside_the_runs_own(cifar_cnn_command: Command) -> None:
+def test_a_logger_without_a_folder_is_used_beside_metrics_csv(cifar_cnn_command: Command) -> None:
     options = ["--trainer.max_epochs", 1, "--trainer.logger", "tests.cli.test_cli.PlainLogger"]
     for run in (RUN, RUN.with_name("version_1")):
         PlainLogger.logged.clear()
@@ -564,7 +566,7 @@ def test_fit_needs_no_test_images(cifar_cnn_command: Command, image_folder: Path
     assert cifar_cnn_command("fit", "--config", CONFIGS / "simple_cnn_a.yaml", *options) == 0
 
 
-def test_images_of_another_size_than_trained_on_are_refused(cifar_cnn_command: Command, capsys: Capture) -> None:
+def test_images_of_another_size_are_rejected(cifar_cnn_command: Command, capsys: Capture) -> None:
     assert cifar_cnn_command("fit", *QUICK, "--model.backbone.head", "max_pool", "--trainer.max_epochs", 1) == 0
     assert cifar_cnn_command("test", "--data.source.image_size", 40) == 2
     assert "was trained on images of 32 pixels a side; these have 40" in capsys.readouterr().err
@@ -585,9 +587,7 @@ def test_predict_into_a_folder_is_refused_and_a_closed_pipe_is_no_error(
         assert result.stdout.count("\n") == 1
 
 
-def test_what_is_tested_has_the_precision_it_was_trained_in(
-    cifar_cnn_command: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_test_uses_the_precision_of_the_training(cifar_cnn_command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     precisions: list[str] = []
     monkeypatch.setattr(cifar_cnn.trainer.Trainer, "test", lambda self, *_, **__: precisions.append(self.precision))
     few = ["--test_after_fit", "false", "--trainer.max_epochs", 1, "--trainer.limit_train_batches", 1]
@@ -601,7 +601,7 @@ def test_what_is_tested_has_the_precision_it_was_trained_in(
     assert precisions == [saved, "64-true", "32-true"]
 
 
-def test_moving_averages_are_what_is_tested(cifar_cnn_command: Command) -> None:
+def test_the_moving_averages_are_tested(cifar_cnn_command: Command) -> None:
     averages = "lightning.pytorch.callbacks.EMAWeightAveraging"
     options = ["--trainer.max_epochs", 1, "--trainer.callbacks", averages, "--trainer.callbacks.decay", 0.5]
     assert cifar_cnn_command("fit", *QUICK, *options) == 0

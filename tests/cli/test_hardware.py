@@ -23,7 +23,7 @@ from cifar_cnn.trainer import Trainer
         (False, False, True, "mps", "32-true"),
     ],
 )
-def test_bfloat16_where_the_device_has_it(
+def test_bfloat16_is_used_if_the_device_supports_it(
     cuda: bool, bf16: bool, in_hardware: bool, accelerator: str, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
@@ -84,7 +84,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def test_freed_memory_is_used_again_without_being_cleared() -> None:
+def test_freed_memory_is_reused_without_being_cleared() -> None:
     if not keep_freed_memory():
         pytest.skip("the allocator is not glibc's")
     faults = [

@@ -51,7 +51,7 @@ def explained(text: str) -> Options:
 
 
 @pytest.mark.parametrize("args", PAGES, ids=" ".join)
-def test_pages_fit_a_wide_terminal_and_their_examples_name_what_there_is(args: list[str]) -> None:
+def test_pages_fit_a_wide_terminal_and_their_examples_exist(args: list[str]) -> None:
     text = page(*args)
     assert max(map(len, text.splitlines())) <= 120
     examples = [shlex.split(line.split("   ")[0]) for line in re.findall(r"^  (cifar-cnn .*)", text, re.MULTILINE)]
@@ -73,9 +73,7 @@ def test_pages_fit_a_wide_terminal_and_their_examples_name_what_there_is(args: l
 
 @pytest.mark.filterwarnings("ignore:Attribute 'backbone' is an instance")
 @pytest.mark.parametrize("command", command_names.TRAINING)
-def test_every_option_exists_and_every_default_is_the_real_one(
-    command: str, parsers: dict[str, LightningArgumentParser]
-) -> None:
+def test_every_option_and_default_is_correct(command: str, parsers: dict[str, LightningArgumentParser]) -> None:
     parser = parsers[command]
     options = explained(page(command, "--help"))
     assert len(options) >= 7
@@ -122,7 +120,7 @@ def test_names_of_classes_are_known(parsers: dict[str, LightningArgumentParser])
             assert parsers["fit"].parse_args(arguments)[option].class_path.endswith(f".{name}")
 
 
-def test_help_is_there_without_torch() -> None:
+def test_help_does_not_import_torch() -> None:
     code = "import sys; from cifar_cnn.cli import help_texts\n"
     code += "".join(f"assert help_texts.wanted({args})\n" for args in PAGES)
     code += "assert not {'torch', 'lightning', 'jsonargparse'} & set(sys.modules)"
@@ -141,7 +139,7 @@ def test_all_options_are_listed_on_demand(capsys: pytest.CaptureFixture[str]) ->
     assert len(text.splitlines()) < 700
 
 
-def test_no_help_where_none_is_asked_for() -> None:
+def test_no_help_is_printed_unless_requested() -> None:
     for args in (
         [],
         ["fit"],
@@ -159,7 +157,7 @@ def test_a_mistake_is_one_line_that_names_the_nearest_option(command: str, capsy
     assert capsys.readouterr().err == f"cifar-cnn: error: unknown option {option[:-1]}; nearest: {option}\n"
 
 
-def test_one_run_too_many_is_no_option(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_additional_run_is_not_an_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert cifar_cnn.cli.run(["report", "a", "b"]) == 2
     said = "unexpected argument 'b'; `cifar-cnn report --help` says what it takes"
     assert capsys.readouterr().err == f"cifar-cnn: error: {said}\n"

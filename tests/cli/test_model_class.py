@@ -109,7 +109,7 @@ def test_a_wrong_class_is_one_line(
     assert not Path("lightning_logs").exists()
 
 
-def test_the_last_class_that_is_named_is_trained() -> None:
+def test_the_last_named_class_is_trained() -> None:
     Path("other.yaml").write_text(yaml.safe_dump({"model": {"class_path": "own_step.Other"}}))
     default = ImageClassifier
     for args, name in (
@@ -126,7 +126,7 @@ def test_the_last_class_that_is_named_is_trained() -> None:
         model_class.chosen(["fit", "--model", "{class_path: 3}"], default)
 
 
-def test_the_name_of_the_class_is_taken_off_the_command_line() -> None:
+def test_the_name_of_the_class_is_removed_from_the_command_line() -> None:
     args = ["fit", "--model", "own_step.Scaled", "--model.init_args.alpha", "2", "--model.init_args.loss=X"]
     assert model_class.without(args) == ["fit", "--model.alpha", "2", "--model.loss=X"]
     assert model_class.without(["fit", "--model", json.dumps(MODEL)]) == ["fit", "--model", "{alpha: 0.001}"]

@@ -40,7 +40,7 @@ def test_a_config_is_found_by_name_and_recorded_by_name(run_command: RunCommand)
     assert " --config quickstart --data.source Shapes" in json.loads((run.folder / "fit.json").read_text())["command"]
 
 
-def test_a_file_of_that_name_comes_first(run_command: RunCommand) -> None:
+def test_a_file_with_that_name_takes_precedence(run_command: RunCommand) -> None:
     Path("quickstart").write_text("own: 1")
     assert "own;" in run_command.refused("fit", "--config", "quickstart", *SMALL)
 

@@ -14,7 +14,7 @@ def show(*arguments: str) -> int:
     return cifar_cnn.cli.run(["show", *arguments])
 
 
-def test_images_of_a_config_are_drawn_as_training_sees_them(capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_of_a_config_are_drawn_as_in_training(capsys: pytest.CaptureFixture[str]) -> None:
     config = ["--config", str(CONFIGS / "resnet18.yaml"), *SMALL_DATA, "-n", "8"]
     assert show(*config, "--output", "plain.png") == 0
     assert show(*config, "--output", "new/augmented.png", "--augmented") == 0

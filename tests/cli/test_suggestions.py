@@ -57,7 +57,7 @@ def test_hints_name_the_help_of_the_command_that_was_typed() -> None:
     assert hint == "unknown option --name; `cifar-cnn validate --help all` lists all"
 
 
-def test_two_classes_of_one_name_are_told_apart_by_what_to_write() -> None:
+def test_two_classes_of_one_name_are_listed_by_import_path() -> None:
     message = (
         'Parser key "model.optimizer": - Expected a path but Muon either not accessible or invalid - Multiple '
         "subclasses with name Muon. Give the full class path to avoid ambiguity: torch.optim.Muon, "
@@ -141,7 +141,7 @@ ADAMW = "--model.optimizer=torch.optim.AdamW"
         ),
     ],
 )
-def test_a_mistake_names_what_the_chosen_class_has(words: list[str], message: str, capsys: Capture) -> None:
+def test_a_mistake_lists_the_options_of_the_chosen_class(words: list[str], message: str, capsys: Capture) -> None:
     arguments = "{model_name: resnet10t, num_classes: 10}"
     Path("timm.yaml").write_text(f"model: {{backbone: {{class_path: timm.create_model, init_args: {arguments}}}}}")
     assert cifar_cnn.cli.run(["fit", *words], OnlyParses) == 2

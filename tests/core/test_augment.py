@@ -17,7 +17,7 @@ def images() -> Tensor:
     return torch.randint(0, 256, (N, 3, SIZE, SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
-def test_flip_mirrors_exactly_the_chosen_images(images: Tensor) -> None:
+def test_flip_mirrors_only_the_chosen_images(images: Tensor) -> None:
     mirrored = torch.arange(N) % 3 == 0
     expected = [per_image.hflip(image) if chosen else image for image, chosen in zip(images, mirrored, strict=True)]
     assert torch.equal(flip(images, mirrored), torch.stack(expected))
@@ -35,7 +35,7 @@ def test_crop_equals_pad_and_crop_of_each_image(images: Tensor, mode: PaddingMod
     assert torch.equal(crop(images, draws.offset, padding, mode), torch.stack(expected))
 
 
-def test_crop_reaches_every_place_equally_often() -> None:
+def test_crop_offsets_are_equally_frequent() -> None:
     # One white pixel in the middle: where it comes to lie is the offset.
     images = torch.zeros(9000, 1, 5, 5, dtype=torch.uint8)
     images[:, :, 2, 2] = 1
@@ -47,7 +47,7 @@ def test_crop_reaches_every_place_equally_often() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_draws_of_less_precision_crop_within_the_image(images: Tensor, dtype: torch.dtype) -> None:
+def test_low_precision_draws_crop_within_the_image(images: Tensor, dtype: torch.dtype) -> None:
     offset = torch.full((N, 2), 1 - 2**-24)
     assert (offset.to(dtype) == 1).all()
     assert torch.equal(crop(images, offset.to(dtype), 4), crop(images, offset, 4))
@@ -77,7 +77,7 @@ def test_normalize_equals_torchvision_on_each_image(images: Tensor, dtype: torch
     torch.testing.assert_close(result, expected.to(dtype), rtol=1e-2 if dtype == torch.bfloat16 else 1e-5, atol=2e-6)
 
 
-def test_draws_do_not_depend_on_what_is_done_with_them(images: Tensor) -> None:
+def test_draws_do_not_depend_on_their_use(images: Tensor) -> None:
     first, second = (draw(N, torch.Generator().manual_seed(5)) for _ in range(2))
     plain, both = Augment(flip=True), Augment(flip=True, crop=4, cutout=4)
     both.values(both.pixels(images, first), first)

@@ -35,7 +35,7 @@ def test_every_parameter_of_the_labs_networks_gets_a_gradient(arguments: dict[st
     everything_learns(SimpleCNN(**arguments, num_classes=7), torch.randn(8, 3, 32, 32), 7)
 
 
-def test_the_network_of_exercise_1_has_the_parameters_counted_by_hand() -> None:
+def test_parameters_of_exercise_1_by_hand() -> None:
     convolutions = (3 * 9 + 1) * 32 + (32 * 9 + 1) * 64
     # 32 - 2 = 30, pooled 15, - 2 = 13, pooled 6
     fully_connected = (64 * 6 * 6 + 1) * 128 + (128 + 1) * 10
@@ -157,7 +157,7 @@ def test_the_speedrun_network_has_the_sources_size_and_every_parameter_gets_a_gr
             assert parameter.grad.abs().sum() > 0, name
 
 
-def test_the_speedrun_networks_convolutions_start_by_handing_on_their_input() -> None:
+def test_the_speedrun_networks_convolutions_start_as_identity() -> None:
     conv = SpeedrunNet().groups[1].conv1
     assert isinstance(conv, nn.Conv2d)
     x = torch.randn(2, 64, 5, 5)
@@ -165,7 +165,7 @@ def test_the_speedrun_networks_convolutions_start_by_handing_on_their_input() ->
 
 
 @pytest.mark.parametrize(("size", "fits"), [(8, False), (9, True), (24, True), (40, True)])
-def test_the_speedrun_network_takes_any_size_that_three_poolings_leave_a_pixel_of(size: int, fits: bool) -> None:
+def test_the_speedrun_network_accepts_any_size_that_survives_three_poolings(size: int, fits: bool) -> None:
     net, images = SpeedrunNet(widths=(24, 24, 24)).eval(), torch.randn(2, 3, size, size)
     if fits:
         assert net(images).shape == (2, 10)

@@ -22,7 +22,7 @@ def rows(batch: Batch) -> list[tuple]:
     return [tuple(row) for row in torch.cat([value.double() for value in values], 1).tolist()]
 
 
-def test_an_epoch_has_every_image_once_in_an_order_of_its_own(make_images: MakeImages) -> None:
+def test_each_epoch_has_every_image_once_in_a_different_order(make_images: MakeImages) -> None:
     image_set = make_images(50)
     epochs = []
     for epoch in (0, 1):
@@ -36,7 +36,7 @@ def test_an_epoch_has_every_image_once_in_an_order_of_its_own(make_images: MakeI
     assert not torch.equal(*epochs)
 
 
-def test_order_and_augmentation_depend_on_seed_epoch_and_step_alone(make_images: MakeImages) -> None:
+def test_order_and_augmentation_depend_only_on_seed_epoch_and_step(make_images: MakeImages) -> None:
     def epoch(seed: int, number: int) -> list[list[tuple]]:
         return [rows(batch) for batch in TrainBatches(make_images(50), 8, seed, epoch=lambda: number)]
 
@@ -52,7 +52,9 @@ def test_order_and_augmentation_depend_on_seed_epoch_and_step_alone(make_images:
 
 @pytest.mark.parametrize("world_size", [2, 4])
 @pytest.mark.parametrize("drop_last", [True, False])
-def test_processes_see_together_what_one_would(make_images: MakeImages, world_size: int, drop_last: bool) -> None:
+def test_several_processes_together_see_the_images_of_one(
+    make_images: MakeImages, world_size: int, drop_last: bool
+) -> None:
     def epoch(batch_size: int, rank: int = 0, world: int = 1) -> list[list[tuple]]:
         batches = TrainBatches(make_images(52), batch_size, 0, lambda: 0, drop_last, rank, world)
         return [rows(batch) for batch in batches]
@@ -77,7 +79,7 @@ def test_fewer_images_than_a_batch_are_one_batch(make_images: MakeImages) -> Non
 
 
 @pytest.mark.parametrize("stop", [0, 1, 3, 6])
-def test_going_on_in_mid_epoch_gives_the_rest(make_images: MakeImages, stop: int) -> None:
+def test_resuming_within_an_epoch_gives_the_remaining_batches(make_images: MakeImages, stop: int) -> None:
     def batches() -> TrainBatches:
         return TrainBatches(make_images(50), 8, 0, epoch=lambda: 2)
 
@@ -93,7 +95,7 @@ def test_going_on_in_mid_epoch_gives_the_rest(make_images: MakeImages, stop: int
     assert [rows(batch) for batch in resumed] == whole
 
 
-def test_fixed_batches_are_the_same_in_every_epoch_and_go_on_in_mid_epoch(make_images: MakeImages) -> None:
+def test_fixed_batches_are_the_same_in_every_epoch_and_resume_within_an_epoch(make_images: MakeImages) -> None:
     def batches(epoch: int) -> TrainBatches:
         return TrainBatches(make_images(50), 8, 0, lambda: epoch, fixed=True)
 
@@ -109,7 +111,7 @@ def test_fixed_batches_are_the_same_in_every_epoch_and_go_on_in_mid_epoch(make_i
     assert all(map(torch.equal, first[2:], (batch.images for batch in resumed)))
 
 
-def test_a_position_in_another_epoch_is_forgotten(make_images: MakeImages) -> None:
+def test_a_position_in_another_epoch_is_ignored(make_images: MakeImages) -> None:
     batches = TrainBatches(make_images(50), 8, 0, epoch=lambda: 3)
     batches.load_state_dict({"epoch": 2, "step": 4})
     assert len(list(batches)) == 6
@@ -137,7 +139,7 @@ def test_steps_of_an_evaluation_are_the_same_in_every_run_and_number_of_processe
     assert steps(12 // world_size, world_size) == steps(12)
 
 
-def test_the_first_batch_of_an_evaluation_samples_images_that_lie_sorted_by_class(make_images: MakeImages) -> None:
+def test_the_first_batch_of_an_evaluation_is_a_sample_of_all_classes(make_images: MakeImages) -> None:
     images = make_images(1000)
     by_class = ImageSet(images.images, images.labels.sort().values, images.class_names)
     counts = torch.bincount(next(iter(EvalBatches(by_class, 200))).labels, minlength=10)
@@ -145,7 +147,7 @@ def test_the_first_batch_of_an_evaluation_samples_images_that_lie_sorted_by_clas
 
 
 @pytest.mark.parametrize("loader", [EvalBatches, partial(TrainBatches, seed=0, epoch=int)])
-def test_a_batch_says_where_its_images_lie(make_images: MakeImages, loader: Callable[..., Any]) -> None:
+def test_a_batch_holds_the_indices_of_its_images(make_images: MakeImages, loader: Callable[..., Any]) -> None:
     image_set = make_images(38)
     for batch in loader(image_set, 6, rank=1, world_size=2):
         assert batch.indices.dtype == torch.int64

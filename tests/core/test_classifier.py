@@ -76,7 +76,7 @@ def test_metrics_are_exact_over_uneven_batches() -> None:
         assert results["test/confusion_matrix"][label].tolist() == chosen.bincount(minlength=10).tolist()
 
 
-def test_training_metrics_are_those_of_the_epochs_batches() -> None:
+def test_training_metrics_cover_the_batches_of_the_epoch() -> None:
     class Recorded(ImageClassifier):
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
             loss = super().training_step(batch, batch_idx)
@@ -163,7 +163,7 @@ def test_without_a_compiler_the_run_is_eager_and_says_so(
 
 
 @pytest.mark.parametrize("channels_last", [True, False])
-def test_weights_and_images_are_laid_out_as_asked(channels_last: bool) -> None:
+def test_weights_and_images_have_the_chosen_memory_format(channels_last: bool) -> None:
     model = small(channels_last=channels_last)
     model.setup("fit")
     convolution = first_convolution(model)
@@ -178,7 +178,7 @@ def test_weights_and_images_are_laid_out_as_asked(channels_last: bool) -> None:
     assert convolution.weight.is_contiguous(memory_format=torch.channels_last) is channels_last
 
 
-def test_an_impossible_optimizer_is_one_line() -> None:
+def test_an_invalid_optimizer_is_one_line() -> None:
     model = small(optimizer=lambda groups: torch.optim.SGD(groups, lr=-1))
     with pytest.raises(InputError, match="Invalid learning rate: -1"):
         quiet_trainer().fit(model, data())
@@ -225,7 +225,7 @@ def test_channels_last_changes_no_logits_beyond_rounding(backbone: nn.Module) ->
     torch.testing.assert_close(*logits, rtol=1e-3, atol=1e-4)
 
 
-def test_test_time_augmentation_is_for_test_and_both_accuracies_are_told() -> None:
+def test_only_test_uses_test_time_augmentation_and_reports_both_accuracies() -> None:
     model, module = small(tta="flip_shift"), data()
     trainer = quiet_trainer()
     trainer.fit(model, module)

@@ -60,7 +60,7 @@ def fit(data: CIFAR10DataModule, precision: str = "32", epochs: int = 1) -> Seen
     return model
 
 
-def test_the_test_images_are_untouched_until_test() -> None:
+def test_the_test_images_are_loaded_only_for_test() -> None:
     source = Watched()
     data = CIFAR10DataModule(source, val_size=50)
     data.prepare_data()
@@ -71,7 +71,7 @@ def test_the_test_images_are_untouched_until_test() -> None:
     assert source.loaded == ["train", "test"]
 
 
-def test_what_is_loaded_is_not_prepared_again() -> None:
+def test_loaded_images_are_not_prepared_again() -> None:
     source = Watched()
     data = CIFAR10DataModule(source, val_size=50)
     model = fit(data)
@@ -83,7 +83,7 @@ def test_what_is_loaded_is_not_prepared_again() -> None:
     assert source.prepared == ["train", "test"]
 
 
-def test_normalisation_is_measured_on_what_is_trained_on() -> None:
+def test_normalisation_is_measured_on_the_training_images() -> None:
     data = CIFAR10DataModule(Shapes(200, 50), val_size=50)
     data.setup("fit")
     assert data.mean_std == channel_mean_std(data.train_images)
@@ -105,7 +105,7 @@ def test_batches_come_in_the_precision_of_the_weights(precision: str, dtype: tor
     assert {batch.images.dtype for batch in model.batches} == {dtype}
 
 
-def test_epochs_are_augmented_anew_and_runs_alike() -> None:
+def test_augmentation_differs_between_epochs_and_not_between_runs() -> None:
     def images(seed: int) -> list[torch.Tensor]:
         data = CIFAR10DataModule(Shapes(64, 50), 64, val_size=0, seed=seed, augment=Augment(4, flip=True, cutout=4))
         return [batch.images for batch in fit(data, epochs=2).batches]
@@ -139,7 +139,7 @@ def test_overfit_batches_trains_and_validates_on_the_same_plain_batches(overfit:
         assert torch.equal(batch.labels, seen.labels)
 
 
-def test_a_network_learns_one_batch_by_heart() -> None:
+def test_a_network_memorises_one_batch() -> None:
     torch.manual_seed(0)
     model = ImageClassifier(SimpleCNN((8, 16, 16)), optimizer=partial(torch.optim.Adam, lr=0.01))
     trainer = Trainer(max_epochs=60, overfit_batches=1, num_sanity_val_steps=0, **QUIET)
@@ -148,7 +148,7 @@ def test_a_network_learns_one_batch_by_heart() -> None:
     assert trainer.callback_metrics["val/loss"] < 0.002
 
 
-def test_all_splits_are_there_by_name() -> None:
+def test_all_splits_are_available_by_name() -> None:
     data = CIFAR10DataModule(Shapes(200, 50), val_size=40)
     assert [len(data.image_set(split)) for split in ("train", "val", "test")] == [160, 40, 50]
     assert data.image_set("train").images is data.train_images
@@ -156,7 +156,7 @@ def test_all_splits_are_there_by_name() -> None:
         data.image_set("training")  # type: ignore[arg-type]
 
 
-def test_batches_without_a_trainer_are_those_of_a_trainer() -> None:
+def test_batches_without_a_trainer_equal_those_of_a_trainer() -> None:
     def data() -> CIFAR10DataModule:
         return CIFAR10DataModule(Shapes(64, 30), 16, val_size=20, seed=3, augment=Augment(2, flip=True, cutout=4))
 
@@ -188,7 +188,7 @@ def small_source(make_images: Callable[..., ImageSet], labels: list[int], classe
     return Small()
 
 
-def test_a_class_that_validation_takes_all_images_of_is_named(make_images: Callable[..., ImageSet]) -> None:
+def test_a_class_without_training_images_after_the_split_is_named(make_images: Callable[..., ImageSet]) -> None:
     data = CIFAR10DataModule(small_source(make_images, list(range(10))), val_size=5)
     with pytest.raises(InputError, match=r"val_size 5 of 10 images leaves no training image of class \d, .*: lower it"):
         data.setup("fit")
@@ -203,7 +203,7 @@ def test_a_class_without_images_is_named(
     assert "no training image of class 2" in caplog.text
 
 
-def test_what_a_source_must_return_is_said() -> None:
+def test_a_wrong_return_value_of_a_source_is_explained() -> None:
     class Wrong(Shapes):
         def load(self, split: Split) -> ImageSet:
             found = super().load(split)
@@ -213,7 +213,7 @@ def test_what_a_source_must_return_is_said() -> None:
         CIFAR10DataModule(Wrong(10, 10)).setup("fit")
 
 
-def test_a_checkpoint_brings_its_normalisation() -> None:
+def test_a_checkpoint_restores_its_normalisation() -> None:
     trained = CIFAR10DataModule(Shapes(200, 50), val_size=50)
     trained.setup("fit")
     other = CIFAR10DataModule(Shapes(200, 50, seed=5, noise=99), val_size=50)
@@ -244,7 +244,7 @@ def test_batch_sizes_below_one_are_refused(sizes: dict[str, Any]) -> None:
         CIFAR10DataModule(Shapes(), **sizes)
 
 
-def test_training_images_grow_and_validation_sees_whole_ones() -> None:
+def test_training_images_grow_and_validation_images_have_full_size() -> None:
     class Validated(Seen):
         def validation_step(self, batch: Batch, batch_idx: int) -> None:
             sizes.add(batch.images.shape[-1])
@@ -271,7 +271,7 @@ def test_training_images_grow_and_validation_sees_whole_ones() -> None:
         ([(0.0, 40)], "must not exceed the images' 32 pixels"),
     ],
 )
-def test_impossible_image_sizes_are_refused(sizes: list[tuple[float, int]], message: str) -> None:
+def test_invalid_image_sizes_are_rejected(sizes: list[tuple[float, int]], message: str) -> None:
     with pytest.raises(InputError, match=message):
         fit(CIFAR10DataModule(Shapes(200, 10), 32, val_size=0, image_sizes=sizes))
 

@@ -7,7 +7,7 @@ from cifar_cnn import files
 from cifar_cnn.paths import expanded, relative, user_folder
 
 
-def test_temporary_names_are_unique_and_touch_no_file_of_the_user() -> None:
+def test_temporary_names_are_unique_and_never_those_of_the_users_files() -> None:
     own = ["net.pt2.part", "net.part.pt2", "classes.csv.part"]
     for name in own:
         Path(name).write_text("mine")
@@ -37,7 +37,7 @@ def test_leftovers_of_killed_processes_are_removed_and_nothing_else() -> None:
     assert sorted(path.name for path in Path().iterdir()) == sorted(set(kept) - {"lastXckpt.01234567.part"})
 
 
-def test_a_path_on_another_drive_is_shown_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_on_another_drive_is_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     def on_another_drive(path: str, start: str) -> str:
         raise ValueError("path is on mount 'D:', start on mount 'C:'")
 
@@ -47,7 +47,7 @@ def test_a_path_on_another_drive_is_shown_as_it_is(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows does not delete a current folder")
-def test_in_a_deleted_folder_a_path_is_shown_as_it_is(in_empty_folder: Path) -> None:
+def test_in_a_deleted_folder_a_path_is_unchanged(in_empty_folder: Path) -> None:
     in_empty_folder.rmdir()
     assert relative("/runs") == "/runs"
 

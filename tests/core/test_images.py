@@ -75,7 +75,7 @@ def test_split_is_a_partition_with_each_class_in_proportion(counts: list[int], d
         assert abs(int((val.labels == label).sum()) - count * val_size / n) < 1
 
 
-def test_split_depends_on_the_seed_alone(make_images: Callable[..., ImageSet]) -> None:
+def test_split_depends_only_on_the_seed(make_images: Callable[..., ImageSet]) -> None:
     image_set = make_images(200)
     first, same, other = (stratified_split(image_set, 50, seed)[1].images for seed in (0, 0, 1))
     assert torch.equal(first, same)

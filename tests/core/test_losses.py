@@ -121,7 +121,7 @@ def test_bfloat16_is_rounded_only_once(case: Case) -> None:
 
 @property_test
 @given(cases(), st.floats(-1e4, 1e4))
-def test_does_not_change_when_all_logits_are_shifted(case: Case, shift: float) -> None:
+def test_shifting_all_logits_changes_nothing(case: Case, shift: float) -> None:
     case = case.to(torch.float64)
     value, gradient = value_and_gradient(cross_entropy, case)
     shifted = replace(case, prediction=case.prediction + shift)
@@ -298,7 +298,7 @@ def test_never_waits_for_a_value(positions: tuple[int, ...]) -> None:
     assert prediction.grad.shape == prediction.shape
 
 
-def test_leaves_its_arguments_alone() -> None:
+def test_does_not_change_its_arguments() -> None:
     prediction, target, weight = torch.randn(3, 10), torch.tensor([1, -100, 2]), torch.rand(10)
     before = prediction.clone(), target.clone(), weight.clone()
     cross_entropy(prediction, target, weight=weight, label_smoothing=0.1)
@@ -410,7 +410,7 @@ def _a_loss_each(prediction: Tensor, target: Tensor) -> Tensor:
         ("torch.nn.functional.linear", {}, None),  # a built-in function: what it takes is seen when it is called
     ],
 )
-def test_an_unfit_function_is_one_line(function: Any, options: dict[str, Any], message: str | None) -> None:
+def test_an_unsuitable_function_is_one_line(function: Any, options: dict[str, Any], message: str | None) -> None:
     if message is None:
         FunctionLoss(function, options)
         return
@@ -424,7 +424,7 @@ def _checked_loss(function: Any, options: dict[str, Any]) -> Tensor:
     return loss(torch.randn(4, 3), torch.tensor([0, 1, 2, 0]))
 
 
-def test_a_loss_is_called_what_its_user_calls_it() -> None:
+def test_a_loss_has_the_name_that_its_user_gave_it() -> None:
     assert name_of_loss(FunctionLoss("torch.nn.functional.cross_entropy")) == "torch.nn.functional.cross_entropy"
     assert name_of_loss(torch.nn.MSELoss()) == "MSELoss"
     assert name_of_loss(cross_entropy) == "cross_entropy"

@@ -47,7 +47,7 @@ def test_without_warmup_the_cosine_starts_at_once() -> None:
     assert rates(WarmupCosine(optimizer(1.0), total_steps=2), 3) == pytest.approx([1.0, 0.5, 0.0])
 
 
-def test_a_continued_schedule_goes_on_and_takes_a_new_length() -> None:
+def test_a_resumed_schedule_continues_and_accepts_a_new_length() -> None:
     whole = rates(PiecewiseLinear(optimizer(), 10), 10)
     first = PiecewiseLinear(optimizer(), 10)
     assert rates(first, 4) == whole[:4]
@@ -59,7 +59,7 @@ def test_a_continued_schedule_goes_on_and_takes_a_new_length() -> None:
         assert rates(second, 6)[1:] == pytest.approx(rates(expected, 10)[5:])
 
 
-def test_a_group_added_during_training_is_scaled_as_torchs_cosine_scales_it() -> None:
+def test_a_group_added_during_training_is_scaled_as_by_torchs_cosine() -> None:
     def rates_of_both(make: Any) -> list[list[float]]:
         sgd = optimizer(0.4)
         schedule = make(sgd)
@@ -79,7 +79,7 @@ def test_a_group_added_during_training_is_scaled_as_torchs_cosine_scales_it() ->
         assert result == pytest.approx(expected)
 
 
-def test_a_group_added_while_the_learning_rate_is_zero_starts_with_its_own() -> None:
+def test_a_group_added_at_learning_rate_zero_starts_with_its_own_rate() -> None:
     sgd = optimizer(1.0)
     schedule = PiecewiseLinear(sgd, 8, points=[(0, 0.0), (0.5, 1.0), (1, 0.0)])
     sgd.add_param_group({"params": [nn.Parameter(torch.ones(1))], "lr": 0.1})
@@ -91,7 +91,7 @@ def test_a_group_added_while_the_learning_rate_is_zero_starts_with_its_own() -> 
     assert added == pytest.approx([0.1, 0.025, 0.05, 0.075, 0.1, 0.075, 0.05, 0.025])
 
 
-def test_a_continued_schedule_scales_an_added_group_by_the_new_length() -> None:
+def test_a_resumed_schedule_scales_an_added_group_by_the_new_length() -> None:
     def start(total_steps: int) -> PiecewiseLinear:
         schedule = PiecewiseLinear(optimizer(), total_steps, points=[(0, 1), (1, 0)])
         schedule.optimizer.add_param_group({"params": [nn.Parameter(torch.ones(1))], "lr": 0.01})
@@ -137,7 +137,7 @@ def test_frozen_parameters_are_left_out() -> None:
     assert [len(group["params"]) for group in parameter_groups(layer.named_parameters(), False)] == [1]
 
 
-def test_options_go_to_the_parameters_whose_names_fit() -> None:
+def test_options_apply_to_parameters_with_matching_names() -> None:
     model = nn.ModuleDict({"stem": nn.Conv2d(3, 4, 3), "head": nn.Linear(4, 2)})
     options = {"head.weight": {"lr": 3.0}, "*.bias": {"lr": 5.0, "until": 0.5}}
     optimizer = SGD(parameter_groups(model.named_parameters(), True, options), lr=1.0)
@@ -232,7 +232,7 @@ def test_orthogonalize_leaves_a_matrix_of_zeros(shape: tuple[int, int]) -> None:
         assert torch.equal(orthogonalize(torch.zeros(shape), 3, dtype), torch.zeros(shape))
 
 
-def test_muon_takes_up_its_state() -> None:
+def test_muon_restores_its_state() -> None:
     def steps(net: nn.Module, optimizer: Muon, n: int) -> None:
         for _ in range(n):
             optimizer.zero_grad()
@@ -256,7 +256,7 @@ def test_muon_takes_up_its_state() -> None:
 
 
 @pytest.mark.parametrize("arguments", [{"lr": -1.0}, {"momentum": 1.0}, {"ns_steps": 0}])
-def test_impossible_muon_arguments_are_refused(arguments: dict[str, float]) -> None:
+def test_invalid_muon_arguments_are_rejected(arguments: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="learning rates and weight_decay are 0 or more"):
         Muon([nn.Parameter(torch.ones(1))], **arguments)  # type: ignore[arg-type]
 
@@ -279,7 +279,7 @@ SCHEDULES: dict[str, tuple[Any, Any]] = {  # what is given, and what it means fo
 
 
 @pytest.mark.parametrize(("make", "meant"), SCHEDULES.values(), ids=SCHEDULES)
-def test_a_schedule_is_told_the_runs_length_where_that_is_what_it_takes(make: Any, meant: Any) -> None:
+def test_a_schedule_receives_the_length_of_the_run_if_it_takes_one(make: Any, meant: Any) -> None:
     expected = rates(meant(optimizer(momentum=0.9)), 6)
     assert rates(make_schedule(make, optimizer(momentum=0.9), 6), 6) == expected
     assert len(set(expected)) > 1

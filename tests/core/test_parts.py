@@ -82,7 +82,7 @@ class Changed(nn.Module):
         self.scale = 2 * scale
 
 
-def test_an_object_is_recorded_by_its_attributes_where_these_rebuild_it() -> None:
+def test_an_object_is_recorded_by_its_attributes_if_they_rebuild_it() -> None:
     recorded = record(Kept(4, CrossEntropyLoss(label_smoothing=0.1), scale=2.0))
     assert recorded["class_path"] == f"{__name__}.Kept"
     arguments = recorded["init_args"]
@@ -92,12 +92,12 @@ def test_an_object_is_recorded_by_its_attributes_where_these_rebuild_it() -> Non
 
 
 @pytest.mark.parametrize("part", [Lost(4), Changed(3.0), nn.Sequential(nn.Linear(2, 3)), lambda p: p])
-def test_what_its_attributes_do_not_rebuild_is_not_recorded(part: Any) -> None:
+def test_an_object_that_its_attributes_do_not_rebuild_is_not_recorded(part: Any) -> None:
     with pytest.raises(NotRecordable):
         record(part)
 
 
-def test_recording_leaves_the_random_generators_alone() -> None:
+def test_recording_does_not_change_the_random_generators() -> None:
     part = Kept(4, nn.Identity())
     before = torch.get_rng_state()
     record(part)

@@ -30,7 +30,7 @@ def test_a_run_without_a_seed_says_so_and_a_resumed_one_keeps_its_order(monkeypa
     assert (fit["seed"], fit["order_seed"]) == (None, 123)
 
 
-def test_the_seed_of_the_order_is_told_where_it_is_another_than_the_runs() -> None:
+def test_the_seed_of_the_order_is_reported_if_it_differs_from_the_runs() -> None:
     assert seed_of({}) == "not recorded"
     assert seed_of({"seed": 3, "order_seed": 3}) == "seed 3"
     assert seed_of({"seed": 3, "order_seed": 5}) == "seed 3 (image order and augmentation: seed 5)"
@@ -45,7 +45,7 @@ def test_the_order_follows_the_seed_of_the_data_then_of_the_run_then_of_torch(mo
     assert CIFAR10DataModule(Shapes()).order_seed == 6
 
 
-def test_runs_without_a_seed_are_no_pairs_and_have_no_seed_in_tables(
+def test_runs_without_a_seed_are_not_paired_and_have_no_seed_in_tables(
     trained_run: Path, run_command: RunCommand
 ) -> None:
     import shutil

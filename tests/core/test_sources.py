@@ -123,7 +123,7 @@ def test_download_verifies_and_reads_the_archive(archive: bytes, server: Server,
     source.prepare()
 
 
-def test_an_archive_that_is_there_needs_no_network(archive: bytes, tmp_path: Path) -> None:
+def test_an_existing_archive_needs_no_network(archive: bytes, tmp_path: Path) -> None:
     (tmp_path / ARCHIVE).write_bytes(archive)
     source = CIFAR10(tmp_path, "http://127.0.0.1:9/nothing")
     source.prepare()
@@ -153,7 +153,7 @@ def test_mirrors_are_tried_in_turn(archive: bytes, server: Server, tmp_path: Pat
 @pytest.mark.parametrize(
     ("path", "reason"), [("/none", "HTTP 404"), ("/wrong", "damaged"), ("/cut", "damaged"), (None, "refused")]
 )
-def test_a_failed_download_is_one_line_with_the_ways_on_and_the_next_run_recovers(
+def test_a_failed_download_is_one_line_with_advice_and_the_next_run_recovers(
     archive: bytes, server: Server, tmp_path: Path, path: str | None, reason: str
 ) -> None:
     tmp_path = tmp_path / "data"
@@ -173,7 +173,7 @@ def test_a_failed_download_is_one_line_with_the_ways_on_and_the_next_run_recover
     assert (tmp_path / ARCHIVE).read_bytes() == archive
 
 
-def test_a_damaged_archive_of_the_users_own_is_named_and_kept(archive: bytes, tmp_path: Path) -> None:
+def test_a_damaged_archive_from_the_user_is_named_and_kept(archive: bytes, tmp_path: Path) -> None:
     (tmp_path / ARCHIVE).write_bytes(archive[:-1])
     with pytest.raises(InputError, match=f"{tmp_path / ARCHIVE} is damaged, remove it"):
         CIFAR10(tmp_path, "http://127.0.0.1:9/dead").prepare()
@@ -197,7 +197,7 @@ def test_image_folder_reads_any_format_and_size(image_folder: Path) -> None:
     assert torch.equal(red > 128, train.labels == 1)
 
 
-def test_an_image_of_the_right_size_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_an_image_of_the_right_size_is_not_changed(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     assert np.array_equal(decode_image(tmp_path / "a.png", 16), pixels)
@@ -234,7 +234,7 @@ def test_16_bits_are_turned_upright(tmp_path: Path) -> None:
         assert np.array_equal(saved(image, tmp_path / "a.png", exif=exif), np.rot90(values >> 8, -1))
 
 
-def test_32_bit_integers_are_levels_and_without_a_white_refused(tmp_path: Path) -> None:
+def test_32_bit_integers_are_levels_up_to_255(tmp_path: Path) -> None:
     values = np.arange(64, dtype=np.int32).reshape(8, 8) * 4
     assert np.array_equal(saved(Image.fromarray(values), tmp_path / "a.tif"), values)
     for image in (values * 1000, values.astype(np.float32) * 1000, np.full((8, 8), np.nan, np.float32)):
@@ -307,7 +307,7 @@ def test_two_folders_share_a_cache(image_folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[: len(content) // 2], lambda content: b""])
-def test_a_damaged_cache_is_made_anew(image_folder: Path, damage: Any) -> None:
+def test_a_damaged_cache_is_replaced(image_folder: Path, damage: Any) -> None:
     expected = ImageFolder(image_folder).load("train")
     (cache,) = (image_folder / ".cifar_cnn_cache").glob("train-*")
     cache.write_bytes(damage(cache.read_bytes()))
@@ -337,7 +337,7 @@ def test_broken_images_are_named_in_one_line(image_folder: Path) -> None:
     assert "\n" not in message
 
 
-def test_other_files_are_passed_over(image_folder: Path) -> None:
+def test_other_files_are_skipped(image_folder: Path) -> None:
     for name in (".hidden.png", "notes.txt", "Thumbs.db"):
         (image_folder / "train" / "röt" / name).write_text("no image")
     assert len(ImageFolder(image_folder).load("train")) == 40
@@ -381,7 +381,7 @@ def test_larger_images_than_memory_are_one_line(image_folder: Path) -> None:
         ImageFolder(image_folder, image_size=100_000).load("train")
 
 
-def test_folders_of_another_layout_are_refused(image_folder: Path, tmp_path: Path) -> None:
+def test_folders_with_another_layout_are_rejected(image_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"ImageFolder needs root, a folder DIR with DIR/train/<class>/"):
         ImageFolder(tmp_path / "nowhere").prepare()
     (tmp_path / "empty" / "train").mkdir(parents=True)

@@ -34,7 +34,7 @@ def test_the_average_is_that_of_the_source_written_out(images: Tensor) -> None:
     assert torch.equal(*logits_with_tta(network, images, "none"))
 
 
-def test_a_network_that_ignores_mirroring_answers_as_before(images: Tensor) -> None:
+def test_a_network_invariant_to_mirroring_gives_the_same_logits(images: Tensor) -> None:
     def network(x: Tensor) -> Tensor:
         return x.mean(3).amax(2)  # of a flip, not of a shift
 

@@ -60,7 +60,7 @@ def test_input_pipeline(benchmark: Run) -> None:
     assert {two_threads["other"]["form"], *two_threads["other_forms"]} == {"0 workers", "2 workers"}
 
 
-def test_the_bare_loop_does_what_the_trainer_does(benchmark: Run) -> None:
+def test_the_bare_loop_equals_the_trainer(benchmark: Run) -> None:
     (row,) = benchmark("framework_overhead", "--configs", "simple_cnn_a")
     if not torch.cuda.is_available():
         assert row["largest_weight_difference"] == 0
@@ -107,15 +107,13 @@ def test_memory() -> None:
     assert beyond["other"]["median"] == pytest.approx(300 * 3 * 32 * 32 * 4 / 2**20, rel=1e-3)
 
 
-def test_what_cannot_be_measured_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_mistake_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "argv", ["training", "--configs", "resnet81"])
     with pytest.raises(SystemExit) as exit_:
         run(training.main)
     assert exit_.value.code == 2
     error = capsys.readouterr().err
-    assert error.startswith("benchmarks: error: no config resnet81; there are")
+    assert error.startswith("benchmarks: error: no config resnet81; available:")
     assert error.count("\n") == 1
 
 
@@ -134,7 +132,7 @@ def test_the_table(tmp_path: Path) -> None:
     assert f"{comparison['ratio']:.3f}" in row
 
 
-def test_sides_take_turns_and_the_first_round_is_not_counted() -> None:
+def test_sides_alternate_and_the_first_round_is_not_counted() -> None:
     order: list[str] = []
 
     def side(name: str) -> Callable[[], float]:
@@ -148,7 +146,7 @@ def test_sides_take_turns_and_the_first_round_is_not_counted() -> None:
     assert order == ["a", "b"] * 3
 
 
-def test_the_ratio_is_of_neighbours_and_to_the_better_form() -> None:
+def test_the_ratio_is_taken_per_round_and_to_the_better_form() -> None:
     others = {"slow": [1.0, 2.0, 1.0], "fast": [2.0, 4.0, 4.0]}
     row = comparison("x", "images/s", [4.0, 8.0, 4.0], others, higher_is_better=True, goal=("at least", 2.0))
     assert row["other"]["form"] == "fast"

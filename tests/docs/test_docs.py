@@ -52,7 +52,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return run
 
 
-def test_every_example_of_extending_is_short_and_works(
+def test_every_example_in_extending_is_short_and_works(
     run: Run,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -82,7 +82,7 @@ def test_every_example_of_extending_is_short_and_works(
     assert "Trained as" not in capsys.readouterr().err
 
 
-def test_a_training_step_of_a_script_is_resumed_by_that_script_alone(
+def test_a_training_step_in_a_script_is_resumed_only_by_that_script(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     head = "import sys\nfrom cifar_cnn.cli import run\n"
@@ -156,13 +156,13 @@ def test_the_sweep_continues_after_a_trial_whose_loss_became_nan(sweep: Path, mo
     assert study.best_trial.number == 1
 
 
-def test_the_sweep_ends_with_a_command_that_is_wrong(sweep: Path) -> None:
+def test_the_sweep_ends_at_a_wrong_command(sweep: Path) -> None:
     sweep.write_text(sweep.read_text().replace("--test_after_fit=false", "--test_after_fitt=false"))
     with pytest.raises(AssertionError):
         runpy.run_path(str(sweep))
 
 
-def test_the_sweep_judges_by_validation_accuracy_and_prunes(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sweep_uses_validation_accuracy_and_prunes(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optuna.pruners.MedianPruner, "prune", lambda self, study, trial: trial.number in (1, 3))
     runpy.run_path(str(sweep))
     trials = runpy.run_path(str(sweep))["study"].trials  # goes on
@@ -179,7 +179,7 @@ def test_the_sweep_judges_by_validation_accuracy_and_prunes(sweep: Path, monkeyp
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_what_a_page_names_exists(page: Path) -> None:
+def test_files_and_names_in_a_page_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for name in re.findall(r"configs/([\w.]+\.yaml)", text):
         assert (CONFIGS / name).is_file()
@@ -196,7 +196,7 @@ def test_options_of_the_lab_and_of_several_devices_are_known(run: Run, capsys: p
             assert "backbone" in capsys.readouterr().out
 
 
-def test_the_code_of_python_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_in_python_md_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     script = Path("python_page.py")
     script.write_text("\n".join(blocks("python.md", "python")))
     monkeypatch.setattr(sys, "argv", [str(script)])

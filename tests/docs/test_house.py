@@ -68,6 +68,6 @@ def test_the_command_line_class_is_thin() -> None:
     assert (classes[0].end_lineno or 0) - classes[0].lineno < 120
 
 
-def test_the_core_is_read_in_an_afternoon() -> None:
+def test_the_core_is_short() -> None:
     core = [path for path in FILES if path.relative_to(PACKAGE).parts[0].removesuffix(".py") in CORE]
     assert sum(map(lines_of_code, core)) <= 1700

@@ -23,7 +23,7 @@ def test_the_package_imports_no_library_until_a_name_is_used() -> None:
 
 
 @pytest.mark.parametrize("name", cifar_cnn.__all__)
-def test_public_names_are_there_and_documented(name: str) -> None:
+def test_public_names_exist_and_are_documented(name: str) -> None:
     assert name in dir(cifar_cnn)
     value = getattr(cifar_cnn, name)
     assert value.__name__ == name
@@ -61,7 +61,7 @@ def test_a_long_summary_can_be_shortened() -> None:
     assert found.short(layers=11) == found.short(layers=10) == str(found)
 
 
-def test_a_summary_takes_other_sizes_and_leaves_the_network_alone() -> None:
+def test_a_summary_accepts_other_sizes_and_does_not_change_the_network() -> None:
     network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2 * 6 * 6, 10))
     before = {name: value.clone() for name, value in network.state_dict().items()}
     found = summary(network, (1, 8, 8))
@@ -70,7 +70,7 @@ def test_a_summary_takes_other_sizes_and_leaves_the_network_alone() -> None:
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-def test_the_current_folder_stays_out_of_it(tmp_path: Path) -> None:
+def test_the_current_folder_is_not_searched(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise SystemExit('imported')")
     code = "import cifar_cnn; print(cifar_cnn.__version__)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)

@@ -171,7 +171,7 @@ def test_a_nan_loss_ends_the_first_step_before_the_weights_change() -> None:
     assert all(each.isfinite().all() for each in model.parameters())
 
 
-def test_a_gradient_that_ruined_the_weights_is_found_from_the_last_checkpoint() -> None:
+def test_a_bad_gradient_is_found_with_the_weights_of_the_last_checkpoint() -> None:
     with pytest.raises(
         Stopped, match=r"last\.ckpt \(step 0\)\. The loss is finite, but the gradient of conv\.weight is n"
     ):
@@ -244,7 +244,7 @@ class SAM(ImageClassifier):
 
 
 @pytest.mark.parametrize(("own", "steps"), [(SkipsOdd, STEPS // 2), (SAM, STEPS)])
-def test_the_means_are_those_of_the_steps_with_a_loss(own: type[Any], steps: int) -> None:
+def test_the_means_cover_the_steps_with_a_loss(own: type[Any], steps: int) -> None:
     model = own(Network())
     model.seen = []
     trainer = fit(model, log_every_n_steps=1)

@@ -36,7 +36,7 @@ def rows(metrics: str) -> list[dict[str, float]]:
     ]
 
 
-def test_metrics_over_uneven_shares_are_those_of_one_process(ranks: dict[str, Any]) -> None:
+def test_metrics_over_uneven_shares_equal_those_of_one_process(ranks: dict[str, Any]) -> None:
     shares = {name: result for name, result in ranks["shares"].items() if name.startswith("test by")}
     alone = shares.pop("test by 1, 103")
     assert list(shares) == ["test by 2, 10", "test by 4, 10", "test by 2, 51"]
@@ -216,7 +216,7 @@ def test_disconnecting_leaves_no_thread_behind() -> None:
         assert threads() == []
 
 
-def test_more_torchrun_processes_than_the_options_say_is_one_line(
+def test_a_different_number_of_torchrun_processes_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     started = {"TORCHELASTIC_RUN_ID": "any", "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "GROUP_RANK": "0"}

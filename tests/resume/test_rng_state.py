@@ -10,7 +10,7 @@ from cifar_cnn.process import STARTED_BY
 from cifar_cnn.resume.rng_state import RNGState
 
 
-def test_the_generator_of_apples_gpu_is_saved_and_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_mps_generator_is_saved_and_restored(monkeypatch: pytest.MonkeyPatch) -> None:
     on_gpu = torch.arange(5, dtype=torch.uint8)
     restored: list[torch.Tensor] = []
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
@@ -29,7 +29,7 @@ def test_the_generator_of_apples_gpu_is_saved_and_restored(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("tells", [True, False])
-def test_under_windows_the_id_of_the_parent_tells_nothing(tells: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_windows_the_id_of_the_parent_is_not_used(tells: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv(STARTED_BY, str(os.getppid() + 1))  # python.exe of a virtual environment is in between
     monkeypatch.setattr(distributed, "_PARENT_TELLS", tells)

@@ -61,7 +61,7 @@ def test_a_signal_saves_a_checkpoint_and_prints_how_to_resume(fits: dict[str, An
         assert fit["different"] == []
 
 
-def test_a_second_signal_ends_a_fit_at_once_and_says_what_is_saved(fits: dict[str, Any]) -> None:
+def test_a_second_signal_ends_a_fit_at_once_and_reports_the_saved_step(fits: dict[str, Any]) -> None:
     for fit in fits["signals_again"]:
         assert fit["ended"] == 128 + fit["signal"], fit["output"]
         assert "Traceback" not in fit["output"]
@@ -91,7 +91,7 @@ def test_a_damaged_last_checkpoint_is_replaced_by_the_previous_one(fits: dict[st
         assert len(said) == (fit["damage"] != "gone"), fit["output"]
 
 
-def test_fits_started_at_once_have_a_folder_each_and_lose_nothing(fits: dict[str, Any]) -> None:
+def test_fits_started_at_once_have_separate_folders_and_lose_no_rows(fits: dict[str, Any]) -> None:
     result = fits["side_by_side"]
     assert result["status"] == [0] * 8
     assert result["runs"] == [f"version_{i}" for i in range(8)]

@@ -98,7 +98,9 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return torch.load(path, weights_only=True)["state_dict"]
 
 
-def test_a_diverging_loss_ends_the_fit_and_names_step_rate_and_last_good_checkpoint(fit: Fit, capsys: Capture) -> None:
+def test_a_diverging_loss_ends_the_fit_and_names_step_learning_rate_and_last_good_checkpoint(
+    fit: Fit, capsys: Capture
+) -> None:
     assert fit("--model.optimizer.lr", "1e30", "--model.schedule", "null") == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("cifar-cnn: ")]
     step = torch.load(LAST, weights_only=True)["global_step"]
@@ -125,7 +127,7 @@ def test_an_ignored_signal_stops_nothing(fit: Fit) -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_the_best_by_a_validation_before_the_interruption_is_kept(fit: Fit) -> None:
+def test_a_best_checkpoint_from_before_the_interruption_is_kept(fit: Fit) -> None:
     in_mid_epoch = ["--trainer.val_check_interval", 5, "--trainer.max_epochs", 1]
     assert fit(*in_mid_epoch) == 0
     assert fit(*in_mid_epoch, *at_step("SIGTERM", 6)) == 128 + signal.SIGTERM
@@ -252,7 +254,7 @@ def test_a_disk_that_fills_up_does_not_end_the_fit(fit: Fit, capsys: Capture) ->
     assert len((RUN / "metrics.csv").read_text().splitlines()) == 1 + 16 + 2 + 2
 
 
-def test_a_file_named_like_a_run_is_left_alone() -> None:
+def test_a_file_named_like_a_run_is_not_changed() -> None:
     Path("lightning_logs").mkdir()
     Path("lightning_logs", "version_0").touch()
     assert new_run_folder() == Path("lightning_logs", "version_1")
@@ -293,7 +295,7 @@ def test_a_resumed_run_keeps_only_complete_rows_before_its_step(tmp_path: Path) 
     assert (folder / "metrics.csv").read_text().split() == ["accuracy,loss,step", ",0.5,0", ",0.25,1", "1.0,4.0,2"]
 
 
-def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_file_is_replaced_completely_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "file"
     path.parent.mkdir()
     path.write_bytes(b"old")

@@ -148,7 +148,7 @@ def report(run: Run) -> None:
 
 
 @pytest.mark.parametrize("name", [*TEXT, *ARRAYS])
-def test_a_damaged_file_is_one_line_or_no_obstacle(run: Run, name: str) -> None:
+def test_a_damaged_file_is_one_line_or_ignored(run: Run, name: str) -> None:
     path = run.folder / name
     original = {each: (run.folder / each).read_bytes() for each in (*TEXT, *ARRAYS)}
 
@@ -273,7 +273,7 @@ def test_a_comparison_repeats_a_test_whose_predictions_are_damaged(run: Run, con
     assert run.is_tested
 
 
-def test_the_checksum_tells_whether_the_best_checkpoint_was_tested(run: Run, content: dict[str, Any]) -> None:
+def test_the_checksum_decides_whether_the_best_checkpoint_was_tested(run: Run, content: dict[str, Any]) -> None:
     best = run.checkpoint
     whole = best.read_bytes()
     try:
@@ -297,7 +297,7 @@ def test_values_of_an_epoch_that_are_not_finite_are_left_out(tmp_path: Path) -> 
     assert len(metric_rows(path)) == 3  # the last row was not written to its end
 
 
-def test_a_wrong_field_is_named_with_its_place() -> None:
+def test_a_wrong_field_is_named_with_its_position() -> None:
     assert mismatch({"a": [1, True]}, dict[str, list[int]]) == "a[1] must be an integer, not true"
     assert mismatch({"a": None}, dict[str, list[int] | None]) is None
     assert mismatch([1], dict[str, int]) == "its content must be a mapping, not a list"

@@ -11,7 +11,7 @@ from cifar_cnn.runs.checkpoints import read_checkpoint
 from cifar_cnn.runs.init_from import load_initial_weights
 
 
-def test_weights_of_another_number_of_classes_are_taken_but_for_the_last_layer(
+def test_with_another_number_of_classes_all_weights_but_the_last_layer_are_loaded(
     trained_run: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     weights = read_checkpoint(trained_run / "checkpoints/best.ckpt")["state_dict"]
@@ -35,7 +35,7 @@ def test_weights_of_another_number_of_classes_are_taken_but_for_the_last_layer(
 
 
 @pytest.mark.parametrize("name", ["missing", "best", "last.txt"])
-def test_what_holds_no_weights_is_one_line(name: str) -> None:
+def test_a_path_without_weights_is_one_line(name: str) -> None:
     Path("last.txt").write_text("text")
     with pytest.raises(InputError, match=r"^model.init_from: [^\n]+$"):
         load_initial_weights(ImageClassifier(SimpleCNN(), init_from=name))

@@ -60,7 +60,7 @@ def run(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])
-def test_predictions_lie_in_the_order_of_the_test_images(
+def test_predictions_are_in_the_order_of_the_test_images(
     make_images: MakeImages, run: Path, monkeypatch: pytest.MonkeyPatch, world_size: int
 ) -> None:
     image_set = make_images(37, classes=2)
@@ -72,7 +72,7 @@ def test_predictions_lie_in_the_order_of_the_test_images(
 
 
 @pytest.mark.parametrize("world_size", [1, 2])
-def test_predictions_of_a_limited_test_say_of_which_images(
+def test_predictions_of_a_limited_test_list_their_images(
     make_images: MakeImages, run: Path, monkeypatch: pytest.MonkeyPatch, world_size: int
 ) -> None:
     image_set = make_images(37, classes=2)

@@ -53,7 +53,7 @@ def written(run: Path, name: str) -> dict[str, Any]:
     return found
 
 
-def test_only_a_whole_test_of_the_best_checkpoint_on_the_runs_own_images_is_in_test_json(
+def test_only_a_complete_test_of_the_best_checkpoint_on_the_runs_images_is_in_test_json(
     image_folder: Path, capsys: Capture
 ) -> None:
     run = trained_on(image_folder)
@@ -109,7 +109,7 @@ def test_only_a_whole_test_of_the_best_checkpoint_on_the_runs_own_images_is_in_t
     assert "has classes that the network (blue thing, röt) does not have: green" in capsys.readouterr().err
 
 
-def test_files_are_named_by_what_differs(tmp_path: Path) -> None:
+def test_result_files_are_named_by_the_differences(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "config.yaml").touch()
     best, last = tmp_path / "checkpoints/best.ckpt", tmp_path / "checkpoints/last.ckpt"
@@ -123,7 +123,7 @@ def test_files_are_named_by_what_differs(tmp_path: Path) -> None:
             ResultFiles(name)
 
 
-def test_sources_are_told_apart_by_what_decides_which_images_they_give(image_folder: Path) -> None:
+def test_sources_are_compared_by_the_arguments_that_determine_their_images(image_folder: Path) -> None:
     module = "cifar_cnn.data.sources"
     folder: dict[str, Any] = {
         "class_path": f"{module}.ImageFolder",

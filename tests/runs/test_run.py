@@ -21,7 +21,7 @@ def run(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return load_run(shutil.copytree(trained_run, tmp_path_factory.mktemp("run") / "version_0"))
 
 
-def test_a_run_tells_what_was_trained_and_how(run: Run) -> None:
+def test_a_run_describes_its_training(run: Run) -> None:
     assert (run.name, run.config_name, run.title) == ("quickstart", "quickstart", "SimpleCNN, head flatten")
     assert run.config["seed_everything"] == run.record["seed"] == 0
     assert type(run.model.backbone).__name__ == "SimpleCNN"
@@ -45,7 +45,7 @@ def test_metrics_are_columns_with_a_value_for_each_epoch(run: Run) -> None:
     assert list(np.asarray(figure.axes[1].lines[1].get_ydata())) == metrics["val/accuracy"]
 
 
-def test_metrics_are_a_data_frame_to_plot(run: Run) -> None:
+def test_metrics_frame_is_a_data_frame(run: Run) -> None:
     pytest.importorskip("pandas")
     frame = run.metrics_frame()
     assert list(frame["epoch"]) == [0, 1]
@@ -60,7 +60,7 @@ def test_a_data_frame_without_pandas_is_one_line(run: Run, monkeypatch: pytest.M
         run.metrics_frame()
 
 
-def test_logits_are_those_of_the_test(run: Run) -> None:
+def test_logits_equal_those_of_the_test(run: Run) -> None:
     images = run.images("test").images
     kept = run.predictions("test")
     assert kept is not None
@@ -116,7 +116,7 @@ def test_a_notebook_shows_the_report_in_a_frame(run: Run) -> None:
     assert run.report() == run.folder / "report.html"
 
 
-def test_a_run_is_tested_as_the_command_does(run: Run, trained_run: Path) -> None:
+def test_a_run_is_tested_as_by_the_command(run: Run, trained_run: Path) -> None:
     for name in ("test.json", "test_predictions.npz"):
         (run.folder / name).unlink()
     assert not run.is_tested

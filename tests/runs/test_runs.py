@@ -19,7 +19,7 @@ def make_run(number: int, *names: str) -> Path:
     return run
 
 
-def test_runs_are_numbered_on_whatever_else_lies_there() -> None:
+def test_runs_are_numbered_whatever_else_the_folder_contains() -> None:
     assert new_run_folder() == Path("lightning_logs/version_0")
     for name in ("version_9", "version_10", "version_x", "other"):
         Path("lightning_logs", name).mkdir()
@@ -43,7 +43,7 @@ def test_best_and_last_are_those_of_the_newest_run_that_has_them() -> None:
     assert find_checkpoint("lightning_logs/version_2") == Path("lightning_logs/version_2/checkpoints/best.ckpt")
 
 
-def test_a_missing_checkpoint_is_refused_with_what_there_is() -> None:
+def test_a_missing_checkpoint_is_rejected_with_a_list_of_others() -> None:
     with pytest.raises(InputError, match=r"train one with `cifar-cnn fit` first"):
         find_checkpoint("best")
     make_run(0, "best.ckpt")
@@ -51,7 +51,7 @@ def test_a_missing_checkpoint_is_refused_with_what_there_is() -> None:
         find_checkpoint("nope.ckpt")
 
 
-def test_a_checkpoint_knows_its_run_unless_it_was_copied() -> None:
+def test_the_run_of_a_checkpoint_is_found_unless_it_was_copied() -> None:
     run = make_run(0, "best.ckpt")
     assert run_of(run / "checkpoints/best.ckpt") == run.resolve()
     Path("copy.ckpt").touch()
@@ -59,7 +59,7 @@ def test_a_checkpoint_knows_its_run_unless_it_was_copied() -> None:
 
 
 @pytest.mark.parametrize("maps", [True, False])
-def test_under_windows_no_checkpoint_is_mapped_which_a_run_replaces(
+def test_on_windows_checkpoints_are_not_memory_mapped(
     maps: bool, trained_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mapped: list[bool] = []

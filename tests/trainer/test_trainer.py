@@ -77,7 +77,7 @@ def files_of(folder: Path) -> set[str]:
     return {name for name in names if "tfevents" not in name}
 
 
-def test_a_run_from_python_is_the_run_of_the_command(python_run: Path) -> None:
+def test_a_run_from_python_equals_the_run_of_the_command(python_run: Path) -> None:
     Path("t.yaml").write_text(CONFIG)
     assert cifar_cnn.cli.run(["fit", "--config", "t.yaml"]) == 0
     run = Path("lightning_logs/version_0")
@@ -188,13 +188,13 @@ def test_a_network_that_cannot_be_rebuilt_is_given_to_load_run(capsys: pytest.Ca
     assert "backbone" in capsys.readouterr().err
 
 
-def test_a_network_given_as_an_object_is_no_hyper_parameter_number_by_number(python_run: Path) -> None:
+def test_the_weights_of_a_network_object_are_not_written_as_hyper_parameters(python_run: Path) -> None:
     text = (python_run / "hparams.yaml").read_text()
     assert "class_path: cifar_cnn.backbones.simple.SimpleCNN" in text
     assert len(text) < 2000
 
 
-def test_nothing_of_a_fit_stays_in_memory() -> None:
+def test_a_fit_leaves_nothing_in_memory() -> None:
     data, model, trainer = make_data(), make_model(), make_trainer(max_epochs=1)
     trainer.fit(model, data)
     left = {
@@ -206,7 +206,7 @@ def test_nothing_of_a_fit_stays_in_memory() -> None:
     assert [name for name, reference in left.items() if reference() is not None] == []
 
 
-def test_a_failed_fit_says_so_and_another_process_that_trains_the_run_is_one_line(
+def test_a_failed_fit_is_recorded_and_a_run_trained_by_another_process_is_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     class Fails(Callback):
@@ -231,7 +231,7 @@ def test_a_failed_fit_says_so_and_another_process_that_trains_the_run_is_one_lin
     assert (trainer.run.folder / "fit.json").read_bytes() == kept
 
 
-def test_callbacks_can_be_replaced_and_left_out() -> None:
+def test_default_callbacks_can_be_replaced_and_left_out() -> None:
     mine = FilterImages(every_n_epochs=1)
     trainer = make_trainer(callbacks=mine, without=[NotFinite])
     callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
@@ -258,7 +258,7 @@ def test_a_given_logger_logs_a_test_too(python_run: Path) -> None:
     assert "test/accuracy" in metrics.read_text().splitlines()[0]
 
 
-def test_a_start_that_fails_leaves_no_folder() -> None:
+def test_a_fit_that_fails_to_start_leaves_no_folder() -> None:
     with pytest.raises(InputError, match=r"returned \(2, 3\)|num_classes|classes"):
         make_trainer().fit(ImageClassifier(SimpleCNN(num_classes=3)), make_data())
     with pytest.raises(InputError, match="val_size must be"):
@@ -268,7 +268,7 @@ def test_a_start_that_fails_leaves_no_folder() -> None:
     assert not list(Path().iterdir())
 
 
-def test_another_optimizer_or_network_cannot_resume(python_run: Path) -> None:
+def test_a_run_does_not_resume_with_another_optimizer_or_network(python_run: Path) -> None:
     last = python_run / "checkpoints/last.ckpt"
     other = ImageClassifier(SimpleCNN((4, 4, 8), batch_norm=True), optimizer=functools.partial(torch.optim.SGD, lr=1.0))
     with pytest.raises(InputError, match=r"was trained with a different model\.optimizer"):
@@ -278,7 +278,7 @@ def test_another_optimizer_or_network_cannot_resume(python_run: Path) -> None:
         make_trainer().fit(larger, make_data(), ckpt_path=last)
 
 
-def test_an_ordinary_data_loader_trains() -> None:
+def test_an_ordinary_data_loader_can_be_used() -> None:
     def pairs(n: int) -> DataLoader:
         return DataLoader(TensorDataset(torch.randn(n, 3, 32, 32), torch.arange(n) % 10), batch_size=16)
 

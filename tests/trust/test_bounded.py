@@ -40,7 +40,7 @@ def repacked(path: Path, pickle: bytes | None = None, compressed: bool = False) 
             new.writestr(info.filename, part, kind)
 
 
-def test_printable() -> None:
+def test_control_characters_are_escaped() -> None:
     assert printable(ESCAPE) == ESCAPED
     assert printable("a\nb\tc\r", keep="\n\t") == "a\nb\tc\\r"
     for text in ("ship", "猫", "👨‍👩‍👧", "كلب", "it's a \\x1b"):
@@ -103,14 +103,14 @@ def test_a_compressed_checkpoint_is_rejected() -> None:
         read_checkpoint(path)
 
 
-def test_a_pickle_that_asks_for_memory_is_rejected() -> None:
+def test_a_pickle_that_allocates_much_memory_is_rejected() -> None:
     path = saved()
     repacked(path, b"\x80\x02cbuiltins\nbytearray\n\x8a\x05\x00\x00\x00\x00\x10\x85R.")  # 64 GB
     with pytest.raises(InputError, match="UnpicklingError"):
         read_checkpoint(path)
 
 
-def test_a_network_larger_than_its_weights_is_not_made(run_command: RunCommand, image_folder: Path) -> None:
+def test_a_network_larger_than_its_weights_is_not_created(run_command: RunCommand, image_folder: Path) -> None:
     backbone = {"class_path": "cifar_cnn.backbones.SimpleCNN", "init_args": {"channels": [60_000, 60_000, 2]}}
     path = saved(hyper_parameters={"backbone": backbone})  # 130 GB
     with pytest.raises(InputError, match="weights do not fit this SimpleCNN"):
@@ -128,7 +128,7 @@ def test_a_compressed_cache_of_images_is_not_read() -> None:
     assert cache.read_or_make([path], "key", 3, lambda: images).all()
 
 
-def test_aliases_are_not_written_out() -> None:
+def test_yaml_aliases_are_not_expanded() -> None:
     lines = ["a0: &a0 [own.Net, own.Net]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30))]
     Path("a.yaml").write_text("\n".join(lines))
     assert trust.packages_of_options(["compare", "a.yaml"]) == {"own"}

@@ -49,7 +49,7 @@ def copied(run: Path, **data: Any) -> Path:
     return copy
 
 
-def test_a_checkpoint_is_known_by_its_signature(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_is_recognised_by_its_signature(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = read_checkpoint(trained_run / "checkpoints/best.ckpt")
     assert ownership.is_own(content)
     assert ownership.may_act(content)
@@ -63,7 +63,7 @@ def test_a_checkpoint_is_known_by_its_signature(trained_run: Path, monkeypatch: 
     assert not ownership.is_own(content)
 
 
-def test_a_config_is_known_by_its_last_line(trained_run: Path) -> None:
+def test_a_config_is_recognised_by_its_last_line(trained_run: Path) -> None:
     text = (trained_run / "config.yaml").read_text()
     assert ownership.is_own_text(text)
     assert "model" in yaml.safe_load(text)
@@ -85,11 +85,11 @@ PARTS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_parts_that_act_are_left_out(name: str) -> None:
+def test_parts_that_send_or_write_are_left_out(name: str) -> None:
     assert ownership.without_parts({"max_epochs": 3, name: PARTS[name]}) == ({"max_epochs": 3}, [f"trainer.{name}"])
 
 
-def test_other_options_of_the_trainer_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_options_of_the_trainer_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"logger": False, "strategy": "ddp", "accelerator": "cpu", "max_epochs": 3, "callbacks": ["own.Callback"]}
     assert ownership.without_parts(options) == (options, [])
     mixed = {"callbacks": [*PARTS["callbacks"], "own.Callback"]}
@@ -98,7 +98,7 @@ def test_other_options_of_the_trainer_stay(monkeypatch: pytest.MonkeyPatch) -> N
     assert ownership.without_parts(mixed) == (mixed, [])
 
 
-def test_the_config_beside_a_checkpoint_is_used_without_them(
+def test_a_foreign_config_is_used_without_these_parts(
     trained_run: Path, somebody_else: list[str], caplog: pytest.LogCaptureFixture, run_command: RunCommand
 ) -> None:
     run = copied(trained_run)
@@ -126,7 +126,7 @@ def test_the_config_beside_a_checkpoint_is_used_without_them(
     assert not Path("elsewhere").exists()
 
 
-def test_a_config_of_ones_own_is_used_as_it_is(trained_run: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_users_own_config_is_used_unchanged(trained_run: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = trained_run / "checkpoints/last.ckpt"
     checkpoint = Checkpoint(path, read_checkpoint(path))
     with foreign_run.with_own_config(["--x"], "fit", checkpoint) as options:

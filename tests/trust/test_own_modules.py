@@ -48,7 +48,7 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         del sys.modules[name]
 
 
-def test_only_named_modules_are_found(folder: Path) -> None:
+def test_only_named_modules_are_found_in_the_folder(folder: Path) -> None:
     own_modules.search(str(folder))
     for name in ("own_net", "optional", "json5"):
         assert importlib.util.find_spec(name) is None, name
@@ -65,7 +65,7 @@ def test_only_named_modules_are_found(folder: Path) -> None:
             importlib.import_module(name)
 
 
-def test_a_module_of_the_users_may_import_others_by_their_names(folder: Path) -> None:
+def test_the_users_modules_may_import_each_other(folder: Path) -> None:
     own_modules.search(str(folder), ["own_net"])
     assert importlib.import_module("own_net").by_name("own_plugin") == "own_plugin"
 
@@ -81,14 +81,14 @@ def test_the_folder_of_the_newest_command_is_searched(folder: Path, tmp_path: Pa
     assert importlib.util.find_spec("own_net") is None
 
 
-def test_a_library_that_is_named_may_not_import_from_the_folder(folder: Path) -> None:
+def test_a_named_library_may_not_import_from_the_folder(folder: Path) -> None:
     own_modules.search(str(folder))
     own_modules.allow(["timm.create_model", "tests.trust.test_own_modules"])  # this file is the importer
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module("optional")
 
 
-def test_what_is_installed_takes_precedence(folder: Path) -> None:
+def test_installed_packages_take_precedence(folder: Path) -> None:
     (folder / "yaml.py").write_text("raise SystemExit('was run')")
     own_modules.search(str(folder), ["yaml"])
     sys.modules.pop("yaml")
@@ -110,7 +110,7 @@ def test_the_names_of_a_command_and_of_a_checkpoint_are_found(folder: Path, monk
         assert "own_deeper" in sys.modules
 
 
-def test_the_file_of_an_own_module_is_known(folder: Path) -> None:
+def test_the_file_of_an_own_module_is_found(folder: Path) -> None:
     assert user_code.current("own_net.py") is None
     own_modules.search(str(folder))
     assert user_code.current("own_net.py") == folder / "own_net.py"
@@ -129,12 +129,12 @@ def test_the_file_of_an_own_module_is_known(folder: Path) -> None:
         (["fit", "--name", "optional.v2", "--ckpt_path", "json5.ckpt"], set()),
     ],
 )
-def test_only_class_paths_of_a_command_line_are_names(words: list[str], names: set[str]) -> None:
+def test_only_class_paths_on_a_command_line_are_names(words: list[str], names: set[str]) -> None:
     Path("a.yaml").write_text("model: {backbone: listed.Net}")
     assert trust.packages_of_options(words) == names
 
 
-def test_the_command_leaves_the_current_folder_off_the_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_keeps_the_current_folder_off_sys_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
 
     def run(args: list[str]) -> int:
@@ -155,7 +155,7 @@ def test_the_command_leaves_the_current_folder_off_the_path(folder: Path, monkey
     assert seen["own"]
 
 
-def test_python_m_runs_nothing_of_the_current_folder() -> None:
+def test_python_m_imports_nothing_from_the_current_folder() -> None:
     for name in ("difflib", "shlex", "filelock"):  # which the first lines of a command import
         Path(f"{name}.py").write_text("raise SystemExit('was run')")
     program = Path(cifar_cnn.__main__.__file__)

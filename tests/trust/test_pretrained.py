@@ -44,7 +44,7 @@ def checkpoint_of(name: str, **structure: Any) -> dict[str, Any]:
         ("googlenet", {"aux_logits": False, "transform_input": True, "init_weights": False}),
     ],
 )
-def test_torchvision_networks_of_a_checkpoint_download_nothing_and_keep_their_structure(
+def test_torchvision_networks_in_a_checkpoint_download_nothing_and_keep_their_structure(
     name: str, structure: dict[str, Any], offline: list[str]
 ) -> None:
     spec = {"class_path": f"torchvision.models.{name}", "init_args": {"weights": "DEFAULT"}}
@@ -81,7 +81,7 @@ def test_pretrained_weights_that_are_not_in_the_checkpoint_are_loaded(
     assert all(map(torch.equal, network.state_dict().values(), weights.values()))
 
 
-def test_weights_that_a_network_looks_into_are_downloaded(offline: list[str]) -> None:
+def test_weights_that_a_network_reads_are_downloaded(offline: list[str]) -> None:
     with pretrained.as_usual():
         pretrained.leave_to_checkpoint()
         get_model("squeezenet1_1", weights="DEFAULT")
@@ -91,7 +91,7 @@ def test_weights_that_a_network_looks_into_are_downloaded(offline: list[str]) ->
             ResNet18_Weights.DEFAULT.get_state_dict(progress=False).pop("fc.weight")
 
 
-def test_commands_of_a_checkpoint_load_no_pretrained_weights_of_timm(
+def test_commands_with_a_checkpoint_load_no_pretrained_weights_of_timm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded: list[nn.Module] = []

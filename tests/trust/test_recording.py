@@ -108,7 +108,7 @@ def rebuilt(record: dict[str, Any]) -> Any:
         return trust.instantiate(Holder, record, {}).backbone
 
 
-def test_defaults_that_are_no_text_are_the_classs_own(own: Any) -> None:
+def test_defaults_that_are_not_text_are_not_recorded(own: Any) -> None:
     record = recorded("--model.backbone=own_parts.Net")
     arguments = record["backbone"]["init_args"]
     assert not {"norm", "act", "layer", "factory", "word", "nested"} & set(arguments)
@@ -118,7 +118,7 @@ def test_defaults_that_are_no_text_are_the_classs_own(own: Any) -> None:
     assert given == defaults
 
 
-def test_arguments_that_are_given_are_recorded(own: Any) -> None:
+def test_given_arguments_are_recorded(own: Any) -> None:
     given = rebuilt(
         recorded(
             "--model.backbone=own_parts.Net",
@@ -133,7 +133,7 @@ def test_arguments_that_are_given_are_recorded(own: Any) -> None:
 
 
 @pytest.mark.usefixtures("own")
-def test_a_partial_of_a_function_is_a_loss_that_loads_again() -> None:
+def test_a_partial_as_loss_is_restored() -> None:
     spec = {"class_path": "cifar_cnn.losses.FunctionLoss", "init_args": {"function": "own_parts.smooth"}}
     with trust.import_policy(["own_parts"]):
         loss: Any = trust.instantiate(Holder, {"backbone": spec}, {}).backbone
@@ -141,13 +141,13 @@ def test_a_partial_of_a_function_is_a_loss_that_loads_again() -> None:
 
 
 @pytest.mark.usefixtures("own")
-def test_what_a_class_hands_on_keeps_the_default_that_it_sets() -> None:
+def test_arguments_passed_on_by_a_class_keep_its_defaults() -> None:
     assert rebuilt(recorded("--model.backbone=own_parts.Wide")).given["number"] == 0.75
     assert rebuilt(recorded("--model.backbone=own_parts.Wide", "--model.backbone.number=1.5")).given["number"] == 1.5
 
 
 @pytest.mark.usefixtures("own")
-def test_a_given_value_that_is_no_text_is_refused() -> None:
+def test_a_given_value_that_is_not_text_is_rejected() -> None:
     with trust.import_policy(["own_parts"]):
         parser = RecordingParser(exit_on_error=False)
         parser.add_class_arguments(Holder, "model", fail_untyped=False)
@@ -158,7 +158,7 @@ def test_a_given_value_that_is_no_text_is_refused() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.*initialization:FutureWarning")
-def test_every_classification_network_of_torchvision_is_recorded_and_made_again(
+def test_every_torchvision_classifier_is_recorded_and_rebuilt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     empty, shapes = torch.empty, {}

@@ -23,7 +23,7 @@ def library_cause() -> None:
         raise RuntimeError("no view") from None
 
 
-def test_files_are_told_apart_by_where_they_lie() -> None:
+def test_the_users_files_are_recognised_by_their_folder() -> None:
     assert is_own(__file__)
     assert is_own("mine.py")
     for library in (torch.__file__, json.__file__, tracebacks.__file__, pytest.__file__, "<frozen runpy>"):
@@ -50,13 +50,13 @@ def test_a_printed_traceback_names_no_library_file() -> None:
     assert text.endswith("RuntimeError: no view")
 
 
-def test_an_exception_without_a_frame_of_the_user_is_left_as_it_is() -> None:
+def test_an_exception_without_a_user_frame_is_unchanged() -> None:
     assert own_traceback(RuntimeError("nowhere")) is None
     error = RuntimeError("nowhere")
     assert with_own_frames(error) is error
 
 
-def test_an_exception_that_a_library_has_wrapped_gives_the_users_own() -> None:
+def test_an_exception_wrapped_by_a_library_is_unwrapped() -> None:
     with pytest.raises(RuntimeError) as caught:
         wrong_json()
     wrapped = ValueError("no class")

@@ -151,7 +151,7 @@ def test_a_bad_checkpoint_runs_nothing_and_is_one_line(
     assert not Path("lightning_logs").exists() or not os.listdir("lightning_logs")
 
 
-def test_the_good_checkpoint_that_the_bad_ones_are_made_of_is_good(command: Command, capsys: Capture) -> None:
+def test_the_unmodified_checkpoint_is_accepted(command: Command, capsys: Capture) -> None:
     Path("good.ckpt").write_bytes(saved())
     Image.new("RGB", (32, 32)).save("image.png")
     assert command("predict", "image.png", "--ckpt_path", "good.ckpt") == 0
@@ -178,7 +178,7 @@ CONFIG_TEXTS = {
 
 
 @pytest.mark.parametrize("text", CONFIG_TEXTS.values(), ids=CONFIG_TEXTS)
-def test_a_config_names_only_what_is_declared(text: str, command: Command, capsys: Capture) -> None:
+def test_a_config_can_name_only_declared_options(text: str, command: Command, capsys: Capture) -> None:
     Path("bad.yaml").write_text(text)
     assert command("fit", "--config", CONFIGS / "quickstart.yaml", "--config", "bad.yaml", *SMALL[4:]) == 2
     assert is_one_line(capsys.readouterr().err)
@@ -298,7 +298,7 @@ SOURCES = {
 
 @pytest.mark.usefixtures("evil")
 @pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
-def test_a_checkpoint_of_others_imports_and_calls_nothing(
+def test_a_foreign_checkpoint_imports_and_calls_nothing(
     parts: dict[str, Any], command: Command, capsys: Capture
 ) -> None:
     Path("bad.ckpt").write_bytes(saved(hyper_parameters=parts))
@@ -310,7 +310,7 @@ def test_a_checkpoint_of_others_imports_and_calls_nothing(
 
 @pytest.mark.usefixtures("evil")
 @pytest.mark.parametrize("parts", SOURCES.values(), ids=SOURCES)
-def test_a_checkpoint_of_others_brings_no_source(parts: dict[str, Any], command: Command, capsys: Capture) -> None:
+def test_a_foreign_checkpoint_cannot_name_a_source(parts: dict[str, Any], command: Command, capsys: Capture) -> None:
     run = Path("lightning_logs/version_0")
     (run / "checkpoints").mkdir(parents=True)
     (run / "config.yaml").touch()
@@ -335,9 +335,7 @@ EVIL_CONFIGS = {
 
 @pytest.mark.usefixtures("evil")
 @pytest.mark.parametrize("text", EVIL_CONFIGS.values(), ids=EVIL_CONFIGS)
-def test_the_config_that_lies_with_a_checkpoint_of_others_imports_nothing(
-    text: str, command: Command, capsys: Capture
-) -> None:
+def test_the_config_of_a_foreign_checkpoint_imports_nothing(text: str, command: Command, capsys: Capture) -> None:
     run = Path("lightning_logs/version_0")
     (run / "checkpoints").mkdir(parents=True)
     (run / "config.yaml").write_text(text)
@@ -350,9 +348,7 @@ def test_the_config_that_lies_with_a_checkpoint_of_others_imports_nothing(
 
 
 @pytest.mark.usefixtures("evil")
-def test_the_config_that_lies_with_a_checkpoint_of_others_gives_no_function_to_a_callback(
-    command: Command, capsys: Capture
-) -> None:
+def test_the_config_of_a_foreign_checkpoint_passes_no_function_to_a_callback(command: Command, capsys: Capture) -> None:
     run = Path("lightning_logs/version_0")
     (run / "checkpoints").mkdir(parents=True)
     callback = "{class_path: lightning.pytorch.callbacks.LambdaCallback, init_args: {setup: evil.net}}"
@@ -390,7 +386,9 @@ UNCALLED = {
 
 @pytest.mark.usefixtures("evil")
 @pytest.mark.parametrize("text", UNCALLED.values(), ids=UNCALLED)
-def test_what_a_config_names_is_not_called_unless_it_is_a_part(text: str, command: Command, capsys: Capture) -> None:
+def test_an_object_in_a_config_is_called_only_if_it_fits_the_option(
+    text: str, command: Command, capsys: Capture
+) -> None:
     Path("bad.yaml").write_text(text)
     assert command("fit", "--config", CONFIGS / "quickstart.yaml", "--config", "bad.yaml", *SMALL) == 2
     assert is_one_line(capsys.readouterr().err)
@@ -406,7 +404,7 @@ class Nothing(Callback): pass
 """
 
 
-def test_a_users_own_code_is_run_from_his_own_checkpoints_alone(
+def test_a_users_code_is_imported_only_for_the_users_checkpoints(
     command: Command, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("own_net.py").write_text(OWN)
@@ -569,7 +567,7 @@ def test_an_unusual_image_is_read(make: Callable[[], bytes], tmp_path: Path) -> 
 
 @pytest.mark.filterwarnings("ignore:.*decompression bomb")
 @pytest.mark.parametrize("make", UNREADABLE_FILES.values(), ids=UNREADABLE_FILES)
-def test_a_file_that_is_no_image_is_named_in_one_line(make: Callable[[], bytes], image_folder: Path) -> None:
+def test_a_file_that_is_not_an_image_is_named_in_one_line(make: Callable[[], bytes], image_folder: Path) -> None:
     bad = image_folder / "train" / "röt" / "bad.png"
     bad.write_bytes(make())
     with pytest.raises(UNREADABLE):
@@ -592,7 +590,7 @@ def test_class_names_in_any_script(name: str, image_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [b"line\nbreak", b"\x1b[31mred", b"not \xff text"])
-def test_class_names_that_cannot_be_printed_are_refused(name: bytes, image_folder: Path) -> None:
+def test_unprintable_class_names_are_rejected(name: bytes, image_folder: Path) -> None:
     os.rename(image_folder / "train" / "röt", os.path.join(os.fsencode(image_folder / "train"), name))
     with pytest.raises(InputError, match="has a class that cannot be printed") as caught:
         ImageFolder(image_folder).load("train")
@@ -631,7 +629,7 @@ def test_a_bad_folder_is_one_line(change: Callable[[Path], None], message: str, 
         ImageFolder(image_folder).load("train")
 
 
-def test_what_is_no_file_is_passed_over(image_folder: Path) -> None:
+def test_special_files_are_skipped(image_folder: Path) -> None:
     folder = image_folder / "train" / "röt"
     (folder / "folder.png").mkdir()
     (folder / "nowhere.png").symlink_to("nowhere")

@@ -212,7 +212,7 @@ def test_a_test_records_the_code_that_was_changed_after_the_training(
 
 
 @pytest.mark.usefixtures("work")
-def test_a_checkpoint_of_a_script_is_used_without_what_its_training_step_was_for(
+def test_a_checkpoint_of_a_script_is_used_without_the_parts_of_its_training_step(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = read_checkpoint(CHECKPOINT)
