@@ -1,4 +1,4 @@
-"""Copy the folder ``configs`` into the package when a wheel is built; all else stands in pyproject.toml."""
+"""Copy the folder ``configs`` into the package when a wheel is built; all other settings are in pyproject.toml."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ class BuildWithConfigs(build_py):
     """Adds the configs to the built package; an editable installation finds them in the repository."""
 
     def run(self) -> None:
-        """Build the package, then copy."""
+        """Build the package, then copy the configs."""
         super().run()
         if not self.editable_mode:
             target = Path(self.build_lib, "cifar_cnn", "configs")

@@ -45,7 +45,7 @@ def accuracy_per_class(confusion_matrix: Tensor) -> Tensor:
 
 
 class _Sums(Metric):
-    """A metric of sums, kept in float32 even if the network is in half precision, which ends at 65,504."""
+    """A metric of sums that stay in float32 even if the network is in half precision, whose largest value is 65,504."""
 
     full_state_update = False
 
@@ -93,7 +93,7 @@ class PlainAccuracy(MulticlassAccuracy):
 class TrainMeans(_Sums):
     """Loss and accuracy over an epoch's training batches.
 
-    One metric of what the step has computed already: a collection of two metrics takes four times as long.
+    This is a single metric of values that the step has already computed; a collection of two takes four times as long.
     """
 
     loss: Tensor

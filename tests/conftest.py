@@ -19,27 +19,27 @@ from cifar_cnn.data import ImageSet
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
-# A few hundred drawn images: enough for a command to go through all it does.
+# A few hundred drawn images are enough to exercise all parts of a command.
 SMALL = [
     *("--data.source", "Shapes", "--data.source.train_size", "300", "--data.source.test_size", "50"),
     *("--data.val_size", "40", "--data.batch_size", "32", "--trainer.enable_progress_bar", "false"),
     *("--report", "false", "--filters.enabled", "false"),
 ]
-PICTURES = ["--filters.enabled", "true"]  # drawing them takes as long as all else of a small fit
+PICTURES = ["--filters.enabled", "true"]  # drawing them takes as long as the rest of a small fit
 
 
 SLOWEST = ("test_survival", "test_ranks", "test_notebooks", "test_readme", "test_given_callbacks", "test_docs")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files that take longest first, so that no process ends with one of them alone."""
+    """Run the slowest files first, so that no process is left with one of them at the end."""
     places = {name: place for place, name in enumerate(SLOWEST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(SLOWEST)))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What is signed here is signed with a key of these tests."""
+    """Sign with a key that exists only for these tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
@@ -47,7 +47,7 @@ def own_key(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Runs write under the current folder: none of them may write into the project."""
+    """Use an empty current folder, since runs write into it and must not write into the project."""
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -56,7 +56,7 @@ def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of two epochs that was tested; for reading only."""
+    """The folder of a tested run of two epochs; read-only."""
     root = tmp_path_factory.mktemp("trained")
     arguments = ["fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL, *PICTURES]
     arguments += ["--trainer.max_epochs", "2", "--report", "false", "--trainer.default_root_dir", str(root)]
@@ -65,7 +65,7 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "4",
         "--trainer.precision",
         "32-true",
-    ]  # so that results depend on no batch size
+    ]  # makes results independent of the batch size
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["cifar-cnn", *arguments])
         assert cifar_cnn.cli.run(arguments) == 0
@@ -74,7 +74,7 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @dataclass(frozen=True)
 class Finished:
-    """A command that has ended."""
+    """The result of a command."""
 
     status: int
     out: str
@@ -82,7 +82,7 @@ class Finished:
 
 
 class RunCommand:
-    """``cifar-cnn`` in this process, which saves the seconds that importing torch takes."""
+    """Runs ``cifar-cnn`` in this process, which saves the seconds of importing torch."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         self.capsys, self.monkeypatch = capsys, monkeypatch
@@ -95,7 +95,7 @@ class RunCommand:
         return Finished(status, *self.capsys.readouterr())
 
     def refused(self, *words: str | Path) -> str:
-        """The one line by which a command rejects its arguments."""
+        """The line with which a command rejects its arguments."""
         finished = self(*words)
         assert finished.status == 2, finished
         (line,) = (line for line in finished.err.splitlines() if line.startswith("cifar-cnn: error: "))
@@ -119,7 +119,7 @@ def make_images() -> Callable[..., ImageSet]:
 
 @pytest.fixture
 def image_folder(tmp_path: Path) -> Path:
-    """Two classes, told apart by their colour, as images of several formats and sizes."""
+    """Two classes, distinguished by colour, as images of several formats and sizes."""
     rng = np.random.default_rng(0)
     root = tmp_path / "images"
     formats = (("png", (40, 32)), ("jpg", (32, 32)), ("bmp", (20, 60)), ("gif", (33, 31)), ("webp", (64, 64)))
@@ -136,7 +136,7 @@ def image_folder(tmp_path: Path) -> Path:
 
 
 def run_forked(module: str, folder: Path) -> dict[str, Any]:
-    """Run a module that forks fits; what it prints as JSON."""
+    """Run a module that forks fits, and return the JSON that it prints."""
     result = subprocess.run(
         [sys.executable, "-m", module, folder],
         capture_output=True,
@@ -149,7 +149,7 @@ def run_forked(module: str, folder: Path) -> dict[str, Any]:
 
 
 def checkpoint_content() -> dict[str, Any]:
-    """A checkpoint of this project, as far as a command reads it."""
+    """A checkpoint with the entries that commands read."""
     backbone = {"class_path": "cifar_cnn.backbones.SimpleCNN", "init_args": {"channels": [2, 2, 2]}}
     return {
         "state_dict": ImageClassifier(SimpleCNN((2, 2, 2))).state_dict(),

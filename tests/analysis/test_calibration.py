@@ -10,7 +10,7 @@ from cifar_cnn.runs.predictions import Predictions
 
 
 def test_confidence_1_belongs_to_the_last_bin() -> None:
-    # 50 answers with a confidence of 0.95, all right, and 50 with one of 1, all wrong: 0.975 sure, half of them right.
+    # 50 correct predictions with confidence 0.95 and 50 wrong ones with confidence 1: mean 0.975, accuracy 0.5.
     logits = torch.tensor([[2.9444, 0.0]] * 50 + [[0.0, 200.0]] * 50)
     found = calibration(Predictions(logits, torch.zeros(100, dtype=torch.long)))
     assert found["bins"] == 15

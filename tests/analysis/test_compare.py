@@ -31,7 +31,7 @@ SHORT = [*SMALL[: SMALL.index("--report")], "--trainer.max_epochs", "2", "--trai
 
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Runs the sub-processes' commands here, which saves the seconds that each takes to import torch."""
+    """Run the commands of subprocesses in this process, which saves the seconds of importing torch."""
     ran = []
 
     def run(task: plan.Task, at: Any) -> int:
@@ -103,7 +103,7 @@ def test_configs_are_trained_with_each_seed_and_compared(
     assert difference["over_images"][0] <= difference["b_minus_a"] <= difference["over_images"][1]
 
     markdown = (FOLDER / "compare.md").read_text()
-    lines = [line for line in output.splitlines() if line.startswith("|")]  # before them, what the fits print
+    lines = [line for line in output.splitlines() if line.startswith("|")]  # after the output of the fits
     assert len(lines) >= 4
     assert set(lines) <= set(markdown.splitlines())
     assert re.search(rf"^\| plain +\| +2 \| +{plain['test_accuracy_mean']:.2%} \|", output, re.MULTILINE)
@@ -113,7 +113,7 @@ def test_configs_are_trained_with_each_seed_and_compared(
         (row,) = csv.DictReader(file)
     assert float(row["over_images_low"]) == difference["over_images"][0]
 
-    # The same again has nothing to train; anything else is another plan.
+    # The same command again trains nothing; any other command is another plan.
     assert run_command(*command).status == 0
     assert len(in_this_process) == 4
     refused = run_command.refused("compare", *configs, "--seeds", "3", *SHORT, "--output", FOLDER)
@@ -127,7 +127,7 @@ def test_an_interrupted_comparison_resumes_and_a_failed_run_stops_no_other(
     broken["model"] |= {"optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": 1e30}}}
     Path("broken.yaml").write_text(yaml.safe_dump(broken))
     command = ["broken.yaml", configs[0], "--seeds", "1", *SHORT]
-    # As an interruption leaves it: the first of two epochs is finished, and not tested.
+    # The state after an interruption: the first of two epochs is finished, and the run is not tested.
     begun = FOLDER / "plain" / "seed_0"
     short = [word if word != "2" else "1" for word in SHORT]
     arguments = ["fit", "--config", "plain.yaml", *short, "--trainer.default_root_dir", str(begun)]
@@ -263,7 +263,7 @@ def test_an_interrupted_subprocess_saves_first(configs: list[str]) -> None:
 
 def test_the_progress_bar_covers_the_whole_plan(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     def run(task: plan.Task, at: Any) -> int:
-        for epochs in (0, 1, 9):  # more than it was thought to take
+        for epochs in (0, 1, 9):  # 9 is more than planned
             at(epochs)
         task.log.write_text("what went wrong\n")
         return 1

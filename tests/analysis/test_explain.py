@@ -37,7 +37,7 @@ def trained(backbone: nn.Module, size: int = 32) -> Trained:
 
 
 def dots(n: int, size: int = 32) -> ImageSet:
-    """A bright spot of random colours in the middle of black."""
+    """A bright spot of random colours in the middle of a black image."""
     images = torch.zeros(n, 3, size, size, dtype=torch.uint8)
     generator = torch.Generator().manual_seed(0)
     middle = slice(size // 2 - 2, size // 2 + 2)
@@ -82,7 +82,7 @@ def test_a_convolution_is_equivariant_and_pooling_only_for_multiples_of_its_stri
                 assert error == pytest.approx(0, abs=1e-5), (layer.name, pixels)
             else:
                 assert error > 0.01, (layer.name, pixels)
-    # The picture of the first image shows what the number says.
+    # The picture of the first image agrees with the error.
     expected, actual = found.examples[0][3]
     assert expected[:, :3].isnan().all()
     torch.testing.assert_close(expected[:, 3:], actual[:, 3:], rtol=0, atol=1e-5)
@@ -172,7 +172,7 @@ def test_grad_cam_does_not_depend_on_the_layout_of_maps() -> None:
         assert last is not None
         assert last.name == "maps"
         heats.append(grad_cam(network, last.name, images, classes, last.layout))
-    # By hand: the head takes the mean over the places, so that a channel counts as its weight for the class.
+    # By hand: the head averages over the positions, so the weight of a channel is its weight for the class.
     maps = functional.gelu(network.mix(network.stem(images).movedim(1, -1)))
     by_hand = (maps * network.head.weight[classes][:, None, None]).sum(-1).relu().detach()
     by_hand = functional.interpolate(by_hand[:, None], (32, 32), mode="bilinear")[:, 0]
@@ -234,7 +234,7 @@ def test_explain_compares_runs_side_by_side(capsys: pytest.CaptureFixture[str]) 
     runs = ["lightning_logs/version_0", "lightning_logs/version_1"]
     assert cifar_cnn.cli.run(["explain", *runs, "--images", "30"]) == 0
     output = capsys.readouterr().out
-    # One config made both: the networks tell them apart.
+    # Both come from one config, so they are labelled by their networks.
     labels = ["SimpleCNN, head flatten", "SimpleCNN, head max_pool"]
     assert f"{labels[1]}, on 30 validation images" in output
     folder = Path(runs[0], "explain")
@@ -277,7 +277,7 @@ def test_runs_are_labelled_by_their_differences(tmp_path: Path) -> None:
         (tmp_path / name).mkdir(exist_ok=True)
         (tmp_path / name / "fit.json").write_text(json.dumps({"command": command, "seed": seed}))
         found = RunFolder(tmp_path / name)
-        found.__dict__ |= {"trained": network, "content": {"hyper_parameters": {}}}  # in place of a checkpoint
+        found.__dict__ |= {"trained": network, "content": {"hyper_parameters": {}}}  # replaces a checkpoint
         return found
 
     a = run("a", "cifar-cnn fit --config configs/simple_cnn_a.yaml --model.tta none")
@@ -300,7 +300,7 @@ def test_more_curves_than_colours_have_different_dashes() -> None:
     figure = charts.lines("Title", "x", {f"network {i}": ([0, 1], [0, i]) for i in range(8)})
     looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}
     assert len(looks) == 8
-    (legend,) = figure.legends  # below, where it hides no curve
+    (legend,) = figure.legends  # below the plot, where it hides no curve
     assert len(legend.get_texts()) == 8
 
 

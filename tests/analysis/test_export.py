@@ -35,7 +35,7 @@ def trained(trained_run: Path) -> Trained:
 
 
 def assert_no_paths(path: Path) -> None:
-    """The file holds no path of this machine, and no line of code."""
+    """Check that the file holds no path of this machine and no line of code."""
     content = path.read_bytes()
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:

@@ -17,7 +17,7 @@ from cifar_cnn.backbones import ResNet18, SimpleCNN
 
 
 class Branches(nn.Module):
-    """A sum of branches, dilation, and pooling that is no module."""
+    """A sum of branches, dilation, and pooling by a function."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ def test_sharing_by_hand() -> None:
 
 
 class Encoder(nn.Module):
-    """Patches through torch's own transformer."""
+    """Patches and torch's own transformer."""
 
     def __init__(self, causal: bool = False) -> None:
         super().__init__()
@@ -174,7 +174,7 @@ class Excitation(nn.Module):
 
 
 class ChannelsLast(nn.Module):
-    """Two convolutions, between them a normalisation of each place."""
+    """Two convolutions with a normalisation of each position in between."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -265,7 +265,7 @@ LAST = Layout(3)
         (small_swin(), {"features.0.1": LAST, "features.1.1.mlp.0": LAST, "features.2.reduction": LAST, "norm": LAST}),
         (small_vit(), {"encoder.ln": Layout(2, 1), "conv_proj": CHANNELS_FIRST, "heads.head": None}),
         (ChannelsLast(), {"norm": LAST, "conv2": CHANNELS_FIRST, "head": None}),
-        # As many channels as places a side: the shape does not tell.
+        # As many channels as rows and columns, so the shape is ambiguous.
         (
             nn.Sequential(nn.Conv2d(3, 8, 4, 4), Permute([0, 2, 3, 1]), nn.LayerNorm(8)),
             {"0": CHANNELS_FIRST, "2": LAST},

@@ -60,7 +60,7 @@ def test_any_format_and_size(trained_run: Path, run_command: RunCommand) -> None
     Path("images").mkdir()
     for name, image in images.items():
         image.save(Path("images", name), format="JPEG" if name.endswith("jfif") else None)
-    shutil.copy("images/tiny.png", "no_ending")  # named itself, a file needs no known ending
+    shutil.copy("images/tiny.png", "no_ending")  # a file that is named itself needs no known extension
     finished = run_command("predict", "images", "no_ending", "--ckpt_path", trained_run, "--top", "1")
     assert finished.status == 0
     listed = [line.split()[-1] for line in finished.out.splitlines()]
@@ -70,13 +70,13 @@ def test_any_format_and_size(trained_run: Path, run_command: RunCommand) -> None
 def test_unreadable_files_are_listed_and_the_rest_is_classified(trained_run: Path, run_command: RunCommand) -> None:
     folder = Path("images")
     folder.mkdir()
-    good = folder / os.fsdecode(b"b\xff.png")  # a name that is no UTF-8
+    good = folder / os.fsdecode(b"b\xff.png")  # a name that is not UTF-8
     Image.new("RGB", (9, 9)).save(good)
     Image.new("RGB", (9, 9)).save(folder / "cut.png")
     (folder / "cut.png").write_bytes((folder / "cut.png").read_bytes()[:40])
     (folder / "text.jpg").write_text("no image")
     (folder / "dangling.png").symlink_to("nowhere")
-    os.mkfifo(folder / "pipe.png")  # would be waited for
+    os.mkfifo(folder / "pipe.png")  # opening it would block
     for name in ("classes.csv", "classes.json"):
         finished = run_command("predict", "images", "--ckpt_path", trained_run, "--output", name, "--batch_size", "1")
         assert (finished.status, finished.out) == (1, f"1 image classified: {name}\n")
@@ -136,7 +136,7 @@ def test_memory_does_not_grow_with_the_number_of_images(trained_run: Path, monke
 
     def peak(n: int) -> int:
         monkeypatch.setattr(os, "walk", lambda path, onerror, followlinks: (("d", [], [f"{i}.png"]) for i in range(n)))
-        gc.freeze()  # garbage is collected the later, the more objects other tests have left
+        gc.freeze()  # the more objects other tests have left, the later garbage is collected
         tracemalloc.start()
         assert predict.classify_files(trained, ["."], Path("c.csv"), batch_size=100).count == n
         result = tracemalloc.get_traced_memory()[1]
@@ -144,8 +144,8 @@ def test_memory_does_not_grow_with_the_number_of_images(trained_run: Path, monke
         gc.unfreeze()
         return result
 
-    peak(200)  # what is imported and cached on first use
-    # pathlib interns names: once in a long while Python's table of all interned strings grows, by megabytes.
+    peak(200)  # imports and fills caches
+    # pathlib interns names, and occasionally Python's table of interned strings grows by megabytes.
     few, many = peak(200), min(peak(4000), peak(4000))
     assert many < few + 500_000  # bytes; the names alone would take more
 

@@ -43,13 +43,13 @@ def tested_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(tested_run: Path) -> Path:
-    """A copy of it in the current folder, to do anything with."""
+    """A copy of the tested run in the current folder, which tests may change."""
     shutil.copytree(tested_run, RUN)
     return RUN
 
 
 class Tags(HTMLParser):
-    """All elements and their attributes; raises if an element is closed that is not open."""
+    """All elements and their attributes; raises for a closing tag without an opening one."""
 
     VOID = ("meta", "link", "img", "input", "br", "col", "hr")
 
@@ -216,7 +216,7 @@ def test_classes_and_calibration_by_hand() -> None:
     assert second["f1"] == pytest.approx(2 / 3)
     assert (second["mistaken"], second["times"]) == ("a", 1)
     assert found["pairs"] == [("b", "a", 1, 0.5)]
-    # 15 bins: 0.7 alone in its bin and right, 0.8 likewise, 0.9 twice, once right.
+    # 15 bins: 0.7 and 0.8 are alone in their bins and correct; of the two 0.9, one is correct.
     assert calibration(predictions)["ece"] == pytest.approx((0.3 + 0.2 + 2 * 0.4) / 4, abs=1e-6)
     images = ImageSet(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), predictions.labels, ("a", "b"))
     (only,) = mistakes(predictions, images, ("a", "b"))
@@ -259,7 +259,7 @@ def test_numbers_are_formatted_briefly() -> None:
     assert [duration(s) for s in (37.6, 307, 7380)] == ["38 s", "5 min 7 s", "2 h 3 min"]
 
 
-# Shows the page in a frame of each width, and writes what it finds into the document for --dump-dom.
+# Shows the page in frames of several widths, and writes its findings into the document for --dump-dom.
 HARNESS = """<!doctype html><meta charset="utf-8"><title>waiting</title><body><script>
 const page = %s, found = [];
 const load = (width) => new Promise((done) => {
@@ -292,7 +292,7 @@ const load = (width) => new Promise((done) => {
 
 @pytest.fixture
 def browser(tmp_path: Path) -> list[str]:
-    """The command of a headless Chromium that asks no network for anything."""
+    """The command of a headless Chromium that uses no network."""
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if program is None:
         pytest.skip("no Chromium here: apt-get install chromium")
@@ -326,7 +326,7 @@ def test_the_page_in_a_browser(tested_run: Path, tmp_path: Path, browser: list[s
 def test_the_page_in_print(tested_run: Path, tmp_path: Path, browser: list[str]) -> None:
     pdf = tmp_path / "report.pdf"
     options = ["--no-pdf-header-footer", f"--print-to-pdf={pdf}", (tested_run / "report.html").resolve().as_uri()]
-    # As if the reader's screen were dark: paper is not.
+    # A dark screen must not make the printed page dark.
     subprocess.run([*browser, "--blink-settings=preferredColorScheme=0", *options], capture_output=True, timeout=240)
     content = pdf.read_bytes()
     assert 4 <= len(re.findall(rb"/Type\s*/Page\b", content)) <= 8

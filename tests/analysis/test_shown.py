@@ -1,4 +1,4 @@
-"""Which images and answers a report shows."""
+"""The images and predictions that a report shows."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def run(trained_run: Path) -> Path:
 
 @pytest.fixture
 def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The network is not asked for all validation images."""
+    """Fail if the network predicts all validation images."""
     monkeypatch.setattr(shown, "validated", lambda *_: pytest.fail("the validation images were evaluated again"))
 
 

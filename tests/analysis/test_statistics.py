@@ -55,7 +55,7 @@ def test_bootstrap_equals_resampling_the_images() -> None:
 
 
 def test_mcnemar_by_hand() -> None:
-    # 5 images that only A gets right, 1 that only B does: 2 * (C(6, 0) + C(6, 1)) / 2 ** 6.
+    # Only A classifies 5 images correctly, only B 1 image: 2 * (C(6, 0) + C(6, 1)) / 2 ** 6.
     a = np.array([True] * 5 + [False] + [True] * 20 + [False] * 4)
     b = np.array([False] * 5 + [True] + [True] * 20 + [False] * 4)
     assert mcnemar(a, b) == pytest.approx(2 * 7 / 64)

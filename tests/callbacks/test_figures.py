@@ -1,4 +1,4 @@
-"""Names and sizes that figures have to bear."""
+"""Figures with unusual names and sizes."""
 
 import re
 import time
@@ -47,7 +47,7 @@ def series() -> dict[str, tuple[list[int], list[int]]]:
 )
 def test_dollar_signs_are_drawn_literally(figure: Figure) -> None:
     assert isinstance(figure, PlainFigure)
-    assert figure.pixels().std() > 0  # a formula that is none would raise
+    assert figure.pixels().std() > 0  # an invalid formula would raise
     assert "\\frac" in charts.svg(figure, "names") or "cost_$1_$2" in charts.svg(figure, "names")
 
 
@@ -60,7 +60,7 @@ def test_every_figure_is_a_plain_figure() -> None:
     (folder,) = cifar_cnn.__path__
     sources = {str(path.relative_to(folder)): path.read_text() for path in Path(folder).rglob("*.py")}
     assert [name for name, text in sources.items() if re.search(r"(?<!Plain)\bFigure\(", text)] == []
-    # pyplot keeps every figure in memory until it is closed: only for a window, which the user closes
+    # pyplot keeps every figure in memory until it is closed, so only windows, which the user closes, may use it
     assert [name for name, text in sources.items() if re.search(r"import.*\bpyplot", text)] == ["figures.py"]
 
 
@@ -100,7 +100,7 @@ def test_a_thousand_classes_are_fast() -> None:
     names = tuple(f"class {i}" for i in range(1000))
     counts = rng.integers(0, 2, (1000, 1000))
     logits, labels = torch.eye(1000)[rng.integers(0, 1000, 5000)], torch.arange(5000) % 1000
-    draw_confusion(counts[:40, :40], names[:40]).pixels()  # matplotlib reads its fonts
+    draw_confusion(counts[:40, :40], names[:40]).pixels()  # loads matplotlib's fonts
     start = time.process_time()
     pixels = draw_confusion(counts, names).pixels()
     found = confusion(Predictions(logits, labels), names)

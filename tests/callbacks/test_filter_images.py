@@ -16,12 +16,12 @@ from torch.utils.data import DataLoader, TensorDataset
 from cifar_cnn.callbacks.filter_figure import draw_filters
 from cifar_cnn.callbacks.filter_images import FilterImages, convolutions
 
-BATCHES = 2  # an epoch
-GREY = 128  # of a weight of 0 in an RGB picture
+BATCHES = 2  # per epoch
+GREY = 128  # a weight of 0 in an RGB picture
 
 
 class Module(LightningModule):
-    """The least that can be fitted: the loss is the mean square of what the backbone gives."""
+    """A minimal model: the loss is the mean square of the backbone's output."""
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ def pixels(path: Path) -> np.ndarray:
 
 
 def tile(weight: Tensor, row: int, column: int) -> np.ndarray:
-    """What a person sees of one filter: the tile's part of the rendered figure, (height, width, RGB)."""
+    """The tile of one filter in the rendered figure: (height, width, RGB)."""
     figure = draw_filters(weight, "a layer")
     picture = figure.pixels()
     corners = [(column - 0.5, row - 0.5), (column + 0.5, row + 0.5)]
@@ -99,7 +99,7 @@ def test_rgb_filters_show_their_colours() -> None:
     weight = torch.zeros(8, 3, 5, 5)
     weight[0, 0] = 0.2  # red
     weight[1, 2] = 3.0  # blue, fifteen times stronger
-    weight[2, 1] = -0.1  # as little green as can be
+    weight[2, 1] = -0.1  # minimal green
     assert weights_seen(tile(weight, 0, 0), 5, 5) == pytest.approx(np.broadcast_to([255, GREY, GREY], (5, 5, 3)))
     assert weights_seen(tile(weight, 0, 1), 5, 5) == pytest.approx(np.broadcast_to([GREY, GREY, 255], (5, 5, 3)))
     assert weights_seen(tile(weight, 0, 2), 5, 5) == pytest.approx(np.broadcast_to([GREY, 0, GREY], (5, 5, 3)))

@@ -1,4 +1,4 @@
-"""Every callback of Lightning, named on the command line: it works, or one line says why not."""
+"""Each of Lightning's callbacks works on the command line, or is rejected in one line."""
 
 import importlib.util
 from pathlib import Path
@@ -33,7 +33,7 @@ TINY = [
     *("--data.source.train_size", "80", "--data.source.test_size", "10", "--trainer.precision", "32"),
 ]
 
-TOGETHER = {  # the options that each needs
+TOGETHER = {  # options of callbacks that are tested in one run
     "BasePredictionWriter": [],
     "Callback": [],
     "Checkpoint": [],
@@ -47,7 +47,7 @@ TOGETHER = {  # the options that each needs
     "ThroughputMonitor": ["batch_size_fn=tests.callbacks.test_given_callbacks.size"],
     "Timer": ["duration=00:00:10:00"],
 }
-ALONE = {  # for they change the training
+ALONE = {  # options of callbacks that are tested alone because they change the training
     "BackboneFinetuning": ["unfreeze_backbone_at_epoch=0"],
     "EMAWeightAveraging": [],
     "GradientAccumulationScheduler": ["scheduling={0: 2}"],
@@ -58,7 +58,7 @@ FINDERS = {
     "BatchSizeFinder": ["steps_per_trial=1", "init_val=32", "max_val=70"],
     "LearningRateFinder": ["num_training_steps=14", "min_lr=0.001", "max_lr=0.1", "early_stop_threshold=null"],
 }
-REFUSED = {  # the options that each needs, and what is said
+REFUSED = {  # options and message of rejected callbacks
     "BaseFinetuning": ([], "BaseFinetuning is a base class"),
     "DeviceStatsMonitor": ([], "`psutil` is not installed"),
     "ModelPruning": (["pruning_fn=l1_unstructured"], "config.yaml cannot record the pruning_fn of ModelPruning"),

@@ -45,7 +45,7 @@ def test_the_bar_is_drawn_by_time_and_at_the_end(monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def epoch_lines(capsys: Capture) -> Lines:
-    """The lines between the first one of a fit and its summary, of options."""
+    """Run a fit with options; return the lines between the first one and the summary."""
 
     def lines(*options: str, command: list[str] = TINY) -> list[str]:
         capsys.readouterr()
@@ -64,7 +64,7 @@ def test_each_epoch_is_a_line_in_a_log(epoch_lines: Lines, capsys: Capture) -> N
     assert [line.split()[0] for line in (first, second)] == ["1/2", "2/2"]
     assert first.split()[4] == "best"
     assert second.split()[-1] == "0:00"
-    # The same run once more, and then resumed for longer.
+    # The same run again, then resumed with more epochs.
     assert epoch_lines(command=["fit", "--ckpt_path", "last"]) == []
     header, third = epoch_lines("--trainer.max_epochs", "3", command=["fit", "--ckpt_path", "last"])
     assert third.split()[0] == "3/3"

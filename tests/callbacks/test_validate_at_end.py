@@ -14,7 +14,7 @@ from tests.core.test_classifier import quiet_trainer
 
 
 class Validations(Callback):
-    """The steps after which a fit has validated."""
+    """Records the steps after which a fit validates."""
 
     def __init__(self) -> None:
         self.steps: list[int] = []
@@ -24,7 +24,7 @@ class Validations(Callback):
 
 
 def steps_validated(**options: Any) -> list[int]:
-    """Of a fit of 5 steps an epoch."""
+    """The validated steps of a fit with 5 steps per epoch."""
     found = Validations()
     callbacks = [ValidateAtEnd(), found, *options.pop("callbacks", [])]
     trainer = quiet_trainer(callbacks=callbacks, num_sanity_val_steps=0, **options)

@@ -37,13 +37,13 @@ def test_the_filters_responses_are_uncorrelated_and_of_unit_power() -> None:
     assert torch.equal(filters[:12], -filters[12:])
     responses = nn.functional.conv2d(images, filters[:12]).transpose(0, 1).flatten(1)
     torch.testing.assert_close(responses @ responses.T / responses.shape[1], torch.eye(12), rtol=0, atol=1e-3)
-    # From the strongest pattern to the weakest: the scale that makes up for it rises.
+    # Filters are ordered from the strongest pattern to the weakest, so their scale increases.
     norms = filters[:12].flatten(1).norm(dim=1)
     assert torch.equal(norms, norms.sort().values)
 
 
 class SortedByClass(Source):
-    """Dim images, then noisy ones, as a folder a class gives them."""
+    """Dim images, then noisy ones, sorted by class as in class folders."""
 
     class_names = ("dim", "noisy")
 

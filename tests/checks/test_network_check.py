@@ -27,12 +27,12 @@ def check(backbone: nn.Module, loss: Any = None, precision: str = "32-true", **d
 
 
 def head(*layers: nn.Module) -> nn.Module:
-    """A few layers, and one that makes ten numbers of 3 x 32 x 32."""
+    """A few layers, and one from 3 x 32 x 32 values to ten."""
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(3072, 10))
 
 
 class Student(nn.Module):
-    """The network of the first exercise, as it is often written."""
+    """The network of the first exercise in a common form."""
 
     def __init__(self, features: int = 3600, flatten: str = "x.flatten(1)", returns: bool = True) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class NoForward(nn.Module):
 
 
 class Residual(nn.Module):
-    """An addition that does not fit: no layer's fault."""
+    """An addition of mismatched shapes, which no layer causes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -237,7 +237,7 @@ def on_meta(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 @pytest.mark.filterwarnings("ignore:.*initialization:FutureWarning")
 def test_each_torchvision_network_runs_or_gets_one_line_of_advice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cifar_cnn.checks.network._MOST_NUMBERS", 0)  # shapes alone
+    monkeypatch.setattr("cifar_cnn.checks.network._MOST_NUMBERS", 0)  # only shapes
     datamodule = CIFAR10DataModule(Shapes(40, 10), val_size=10)
     said = {}
     names = [name for name in models.list_models(module=models) if name in TORCHVISION or name in SMALLEST]
@@ -262,7 +262,7 @@ def _as_float(logits: Tensor, target: Tensor) -> Any:
 
 
 class Loss(nn.Module):
-    """A loss that gives what a function gives."""
+    """A loss that returns the value of a function."""
 
     def __init__(self, function: Callable[[Tensor, Tensor], Any]) -> None:
         super().__init__()
@@ -293,7 +293,7 @@ def test_an_exception_in_user_code_is_not_changed() -> None:
 
 
 class Noted(nn.Module):
-    """Draws from all generators, keeps a count, and warns."""
+    """Draws from all generators, counts its calls, and warns."""
 
     def __init__(self) -> None:
         super().__init__()

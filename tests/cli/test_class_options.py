@@ -23,7 +23,7 @@ class Parsed(Exception):
 
 
 class OnceMadeParsers(cifar_cnn.cli.CLI):
-    """Parses with the parser of its first time: it takes longer to make than to use."""
+    """Reuses its first parser, since creating one takes longer than using it."""
 
     made: ClassVar[dict[str, Any]] = {}
 
@@ -40,7 +40,7 @@ class OnlyParses(OnceMadeParsers):
 
 
 def parsed(line: str, option: str) -> Any:
-    """What a command line gives an option: its class as it is called, and the arguments of it."""
+    """The class name and the arguments that a command line gives to an option."""
     with pytest.raises(Parsed) as raised:
         cifar_cnn.cli.run(shlex.split(f"fit {line}"), OnlyParses)
     value = raised.value.args[0]

@@ -102,7 +102,7 @@ def test_from_fit_to_predict(cifar_cnn_command: Command, capsys: Capture, image_
     copy.write_bytes((RUN / "checkpoints/best.ckpt").read_bytes())
     assert cifar_cnn_command("test", "--ckpt_path", copy, "--trainer.enable_progress_bar", "false") == 0
     assert f"{result['accuracy']:7.2%}  of 50" in capsys.readouterr().out
-    # What is given goes before what the checkpoint was trained with.
+    # Given options take precedence over those of the checkpoint.
     assert cifar_cnn_command("test", "--data.source.test_size", 20, "--trainer.enable_progress_bar", "false") == 0
     assert "of 20" in capsys.readouterr().out
 
@@ -535,7 +535,7 @@ def test_a_run_without_loggers_leaves_no_files(cifar_cnn_command: Command) -> No
 
 
 class PlainLogger(Logger):
-    """A logger of another kind, which has no folder of its own, as that of an online service."""
+    """A logger without a folder, like those of online services."""
 
     logged: ClassVar[list[dict[str, float]]] = []
     name = "plain"

@@ -45,7 +45,7 @@ def page(*args: str) -> str:
 
 
 def explained(text: str) -> Options:
-    """The options that a page explains, and what it says of them."""
+    """The options that a page explains, and their descriptions."""
     found = re.findall(r"^  (--[\w.]+) \w+ +(.*(?:\n {20,}.*)*)", text, re.MULTILINE)
     return {name.removeprefix("--"): " ".join(said.split()) for name, said in found}
 
@@ -77,7 +77,7 @@ def test_every_option_and_default_is_correct(command: str, parsers: dict[str, Li
     parser = parsers[command]
     options = explained(page(command, "--help"))
     assert len(options) >= 7
-    # What belongs to a class, or is chosen when it is made.
+    # Options that belong to a class or get their default when the class is created.
     made = ImageClassifier(nn.Identity())
     defaults: dict[str, Any] = {
         "config": None,
@@ -134,7 +134,9 @@ def test_all_options_are_listed_on_demand(capsys: pytest.CaptureFixture[str]) ->
     assert end.value.code == 0
     text = capsys.readouterr().out
     for option in explained(page("fit", "--help")):
-        assert f"--{option} " in text or "." in option.partition(".")[2]  # of a class: its own help has it
+        assert (
+            f"--{option} " in text or "." in option.partition(".")[2]
+        )  # listed in the help of the class
     assert "--last_checkpoint.every_n_minutes" in text
     assert len(text.splitlines()) < 700
 

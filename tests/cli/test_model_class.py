@@ -1,4 +1,4 @@
-"""A subclass of ImageClassifier that is named on the command line or in a config."""
+"""Subclasses of ImageClassifier named on the command line or in a config."""
 
 import json
 import sys

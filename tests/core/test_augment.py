@@ -36,7 +36,7 @@ def test_crop_equals_pad_and_crop_of_each_image(images: Tensor, mode: PaddingMod
 
 
 def test_crop_offsets_are_equally_frequent() -> None:
-    # One white pixel in the middle: where it comes to lie is the offset.
+    # The position of a white pixel, initially in the middle, shows the offset.
     images = torch.zeros(9000, 1, 5, 5, dtype=torch.uint8)
     images[:, :, 2, 2] = 1
     cropped = crop(images, draw(9000, torch.Generator().manual_seed(3)).offset, 1, "zeros")

@@ -92,7 +92,7 @@ def test_residual_block_by_its_definition(in_channels: int, channels: int, strid
 
 
 def torchvision_names(name: str) -> str:
-    """Our parameter names as torchvision's."""
+    """Rename our parameters to torchvision's names."""
     parts = name.split(".")
     if parts[0] == "stem":
         return ".".join([{"0": "conv1", "1": "bn1"}[parts[1]], *parts[2:]])

@@ -15,7 +15,7 @@ MakeImages = Callable[..., ImageSet]
 
 
 def rows(batch: Batch) -> list[tuple]:
-    """What each image of a training batch is and what chance does to it."""
+    """The index and the random draws of each image in a training batch."""
     assert batch.draws is not None
     values: list[Tensor] = [batch.images.flatten(1), batch.labels[:, None], batch.draws.mirrored[:, None]]
     values += [batch.draws.offset, batch.draws.cutout]
@@ -91,7 +91,7 @@ def test_resuming_within_an_epoch_gives_the_remaining_batches(make_images: MakeI
     resumed = batches()
     resumed.load_state_dict(interrupted.state_dict())
     assert [rows(batch) for batch in resumed] == (whole[stop:] if stop else whole)
-    # The epochs after the resumed one are whole.
+    # The epochs after the resumed one are complete.
     assert [rows(batch) for batch in resumed] == whole
 
 

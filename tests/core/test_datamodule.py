@@ -35,7 +35,7 @@ class Watched(Shapes):
 
 
 class Seen(ImageClassifier):
-    """A classifier that keeps the batches it is given."""
+    """A classifier that keeps its batches."""
 
     def __init__(self) -> None:
         super().__init__(SimpleCNN((2, 2, 2)))
@@ -256,7 +256,7 @@ def test_training_images_grow_and_validation_images_have_full_size() -> None:
     model.backbone = small
     data = CIFAR10DataModule(Shapes(200, 10), 32, val_size=40, image_sizes=[(0.0, 16), (0.3, 24), (0.5, 32)])
     Trainer(max_epochs=2, logger=False, enable_checkpointing=False, enable_progress_bar=False).fit(model, data)
-    # 160 images are 5 steps an epoch, 10 in all.
+    # 160 images are 5 steps per epoch, 10 in total.
     assert [batch.images.shape[-1] for batch in model.batches] == [16] * 3 + [24] * 2 + [32] * 5
     assert sizes == {32}
 

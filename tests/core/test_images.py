@@ -64,7 +64,7 @@ def test_split_is_a_partition_with_each_class_in_proportion(counts: list[int], d
     labels = torch.cat([torch.full((count,), label) for label, count in enumerate(counts)])
     n = len(labels)
     val_size = data.draw(st.integers(0, n - 1))
-    # Each image holds its own number, so that it can be recognised.
+    # The pixels of each image are its index, so that it can be recognised.
     images = torch.arange(n, dtype=torch.uint8).reshape(n, 1, 1, 1)
     train, val = stratified_split(ImageSet(images, labels, tuple(map(str, counts))), val_size, seed=3)
     assert len(val) == val_size

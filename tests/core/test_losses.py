@@ -56,7 +56,7 @@ def cases(draw: st.DrawFn, dtypes: tuple[torch.dtype, ...] = (torch.float32, tor
     }
     if draw(st.booleans(), label="weighted"):
         weight = 0.1 + torch.rand(classes, generator=generator)
-        # with smoothing, a mean over targets whose weights are all 0 has a test of its own
+        # with smoothing, a mean over targets whose weights are all 0 is tested separately
         if options["label_smoothing"] == 0:
             weight[0] *= draw(st.sampled_from([0, 1]), label="first weight")
         options["weight"] = weight
@@ -407,7 +407,7 @@ def _a_loss_each(prediction: Tensor, target: Tensor) -> Tensor:
         (torch.nn.CrossEntropyLoss, {}, "a loss is a module or a function of (logits, target), not CrossEntropyLoss"),
         (3, {}, "a loss is a module or a function of (logits, target), not 3"),
         (lambda: F.cross_entropy, {}, "if it makes a loss, say what it returns: def f() -> torch.nn.Module"),
-        ("torch.nn.functional.linear", {}, None),  # a built-in function: what it takes is seen when it is called
+        ("torch.nn.functional.linear", {}, None),  # a built-in function: its arguments are checked only in a call
     ],
 )
 def test_an_unsuitable_function_is_one_line(function: Any, options: dict[str, Any], message: str | None) -> None:

@@ -179,7 +179,7 @@ def test_muon_equals_the_formulas_written_out(layout: torch.memory_format) -> No
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 4, 2)).to(memory_format=layout)
     filters, *others = (dict(net.named_parameters())[name] for name in ("0.weight", "0.bias", "2.weight", "2.bias"))
     optimizer = Muon(net.parameters(), lr=0.2, momentum=0.6, sgd_lr=0.1, sgd_momentum=0.85, weight_decay=0.01)
-    # torch's own SGD over copies of the parameters that are not filters.
+    # torch's own SGD on copies of the parameters that are not filters.
     copies = [nn.Parameter(p.detach().clone()) for p in others]
     reference = SGD(copies, lr=0.1, momentum=0.85, nesterov=True, weight_decay=0.01)
     expected, buffer = filters.detach().clone(), torch.zeros_like(filters)
@@ -261,7 +261,7 @@ def test_invalid_muon_arguments_are_rejected(arguments: dict[str, float]) -> Non
         Muon([nn.Parameter(torch.ones(1))], **arguments)  # type: ignore[arg-type]
 
 
-SCHEDULES: dict[str, tuple[Any, Any]] = {  # what is given, and what it means for a run of 6 steps
+SCHEDULES: dict[str, tuple[Any, Any]] = {  # the given schedule, and its meaning for a run of 6 steps
     "own": (WarmupCosine, lambda sgd: WarmupCosine(sgd, 6)),
     "own with options": (partial(WarmupCosine, final=0.5), lambda sgd: WarmupCosine(sgd, 6, final=0.5)),
     "function": (lambda sgd, steps: StepLR(sgd, steps // 2), lambda sgd: StepLR(sgd, 3)),

@@ -56,7 +56,7 @@ def test_parts_are_recorded_as_plain_data(value: Any, expected: Any) -> None:
 
 
 class Kept(nn.Module):
-    """Keeps its arguments as attributes of the same name."""
+    """Stores its arguments as attributes of the same name."""
 
     def __init__(self, width: int, inner: nn.Module, scale: float = 1.0) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Kept(nn.Module):
 
 
 class Lost(nn.Module):
-    """Does not keep its argument, which decides about the network all the same."""
+    """Does not store its argument, which determines the network."""
 
     def __init__(self, width: int = 3) -> None:
         super().__init__()
@@ -75,7 +75,7 @@ class Lost(nn.Module):
 
 
 class Changed(nn.Module):
-    """Has an attribute of the argument's name that is not the argument."""
+    """Has an attribute with the argument's name but another value."""
 
     def __init__(self, scale: float = 1.0) -> None:
         super().__init__()

@@ -31,7 +31,7 @@ def md5(content: bytes) -> str:
 
 
 def make_archive(monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """A small archive in the official format, made the one whose md5s are expected."""
+    """A small archive in the official format, with the expected MD5 sums replaced by its own."""
     rng = np.random.default_rng(0)
     files = {"batches.meta": pickle.dumps({"label_names": NAMES})}
     for name in [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]:
@@ -57,7 +57,7 @@ def archive(monkeypatch: pytest.MonkeyPatch) -> bytes:
 
 
 class Server:
-    """An HTTP server on the loopback address that gives for each path what a test has put there."""
+    """An HTTP server on the loopback address that returns the content that a test has set for each path."""
 
     def __init__(self) -> None:
         self.content: dict[str, bytes] = {}
@@ -146,7 +146,7 @@ def test_mirrors_are_tried_in_turn(archive: bytes, server: Server, tmp_path: Pat
     source = CIFAR10(tmp_path, mirrors)
     source.prepare()
     assert len(source.load("test")) == PER_FILE
-    # torchvision asks twice for each, the first time for a redirection.
+    # torchvision sends two requests for each address, the first to find a redirection.
     assert list(dict.fromkeys(server.requests)) == ["/none", "/wrong", "/cut", "/good"]
 
 
@@ -204,7 +204,7 @@ def test_an_image_of_the_right_size_is_not_changed(tmp_path: Path) -> None:
 
 
 def saved(image: Image.Image, path: Path, **options: Any) -> np.ndarray:
-    """What is decoded of an image that is saved, one channel."""
+    """One channel of an image after saving and decoding."""
     image.save(path, **options)
     return decode_image(path, image.height)[..., 0]
 
@@ -219,7 +219,7 @@ def test_floats_of_0_to_1_or_to_255_become_levels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("dtype", "suffix"), [("<u2", "png"), ("<u2", "tif"), (">u2", "tif"), ("<u2", "pgm")])
-@pytest.mark.parametrize("step", [4, 257, 1040])  # nearly black, as bright as can be
+@pytest.mark.parametrize("step", [4, 257, 1040])  # from nearly black to the maximum
 def test_16_bits_are_scaled_by_their_depth(tmp_path: Path, dtype: str, suffix: str, step: int) -> None:
     values = np.arange(64).reshape(8, 8) * step
     found = saved(Image.fromarray(values.astype(dtype)), tmp_path / f"a.{suffix}")
@@ -286,7 +286,7 @@ def test_the_cache_is_used_until_something_changes(image_folder: Path, capsys: p
     Image.fromarray(pixels).save(changed.with_name("0.bmp"))
     os.utime(changed.with_name("0.bmp"), ns=(before.st_atime_ns, before.st_mtime_ns))
     assert changed.with_name("0.bmp").stat().st_size == before.st_size
-    assert decodes()  # though name, size and time are the same
+    assert decodes()  # although name, size and time are the same
     assert not decodes()
     assert decodes(cache=image_folder.parent / "elsewhere")
     assert not decodes(cache=image_folder.parent / "elsewhere")
@@ -318,7 +318,7 @@ def test_a_damaged_cache_is_replaced(image_folder: Path, damage: Any) -> None:
 def test_without_a_writable_folder_the_cache_goes_to_the_users(
     image_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (image_folder / ".cifar_cnn_cache").touch()  # a file in its place: as unusable as a read-only disk, for root too
+    (image_folder / ".cifar_cnn_cache").touch()  # a file at this path: as unusable as a read-only disk, even for root
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     ImageFolder(image_folder).load("train")
     (cache,) = (tmp_path / "cache").rglob("*.npz")
@@ -416,7 +416,7 @@ def test_no_linear_model_learns_the_shapes() -> None:
     for penalty in (1e1, 1e2, 1e3, 1e4):
         weights = x.T @ np.linalg.solve(kernel + penalty * np.eye(len(x)), targets)
         accuracies.append(((x_test @ weights).argmax(1) == y_test).mean())
-    assert max(accuracies) < 0.3  # the quickstart's network is far above
+    assert max(accuracies) < 0.3  # the quickstart's network is far better
 
 
 def test_too_few_shapes_are_refused() -> None:

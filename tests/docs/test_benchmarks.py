@@ -27,7 +27,7 @@ def threads() -> Iterator[None]:
 
 @pytest.fixture
 def benchmark(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[dict[str, Any]]]:
-    """Runs a benchmark on tiny sizes; gives its comparisons, of which it has looked at what all have."""
+    """Runs a benchmark with tiny sizes; checks the common fields of its comparisons and returns them."""
 
     def quick(name: str, *options: str) -> list[dict[str, Any]]:
         importlib.import_module(f"benchmarks.{name}").main(["--quick", "--threads", "1", *options])
@@ -79,7 +79,7 @@ def test_roofline_counts_the_multiply_adds_of_convolutions_and_products(benchmar
     (row,) = benchmark("roofline", "--configs", "simple_cnn_a")
     conv1, conv2 = 30 * 30 * 32 * 27, 13 * 13 * 64 * 288
     forward = conv1 + conv2 + 64 * 6 * 6 * 128 + 128 * 10
-    # Backward, each but the first has a gradient of its input beside that of its weights.
+    # In the backward pass, each layer but the first computes gradients of its input and of its weights.
     assert row["gflop_an_image"] == round(2 * (3 * forward - conv1) / 1e9, 4)
     assert row["bfloat16_product"]["median"] > 0
 
@@ -97,7 +97,7 @@ def test_startup(benchmark: Run) -> None:
 
 
 def test_memory() -> None:
-    # As a process: one started from here would inherit pytest's own peak.
+    # In a separate process, since a process started from here would inherit pytest's peak memory.
     command = [sys.executable, "-m", "benchmarks.memory", "--quick", "--threads", "1"]
     result = subprocess.run(command, capture_output=True, text=True, cwd=CONFIGS.parent)
     assert result.returncode == 0, result.stderr

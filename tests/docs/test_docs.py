@@ -32,7 +32,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def commands(page: str) -> list[list[str]]:
-    """The command lines of a page; of a shell's loop its commands with the loop's first value."""
+    """The command lines of a page; for a shell loop, its commands with the first value of the loop."""
     lines = []
     for line in "\n".join(blocks(page, "sh")).splitlines():
         if loop := re.match(r"for (\w+) in (\S+) .*?; do (.*); done", line):
@@ -111,7 +111,7 @@ def test_every_recipe_works(run: Run, image_folder: Path, monkeypatch: pytest.Mo
         elif any(word.endswith("*") for word in words):
             run("compare", *map(str, sorted(Path("lightning_logs").glob("version_*"))[-1:]))
         elif words[0] == "compare":
-            # Its sub-processes are tested in test_compare.py; here, that the command is understood.
+            # Its subprocesses are tested in test_compare.py; here only that the command is valid.
             planned: list[Task] = []
             monkeypatch.setattr("cifar_cnn.analysis.compare.plan.carry_out", planned.extend)
             with pytest.raises(AssertionError, match="no run has a result"):
@@ -165,7 +165,7 @@ def test_the_sweep_ends_at_a_wrong_command(sweep: Path) -> None:
 def test_the_sweep_uses_validation_accuracy_and_prunes(sweep: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(optuna.pruners.MedianPruner, "prune", lambda self, study, trial: trial.number in (1, 3))
     runpy.run_path(str(sweep))
-    trials = runpy.run_path(str(sweep))["study"].trials  # goes on
+    trials = runpy.run_path(str(sweep))["study"].trials  # resumes the study
     assert [trial.state.name for trial in trials] == ["COMPLETE", "PRUNED"] * 2
     for trial in trials:
         folder = Path("lightning_logs", f"version_{trial.number}")

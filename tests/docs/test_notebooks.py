@@ -14,7 +14,7 @@ from tests.conftest import CONFIGS
 
 NOTEBOOKS = sorted((CONFIGS.parent / "docs" / "notebooks").glob("*.ipynb"))
 
-# Enough for each cell to do all that it does.
+# Small sizes with which each cell still does all of its work.
 SMALLER = {
     "train_size=5000, test_size=1000": "train_size=200, test_size=40",
     "train_size=3000, test_size=1000": "train_size=200, test_size=40",
@@ -28,7 +28,7 @@ SMALLER = {
 
 
 def run_notebook(path: Path, folder: Path) -> list[Any]:
-    """Execute a notebook with less data; its code cells, with outputs."""
+    """Execute a notebook with less data, and return its code cells with their outputs."""
     text = path.read_text(encoding="utf-8")
     for large, small in SMALLER.items():
         text = text.replace(large, small)
@@ -64,7 +64,7 @@ def test_the_first_cell_installs_the_clone_or_asks_for_a_source(
     calls: list[list[str]] = []
     monkeypatch.setattr(subprocess, "check_call", calls.append)
     exec(first, {})
-    assert calls == []  # it is installed
+    assert calls == []  # already installed
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(RuntimeError, match="not installed and not on PyPI: set SOURCE in this cell"):
         exec(first, {})

@@ -30,7 +30,7 @@ def test_every_command_of_the_readme_works(
     assert len(ran) >= 12
     for command in ran:
         words = [word.replace("DIR", str(image_folder)) for word in command]
-        # Less of the same: the options that make it short go first, so that the README's own go before them.
+        # The options that shorten it come first, so that those in the README take precedence.
         short = {"fit": folder if "ImageFolder" in words else [*SMALL, *few]}.get(words[0], few[-2:])
         short = [] if words[0] in ANALYSES else short
         if "--ckpt_path" in words and words[0] == "fit":

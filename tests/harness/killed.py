@@ -1,4 +1,4 @@
-"""Fits that are interrupted and resumed: ``python -m tests.harness.killed FOLDER`` prints what became of them as JSON.
+"""Fits that are interrupted and resumed: ``python -m tests.harness.killed FOLDER`` prints the results as JSON.
 
 Importing torch and Lightning takes longer than these fits. So this process imports them once and forks a child for
 each fit; it runs no network itself, which keeps forking safe.
@@ -85,7 +85,7 @@ VARIANTS = {
 
 
 class TinyNet(nn.Sequential):
-    """The least that has a convolution, a normalisation, dropout and a head."""
+    """A minimal network with a convolution, a normalisation, dropout and a head."""
 
     def __init__(self, filters: int = 4, num_classes: int = 10) -> None:
         super().__init__(
@@ -100,7 +100,7 @@ class TinyNet(nn.Sequential):
 
 
 class TwoOptimizers(ImageClassifier):
-    """SGD for the filters and AdamW for the rest, each with a schedule of its own."""
+    """SGD for the filters and AdamW for the rest, each with its own schedule."""
 
     automatic_optimization = False
 
@@ -121,7 +121,7 @@ class TwoOptimizers(ImageClassifier):
         return optimizers, [CosineAnnealingLR(optimizers[0], 18), WarmupCosine(optimizers[1], 18)]
 
 
-_written: dict[int, int] = {}  # for each child, where it writes a byte when a last.ckpt has got its name
+_written: dict[int, int] = {}  # for each child, the pipe to which it writes a byte for each last.ckpt
 
 
 def start(args: list[str], folder: Path, model: type[ImageClassifier] = ImageClassifier) -> int:
@@ -134,7 +134,7 @@ def start(args: list[str], folder: Path, model: type[ImageClassifier] = ImageCla
         return pid
     status = 70
     try:
-        # As in a program that is started from a terminal, in place of our parent's.
+        # Restores the handler of a program started from a terminal.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -166,7 +166,7 @@ def wait(pid: int) -> int:
 
 
 def watch(pid: int, moment: float = float("inf"), seconds: float = 0.0, signum: int = 0) -> int:
-    """Send ``signum`` at ``moment``, in checkpoints (``seconds`` apart) since the first; returns how many came."""
+    """Send ``signum`` at ``moment``, counted in checkpoints (``seconds`` apart); return the number of checkpoints."""
     seen = 0
     while seen <= moment and os.read(_written[pid], 1):  # nothing once the child has ended
         seen += 1
@@ -181,7 +181,7 @@ def has_ended(pid: int) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """What a checkpoint holds, in a form in which equal means bit-identical, wherever its folder is."""
+    """The content of a checkpoint in a form that is equal only for bit-identical content, whatever its folder is."""
     if isinstance(value, torch.Tensor):
         data = value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
         return [str(value.dtype), list(value.shape), hashlib.sha256(data).hexdigest()]
@@ -193,7 +193,7 @@ def plain(value: Any) -> Any:
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    """All that a run leaves and that must not depend on an interruption."""
+    """All results of a run that must not depend on an interruption."""
     result: dict[str, Any] = {}
     for name in ("best.ckpt", "last.ckpt"):
         content = torch.load(run / "checkpoints" / name, weights_only=True)
@@ -210,7 +210,7 @@ def model_of(name: str) -> type[ImageClassifier]:
 
 
 def whole_fits(folder: Path) -> dict[str, dict[str, Any]]:
-    """For each variant, what the fit that is never interrupted leaves, and when it wrote its checkpoints."""
+    """For each variant, the results of the uninterrupted fit, and the times of its checkpoints."""
     result = {}
     for name, options in VARIANTS.items():
         where = folder / name
@@ -219,13 +219,13 @@ def whole_fits(folder: Path) -> dict[str, dict[str, Any]]:
         checkpoints = watch(pid)
         if status := wait(pid):
             sys.exit(f"{name}: status {status}\n{(where / 'output.txt').read_text()}")
-        seconds = (time.monotonic() - begin) / 2 / checkpoints  # half of it is the start
+        seconds = (time.monotonic() - begin) / 2 / checkpoints  # the start takes half of the time
         result[name] = {"outcome": outcome(where / RUN), "checkpoints": checkpoints, "seconds": seconds}
     return result
 
 
 def interrupt(whole: dict[str, Any], name: str, where: Path, moment: float, signum: int, go_on: bool = False) -> int:
-    """Start or resume a fit and send it a signal at ``moment``, a fraction of its checkpoints; its status."""
+    """Start or resume a fit and send it a signal at ``moment``, a fraction of its checkpoints; return its status."""
     args = ["fit", "--ckpt_path", "last"] if go_on else [*FIT, *VARIANTS[name]]
     pid = start(args, where, model_of(name))
     watch(pid, moment * (whole[name]["checkpoints"] - 1), whole[name]["seconds"], signum)
@@ -233,7 +233,7 @@ def interrupt(whole: dict[str, Any], name: str, where: Path, moment: float, sign
 
 
 def go_on(whole: dict[str, Any], name: str, where: Path) -> dict[str, Any]:
-    """Go on with a fit to its end; in what it differs from the one that was never interrupted."""
+    """Resume a fit to its end; return its differences from the uninterrupted fit."""
     status = wait(start(["fit", "--ckpt_path", "last"], where, model_of(name)))
     expected = whole[name]["outcome"]
     result = outcome(where / RUN) if status == 0 else {}
@@ -243,12 +243,12 @@ def go_on(whole: dict[str, Any], name: str, where: Path) -> dict[str, Any]:
 
 
 def record(where: Path) -> dict[str, Any]:
-    """What a fit says of itself."""
+    """The record of a fit."""
     return json.loads((where / RUN / "fit.json").read_text())
 
 
 def kills(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
-    """Kill at random moments, some of the fits twice."""
+    """Kill fits at random moments, some of them twice."""
     rng = random.Random(SEED)
     for index in range(KILLS):
         name = list(VARIANTS)[index % len(VARIANTS)]
@@ -262,7 +262,7 @@ def kills(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def signals(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
-    """Tell fits to end."""
+    """Send signals to fits."""
     rng = random.Random(SEED)
     for name, signum in zip(VARIANTS, (signal.SIGTERM, signal.SIGINT, signal.SIGTERM), strict=False):
         where = folder / f"signal {name}"
@@ -272,7 +272,7 @@ def signals(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
 
 
 class Slow(Callback):
-    """Takes as long as two signals do, before the first step or in another one."""
+    """Waits long enough for two signals, before the first step or in another step."""
 
     def __init__(self, step: int) -> None:
         super().__init__()
@@ -292,7 +292,7 @@ class Slow(Callback):
 
 
 def signal_when_slow(step: int, signals: list[int], where: Path) -> int:
-    """Signal a fit when it begins to be slow; its status."""
+    """Signal a fit once it waits; return its status."""
     slow = ["--trainer.callbacks+", "tests.harness.killed.Slow", "--trainer.callbacks.step", str(step)]
     pid = start([*FIT, *slow], where)
     while not (where / "slow").exists() and not has_ended(pid):
@@ -304,7 +304,7 @@ def signal_when_slow(step: int, signals: list[int], where: Path) -> int:
 
 
 def signals_again(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
-    """Tell fits to end, and once more before they have."""
+    """Send a second signal to fits before they have stopped."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         where = folder / f"signal {signum} again"
         ended = signal_when_slow(7, [signum, signum], where)
@@ -312,7 +312,7 @@ def signals_again(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any
 
 
 def signals_before(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
-    """Tell fits to end that have not begun."""
+    """Send signals to fits before their first step."""
     for signum in (signal.SIGINT, signal.SIGTERM):
         where = folder / f"signal {signum} before"
         ended = signal_when_slow(0, [signum], where)
@@ -337,7 +337,7 @@ def damages(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
         where = folder / f"damage {damage}"
         interrupt(whole, name, where, 0.6, signal.SIGKILL)
         last = where / LAST
-        if not last.exists():  # killed when the one before had been renamed, and the new one not yet
+        if not last.exists():  # killed after renaming the previous checkpoint and before renaming the new one
             last.with_name("last.pending").rename(last)
         if change is None:
             last.unlink(missing_ok=True)
@@ -359,7 +359,7 @@ def side_by_side(folder: Path) -> dict[str, Any]:
 
 
 def main(folder: Path) -> None:
-    """Run all of it."""
+    """Run all scenarios and print the results."""
     whole = whole_fits(folder)
     parts = (kills, signals, signals_again, signals_before, damages)
     results: dict[str, Any] = {part.__name__: list(part(whole, folder)) for part in parts}

@@ -25,7 +25,7 @@ from lightning.pytorch.strategies.launchers import subprocess_script
 from PIL import Image
 from torch import Tensor, distributed, nn
 
-import cifar_cnn.analysis.report  # noqa: F401  (so that no child has to)
+import cifar_cnn.analysis.report  # noqa: F401  (so that no child has to import it)
 from cifar_cnn.data.sources import cifar, image_folder
 from cifar_cnn.errors import InputError
 from tests.core.test_sources import Server, make_archive
@@ -33,9 +33,9 @@ from tests.harness import killed
 from tests.harness.killed import RUN, outcome, start, wait, watch
 
 DDP = ["--trainer.strategy", "ddp", "--trainer.devices"]
-OF_TWO = "process_1.pid"  # where the process that was started by the first is noted
+OF_TWO = "process_1.pid"  # file with the id of the process that the first one started
 
-# No BatchNorm and no dropout: two processes with half the batch each come to the same weights as one.
+# Without BatchNorm and dropout, two processes with half the batch each give the same weights as one.
 SHARED = [
     *("--data.source.train_size", "263", "--data.source.test_size", "103", "--data.source.image_size", "16"),
     *("--data.val_size", "103", "--data.eval_batch_size", "10", "--trainer.enable_progress_bar", "false"),
@@ -64,7 +64,7 @@ class Plain(nn.Sequential):
 
 
 class NineOfProcesses(Plain):
-    """A network that gives a logit too few in a process that trains with others, so not in the check before a run."""
+    """A network that returns one logit too few when several processes train, so not in the check before a run."""
 
     def forward(self, images: Tensor) -> Tensor:
         return super().forward(images)[:, : 9 if distributed.is_initialized() else None]
@@ -84,7 +84,7 @@ class NaNInProcess1(nn.CrossEntropyLoss):
 
 
 class RefusesInProcess1(nn.CrossEntropyLoss):
-    """A loss that finds fault in one process."""
+    """A loss that raises in one process."""
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         if distributed.is_initialized() and distributed.get_rank() == 1:
@@ -93,14 +93,14 @@ class RefusesInProcess1(nn.CrossEntropyLoss):
 
 
 class SlowInProcess1(Callback):
-    """Ends a process a second after the other one."""
+    """Makes a process end a second after the other one."""
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         time.sleep(trainer.global_rank)
 
 
 class Results(Callback):
-    """Writes what each process has of a validation, one after the other."""
+    """Writes each process's share of a validation, one after the other."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         time.sleep(trainer.global_rank / 2)
@@ -109,7 +109,7 @@ class Results(Callback):
 
 
 class CrashesInProcess1(Callback):
-    """Ends a process when the other one is done."""
+    """Kills a process when the other one has finished."""
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if trainer.global_rank == 1:
@@ -118,18 +118,18 @@ class CrashesInProcess1(Callback):
 
 
 class Forked:
-    """What Lightning's launcher needs of a Popen."""
+    """The part of the Popen interface that Lightning's launcher uses."""
 
     def __init__(self, command: list[str], env: dict[str, str], cwd: str | None) -> None:
         self.returncode: int | None = None
         self.lock = threading.Lock()
         ours = logging.getLogger("cifar_cnn")
         with mock.patch.dict(os.environ, env, clear=True), mock.patch.object(ours, "handlers", []):
-            self.pid = start(command[3:], Path.cwd())  # what comes after python -m tests.harness.several
+            self.pid = start(command[3:], Path.cwd())  # the arguments after python -m tests.harness.several
         Path(OF_TWO).write_text(str(self.pid))
 
     def poll(self) -> int | None:
-        with self.lock:  # Lightning's watcher looks as well
+        with self.lock:  # Lightning's watcher polls too
             if self.returncode is None:
                 pid, status = os.waitpid(self.pid, os.WNOHANG)
                 self.returncode = os.waitstatus_to_exitcode(status) if pid else None
@@ -148,20 +148,20 @@ def output(where: Path) -> str:
 
 
 def files(where: Path) -> list[str]:
-    """The names of a folder's files; TensorBoard's are told apart by time and process, and so counted."""
+    """The names of the files in a folder; TensorBoard's names contain time and process, so they are only counted."""
     names = [path.relative_to(where).as_posix() for path in where.rglob("*") if path.is_file()]
     return sorted(name.split(".tfevents.")[0] for name in names if name not in ("output.txt", OF_TWO))
 
 
 def tested(where: Path) -> dict[str, Any]:
-    """What a test has left."""
+    """The results of a test."""
     with np.load(where / RUN / "test_predictions.npz") as stored:
         predictions = {name: stored[name].tolist() for name in stored}
     return {**json.loads((where / RUN / "test.json").read_text()), **predictions}
 
 
 def shares(folder: Path) -> dict[str, Any]:
-    """One process and several: the same fit, and what they say of the same weights."""
+    """Train with one process and with several, and compare their figures for the same weights."""
     result: dict[str, Any] = {}
     for processes in (1, 2):
         where = folder / f"fit by {processes}"
@@ -175,7 +175,7 @@ def shares(folder: Path) -> dict[str, Any]:
             "test": tested(where),
         }
     weights = ["--ckpt_path", str(folder / "fit by 1" / RUN)]
-    for processes, batch_size in ((1, 103), (2, 10), (4, 10), (2, 51)):  # the last leaves one process nothing
+    for processes, batch_size in ((1, 103), (2, 10), (4, 10), (2, 51)):  # in the last case, one process gets no images
         where = folder / f"test by {processes}, {batch_size}"
         options = [*weights, *SHARED, *DDP, str(processes), "--data.eval_batch_size", str(batch_size)]
         statuses = [wait(start(["test", *options, "--report", "false"], where))]
@@ -198,14 +198,14 @@ def is_alive(pid: int) -> bool:
 
 
 def end_of_two(where: Path) -> None:
-    """Wait for the process that was started by the first; it may outlive that one, and speak."""
+    """Wait for the process that the first one started; it may outlive the first and print a message."""
     pid, deadline = int((where / OF_TWO).read_text()), time.monotonic() + 60
     while is_alive(pid) and time.monotonic() < deadline:
         time.sleep(0.02)
 
 
 def losses(folder: Path) -> list[dict[str, Any]]:
-    """End one of two processes in mid-epoch, and go on."""
+    """End one of two processes within an epoch, and resume."""
     whole = folder / "two processes"
     if status := wait(start(DROPOUT, whole)):
         sys.exit(f"status {status}\n{output(whole)}")
@@ -240,7 +240,7 @@ def losses(folder: Path) -> list[dict[str, Any]]:
 
 
 def refusals(folder: Path) -> dict[str, dict[str, Any]]:
-    """What ends two processes in order."""
+    """Errors that end both processes in an orderly way."""
     nan = ["--model.loss", "tests.harness.several.NaNInProcess1", "--data.batch_size", "16"]
     cases = {
         "NaN in one": [*nan, "--trainer.callbacks", "tests.harness.several.SlowInProcess1"],
@@ -259,11 +259,11 @@ def refusals(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def side_by_side(folder: Path) -> dict[str, Any]:
-    """Two fits at once that need the same archive, two that need the same folder of images decoded."""
+    """Start two fits at once that extract the same archive, and two that decode the same image folder."""
 
     def slowly(function: Any) -> Any:
         def after_a_second(*args: Any) -> Any:
-            time.sleep(1)  # so that the second comes while the first is at it
+            time.sleep(1)  # the second starts while the first is preparing the images
             return function(*args)
 
         return after_a_second
@@ -306,7 +306,7 @@ def side_by_side(folder: Path) -> dict[str, Any]:
 
 
 def main(folder: Path) -> None:
-    """Run all of it."""
+    """Run all scenarios and print the results."""
     results = {"shares": shares(folder), "losses": losses(folder), "refusals": refusals(folder)}
     print(json.dumps({**results, "side_by_side": side_by_side(folder)}))
 

@@ -31,7 +31,7 @@ class ServerLogger(Logger):
 
 @pytest.fixture
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A package that is installed."""
+    """An installed package."""
     folder = tmp_path / "site-packages"
     folder.mkdir()
     (folder / "some_service.py").write_text(LIBRARY)

@@ -20,11 +20,11 @@ from cifar_cnn.resume.first_not_finite import first_not_finite
 from cifar_cnn.resume.not_finite import NotFinite
 from cifar_cnn.trainer import Trainer
 
-STEPS = 4  # of an epoch
+STEPS = 4  # per epoch
 
 
 class Network(nn.Module):
-    """A convolution and a linear layer, with something done to the logits."""
+    """A convolution and a linear layer, with a function applied to the logits."""
 
     def __init__(self, change: Callable[[Tensor], Tensor] = lambda x: x, scale: float = 1.0) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Divides(nn.Module):
 
 
 class Loss(nn.Module):
-    """A loss that is what a function gives."""
+    """A loss that returns the value of a function."""
 
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Loss(nn.Module):
 
 
 def own_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """As it is often written first: the logarithm of what are no probabilities."""
+    """A common mistake: the logarithm of values that are not probabilities."""
     return -logits.log().gather(1, target[:, None]).mean()
 
 
@@ -184,7 +184,7 @@ def test_a_loss_that_is_checked_later_is_explained_by_its_own_batch_and_the_last
     def nan_without_class_0(logits: Tensor, target: Tensor) -> Tensor:
         return nn.functional.cross_entropy(logits, target) + 0 * (target == 3).sum().log()
 
-    # As on a GPU, which waits for none of its steps.
+    # As on a GPU, where no step waits for the loss.
     monkeypatch.setattr("cifar_cnn.resume.not_finite._is_alone_on_cpu", lambda trainer, loss: False)
     with pytest.raises(Stopped, match=r"became nan at step \d, .* \(step 0\)\. The logits are finite, but the loss \("):
         fit(ImageClassifier(Network(), Loss(nan_without_class_0)), checkpoints=True)
@@ -206,7 +206,7 @@ def test_a_mistake_in_an_overridden_training_step_is_reported() -> None:
 
 
 class SkipsOdd(ImageClassifier):
-    """Leaves every other batch out."""
+    """Skips every other batch."""
 
     seen: list[float]
 

@@ -29,7 +29,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def rows(metrics: str) -> list[dict[str, float]]:
-    """Of a metrics.csv; without the times."""
+    """The rows of a metrics.csv without the times."""
     return [
         {name: float(value) for name, value in row.items() if value and name != "epoch_seconds"}
         for row in csv.DictReader(metrics.splitlines())
@@ -62,7 +62,7 @@ def test_two_processes_with_half_the_batch_give_the_same_result_as_one(ranks: di
     assert (one["status"], two["status"]) == (0, 0), two["output"]
     assert one["files"] == two["files"]
     assert len([name for name in one["files"] if name.endswith(("report.html", "test.json", "metrics.csv"))]) == 3
-    # A step's own figures are those of process 0's share; the rest is of all images.
+    # Values of a single step cover only process 0's share; all others cover all images.
     alone, together = ([row for row in rows(fit["metrics.csv"]) if "train/loss_step" not in row] for fit in (one, two))
     assert len(alone) == 4 * 2 + 1  # validation and averages of each epoch, and the test
     assert [row.keys() for row in together] == [row.keys() for row in alone]
@@ -142,7 +142,7 @@ def test_fits_that_need_the_same_data_prepare_it_once(ranks: dict[str, Any]) -> 
 
 @contextmanager
 def two_machines() -> Iterator[tuple[list[list[str]], str]]:
-    """What to put before the commands of two machines, and the address of the first.
+    """The prefixes of commands on two machines, and the address of the first.
 
     They are network namespaces with a cable between them; where making these is not permitted, twice this machine.
     """

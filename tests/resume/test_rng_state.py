@@ -33,4 +33,4 @@ def test_on_windows_the_id_of_the_parent_is_not_used(tells: bool, monkeypatch: p
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv(STARTED_BY, str(os.getppid() + 1))  # python.exe of a virtual environment is in between
     monkeypatch.setattr(distributed, "_PARENT_TELLS", tells)
-    assert distributed.speaks() is tells  # rank 1 takes over from a first process that is gone
+    assert distributed.speaks() is tells  # rank 1 prints if the first process has ended

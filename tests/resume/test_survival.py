@@ -1,4 +1,4 @@
-"""What becomes of fits that are killed, told to end, damaged, or started side by side: see tests/harness/killed.py."""
+"""Fits that are killed, stopped by signals, damaged, or started side by side: see tests/harness/killed.py."""
 
 import os
 import re
@@ -40,7 +40,7 @@ def test_the_record_of_a_killed_fit_is_kept_when_it_is_resumed(fits: dict[str, A
         assert ended["command"].endswith("--ckpt_path last")
         assert ended["finished"] >= ended["started"]
         assert ended["steps"] > 0
-        # The second of two may have been killed before it had written a record of its own.
+        # The second of two may have been killed before it wrote its own record.
         killed = [first, *(other for other in others if other != first)]
         assert [record["started"] for record in ended["earlier"]] == [record["started"] for record in killed]
         assert not any("earlier" in record for record in ended["earlier"])

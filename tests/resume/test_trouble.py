@@ -1,4 +1,4 @@
-"""Fits whose loss diverges, whose disk is full, or whose folder is taken away."""
+"""Fits whose loss diverges, whose disk is full, or whose folder is removed."""
 
 import errno
 import logging
@@ -53,7 +53,7 @@ def test_a_closed_terminal_stops_a_fit_with_a_checkpoint(fit: Fit, capsys: Captu
 
 
 class AtStep(Callback):
-    """Does something once, after a step."""
+    """Calls a function once, after a step."""
 
     def __init__(self, what: str, step: int = 5) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class AtStep(Callback):
 
 
 def meet_a_full_disk(name: str) -> None:
-    """Let the next file that is written under a temporary name for ``name`` meet a full disk."""
+    """Let the next write of a temporary file for ``name`` fail with a full disk."""
 
     def opened(path: Path, mode: str, **options: Any) -> IO[Any]:
         if not path.name.startswith(f"{name}."):
@@ -203,11 +203,11 @@ def test_a_removed_best_checkpoint_is_not_tested(fit: Fit, capsys: Capture) -> N
 
 @contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """A disk that takes no file beyond ``size`` bytes."""
+    """Limit files to ``size`` bytes."""
     resource = pytest.importorskip("resource", reason="the limits are those of Unix")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(logging, "raiseExceptions", False)  # the file that pytest keeps of what is printed is full, too
+        patch.setattr(logging, "raiseExceptions", False)  # pytest's capture file is full too
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
         try:
             yield

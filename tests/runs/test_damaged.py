@@ -1,4 +1,4 @@
-"""Damaged files of a run: a command works without them, or ends with one line that names the file."""
+"""With damaged files in a run, a command works without them or ends with one line that names the file."""
 
 import copy
 import io
@@ -47,7 +47,7 @@ values = st.recursive(
 
 
 def places(content: Any, depth: int = 4) -> Iterator[tuple[Any, Any]]:
-    """Each container in plain data with each of its keys."""
+    """Each container in plain data, with each of its keys."""
     keys = content.keys() if isinstance(content, dict) else range(len(content)) if isinstance(content, list) else ()
     for key in keys:
         yield content, key
@@ -57,7 +57,7 @@ def places(content: Any, depth: int = 4) -> Iterator[tuple[Any, Any]]:
 
 @st.composite
 def changed(draw: st.DrawFn, original: Any) -> Any:
-    """Plain data of which one value is another, or gone."""
+    """Plain data with one value replaced or removed."""
     content = copy.deepcopy(original)
     container, key = draw(st.sampled_from(list(places(content))))
     if draw(st.booleans()):
@@ -69,7 +69,7 @@ def changed(draw: st.DrawFn, original: Any) -> Any:
 
 @st.composite
 def cut(draw: st.DrawFn, original: bytes) -> bytes:
-    """Bytes that a bad copy may leave: the first of them, or some that are others."""
+    """The bytes of a bad copy: truncated, or with some bytes changed."""
     place = draw(st.integers(0, len(original)))
     some = draw(st.binary(max_size=4))
     return original[:place] + (some + original[place + len(some) :] if draw(st.booleans()) else b"")
@@ -80,7 +80,7 @@ loaded = lru_cache(yaml.safe_load)  # takes longest
 
 @st.composite
 def damaged(draw: st.DrawFn, name: str, original: bytes) -> bytes:
-    """The content of a file of a run after an accident."""
+    """The content of a damaged file of a run."""
     if name == "metrics.csv" or draw(st.integers(0, 3)) == 0:
         if name == "metrics.csv" and draw(st.booleans()):
             lines = [line.split(",") for line in original.decode().splitlines()]
@@ -103,7 +103,7 @@ def damaged(draw: st.DrawFn, name: str, original: bytes) -> bytes:
 
 
 def one_line(work: Callable[[], Any], name: str = "") -> None:
-    """Do something that may end with one line about a file."""
+    """Run code that may raise one line about a file."""
     line = f"{name}: it works"
     try:
         work()
@@ -125,7 +125,7 @@ def run(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def read_everything(run: Run, name: str) -> None:
-    """Read all that a run has written down as the commands do."""
+    """Read all records of a run like the commands do."""
     assert table(run.folder.parent)
     if name == "config.yaml":
         one_line(partial(read_run, run.folder), name)
@@ -138,7 +138,7 @@ def read_everything(run: Run, name: str) -> None:
 
 
 def report(run: Run) -> None:
-    """Make the parts of a report that depend on what a run has written down."""
+    """Create the parts of a report that depend on a run's records."""
     metrics: Any = {}
     one_line(lambda: metrics.update(read_metrics(run.folder / "metrics.csv")), "metrics.csv")
     assert run.record
@@ -177,7 +177,7 @@ def content(trained_run: Path) -> dict[str, Any]:
 
 @st.composite
 def changed_checkpoint(draw: st.DrawFn, original: dict[str, Any]) -> dict[str, Any]:
-    """A checkpoint of which one entry is another, or gone."""
+    """A checkpoint with one entry replaced or removed."""
     group = draw(st.sampled_from(["", DATA, "hyper_parameters"]))
     content = {**original, group: copy.deepcopy(original[group])} if group else dict(original)
     part = content[group] if group else content
@@ -277,7 +277,7 @@ def test_the_checksum_decides_whether_the_best_checkpoint_was_tested(run: Run, c
     best = run.checkpoint
     whole = best.read_bytes()
     try:
-        os.utime(best, (2e9, 2e9))  # as in a copy, or by a clock that was set
+        os.utime(best, (2e9, 2e9))  # as in a copy, or after the clock was changed
         assert run.is_tested
         assert find_shown(run).split == "test"
         torch.save({**content, "global_step": 3}, best)
@@ -294,7 +294,7 @@ def test_values_of_an_epoch_that_are_not_finite_are_left_out(tmp_path: Path) -> 
     path = tmp_path / "metrics.csv"
     path.write_text("epoch,step,epoch_seconds,val/accuracy,note\n0,9,1.5,nan,\n1,19,1.5,0.5,text\n2,29,1.5,-inf,\n3,3")
     assert read_metrics(path) == {"epoch_seconds": ([1, 2, 3], [1.5] * 3), "val/accuracy": ([2], [0.5])}
-    assert len(metric_rows(path)) == 3  # the last row was not written to its end
+    assert len(metric_rows(path)) == 3  # the last row is incomplete
 
 
 def test_a_wrong_field_is_named_with_its_position() -> None:

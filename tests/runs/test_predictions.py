@@ -21,8 +21,8 @@ MakeImages = Callable[..., ImageSet]
 def stored(
     image_set: ImageSet, folder: Path, monkeypatch: pytest.MonkeyPatch, world_size: int = 1, steps: int | None = None
 ) -> dict[str, Any]:
-    """What a test leaves whose logits are each image's first two pixels."""
-    shares: list[list[Tensor]] = []  # logits, labels and indices of the other ranks, as these gather them
+    """The file of a test whose logits are the first two pixels of each image."""
+    shares: list[list[Tensor]] = []  # logits, labels and indices of the other ranks
     for rank in reversed(range(world_size)):
         loader = EvalBatches(image_set, 6, rank, world_size)
         callback = StorePredictions()

@@ -38,7 +38,7 @@ def trained_on(image_folder: Path) -> Path:
 
 
 class Closed(io.StringIO):
-    """A pipe whose reader, such as ``head -3``, is gone when the figures are printed."""
+    """A pipe whose reader, such as ``head -3``, has exited before the figures are printed."""
 
     def write(self, text: str) -> int:
         if "Accuracy" in text:
@@ -74,7 +74,7 @@ def test_only_a_complete_test_of_the_best_checkpoint_on_the_runs_images_is_in_te
     assert "Accuracy on 8 of 10 images (trainer.limit_test_batches)\n" in output
     assert f"Written to {run}/test_partial.json, not to test.json: not all images were tested\n" in output
 
-    # Other images: only a test folder, whose class is the second of the network.
+    # Other images: only a test folder with the second class of the network.
     other = Path("other/test/röt")
     other.mkdir(parents=True)
     for number in range(3):
@@ -96,11 +96,11 @@ def test_only_a_complete_test_of_the_best_checkpoint_on_the_runs_images_is_in_te
     assert {name: (run / name).read_bytes() for name in before} == before
     assert not (run / "report.html").exists()
 
-    # The same images elsewhere are the run's own, by their fingerprint.
+    # The same images in another folder are recognised by their fingerprint.
     shutil.copytree(image_folder / "test", "moved/test")
     (run / "test_predictions.npz").unlink()
     (run / "test.json").write_text(json.dumps({"tested_on": own["tested_on"]}))
-    with contextlib.redirect_stdout(Closed()), pytest.raises(BrokenPipeError):  # which __main__ takes for an end
+    with contextlib.redirect_stdout(Closed()), pytest.raises(BrokenPipeError):  # handled in __main__
         cifar_cnn.cli.run(["test", "--data.source.root", "moved", "--report", "false", *QUIET])
     assert written(run, "test")["tested_on"]["sha256"] == own["tested_on"]["sha256"]
 

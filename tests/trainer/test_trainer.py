@@ -62,11 +62,11 @@ def weights(path: str | Path) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def python_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that was started from Python; for reading only."""
+    """The folder of a run that was started from Python; read-only."""
     root = tmp_path_factory.mktemp("python")
     pl.seed_everything(0, verbose=False)
     options: dict[str, Any] = {"report": True, "test_after_fit": True, "name": "mine", "default_root_dir": root}
-    trainer = make_trainer(**options, enable_model_summary=True)  # which must not change the training
+    trainer = make_trainer(**options, enable_model_summary=True)  # the layer table must not change the training
     trainer.fit(make_model(), make_data())
     assert trainer.run.folder == root / "lightning_logs" / "version_0"
     return trainer.run.folder
@@ -159,7 +159,7 @@ def test_a_run_resumes_exactly_in_another_python_process() -> None:
 
 
 class Unknown(nn.Module):
-    """Does not keep its argument."""
+    """A network that does not store its argument."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

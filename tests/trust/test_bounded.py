@@ -1,4 +1,4 @@
-"""What comes from elsewhere takes no more memory than its file, and gives the terminal no commands."""
+"""Untrusted files take no more memory than their size, and cannot send commands to the terminal."""
 
 import io
 import json
@@ -32,7 +32,7 @@ def saved(**changes: Any) -> Path:
 
 
 def repacked(path: Path, pickle: bytes | None = None, compressed: bool = False) -> None:
-    """Write a checkpoint's archive again, with another pickle or compressed."""
+    """Rewrite a checkpoint's archive with another pickle or compressed."""
     with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as old, zipfile.ZipFile(path, "w") as new:
         for info in old.infolist():
             part = pickle if pickle is not None and info.filename.endswith("data.pkl") else old.read(info)

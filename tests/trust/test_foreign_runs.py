@@ -1,4 +1,4 @@
-"""A checkpoint or run of somebody else sends no request, and writes nowhere but into its run and the cache folder."""
+"""A foreign checkpoint or run sends no request, and writes only into its run folder and the cache folder."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ OFFICIAL = {"class_path": "cifar_cnn.CIFAR10", "init_args": {"root": "elsewhere"
 
 @pytest.fixture
 def somebody_else(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The keys are of another user than the one who trained; the requests that are sent."""
+    """Use the key of another user than the one who trained; return the requests that are sent."""
     monkeypatch.setenv("XDG_STATE_HOME", str(Path("another user").absolute()))
     monkeypatch.setenv("XDG_CACHE_HOME", str(Path("cache").absolute()))
     requests: list[str] = []
@@ -40,7 +40,7 @@ def somebody_else(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def copied(run: Path, **data: Any) -> Path:
-    """A copy of a run's folder, whose checkpoints name other images."""
+    """A copy of a run's folder whose checkpoints name other images."""
     copy = Path(shutil.copytree(run, "lightning_logs/version_7"))
     for path in copy.glob("checkpoints/*.ckpt"):
         content = torch.load(path, weights_only=True)
@@ -151,7 +151,7 @@ def test_images_of_a_foreign_checkpoint_are_not_downloaded(
         datamodule.prepare_data()
     assert not somebody_else
     assert not Path("elsewhere").exists()
-    # The user names the place: it is downloaded, and not from where the checkpoint says.
+    # If the user names the folder, the archive is downloaded, but not from the checkpoint's address.
     assert "could not be downloaded" in run_command.refused("test", "--ckpt_path", run, "--data.source.root", "here")
     assert somebody_else == CIFAR10().urls
 

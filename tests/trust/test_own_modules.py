@@ -1,4 +1,4 @@
-"""The current folder is searched only for the user's own modules, and for those that they import."""
+"""The current folder is searched only for the user's own modules and the modules that they import."""
 
 import importlib
 import importlib.util
@@ -32,7 +32,7 @@ FILES = {
 
 @pytest.fixture
 def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The current folder, with modules of the user's in it, and what a stranger has put there."""
+    """The current folder, with modules of the user and of a stranger."""
     for name, text in FILES.items():
         path = Path(name)
         path.parent.mkdir(exist_ok=True)
@@ -156,7 +156,7 @@ def test_the_command_keeps_the_current_folder_off_sys_path(folder: Path, monkeyp
 
 
 def test_python_m_imports_nothing_from_the_current_folder() -> None:
-    for name in ("difflib", "shlex", "filelock"):  # which the first lines of a command import
+    for name in ("difflib", "shlex", "filelock"):  # imported by the first lines of a command
         Path(f"{name}.py").write_text("raise SystemExit('was run')")
     program = Path(cifar_cnn.__main__.__file__)
     for start in (["-m", "cifar_cnn"], [str(program)]):

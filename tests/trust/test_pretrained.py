@@ -20,7 +20,7 @@ RUN = Path("lightning_logs/version_0")
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Downloads that fail; they are counted."""
+    """Let downloads fail, and record them."""
     asked: list[str] = []
 
     def download(weights: WeightsEnum, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def test_torchvision_networks_in_a_checkpoint_download_nothing_and_keep_their_st
 
 
 class Listed(nn.Module):
-    """A network that keeps another one where a checkpoint does not see it."""
+    """A network that keeps another one in a list, outside of the checkpoint."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a config and a checkpoint record is what the classes can be made of again."""
+"""Configs and checkpoints record arguments from which the classes can be created again."""
 
 import sys
 import warnings
@@ -93,7 +93,7 @@ class Holder:
 
 
 def recorded(*args: str) -> dict[str, Any]:
-    """What a command line's network is recorded as."""
+    """The recorded form of a command line's network."""
     with trust.import_policy(["own_parts"]), warnings.catch_warnings():
         warnings.simplefilter("error")
         parser = RecordingParser(exit_on_error=False)

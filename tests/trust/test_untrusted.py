@@ -1,4 +1,4 @@
-"""What comes from elsewhere (checkpoints, configs, archives, images, folders) runs nothing and is one line when bad."""
+"""Untrusted checkpoints, configs, archives, images and folders run no code; bad ones are reported in one line."""
 
 import io
 import os
@@ -40,7 +40,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> Command:
 
 
 class Payload:
-    """What pickle runs when it loads it."""
+    """An object that runs code when pickle loads it."""
 
     def __init__(self, function: Any = os.mkdir, *arguments: Any) -> None:
         self.call = (function, arguments or (MARK,))
@@ -119,7 +119,7 @@ CHECKPOINTS: dict[str, Callable[[], bytes]] = {
 
 
 def flipped() -> bytes:
-    """One bit of the largest of the weights is another."""
+    """Flip one bit of the largest weight tensor."""
     content = bytearray(saved())
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         largest = max(archive.infolist(), key=lambda info: info.file_size)
@@ -196,7 +196,7 @@ def net(*args, **kwargs) -> nn.Module: return Net()
 
 @pytest.fixture
 def evil(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A module in the current folder, and beside a run, that leaves a mark when it is imported."""
+    """A module in the current folder and beside a run that leaves a mark when it is imported."""
     for folder in (Path(), Path("lightning_logs")):
         folder.mkdir(exist_ok=True)
         (folder / "evil.py").write_text(EVIL)
@@ -212,7 +212,7 @@ def evil(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def naming(part: str, class_path: Any, **init_args: Any) -> dict[str, Any]:
-    """Options of the model, with ``part`` (of the backbone, if it begins with a dot) something of another's."""
+    """Arguments of the model with a foreign object as ``part`` (of the backbone if it begins with a dot)."""
     value = {"class_path": class_path, "init_args": init_args} if init_args else class_path
     if not part.startswith("."):
         return {**checkpoint_content()["hyper_parameters"], part: value}
@@ -411,7 +411,7 @@ def test_a_users_code_is_imported_only_for_the_users_checkpoints(
     monkeypatch.syspath_prepend(Path.cwd())
     Image.new("RGB", (32, 32)).save("image.png")
 
-    def forget() -> None:  # as another process would not have imported it
+    def forget() -> None:  # like a new process, which has not imported it
         sys.modules.pop("own_net", None)
 
     options = ["--model.backbone", "own_net.net", "--trainer.callbacks", "own_net.Nothing", "--trainer.max_epochs"]
@@ -443,7 +443,7 @@ def test_a_users_code_is_imported_only_for_the_users_checkpoints(
 
 
 class Served:
-    """An answer to a download."""
+    """A response to a download."""
 
     def __init__(self, content: bytes, endless: bool = False) -> None:
         self.stream = io.BytesIO(content)

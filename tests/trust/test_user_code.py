@@ -1,4 +1,4 @@
-"""A run keeps the user's own code that it was trained with, and commands say when that has changed since."""
+"""A run keeps a copy of the user's code, and commands report later changes of the code."""
 
 import json
 import sys
@@ -50,14 +50,14 @@ class Distilled(ImageClassifier):
 
 
 def forget() -> None:
-    """As a new process: nothing of these files is imported."""
+    """Forget these modules, as in a new process."""
     for name in [name for name in sys.modules if name.split(".")[0] in ("own_net", "own_package", "own_model")]:
         del sys.modules[name]
 
 
 @pytest.fixture(scope="module")
 def distilled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the files above, in which a run lies that was trained with them."""
+    """A folder with the files above and a run that was trained with them."""
     root = tmp_path_factory.mktemp("distilled")
     for name, text in FILES.items():
         (root / name).parent.mkdir(exist_ok=True)
@@ -76,7 +76,7 @@ def distilled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def work(distilled: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """That folder as the current one; what was changed in it is as before afterwards."""
+    """Use that folder as the current one; restore the files afterwards."""
     monkeypatch.chdir(distilled)
     monkeypatch.syspath_prepend(distilled)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
