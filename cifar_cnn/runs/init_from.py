@@ -46,7 +46,7 @@ def load_initial_weights(model: ImageClassifier) -> None:
         rest = "; ".join(f"{_plain(name)} ({reason})" for name, reason in reasons.items())
         log.info(
             "Initial weights: %d of %d tensors from %s%s",
-            *(len(taken), len(taken) + len(reasons), _short(path), f"; not taken: {rest}" if rest else ""),
+            *(len(taken), len(taken) + len(reasons), _short(path), f"; skipped: {rest}" if rest else ""),
         )
 
 

@@ -134,9 +134,7 @@ def test_all_options_are_listed_on_demand(capsys: pytest.CaptureFixture[str]) ->
     assert end.value.code == 0
     text = capsys.readouterr().out
     for option in explained(page("fit", "--help")):
-        assert (
-            f"--{option} " in text or "." in option.partition(".")[2]
-        )  # listed in the help of the class
+        assert f"--{option} " in text or "." in option.partition(".")[2]  # listed in the help of the class
     assert "--last_checkpoint.every_n_minutes" in text
     assert len(text.splitlines()) < 700
 

@@ -26,8 +26,8 @@ def test_with_another_number_of_classes_all_weights_but_the_last_layer_are_loade
     (line,) = caplog.messages
     layer = own[0].removeprefix("backbone.")
     assert line.startswith(f"Initial weights: {len(before) - 2} of {len(before)} tensors from ")
-    assert "version_0/checkpoints/best.ckpt; not taken: " in line
-    assert f"not taken: {layer} (10x128 there, 3x128 here)" in line
+    assert "version_0/checkpoints/best.ckpt; skipped: " in line
+    assert f"skipped: {layer} (10x128 there, 3x128 here)" in line
     assert model.hparams["init_from"] == str(trained_run)
     torch.nn.init.zeros_(model.backbone.get_parameter(layer))
     load_initial_weights(model)  # only a first fit loads them
