@@ -68,8 +68,8 @@ class Trainer(pl.Trainer):
         callbacks: callbacks in addition to the defaults (``cifar_cnn.callbacks.defaults.DEFAULTS``); a callback of the
             same class replaces the default.
         without: classes of default callbacks to leave out.
-        logger: by default TensorBoard and metrics.csv in the run's folder. A CSVLogger or TensorBoardLogger replaces
-            both and determines the folder; any other logger replaces TensorBoard. False trains without a folder.
+        logger: by default TensorBoard and metrics.csv in the run's folder. A CSVLogger or TensorBoardLogger, if first,
+            replaces both and determines the folder; others replace only TensorBoard. False trains without a folder.
         precision: by default the fastest one that trains as well as float32 on this machine: bf16-mixed on GPUs with
             bfloat16 and on CPUs with AMX or AVX512_BF16, else 32-true.
         limit_train_batches: training batches per epoch, or (float) a fraction of them; by default all.
