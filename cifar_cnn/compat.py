@@ -1,7 +1,6 @@
 """Private names of libraries that this project uses, with the reason and the checked versions."""
 
 import argparse
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,19 +8,11 @@ from unittest import mock
 
 import torch
 from jsonargparse import DefaultHelpFormatter
-from lightning.fabric.connector import _PRECISION_INPUT
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
-
-# The values of the Trainer's precision. With another annotation, the command line would not check them (checked with
-# lightning 2.6).
-PrecisionInput = _PRECISION_INPUT
 
 # The launcher that runs the program again for each further process. Only it has the processes in ``procs``, and no
 # public property distinguishes it from the other launchers (checked with lightning 2.6).
 ScriptLauncher = _SubprocessScriptLauncher
-
-# The module in which some functions of torch.nn.functional are defined: their ``__module__`` (checked with torch 2.14).
-NATIVE_FUNCTIONS = "torch._C._nn"
 
 # Private methods that this project overrides, which must exist to have an effect (checked with lightning 2.6
 # and jsonargparse 4.53).
@@ -74,7 +65,6 @@ class ShortHelpFormatter(DefaultHelpFormatter):
     MOST = 30
 
     def _get_help_string(self, action: argparse.Action) -> str:
-        def short(match: re.Match[str]) -> str:
-            return match[0] if match[0].count(",") <= self.MOST else ""
-
-        return re.sub(r", known subclasses: [^()]*", short, super()._get_help_string(action))
+        text = super()._get_help_string(action)
+        before, _, known = text.partition(", known subclasses: ")
+        return f"{before})" if known.count(",") >= self.MOST else text

@@ -1,12 +1,13 @@
 """Hide messages of the libraries that a user cannot act on during a run."""
 
 import logging
-import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from PIL import Image
 
 from cifar_cnn import distributed as processes
 from cifar_cnn.tables import printable
@@ -14,7 +15,6 @@ from cifar_cnn.tables import printable
 _WARNINGS = (
     r".*tensorboardX.*",
     r".*LeafSpec.*",
-    r".*could be decompression bomb.*",  # such images are rejected
     r".*does not have many workers.*",
     r".*The number of training batches .* is smaller than the logging interval.*",
     r".*Experiment logs directory .* exists and is not empty.*",
@@ -26,17 +26,14 @@ _WARNINGS = (
     r".*args parameter is intended to run from within Python.*",
     r".*It is recommended to use `self.log\(.*sync_dist=True\)`.*",  # logged values already cover all ranks
 )
-_LOGS = re.compile(
-    r"Tip:|tensorboardX|litlogger|litmodels|limit_\w+_batches=1.0|TPU|to estimate number of|Seed set|"
-    r"Restor(ing|ed) |Loaded model weights|stopped: `max_|Detected KeyboardInterrupt|Received SIGTERM|"
-    r"`weights_only` was|LR finder stopped|Failed to compute sugg|Finished batch size|Reached the maximum batch size"
-)
-_LIGHTNING = (
+# Loggers of Lightning whose notes (tips, GPU available, seed set, stopped: max_epochs reached, ...) are hidden.
+_NOTES = (
     *("pytorch", "pytorch.utilities.rank_zero", "pytorch.trainer.connectors.signal_connector"),
     *("fabric.utilities.rank_zero", "fabric.utilities.seed", "fabric.utilities.cloud_io"),
     "pytorch.trainer.connectors.checkpoint_connector",
-    *("pytorch.tuner.batch_size_scaling", "pytorch.tuner.lr_finder"),
 )
+# Loggers of its tuner, whose failures this project reports in its own words.
+_TUNER = ("pytorch.tuner.batch_size_scaling", "pytorch.tuner.lr_finder")
 
 
 class _Handler(logging.StreamHandler):
@@ -57,7 +54,8 @@ def plain_output() -> Iterator[None]:
         yield
         return
     handler, level = _Handler(), ours.level
-    filters = {logging.getLogger(f"lightning.{name}"): _is_wanted for name in _LIGHTNING}
+    filters = {logging.getLogger(f"lightning.{name}"): _is_warning for name in _NOTES}
+    filters |= {logging.getLogger(f"lightning.{name}"): _is_nothing for name in _TUNER}
     filters[logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script")] = processes.tell_plainly
     ours.setLevel(logging.INFO)
     ours.addHandler(handler)
@@ -69,6 +67,7 @@ def plain_output() -> Iterator[None]:
         with warnings.catch_warnings():
             for message in _WARNINGS:
                 warnings.filterwarnings("ignore", message)
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # such images are rejected
             yield
     finally:
         threading.excepthook = excepthook
@@ -78,8 +77,12 @@ def plain_output() -> Iterator[None]:
             logger.removeFilter(wanted)
 
 
-def _is_wanted(record: logging.LogRecord) -> bool:
-    return not _LOGS.search(record.getMessage())
+def _is_warning(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.WARNING
+
+
+def _is_nothing(record: logging.LogRecord) -> bool:
+    return False
 
 
 def _in_thread(usual: Callable[[Any], Any]) -> Callable[[Any], None]:

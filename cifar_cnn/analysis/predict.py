@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import sys
-import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -25,6 +24,7 @@ from cifar_cnn.image_files.decoding import UNREADABLE, decode_image, why
 from cifar_cnn.image_files.folders import Skipped
 from cifar_cnn.paths import expanded
 from cifar_cnn.runs.checkpoints import Trained
+from cifar_cnn.tables import printable
 
 
 @dataclass(frozen=True)
@@ -138,11 +138,6 @@ def _text(path: Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def one_line(text: str) -> str:
-    """Escape control characters, which a file name may contain, so that a path fits into a line of the terminal."""
-    return "".join(repr(char)[1:-1] if unicodedata.category(char) == "Cc" else char for char in text)
-
-
 def _best(probabilities: list[float]) -> list[int]:
     return sorted(range(len(probabilities)), key=lambda label: -probabilities[label])
 
@@ -168,7 +163,7 @@ class TerminalTable:
     def row(self, path: str, probabilities: list[float]) -> None:
         """Print one line."""
         columns = [f"{self.class_names[i]:<{self.width}} {probabilities[i]:6.1%}" for i in _best(probabilities)]
-        print(*columns[: self.top], one_line(path), sep="   ")
+        print(*columns[: self.top], printable(path), sep="   ")
 
     def close(self) -> None:
         """Do nothing: no text follows the last row."""

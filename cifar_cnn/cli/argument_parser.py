@@ -1,11 +1,10 @@
 """The parser of the commands that read runs: errors in one line, no abbreviations."""
 
 import argparse
-import difflib
-import re
 from functools import partial
 from typing import Any, NoReturn
 
+from cifar_cnn.cli import suggestions
 from cifar_cnn.errors import InputError
 
 
@@ -30,18 +29,28 @@ class ArgumentParser(argparse.ArgumentParser):
         )
         self._positionals.title = "arguments"
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse a command line.
+
+        Raises:
+            InputError: a word or option is unknown, or a value is missing or not valid.
+        """
+        options, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(self._unknown(unknown[0]))
+        return options
+
     def error(self, message: str) -> NoReturn:
         """Raise the message.
 
         Raises:
             InputError: always.
         """
-        match = re.match(r"unrecognized arguments: (\S+)", message)
-        if match and not match[1].startswith("-"):
-            message = f"unexpected argument {match[1]!r}; `{self.prog} --help` says what it takes"
-        elif match:
-            options = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
-            nearest = difflib.get_close_matches(match[1], options, n=1)
-            hint = f"nearest: {nearest[0]}" if nearest else f"`{self.prog} --help` lists all"
-            message = f"unknown option {match[1]}; {hint}"
         raise InputError(message)
+
+    def _unknown(self, word: str) -> str:
+        if not word.startswith("-"):
+            return f"unexpected argument {word!r}; `{self.prog} --help` lists the arguments"
+        options = [name for action in self._actions for name in action.option_strings if name.startswith("--")]
+        found = suggestions.similar(word, options, most=1)
+        return f"unknown option {word}; " + (f"nearest: {found[0]}" if found else f"`{self.prog} --help` lists all")

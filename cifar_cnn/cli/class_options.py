@@ -4,11 +4,9 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import yaml
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Callback
 from lightning.pytorch.loggers import Logger
@@ -17,9 +15,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from cifar_cnn import compat
+from cifar_cnn.cli.given_values import chosen, name_and_value, split_options
 from cifar_cnn.data import Source
 from cifar_cnn.errors import InputError
-from cifar_cnn.runs import trained_as
 from cifar_cnn.trust import loss_options
 from cifar_cnn.trust import names as trust
 
@@ -123,23 +121,6 @@ def check_required(option: str, part: Any, arguments: Mapping[str, Any]) -> None
             raise InputError(f"{option} needs {option}.{each.name}: give it with --{option}.{each.name}")
 
 
-def split_options(args: list[str]) -> list[list[str]]:
-    """The words of a command line, each option with its values; words before the first option stand alone."""
-    options: list[list[str]] = []
-    for word in args:
-        if options and not word.startswith("--") and word not in ("-c", "-h") and options[-1][0].startswith("-"):
-            options[-1].append(word)
-        else:
-            options.append([word])
-    return options
-
-
-def name_and_value(option: list[str]) -> tuple[str, str]:
-    """Name and value of an option's words, which :func:`split_options` gives."""
-    name, _, value = option[0].partition("=")
-    return (name, value) if value else (name, " ".join(option[1:]))
-
-
 def forward_arguments(args: list[str], default_of: Callable[[str], Any]) -> list[str]:
     """Write arguments that a chosen class or function passes on, or that a loss function takes, as jsonargparse does.
 
@@ -162,28 +143,6 @@ def forward_arguments(args: list[str], default_of: Callable[[str], Any]) -> list
             if words[0].startswith(prefix) and re.split("[.=]", name)[0] not in (*own, section, "init_args"):
                 words[0] = f"{prefix}{section}.{name.removeprefix('dict_kwargs.')}"
     return [word for words in options for word in words]
-
-
-def chosen(args: list[str], option: str, default: Any = None) -> str | None:
-    """The class or function that a command line chooses for an option, by itself or by its configs.
-
-    Args:
-        args: the command line.
-        option: such as ``model.backbone``.
-        default: of the option.
-
-    Returns:
-        Its name as given, such as ``SimpleCNN``, or None.
-    """
-    found = _path_in(default)
-    for name, value in map(name_and_value, split_options(args)):
-        key = "" if name in ("-c", "--config") else name.removeprefix("--").removesuffix("+")
-        if name.startswith("-") and (not key or key == option or option.startswith(f"{key}.")):
-            content = _with_plain_model(load(value))
-            for part in filter(None, option.removeprefix(key).split(".")):
-                content = content.get(part) if isinstance(content, Mapping) else None
-            found = _path_in(content) or found
-    return found
 
 
 def section_of_further_arguments(args: list[str], option: str) -> str:
@@ -209,19 +168,19 @@ def options_of_chosen(args: list[str], default_of: Callable[[str], Any]) -> list
     options = []
     for option, base in CLASS_OPTIONS.items():
         path = chosen(args, option, default_of(option))
-        part = trust.imported(path) if path and "." in path else _subclass(base, path)
+        part = trust.imported(path) if path and "." in path else next(iter(subclasses(base, path or "")), None)
         given = ("params", "optimizer")  # by the trainer
         options += [f"{option}.{name}" for name in (parameters(part) if part else []) if name not in given]
     return options
 
 
-def _subclass(base: type, name: str | None) -> type | None:
-    """A class that has been imported, by its name alone."""
-    each: type
-    for each in base.__subclasses__():
-        if found := each if each.__name__ == name else _subclass(each, name):
-            return found
-    return None
+def subclasses(base: type, name: str | None = None) -> list[type]:
+    """The imported subclasses of a class, or those with a name."""
+    found: list[type] = []
+    own: list[type] = base.__subclasses__()
+    for each in own:
+        found += [each, *subclasses(each)]
+    return [each for each in dict.fromkeys(found) if name in (None, each.__name__)]
 
 
 def parameters(part: Any) -> list[str]:
@@ -252,22 +211,3 @@ def _further_arguments(option: str, path: str | None) -> tuple[str, list[str]]:
     kinds = {each.name: each.kind for each in inspect.signature(part).parameters.values()}
     passes_on = inspect.Parameter.VAR_KEYWORD in kinds.values() and not set(own) - set(kinds)
     return ("dict_kwargs" if passes_on else ""), own
-
-
-def _path_in(value: Any) -> str | None:
-    path = value.get("class_path") if hasattr(value, "get") else value
-    return path if isinstance(path, str) and re.fullmatch(r"[A-Za-z_][\w.]*", path) else None
-
-
-def _with_plain_model(content: Any) -> Any:
-    """A config whose section ``model`` holds the options themselves, also where it names a class."""
-    section = content.get("model") if isinstance(content, Mapping) else None
-    return {**content, "model": trained_as.options(section)} if isinstance(section, Mapping) else content
-
-
-def load(text: str) -> Any:
-    """A config, or the value of an option; None where it cannot be read, which the parser will say."""
-    try:
-        return yaml.safe_load(Path(text).read_text(encoding="utf-8") if Path(text).is_file() else text)
-    except (OSError, ValueError, yaml.YAMLError):
-        return None

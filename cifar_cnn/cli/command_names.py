@@ -1,8 +1,8 @@
 """The names of the commands. Imports no large library, so that the help and a wrong name are answered at once."""
 
-import difflib
 import os
 
+from cifar_cnn.cli import suggestions
 from cifar_cnn.errors import InputError
 from cifar_cnn.process import is_own, program
 
@@ -19,7 +19,7 @@ def mistake(name: str | None) -> str | None:
         return None
     if meant := _MEANT.get(name.lower()):
         return f"unknown command {name!r}: use {meant}"
-    nearest = difflib.get_close_matches(name, ALL, n=1, cutoff=0.6)
+    nearest = suggestions.similar(name, ALL, most=1)
     hint = f"nearest: {nearest[0]}" if nearest else "`cifar-cnn --help` lists the commands"
     return f"unknown command {name!r}; {hint}"
 

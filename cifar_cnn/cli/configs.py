@@ -35,7 +35,9 @@ def check_configs(paths: Iterable[str]) -> None:
         if Path(path).is_fifo():  # can be read only once, and that is the parser's
             continue
         root = check_yaml(path)
-        for key, value in root.value if isinstance(root, yaml.MappingNode) else ():
+        if not isinstance(root, yaml.MappingNode):
+            raise InputError(f"config {path}: a config must hold sections such as model: and data:")
+        for key, value in root.value:
             _check_section(path, key, value)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from cifar_cnn.cli import class_options
+from cifar_cnn.cli import given_values
 from cifar_cnn.cli.configs import check_configs
 from cifar_cnn.distributed import speaks
 from cifar_cnn.paths import relative
@@ -60,8 +60,8 @@ def decides_images(options: list[str], command: str, checkpoint: Checkpoint | No
     path = _own_config(options, command, checkpoint)
     if ownership.is_own(checkpoint.content) and (path is None or ownership.is_own_text(path.read_text("utf-8"))):
         return False
-    named = [class_options.name_and_value(words) for words in class_options.split_options(options)]
-    configs = [class_options.load(value) for name, value in named if name in ("-c", "--config")]
+    named = [given_values.name_and_value(words) for words in given_values.split_options(options)]
+    configs = [given_values.load(value) for name, value in named if name in ("-c", "--config")]
     in_configs = any(isinstance(each, dict) and "source" in (each.get("data") or {}) for each in configs)
     return not (in_configs or any(name == "--data" or name.startswith("--data.source") for name, _ in named))
 

@@ -4,7 +4,6 @@ A parser's options are those of one class, so the class is imported before the p
 ``model: {class_path: mine.Mixup, init_args: {...}}``; the parser reads and writes the arguments alone.
 """
 
-import difflib
 import importlib
 import re
 import sys
@@ -19,7 +18,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 from torch import nn
 
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.cli import class_options
+from cifar_cnn.cli import class_options, given_values, suggestions
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs import trained_as
 from cifar_cnn.runs.contents import class_path
@@ -81,12 +80,12 @@ def chosen(args: list[str], default: type[ImageClassifier]) -> type[ImageClassif
 
 def named(args: list[str]) -> Iterator[Any]:
     """The import paths that a command line and its configs give for the class, in order."""
-    for words in class_options.split_options(args):
-        name, value = class_options.name_and_value(words)
+    for words in given_values.split_options(args):
+        name, value = given_values.name_and_value(words)
         if _is_class(name, value):
             yield value
         elif name in ("-c", "--config", "--model"):
-            content = class_options.load(value)
+            content = given_values.load(value)
             section = _section(content if name != "--model" else {"model": content})
             if section is not None:
                 yield section["class_path"]
@@ -95,12 +94,12 @@ def named(args: list[str]) -> Iterator[Any]:
 def without(args: list[str]) -> list[str]:
     """A command line as the parser of the class takes it: with the options of the class, but not its name."""
     found = []
-    for words in class_options.split_options(args):
-        name, value = class_options.name_and_value(words)
+    for words in given_values.split_options(args):
+        name, value = given_values.name_and_value(words)
         if _is_class(name, value):
             continue
-        if name == "--model" and _section({"model": class_options.load(value)}) is not None:
-            options = trained_as.options(class_options.load(value))
+        if name == "--model" and _section({"model": given_values.load(value)}) is not None:
+            options = trained_as.options(given_values.load(value))
             words = [name, yaml.safe_dump(options, default_flow_style=True, width=sys.maxsize).strip()]
         found += [words[0].replace("--model.init_args.", "--model.", 1), *words[1:]]
     return found
@@ -145,7 +144,7 @@ def _imported(path: Any) -> type[ImageClassifier]:
             f"model: there is no module {error.name!r}; your own modules are searched for in the current folder"
         ) from error
     if found is None:
-        near = difflib.get_close_matches(name, _classifiers(module), n=3) or _classifiers(module)
+        near = suggestions.similar(name, _classifiers(module)) or _classifiers(module)
         hint = f"nearest: {', '.join(f'{module}.{each}' for each in near)}" if near else "it has no such class"
         raise InputError(f"model: there is no {name!r} in {module}; {hint}")
     if not (isinstance(found, type) and issubclass(found, ImageClassifier)):

@@ -133,7 +133,7 @@ class CLI(LightningCLI):
             self.config = class_options.parse(parser, args, parser.get_default)
         except ArgumentMessage as error:
             options = class_options.all_options(parser, args)
-            raise InputError(explain(str(error), options, self.command, args)) from error
+            raise InputError(explain(error, options, self.command, args)) from error
         config_values.check_seed(self.config["seed_everything"])
 
     def before_instantiate_classes(self) -> None:

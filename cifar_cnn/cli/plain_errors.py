@@ -1,23 +1,24 @@
 """From jsonargparse's messages to one line that names the nearest valid choices."""
 
 import builtins
-import difflib
 import inspect
+import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
+from typing import Any
 
 import torch
-import yaml
 from torch import nn
 
 from cifar_cnn import backbones, data, losses, optim
-from cifar_cnn.cli import class_options, suggestions
+from cifar_cnn.cli import class_options, given_values, suggestions
 from cifar_cnn.cli.configs import SECTIONS, option_values
-from cifar_cnn.paths import relative
+from cifar_cnn.errors import causes
 from cifar_cnn.trust import names as trust
+from cifar_cnn.trust.loss_options import makes_a_module
 
 # What a class_path is likely to have meant, by the option that takes it.
 _CLASSES: dict[str, list[type]] = {
@@ -35,185 +36,211 @@ _ANY_CLASS = {
 
 @dataclass
 class _Mistake:
-    """What jsonargparse says of a command line, and what the command line is."""
+    """jsonargparse's exception, and the command line that it is about."""
 
-    message: str
+    error: BaseException
     options: list[str]
     command: str
     args: list[str]
 
-    @property
+    @cached_property
+    def causes(self) -> list[BaseException]:
+        return list(causes(self.error))
+
+    @cached_property
     def keys(self) -> list[str]:
-        """The options that the message is about, from the outermost section inwards."""
-        return list(dict.fromkeys(self.all(r'Parser key "([^"]+)"')))
+        """The options that the exception is about, from the outermost section inwards."""
+        found = (re.match(r'Parser key "([^"]+)"', str(cause)) for cause in self.causes)
+        return list(dict.fromkeys(match[1] for match in found if match))
 
     @property
-    def key(self) -> str:
-        return self.keys[0] if self.keys else ""
-
-    @property
-    def full_key(self) -> str:
+    def section(self) -> str:
+        """The option whose class has the wrong argument; "" for an option of the command."""
         return ".".join(self.keys)
 
+    @cached_property
+    def value(self) -> Any:
+        """The value that the command line or a config gives the option; None if it cannot be found."""
+        return given_values.given(self.args, self.section)
+
     @property
-    def value(self) -> str | None:
-        """The value that was given, where the message quotes it."""
-        found = self.first(r"Given value: (.*?)(?: - |$)")
-        return found[1] if found else None
-
-    def first(self, pattern: str) -> re.Match[str] | None:
-        return re.search(pattern, self.message)
-
-    def all(self, pattern: str) -> list[str]:
-        return re.findall(pattern, self.message)
+    def reason(self) -> str:
+        """The innermost message."""
+        return " ".join(str(self.causes[-1]).split())
 
 
-def explain(message: str, options: Iterable[str], command: str, args: list[str]) -> str:
+def explain(error: BaseException, options: Iterable[str], command: str, args: list[str]) -> str:
     """Say what is wrong with a command line.
 
     Args:
-        message: jsonargparse's.
+        error: jsonargparse's exception, with its causes.
         options: all options of the command, such as ``trainer.max_epochs``, and of the classes that it chooses.
         command: such as ``fit``.
         args: the words after it.
     """
-    mistake = _Mistake(" ".join(message.split()), list(options), command, args)
-    return next((line for reader in _READERS if (line := reader(mistake))), mistake.message)
-
-
-def _missing_config(mistake: _Mistake) -> str | None:
-    if not (match := mistake.first(r"File does not exist: '([^']*)'")):
-        return None
-    path = min(match[1], relative(match[1]), key=len)
-    return f"no config file {path}; {suggestions.config(path)}"
+    mistake = _Mistake(error, list(options), command, args)
+    return next((line for reader in _READERS if (line := reader(mistake))), " ".join(str(error).split()))
 
 
 def _unknown_words(mistake: _Mistake) -> str | None:
-    if not (match := mistake.first(r"unrecognized arguments: (\S+).*")):
+    if mistake.causes[1:]:  # only for unknown words is there no other exception
         return None
-    name = match[1].split("=")[0]
-    if not name.startswith("-"):
-        return f"unexpected argument {name!r}: options start with --, and a config is given with --config"
-    names = dict.fromkeys(word.split("=")[0] for word in match[0].split() if word.startswith("--"))
-    hints = {each: suggestions.option(each, mistake.options, mistake.command) for each in names or [name]}
+    words = str(mistake.error).partition(": ")[2].split()
+    names = dict.fromkeys(word.split("=")[0] for word in words if word.startswith("-"))
+    if words and not words[0].startswith("-"):
+        return f"unexpected argument {words[0]!r}: options start with --, and a config is given with --config"
+    hints = {each: suggestions.option(each, mistake.options, mistake.command) for each in names}
     return "; ".join(f"unknown option {each}; {hint}" for each, hint in hints.items())
 
 
-def _unknown_option(mistake: _Mistake) -> str | None:
-    if match := mistake.first(r"(?:Group '([^']+)' )?does not accept option '([^']+)'"):
-        name = ".".join(filter(None, match.groups()))
-        return f"unknown option {name}; {suggestions.option(name, mistake.options, mistake.command)}"
-    if match := mistake.first(r"Option '([^']+)' is not accepted"):
-        section = class_options.section_of_further_arguments(mistake.args, mistake.key)
-        hint = f"write it under {section}, inside of" if section == "options" else f"write it under {section}, next to"
-        hint = f"{hint} init_args" if section else suggestions.argument(match[1], mistake.key, mistake.options)
-        return f"unknown option {mistake.key}.{match[1]}; {hint}"
-    return None
-
-
-def _refused_import(mistake: _Mistake) -> str | None:
-    reason = trust.refusal(mistake.message)
-    return f"{mistake.key}: {reason}" if reason else None
+def _unusable_config(mistake: _Mistake) -> str | None:
+    if mistake.keys != ["config"]:
+        return None
+    for value in option_values(mistake.args, "-c", "--config"):
+        if not os.path.exists(value) and isinstance(given_values.load(value), str):
+            return f"no config file {value}; {suggestions.config(value)}"
+    _, _, reason = " ".join(str(mistake.error).split()).partition(": ")
+    return f"a config is not valid: {reason}"
 
 
 def _section_without_config(mistake: _Mistake) -> str | None:
-    match = mistake.first(r"Unable to load config '([^']+)'")
-    if not match or mistake.key not in SECTIONS:
+    if mistake.section not in SECTIONS or isinstance(given_values.load(str(mistake.value)), Mapping):
         return None
-    sections = {
-        "model": f"; a network is chosen with --model.backbone {match[1]}",
+    hints = {
+        "model": f"; a network is chosen with --model.backbone {mistake.value}",
         "data": "; images are chosen with --data.source",
     }
-    hint = sections.get(mistake.key, "")
-    return f"--{mistake.key} takes a config of its options, and there is no file {match[1]}{hint}"
+    hint = hints.get(mistake.section, "")
+    return f"--{mistake.section} takes a config of its options, and there is no file {mistake.value}{hint}"
+
+
+def _unknown_option(mistake: _Mistake) -> str | None:
+    error = next((cause for cause in mistake.causes if isinstance(cause, KeyError)), None)
+    if error is None:
+        return None
+    name = ".".join(str(error).split("'")[1::2])  # the message quotes the group, if any, and the option
+    if not mistake.section:
+        return (
+            _unknown_key(mistake)
+            or f"unknown option {name}; {suggestions.option(name, mistake.options, mistake.command)}"
+        )
+    further = class_options.section_of_further_arguments(mistake.args, mistake.section)
+    if further:
+        place = "inside of" if further == "options" else "next to"
+        hint = f"write it under {further}, {place} init_args"
+    else:
+        hint = suggestions.argument(name, mistake.section, mistake.options)
+    return f"unknown option {mistake.section}.{name}; {hint}"
+
+
+def _refused_import(mistake: _Mistake) -> str | None:
+    reason = trust.refusal(str(mistake.error))
+    return f"{mistake.section}: {reason}" if reason else None
 
 
 def _missing_option(mistake: _Mistake) -> str | None:
-    match = mistake.first(r"following arguments are required: (\S+)")
-    return _required(match[1], mistake.key, mistake.options, mistake.args, mistake.command) if match else None
-
-
-def _wrong_type(mistake: _Mistake) -> str | None:
-    types = dict.fromkeys(mistake.all(r"Expected an? <class '(\w+)'>"))
-    kinds = [name for name in types if name != "NoneType" and hasattr(builtins, name)]
-    if not kinds or "typing.Literal" in mistake.message:
-        return None
-    match = mistake.first(r"Got value: (.*?)$")
-    value = mistake.value if mistake.value is not None else match and match[1]
-    return f"{mistake.full_key}: {value!r} is not of type {' or '.join(kinds)}" if value is not None else None
+    match = re.match(r"the following arguments are required: ([\w.]+)", mistake.reason)
+    return _required(match[1], mistake) if match else None
 
 
 def _unknown_class(mistake: _Mistake) -> str | None:
-    if match := mistake.first(r"(?:dot import path string: |given class_path ')([\w.]+)"):
-        return f"{mistake.key}: there is no {match[1]!r}; {_nearest_class(match[1], mistake.key, mistake.command)}"
-    if match := mistake.first(r"Multiple subclasses with name (\S+)\. Give the full class path[^:]*: (.+?)\.?$"):
-        paths = match[2].replace(", ", " or ")
-        return f"{mistake.key}: write {paths}: more than one class is called {match[1]}"
+    last = mistake.causes[-1]
+    base = class_options.CLASS_OPTIONS.get(mistake.section)
+    for value in mistake.value if isinstance(mistake.value, list) else [mistake.value]:
+        path = given_values.path_in(value) or ""
+        if isinstance(last, ModuleNotFoundError) and not f"{path}.".startswith(f"{last.name}."):
+            return f"{mistake.section}: {path} cannot be imported: a package is not installed: {last}"
+        named = class_options.subclasses(base, path) if base else []
+        if len(named) > 1:
+            paths = " or ".join(map(_shortest_path, named))
+            return f"{mistake.section}: write {paths}: more than one class is called {path}"
+        is_unknown = base is not None and "." not in path and not named
+        if path and (is_unknown or isinstance(last, (ModuleNotFoundError, AttributeError))):
+            hint = _nearest_class(path, mistake.section, mistake.command)
+            return f"{mistake.section}: there is no {path!r}; {hint}"
     return None
 
 
 def _other_class(mistake: _Mistake) -> str | None:
-    if match := mistake.first(r"Import path (\S+ )?does not correspond to a subclass of (\w+)"):
-        return _wrong_kind((match[1] or mistake.value or "").strip(), match[2], mistake.key)
-    if match := mistake.first(r"Expected '(\S+)' to be a (?:subclass of|function that returns) <class '(\w+)'>"):
-        return _wrong_kind(match[1], match[2], mistake.key)
-    return None
-
-
-def _no_choice(mistake: _Mistake) -> str | None:
-    if match := mistake.first(r"Expected a typing.Literal\[(.*?)\]. Got value: (.*)"):
-        choices = match[1].replace("'", "")
-        return f"{mistake.full_key}: {match[2]!r} is not one of {choices}"
-    if mistake.value is None:
+    key, path = mistake.section, given_values.path_in(mistake.value)
+    base = class_options.CLASS_OPTIONS.get(key)
+    part = trust.imported(path) if path and "." in path else None
+    if base is None or part is None or (isinstance(part, type) and issubclass(part, base)):
         return None
-    literals = mistake.all(r"Expected a typing.Literal\[(.*?)\]")
-    choices = ", ".join(dict.fromkeys(re.findall(r"[\w-]+", " ".join(literals))))
-    return f"{mistake.full_key}: {mistake.value!r} is not " + (f"one of {choices}" if choices else "valid here")
+    if key == "model.loss":
+        return f"{key}: {path} is neither a torch.nn.Module nor a function of (logits, target)"
+    if base is nn.Module and inspect.isroutine(part) and not makes_a_module(part):
+        return f"{key}: {path} is a function: annotate what it returns, as in def f() -> torch.nn.Module"
+    return f"{key}: {path} is not a subclass of {base.__name__}" if isinstance(part, type) else None
 
 
-def _bad_config(mistake: _Mistake) -> str | None:
-    if "Problems parsing config" in mistake.message:
-        return f"a config is not valid YAML: {mistake.message.split(':', 1)[1].strip()}"
-    if match := mistake.first(r"Unexpected config: (.*)"):
-        return f"a config must hold sections such as model: and data:, not {match[1]!r}"
-    return None
+def _wrong_type(mistake: _Mistake) -> str | None:
+    expected = re.findall(r"Expected an? (?:<class '(\w+)'>|typing.Literal\[(.*?)\])", str(mistake.error))
+    choices = dict.fromkeys(each.strip(" '") for _, literal in expected for each in literal.split(",") if each)
+    kinds = list(dict.fromkeys(kind for kind, _ in expected if hasattr(builtins, kind)))
+    if "int" in kinds and any(map(str.isdigit, choices)):  # of numbers among the choices
+        kinds.remove("int")
+    wanted = [f"of type {' or '.join(kinds)}"] * bool(kinds) + [f"one of {', '.join(choices)}"] * bool(choices)
+    if not wanted:
+        return None
+    value = given_values.load(mistake.value) if isinstance(mistake.value, str) else mistake.value
+    if isinstance(value, list) and "list" not in kinds:  # one of its items is wrong
+        types = tuple(getattr(builtins, kind) for kind in kinds)
+        value = next((each for each in value if not isinstance(each, types)), value)
+    else:
+        value = mistake.value
+    return f"{mistake.section}: {value!r} is not {' or '.join(wanted)}"
 
 
-# In this order: a message can quote an inner one, and the first reader that knows it is the most specific.
+def _other_value(mistake: _Mistake) -> str | None:
+    path = given_values.path_in(mistake.value)
+    if path and "." not in path:
+        return f"{mistake.section}: there is no {path!r}: write an import path, such as torch.nn.ReLU for a layer"
+    return f"{mistake.section}: {mistake.reason}" if mistake.section else None
+
+
+# In this order: the first reader that recognises the mistake is the most specific.
 _READERS: tuple[Callable[[_Mistake], str | None], ...] = (
-    _missing_config,
     _unknown_words,
+    _unusable_config,
+    _section_without_config,
     _unknown_option,
     _refused_import,
-    _section_without_config,
     _missing_option,
-    _wrong_type,
     _unknown_class,
     _other_class,
-    _no_choice,
-    _bad_config,
+    _wrong_type,
+    _other_value,
 )
 
 
-def _wrong_kind(path: str, base: str, key: str) -> str:
-    if key == "model.loss":
-        return f"{key}: {path} is neither a torch.nn.Module nor a function of (logits, target)"
-    if base == "Module" and inspect.isroutine(trust.imported(path)):
-        return f"{key}: {path} is a function: annotate what it returns, as in def f() -> torch.nn.Module"
-    return f"{key}: {path} is not a subclass of {base}"
-
-
-def _required(name: str, key: str, options: list[str], args: list[str], command: str) -> str:
-    if key:
+def _required(name: str, mistake: _Mistake) -> str:
+    if key := mistake.section:
         return f"{key} needs {key}.{name}: give it with --{key}.{name}"
-    # A misspelt section hides what it holds, so that the network seems to be missing.
-    for path in option_values(args, "-c", "--config"):
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-        for option in _keys(content if isinstance(content, dict) else {}):
-            if not any(f"{known}.".startswith(f"{option}.") for known in options):
-                prefixes = {".".join(known.split(".")[: option.count(".") + 1]) for known in options}
-                return f"unknown option {option} in {path}; {suggestions.option(option, prefixes, command)}"
-    return f"{name} is missing: give a --config, such as quickstart, or --model.backbone SimpleCNN"
+    missing = f"{name} is missing: give a --config, such as quickstart, or --model.backbone SimpleCNN"
+    return _unknown_key(mistake, nested=True) or missing  # a misspelt section hides what it holds
+
+
+def _unknown_key(mistake: _Mistake, nested: bool = False) -> str | None:
+    """Name the first unknown key in the configs; a key within a section only if ``nested``."""
+    options = mistake.options
+    for path in option_values(mistake.args, "-c", "--config"):
+        content = given_values.load(path)
+        for key in _keys(content if isinstance(content, dict) else {}):
+            is_known = any(f"{known}.".startswith(f"{key}.") for known in options)
+            if not is_known and (nested or "." not in key):
+                prefixes = {".".join(known.split(".")[: key.count(".") + 1]) for known in options}
+                where = f" in {path}" if os.path.exists(path) else ""
+                return f"unknown option {key}{where}; {suggestions.option(key, prefixes, mistake.command)}"
+    return None
+
+
+def _shortest_path(cls: type) -> str:
+    """The import path of a class from the outermost package that exports it."""
+    parts = cls.__module__.split(".")
+    modules = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
+    exporting = (module for module in modules if getattr(sys.modules.get(module), cls.__name__, None) is cls)
+    return f"{next(exporting, cls.__module__)}.{cls.__name__}"
 
 
 def _keys(config: dict, prefix: str = "") -> list[str]:
@@ -227,10 +254,11 @@ def _keys(config: dict, prefix: str = "") -> list[str]:
 
 def _nearest_class(path: str, key: str, command: str) -> str:
     module, _, name = path.rpartition(".")
-    names = [cls.__name__ for cls in _CLASSES.get(key, [])]
+    known = _CLASSES.get(key) or class_options.subclasses(class_options.CLASS_OPTIONS.get(key, type(None)))
+    names = [cls.__name__ for cls in known]
     if module:
         if module not in sys.modules:  # jsonargparse has tried to import it
             return f"there is no module {module!r} to import it from"
-        found = difflib.get_close_matches(name, dir(sys.modules[module]), n=3, cutoff=0.7)
+        found = suggestions.similar(name, dir(sys.modules[module]), cutoff=0.7)
         names = [f"{module}.{other}" for other in found if other != name] or names
     return suggestions.nearest(path, names, command) + _ANY_CLASS.get(key, "")

@@ -1,4 +1,4 @@
-"""What a wrong name was probably meant to be."""
+"""Suggest what a wrong name was probably meant to be."""
 
 import difflib
 from collections.abc import Iterable
@@ -80,8 +80,8 @@ def option(name: str, options: Iterable[str], command: str = "fit") -> str:
     owner, _, lacking = meant.rpartition(".")
     if not found and near and owner in ("model.optimizer", "model.backbone", "data.source"):
         return f"the class chosen by --{owner} has no {lacking}"
-    found = found or difflib.get_close_matches(typed, options, n=3, cutoff=0.7)
-    found = found or [each for each in options if _are_close(last, each.rpartition(".")[2])][:3]
+    found = found or similar(typed, options, cutoff=0.7)
+    found = found or [each for each in options if similar(last, [each.rpartition(".")[2]], cutoff=0.8)][:3]
     if found:
         return f"nearest: {', '.join(dashes + each for each in found)}"
     return f"`cifar-cnn {command} --help all` lists all"
@@ -99,7 +99,7 @@ def argument(name: str, owner: str, options: Iterable[str]) -> str:
     if not own:
         return f"name the class first, with --{owner}"
     meant = _MEANT.get(name.lower(), "").removeprefix(f"{owner}.")
-    found = [meant] if meant in own else difflib.get_close_matches(name, own, n=3, cutoff=0.6)
+    found = [meant] if meant in own else similar(name, own)
     return f"nearest: {', '.join(f'{owner}.{each}' for each in found)}" if found else f"it takes {', '.join(own)}"
 
 
@@ -107,12 +107,20 @@ def config(name: str) -> str:
     """A hint at the config that ``name`` was meant to be, in the folder ``configs`` or by its name in the package."""
     known = {each: each for each in packaged_configs.names()}
     known |= {path.stem: str(path) for path in Path("configs").glob("*.yaml")}
-    found = difflib.get_close_matches(Path(name).stem, known, n=3, cutoff=0.6)
+    found = similar(Path(name).stem, known)
     return f"nearest: {', '.join(map(known.__getitem__, found))}" if found else "`cifar-cnn configs` lists the configs"
 
 
-def _are_close(name: str, other: str) -> bool:
-    return bool(difflib.get_close_matches(name, [other], 1, 0.8))
+def similar(name: str, choices: Iterable[str], most: int = 3, cutoff: float = 0.6) -> list[str]:
+    """The choices with a spelling similar to ``name``, most similar first.
+
+    Args:
+        name: as typed.
+        choices: the valid names.
+        most: the largest number of names to return.
+        cutoff: similarity from 0 to 1 that a choice must have; see :func:`difflib.get_close_matches`.
+    """
+    return difflib.get_close_matches(name, list(choices), n=most, cutoff=cutoff)
 
 
 def nearest(name: str, choices: Iterable[str], command: str = "fit") -> str:
@@ -124,5 +132,5 @@ def nearest(name: str, choices: Iterable[str], command: str = "fit") -> str:
         command: whose help lists them.
     """
     choices = sorted(set(choices))
-    found = difflib.get_close_matches(name, choices, n=3, cutoff=0.6) or (choices if len(choices) <= 12 else [])
+    found = similar(name, choices) or (choices if len(choices) <= 12 else [])
     return f"nearest: {', '.join(found)}" if found else f"`cifar-cnn {command} --help all` lists all"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 from lightning.pytorch.callbacks import Callback, Checkpoint
 from lightning.pytorch.loggers import Logger
@@ -11,6 +11,14 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from cifar_cnn.callbacks.defaults import with_defaults
 from cifar_cnn.hardware import best_precision
+
+# Lightning's values of ``precision``. Its own annotation is private; without one, the command line checks nothing.
+Precision = (
+    Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true"]
+    | Literal["transformer-engine", "transformer-engine-float16"]
+    | Literal["32", "bf16", "16", "64"]
+    | Literal[32, 16, 64]
+)
 
 
 class NoProfiler(PassThroughProfiler):

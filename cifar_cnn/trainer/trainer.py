@@ -22,7 +22,6 @@ from cifar_cnn.callbacks.python_run import record_python
 from cifar_cnn.callbacks.summary import validation_line, why_not_validated
 from cifar_cnn.checks.network import check_network
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.compat import PrecisionInput
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError
 from cifar_cnn.hardware import use_all_of_the_hardware
@@ -39,6 +38,7 @@ from cifar_cnn.trainer.conclusion import drop_weight_averaging, layer_table, pat
 from cifar_cnn.trainer.folder import checkpoint_to_resume, open_folder
 from cifar_cnn.trainer.options import (
     NoProfiler,
+    Precision,
     as_list,
     check_not_zero,
     chosen_callbacks,
@@ -98,7 +98,7 @@ class Trainer(pl.Trainer):
         callbacks: list[Callback] | Callback | None = None,
         without: Sequence[type[Callback]] = (),
         logger: Logger | list[Logger] | bool | None = None,
-        precision: PrecisionInput | None = None,
+        precision: Precision | None = None,
         limit_train_batches: int | float | None = None,
         limit_val_batches: int | float | None = None,
         limit_test_batches: int | float | None = None,

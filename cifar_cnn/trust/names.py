@@ -24,14 +24,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 import yaml
 from jsonargparse import set_parsing_settings
 from jsonargparse._common import parsing_settings  # the only way to restore earlier settings
 from torch import nn
 
-from cifar_cnn.compat import NATIVE_FUNCTIONS
 from cifar_cnn.data import CIFAR10DataModule
-from cifar_cnn.errors import InputError
+from cifar_cnn.errors import InputError, causes
 from cifar_cnn.losses import FunctionLoss
 from cifar_cnn.trust import own_modules, pretrained
 from cifar_cnn.trust.loss_options import loss_function, makes_a_module
@@ -46,6 +46,8 @@ from cifar_cnn.trust.ownership import (
 )
 from cifar_cnn.trust.recording import RecordingParser
 
+# The module in which functions such as torch.nn.functional.gelu are defined, without a public name.
+NATIVE_FUNCTIONS = torch.nn.functional.gelu.__module__ or "torch.nn.functional"
 KNOWN = (
     "cifar_cnn",
     "lightning.fabric",
@@ -156,9 +158,10 @@ def refusal(message: str) -> str | None:
 
 def reason(error: BaseException) -> str:
     """Explain in one line why an object that a checkpoint names cannot be created."""
+    missing = next((cause.name for cause in causes(error) if isinstance(cause, ModuleNotFoundError)), None)
+    if missing is not None:
+        return f"there is no module {missing!r}; your own modules are searched for in the current folder"
     message = " ".join(str(error).split())
-    if match := re.search(r"No module named '([\w.]+)'", message):
-        return f"there is no module {match[1]!r}; your own modules are searched for in the current folder"
     return refusal(message) or message[:300]
 
 

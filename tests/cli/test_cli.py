@@ -412,7 +412,10 @@ COMMAND_ERRORS: dict[str, tuple[list[str], str]] = {
         "model.loss must return one number per batch",
     ),
     "no number": (["fit", *QUICK, "--model.optimizer.lr", "fast"], "model.optimizer.lr: 'fast' is not of type float"),
-    "no precision": (["fit", *QUICK, "--trainer.precision", "8"], "trainer.precision: '8' is not one of 64, 32, 16, "),
+    "no precision": (
+        ["fit", *QUICK, "--trainer.precision", "8"],
+        "trainer.precision: '8' is not one of 32-true, bf16",
+    ),
     "larger images": (["fit", *QUICK, "--data.source.image_size", "40"], "but these have 40 x 40"),
     "accelerator": (["fit", *QUICK, "--trainer.accelerator", "gpuu"], "invalid accelerator name"),
     "no GPU": (["fit", *QUICK, "--trainer.accelerator", "cuda"], "trainer: "),

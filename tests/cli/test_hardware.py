@@ -1,8 +1,11 @@
+import inspect
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
+import lightning.pytorch
 import pytest
 import torch
 
@@ -10,6 +13,7 @@ from cifar_cnn import hardware
 from cifar_cnn.compat import cpu_multiplies_bfloat16
 from cifar_cnn.hardware import available_cores, best_precision, keep_freed_memory
 from cifar_cnn.trainer import Trainer
+from cifar_cnn.trainer.options import Precision
 
 
 @pytest.mark.parametrize(
@@ -49,6 +53,12 @@ def test_cpus_that_multiply_bfloat16(
     assert cpu_multiplies_bfloat16() is expected
     monkeypatch.delattr(torch.cpu, "get_capabilities")
     assert not cpu_multiplies_bfloat16()
+
+
+def test_every_precision_of_lightning_is_a_value() -> None:
+    known = inspect.signature(lightning.pytorch.Trainer).parameters["precision"].annotation
+    lightnings, ours = ({each for part in get_args(kind) for each in get_args(part)} for kind in (known, Precision))
+    assert lightnings == ours
 
 
 @pytest.mark.parametrize(("given", "used"), [(None, "bf16-mixed"), ("32", "32-true"), ("64", "64-true")])

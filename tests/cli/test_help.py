@@ -159,5 +159,5 @@ def test_a_mistake_is_one_line_that_names_the_nearest_option(command: str, capsy
 
 def test_an_additional_run_is_not_an_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert cifar_cnn.cli.run(["report", "a", "b"]) == 2
-    said = "unexpected argument 'b'; `cifar-cnn report --help` says what it takes"
+    said = "unexpected argument 'b'; `cifar-cnn report --help` lists the arguments"
     assert capsys.readouterr().err == f"cifar-cnn: error: {said}\n"

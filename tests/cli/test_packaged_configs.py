@@ -42,7 +42,7 @@ def test_a_config_is_found_by_name_and_recorded_by_name(run_command: RunCommand)
 
 def test_a_file_with_that_name_takes_precedence(run_command: RunCommand) -> None:
     Path("quickstart").write_text("own: 1")
-    assert "own;" in run_command.refused("fit", "--config", "quickstart", *SMALL)
+    assert "unknown option own in quickstart;" in run_command.refused("fit", "--config", "quickstart", *SMALL)
 
 
 def test_words_of_a_command_line() -> None:

@@ -53,19 +53,8 @@ def test_an_option_is_suggested_by_meaning_and_by_spelling(typed: str, hint: str
 
 def test_hints_name_the_help_of_the_command_that_was_typed() -> None:
     assert suggestions.option("--name", OPTIONS, "validate") == "`cifar-cnn validate --help all` lists all"
-    hint = explain("unrecognized arguments: --name x", OPTIONS, "validate", ["--name", "x"])
+    hint = explain(ValueError("unrecognized arguments: --name x"), OPTIONS, "validate", ["--name", "x"])
     assert hint == "unknown option --name; `cifar-cnn validate --help all` lists all"
-
-
-def test_two_classes_of_one_name_are_listed_by_import_path() -> None:
-    message = (
-        'Parser key "model.optimizer": - Expected a path but Muon either not accessible or invalid - Multiple '
-        "subclasses with name Muon. Give the full class path to avoid ambiguity: torch.optim.Muon, "
-        "cifar_cnn.optim.Muon."
-    )
-    assert explain(message, OPTIONS, "fit", []) == (
-        "model.optimizer: write torch.optim.Muon or cifar_cnn.optim.Muon: more than one class is called Muon"
-    )
 
 
 @pytest.mark.parametrize(
@@ -95,6 +84,7 @@ class OwnNet(nn.Module):
 NET_MADE = nn.Linear(1, 1)
 NET_PARTIAL = functools.partial(OwnNet, width=2)
 NET = f"--model.backbone={__name__}.OwnNet"
+OUTER = "--model.backbone=tests.cli.test_class_options.Outer"
 ADAMW = "--model.optimizer=torch.optim.AdamW"
 
 
@@ -116,7 +106,28 @@ ADAMW = "--model.optimizer=torch.optim.AdamW"
             [NET, "--model", "resnet18"],
             "there is no file resnet18; a network is chosen with --model.backbone resnet18\n",
         ),
-        ([NET, "--trainer.precision", "fp16"], "trainer.precision: 'fp16' is not one of transformer-engine"),
+        (
+            [NET, "--model.optimizer", "Muon"],
+            "model.optimizer: write torch.optim.Muon or cifar_cnn.optim.Muon: more than one class is called Muon\n",
+        ),
+        (["--config", "toplevel.yaml"], "unknown option dataa in toplevel.yaml; nearest: data\n"),
+        ([NET, "--config", "{own: 1}"], "unknown option own; `cifar-cnn fit --help all` lists all\n"),
+        ([NET, "--config", "{a: ["], "a config is not valid: while parsing a flow node"),
+        ([NET, "--data.augment.flip", "maybe"], "flip: 'maybe' is not of type bool or one of alternating\n"),
+        ([NET, "--model.backbone.kernel", "[1, x]"], "model.backbone.kernel: 'x' is not of type int\n"),
+        ([OUTER, "--model.backbone.inner", "Nope"], "model.backbone.inner: there is no 'Nope': write an import path"),
+        (
+            [OUTER, "--model.backbone.inner", "torch.nn.Linea"],
+            "model.backbone.inner: there is no 'torch.nn.Linea'; nearest: torch.nn.Linear\n",
+        ),
+        (
+            [OUTER, "--model.backbone.inner", "torch.nn.Linear"],
+            "model.backbone.inner needs model.backbone.inner.in_features: give it with --model.backbone.inner.in_fea",
+        ),
+        ([NET, "--trainer.logger", "CSVLoger"], "trainer.logger: there is no 'CSVLoger'; nearest: CSVLogger, "),
+        (["--config", "callbacks.yaml"], "trainer.callbacks: there is no 'EarlyStoping'; nearest: EarlyStopping\n"),
+        ([NET, "--model.backbone", "needs_more.Net"], "needs_more.Net cannot be imported: a package is not installed"),
+        ([NET, "--trainer.precision", "fp16"], "trainer.precision: 'fp16' is not one of 32-true, bf16-mixed"),
         ([NET, "--data.batch_size", "x"], "data.batch_size: 'x' is not of type int\n"),
         (
             ["--model.backbone", f"{__name__}.NET_MADE"],
@@ -141,9 +152,15 @@ ADAMW = "--model.optimizer=torch.optim.AdamW"
         ),
     ],
 )
-def test_a_mistake_lists_the_options_of_the_chosen_class(words: list[str], message: str, capsys: Capture) -> None:
+def test_a_mistake_lists_the_options_of_the_chosen_class(
+    words: list[str], message: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     arguments = "{model_name: resnet10t, num_classes: 10}"
     Path("timm.yaml").write_text(f"model: {{backbone: {{class_path: timm.create_model, init_args: {arguments}}}}}")
+    Path("toplevel.yaml").write_text("model: {backbone: SimpleCNN}\ndataa: 1\n")
+    Path("callbacks.yaml").write_text("model: {backbone: SimpleCNN}\ntrainer: {callbacks: [EarlyStoping]}\n")
+    Path("needs_more.py").write_text("import a_package_that_is_missing\n")
+    monkeypatch.syspath_prepend(str(Path.cwd()))
     assert cifar_cnn.cli.run(["fit", *words], OnlyParses) == 2
     assert message in capsys.readouterr().err
 

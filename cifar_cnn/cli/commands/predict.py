@@ -3,10 +3,11 @@
 import sys
 from argparse import Namespace
 
-from cifar_cnn.analysis.predict import classify_files, one_line
+from cifar_cnn.analysis.predict import classify_files
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs.checkpoints import load_trained
 from cifar_cnn.runs.folders import find_checkpoint
+from cifar_cnn.tables import printable
 
 
 def run(options: Namespace) -> int:
@@ -19,11 +20,11 @@ def run(options: Namespace) -> int:
     trained = load_trained(find_checkpoint(options.ckpt_path))
     classified = classify_files(trained, options.paths, options.output, options.top, options.batch_size)
     if options.output:
-        print(f"{classified.count:,} image{'s' * (classified.count != 1)} classified: {options.output}")
+        print(f"{classified.count:,} image{'s' * (classified.count != 1)} classified: {printable(str(options.output))}")
     for each in classified.unreadable:
-        print(f"cifar-cnn: unreadable image: {one_line(each)}", file=sys.stderr)
+        print(f"cifar-cnn: unreadable image: {printable(each)}", file=sys.stderr)
     if classified.skipped:
-        print(f"cifar-cnn: {one_line(str(classified.skipped))}", file=sys.stderr)
+        print(f"cifar-cnn: {printable(str(classified.skipped))}", file=sys.stderr)
     return 1 if classified.unreadable else 0
 
 

@@ -82,7 +82,7 @@ def _instantiate(args: list[str]) -> CIFAR10DataModule:
     except ArgumentMessage as error:
         known = [f"data.{name}" for name in class_options.parameters(CIFAR10DataModule)]
         known += class_options.options_of_chosen(args, default_of)
-        raise InputError(explain(str(error), known, "fit", args)) from error
+        raise InputError(explain(error, known, "fit", args)) from error
     except InputError:
         raise
     except ValueError as error:  # jsonargparse wraps what a class says of its arguments

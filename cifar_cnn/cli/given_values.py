@@ -1,0 +1,99 @@
+"""What the words of a command line, and the configs among them, give an option."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cifar_cnn.runs import trained_as
+
+
+def given(args: list[str], option: str) -> Any:
+    """The value that a command line gives an option, by itself or by its configs; None if it gives none.
+
+    Args:
+        args: the command line.
+        option: such as ``trainer.max_epochs``, or ``model.optimizer.lr`` of a class.
+    """
+    values = [value for value in _values(args, option) if value is not None]
+    return values[-1] if values else None
+
+
+def chosen(args: list[str], option: str, default: Any = None) -> str | None:
+    """The class or function that a command line chooses for an option, by itself or by its configs.
+
+    Args:
+        args: the command line.
+        option: such as ``model.backbone``.
+        default: of the option.
+
+    Returns:
+        Its name as given, such as ``SimpleCNN``, or None.
+    """
+    paths = [path_in(default), *map(path_in, _values(args, option))]
+    return next((path for path in reversed(paths) if path), None)
+
+
+def split_options(args: list[str]) -> list[list[str]]:
+    """The words of a command line, each option with its values; words before the first option stand alone."""
+    options: list[list[str]] = []
+    for word in args:
+        if options and not word.startswith("--") and word not in ("-c", "-h") and options[-1][0].startswith("-"):
+            options[-1].append(word)
+        else:
+            options.append([word])
+    return options
+
+
+def name_and_value(option: list[str]) -> tuple[str, str]:
+    """Name and value of an option's words, which :func:`split_options` gives."""
+    name, _, value = option[0].partition("=")
+    return (name, value) if value else (name, " ".join(option[1:]))
+
+
+def load(text: str) -> Any:
+    """A config, or the value of an option; None where it cannot be read, which the parser will say."""
+    try:
+        return yaml.safe_load(Path(text).read_text(encoding="utf-8") if Path(text).is_file() else text)
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+
+
+def path_in(value: Any) -> str | None:
+    """The import path or name of a class in the value of an option, if it may be one."""
+    path = value.get("class_path") if hasattr(value, "get") else value
+    return path if isinstance(path, str) and re.fullmatch(r"[A-Za-z_][\w.]*", path) else None
+
+
+def _values(args: list[str], option: str) -> Iterator[Any]:
+    """The values that the words of a command line give an option, in order; None where a config has no such option."""
+    for name, value in map(name_and_value, split_options(args)):
+        key = "" if name in ("-c", "--config") else name.removeprefix("--").removesuffix("+")
+        if not name.startswith("-"):
+            continue
+        if key == option:
+            content = load(value)
+            yield content if isinstance(content, Mapping) else value
+        elif not key or option.startswith(f"{key}."):
+            content = _with_plain_model(load(value))
+            for part in option.removeprefix(key).strip(".").split("."):
+                content = _argument(content, part)
+            yield content
+
+
+def _argument(content: Any, name: str) -> Any:
+    """An entry of a section of a config, or an argument of the class that the section names."""
+    if isinstance(content, list):
+        return next((value for each in content if (value := _argument(each, name)) is not None), None)
+    if not isinstance(content, Mapping):
+        return None
+    sections = [content, content.get("init_args"), content.get("dict_kwargs")]
+    return next((section[name] for section in sections if isinstance(section, Mapping) and name in section), None)
+
+
+def _with_plain_model(content: Any) -> Any:
+    """A config whose section ``model`` holds the options themselves, also where it names a class."""
+    section = content.get("model") if isinstance(content, Mapping) else None
+    return {**content, "model": trained_as.options(section)} if isinstance(section, Mapping) else content
