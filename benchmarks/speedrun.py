@@ -28,7 +28,7 @@ from cifar_cnn.callbacks.whitening import whitening_filters
 from cifar_cnn.data import ImageFolder
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.data.images import channel_mean_std, random_order
-from cifar_cnn.hardware import best_precision, use_all_of_the_hardware
+from cifar_cnn.hardware import best_precision, configure_hardware
 from cifar_cnn.optim import Muon
 from cifar_cnn.tta import logits_with_tta
 
@@ -50,7 +50,7 @@ def augmented(images: Tensor, padded: Tensor, mirrored: Tensor) -> Tensor:
 
 def bare_loop(root: Path, seed: int, epochs: int = EPOCHS, limit: int | None = None) -> dict[str, Any]:
     """Train and test; return the training time and the accuracies."""
-    use_all_of_the_hardware()
+    configure_hardware()
     torch.manual_seed(seed)
     source = ImageFolder(root)
     train, test = source.load("train"), source.load("test")

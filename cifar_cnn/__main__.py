@@ -95,7 +95,7 @@ def _report(error: Exception) -> int:
     text = own_traceback(error)
     if text is None or (isinstance(error, OSError) and streams.is_lost(error)):
         raise error
-    processes.tell(text)
+    processes.stop_with_message(text)
     return 1
 
 

@@ -23,25 +23,25 @@ from cifar_cnn.tables import printable
 _CHECKPOINT = "CIFAR_CNN_CHECKPOINT"
 SECONDS_TO_END = 5.0  # time for a healthy process to end after another one has ended or reported an error
 _SECONDS_TO_FINISH = 60.0  # time for the other processes to end after process 0 has finished its work
-_SECONDS_TO_TELL = 10.0  # time for process 0 to print an error that another process sees first
+_SECONDS_TO_PRINT = 10.0  # time for process 0 to print an error that another process sees first
 # Whether the id of the parent shows that the process which started this one has ended. On Windows it does not: the
 # parent is the python.exe of the virtual environment, and its id does not change when it ends.
-_PARENT_TELLS = os.name != "nt"
+_PARENT_ID_IS_RELIABLE = os.name != "nt"
 
-_has_told = threading.Event()  # set once the reason for the end of the run has been printed
+_has_printed = threading.Event()  # set once the reason for the end of the run has been printed
 _launcher: ScriptLauncher | None = None  # Lightning's launcher, which starts and watches the other processes
 
 
-def speaks() -> bool:
+def prints_messages() -> bool:
     """Whether this process prints messages for all processes on its machine.
 
     This is the first process, or the second if the first has ended.
     """
     rank = local_rank()
-    return rank == 0 or (rank == 1 and _starter_is_gone())
+    return rank == 0 or (rank == 1 and _starter_has_ended())
 
 
-def tell(message: str, seconds: float = 0) -> None:
+def stop_with_message(message: str, seconds: float = 0) -> None:
     """Print to standard error why the run ended, and stop the processes that this one has started.
 
     Process 0 ends last, because the other processes would print an error if it disappeared. Any other process first
@@ -52,9 +52,9 @@ def tell(message: str, seconds: float = 0) -> None:
         message: the line to print.
         seconds: how long to wait for the started processes to end by themselves.
     """
-    if not speaks():
-        time.sleep(_SECONDS_TO_TELL)
-    _has_told.set()
+    if not prints_messages():
+        time.sleep(_SECONDS_TO_PRINT)
+    _has_printed.set()
     print(printable(message, keep="\n\t"), file=sys.stderr, flush=True)
     with suppress(KeyboardInterrupt):  # the reason has been printed
         _end_the_others(seconds)
@@ -98,13 +98,13 @@ def watch(trainer: Trainer) -> None:
         threading.Thread(target=_end_with_the_starter, name="starter-watch", daemon=True).start()
 
 
-def pass_on(checkpoint: Path) -> None:
+def pass_on_checkpoint(checkpoint: Path) -> None:
     """Pass a checkpoint on to the processes started later, for which ``last`` could mean a newer checkpoint."""
     if local_rank() == 0:
         os.environ[_CHECKPOINT] = str(checkpoint)
 
 
-def checkpoint_of_the_starter() -> Path | None:
+def passed_on_checkpoint() -> Path | None:
     """The checkpoint found by the process that started this one, if any."""
     return Path(os.environ[_CHECKPOINT]) if local_rank() > 0 and _CHECKPOINT in os.environ else None
 
@@ -142,12 +142,12 @@ def loss_of_a_process(trainer: Trainer, error: BaseException, how_to_resume: str
     deadline = time.monotonic() + 2  # connections close shortly before the system reports that the process has ended
     while True:
         ended = [(rank, child.poll()) for rank, child in enumerate(_started(), 1) if child.poll()]
-        if ended or _starter_is_gone() or time.monotonic() > deadline:
+        if ended or _starter_has_ended() or time.monotonic() > deadline:
             break
         time.sleep(0.05)
     if ended:
         what = "; ".join(f"process {rank} {_ended(status)}" for rank, status in ended if status)
-    elif _starter_is_gone():
+    elif _starter_has_ended():
         what = "process 0 has ended"
     else:
         reason = re.sub(r"^\[[^\]]*\]\s*|\s*This is typically.*", "", " ".join(str(error).split()))[:200].rstrip(".")
@@ -158,7 +158,7 @@ def loss_of_a_process(trainer: Trainer, error: BaseException, how_to_resume: str
     return Stopped(f"{what}: stopping the others; {how_to_resume}", in_all=False)
 
 
-def tell_plainly(record: logging.LogRecord) -> bool:
+def replace_launcher_message(record: logging.LogRecord) -> bool:
     """Logging filter that replaces the message which Lightning logs before it kills this process.
 
     Lightning does so when another process has ended.
@@ -166,9 +166,11 @@ def tell_plainly(record: logging.LogRecord) -> bool:
     match = re.search(r"rank: (\d+)\] Child process with PID \d+ terminated with code (-?\d+)", record.getMessage())
     if match is None:
         return True
-    if not _has_told.is_set():
+    if not _has_printed.is_set():
         what = f"process {match[1]} {_ended(int(match[2]))}"
-        tell(f"\ncifar-cnn: {what}: stopping the others; resume a fit with  cifar-cnn fit --ckpt_path last")
+        stop_with_message(
+            f"\ncifar-cnn: {what}: stopping the others; resume a fit with  cifar-cnn fit --ckpt_path last"
+        )
     return False
 
 
@@ -204,15 +206,21 @@ def _ended(status: int) -> str:
         return f"was killed by signal {-status}"
 
 
-def _starter_is_gone() -> bool:
+def _starter_has_ended() -> bool:
     """Whether the process that started this one has ended, judging by the id of the parent."""
-    return _PARENT_TELLS and local_rank() > 0 and os.environ.get(STARTED_BY, str(os.getppid())) != str(os.getppid())
+    return (
+        _PARENT_ID_IS_RELIABLE
+        and local_rank() > 0
+        and os.environ.get(STARTED_BY, str(os.getppid())) != str(os.getppid())
+    )
 
 
 def _end_with_the_starter() -> None:
-    while not _starter_is_gone():
+    while not _starter_has_ended():
         time.sleep(1)
     time.sleep(SECONDS_TO_END)
-    if speaks() and not _has_told.is_set():
-        tell("\ncifar-cnn: process 0 has ended: stopping the others; resume a fit with  cifar-cnn fit --ckpt_path last")
+    if prints_messages() and not _has_printed.is_set():
+        stop_with_message(
+            "\ncifar-cnn: process 0 has ended: stopping the others; resume a fit with  cifar-cnn fit --ckpt_path last"
+        )
     os._exit(1)

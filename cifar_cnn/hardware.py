@@ -24,7 +24,7 @@ def best_precision(accelerator: str = "auto") -> str:
     return "bf16-mixed" if cpu_multiplies_bfloat16() else "32-true"
 
 
-def use_all_of_the_hardware() -> None:
+def configure_hardware() -> None:
     """Configure the process for fast training without losing accuracy at the precision in use.
 
     On a GPU: TensorFloat-32 and cuDNN's search for the fastest convolutions. On a CPU: at most one thread per core, and

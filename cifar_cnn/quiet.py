@@ -56,7 +56,9 @@ def plain_output() -> Iterator[None]:
     handler, level = _Handler(), ours.level
     filters = {logging.getLogger(f"lightning.{name}"): _is_warning for name in _NOTES}
     filters |= {logging.getLogger(f"lightning.{name}"): _is_nothing for name in _TUNER}
-    filters[logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script")] = processes.tell_plainly
+    filters[logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script")] = (
+        processes.replace_launcher_message
+    )
     ours.setLevel(logging.INFO)
     ours.addHandler(handler)
     for logger, wanted in filters.items():

@@ -4,11 +4,11 @@ import numpy as np
 
 
 def draw_shapes(labels: np.ndarray, size: int, noise: float, rng: np.random.Generator) -> np.ndarray:
-    """Draw one shape per image, at a random place, in a random size, rotation and pair of colours.
+    """Draw one shape per image, with random position, size, rotation and pair of colours.
 
     Args:
         labels: (N,), indices into ``SHAPES``.
-        size: pixels a side.
+        size: side in pixels.
         noise: standard deviation of the noise on each pixel, in a range of 255.
         rng: source of all random numbers.
 
@@ -45,7 +45,7 @@ def _box(x: np.ndarray, y: np.ndarray, width: float, height: float) -> np.ndarra
 
 
 def _polygon(x: np.ndarray, y: np.ndarray, sides: int, depth: float) -> np.ndarray:
-    """Distance to a star of ``sides`` points whose inner corners lie at ``depth`` of the radius (1: a polygon)."""
+    """Distance to a star of ``sides`` points whose inner corners are at ``depth`` of the radius (1: a polygon)."""
     sector = 2 * np.pi / sides
     angle = abs((np.arctan2(y, x) + sector / 2) % sector - sector / 2)
     r = np.hypot(x, y)

@@ -78,7 +78,7 @@ def _validation(run: RunFolder, missing: list[str]) -> Shown:
     if images is not None:
         some = _images_of(found, images) if found is not None else None
         if found is None or some is None or not fits(run, found, some, "none"):
-            some, found = images, or_reason("Predictions", lambda: validated(run, images), missing)
+            some, found = images, or_reason("Predictions", lambda: predict_validation(run, images), missing)
         images = some
     return Shown("val", images, found, None, missing)
 
@@ -125,7 +125,7 @@ def fits(run: RunFolder, predictions: Predictions, images: ImageSet, tta: TTA) -
 
 
 @torch.inference_mode()
-def validated(run: RunFolder, images: ImageSet) -> Predictions:
+def predict_validation(run: RunFolder, images: ImageSet) -> Predictions:
     """Predict the validation images in the precision of the training, and save the predictions for the next report.
 
     This is needed if the fit saved no predictions for the checkpoint's step.

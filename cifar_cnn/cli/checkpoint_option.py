@@ -36,10 +36,10 @@ def read(command: str, options: list[str]) -> Checkpoint | None:
     if not names or _given(options) & {"-h", "--help", "--print_config"}:
         return None
     root = Path([".", *option_values(options, "--trainer.default_root_dir")][-1], RUNS)
-    path = processes.checkpoint_of_the_starter() or find_checkpoint(names[-1], root)
+    path = processes.passed_on_checkpoint() or find_checkpoint(names[-1], root)
     checkpoint = read_to_resume(path) if command == "fit" else Checkpoint(path, read_checkpoint(path))
     trust.restrict_to(checkpoint.content)
-    processes.pass_on(checkpoint.path)
+    processes.pass_on_checkpoint(checkpoint.path)
     kept_code.compare(*checkpoint)
     return checkpoint
 

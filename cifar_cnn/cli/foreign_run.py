@@ -11,7 +11,7 @@ import yaml
 
 from cifar_cnn.cli import given_values
 from cifar_cnn.cli.configs import check_configs
-from cifar_cnn.distributed import speaks
+from cifar_cnn.distributed import prints_messages
 from cifar_cnn.paths import relative
 from cifar_cnn.runs.checkpoints import Checkpoint
 from cifar_cnn.runs.folders import run_of
@@ -24,7 +24,7 @@ log = logging.getLogger("cifar_cnn")
 def images_of(checkpoint: Checkpoint) -> dict[str, Any]:
     """The arguments of the data module in a checkpoint, without what somebody else's may not decide."""
     data = checkpoint.content["datamodule_hyper_parameters"]
-    if ownership.may_act(checkpoint.content):
+    if ownership.may_download(checkpoint.content):
         return data
     kept, left_out = ownership.without_locations(data)
     _tell(checkpoint.path, left_out, "as options")
@@ -55,7 +55,7 @@ def with_own_config(options: list[str], command: str, checkpoint: Checkpoint) ->
 
 def decides_images(options: list[str], command: str, checkpoint: Checkpoint | None) -> bool:
     """Whether somebody else's checkpoint or config.yaml names the images of a command, and not the options."""
-    if checkpoint is None or ownership.trusts_parts():
+    if checkpoint is None or ownership.trusts_this_package():
         return False
     path = _own_config(options, command, checkpoint)
     if ownership.is_own(checkpoint.content) and (path is None or ownership.is_own_text(path.read_text("utf-8"))):
@@ -78,7 +78,7 @@ def _own_config(options: list[str], command: str, checkpoint: Checkpoint) -> Pat
 def _without_parts(text: str, path: Path) -> str:
     config = yaml.safe_load(text)
     config["trainer"], left_out = ownership.without_parts(config.get("trainer") or {})
-    if not ownership.trusts_parts():
+    if not ownership.trusts_this_package():
         config["data"], locations = ownership.without_locations(config.get("data") or {})
         left_out += locations
     _tell(path, left_out, f"with --config {relative(path)}")
@@ -86,7 +86,7 @@ def _without_parts(text: str, path: Path) -> str:
 
 
 def _tell(path: Path, left_out: list[str], how: str) -> None:
-    if left_out and speaks():
+    if left_out and prints_messages():
         log.warning(
             "%s was not written by a run of yours: it is used without %s. To use them, give them %s",
             *(relative(path), ", ".join(left_out), how),

@@ -13,7 +13,7 @@ from cifar_cnn.cli import arguments, checkpoint_option, command_names, model_cla
 from cifar_cnn.cli.configs import check_configs, option_values
 from cifar_cnn.cli.parser import CLI
 from cifar_cnn.errors import ENDING, InputError, Stopped, terminable
-from cifar_cnn.hardware import use_all_of_the_hardware
+from cifar_cnn.hardware import configure_hardware
 from cifar_cnn.quiet import plain_output
 from cifar_cnn.resume.endings import interruption
 from cifar_cnn.runs import kept_code
@@ -29,21 +29,21 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
         cli: another class runs the commands of Lightning's Trainer in a way of its own.
         model: another class has a training step or optimizers of its own, and may have further arguments.
     """
-    use_all_of_the_hardware()
+    configure_hardware()
     try:
         return _run(args, cli, model)
     except (InputError, MisconfigurationException) as error:
-        processes.tell(f"cifar-cnn: error: {' '.join(str(error).split())}")
+        processes.stop_with_message(f"cifar-cnn: error: {' '.join(str(error).split())}")
         return 2
     except Stopped as stopped:
-        if stopped.in_all and not processes.speaks():
+        if stopped.in_all and not processes.prints_messages():
             return 0  # at another status Lightning would kill process 0, which may have to write yet
-        processes.tell(f"\ncifar-cnn: {stopped}", processes.SECONDS_TO_END if stopped.in_all else 0)
+        processes.stop_with_message(f"\ncifar-cnn: {stopped}", processes.SECONDS_TO_END if stopped.in_all else 0)
         return stopped.status
     except KeyboardInterrupt as interrupt:
         what, status = interruption(interrupt)
-        if processes.speaks():
-            processes.tell(f"\ncifar-cnn: {what}")
+        if processes.prints_messages():
+            processes.stop_with_message(f"\ncifar-cnn: {what}")
         return status
     except Exception as error:
         raise with_own_frames(error)  # noqa: B904  (it is the same one)
@@ -59,7 +59,7 @@ def _run(args: list[str], cli: type[CLI], model: type[ImageClassifier]) -> int:
     # While it trains, StopOnSignal takes it; the other processes are ended by the first.
     ends = () if process.local_rank() else ENDING
     named = trust.packages_of_options(args)
-    with terminable(*ends), plain_output(), trust.import_policy(named), kept_code.forgetting():
+    with terminable(*ends), plain_output(), trust.import_policy(named), kept_code.unloading_copies():
         if args[0] in command_names.ANALYSES:
             command_names.check_that_own_class_is_trained(args, model)
             options = arguments.parse(args)

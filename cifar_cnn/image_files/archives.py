@@ -19,7 +19,7 @@ class Archive(NamedTuple):
         data_set: name of the data set, for messages.
         file_name: name of the archive.
         md5: its checksum.
-        size: its bytes; a longer download is abandoned.
+        size: its size in bytes; a longer download is rejected.
     """
 
     data_set: str
@@ -31,14 +31,14 @@ class Archive(NamedTuple):
 def extract_into(
     root: Path, archive: Archive, urls: list[str], timeout: float, is_extracted: Callable[[], bool]
 ) -> None:
-    """Download an archive, unless ``root`` has it, and extract it there. One process of a machine does so.
+    """Download an archive into ``root``, unless it is there, and extract it; only one process per machine does so.
 
     Args:
         root: folder for the archive and the extracted files.
         archive: the archive.
         urls: addresses to try in turn.
-        timeout: seconds without an answer after which the next address is tried.
-        is_extracted: whether the verified files are there.
+        timeout: seconds without a response after which the next address is tried.
+        is_extracted: returns whether the extracted files exist and are intact.
 
     Raises:
         InputError: no address has the archive, or ``root`` cannot be written.
@@ -47,7 +47,7 @@ def extract_into(
     try:
         root.mkdir(parents=True, exist_ok=True)
         with locked(root):
-            if is_extracted():  # another process may have done it meanwhile
+            if is_extracted():  # another process may have done it in the meantime
                 return
             if not check_integrity(path, archive.md5):
                 _download(path, archive, urls, timeout)

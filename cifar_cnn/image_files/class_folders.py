@@ -15,7 +15,7 @@ log = logging.getLogger("cifar_cnn")
 
 
 def class_names_in(folder: Path) -> tuple[str, ...]:
-    """The sorted names of the folders in ``folder``.
+    """The sorted names of the subfolders of ``folder``.
 
     Raises:
         InputError: there are fewer than two folders, or a name cannot be printed.
@@ -23,7 +23,7 @@ def class_names_in(folder: Path) -> tuple[str, ...]:
     names = tuple(sorted(entry.name for entry in _folders(folder)))
     if len(names) < 2:
         raise InputError(f"{folder} needs one folder per class, at least two; it has {len(names)}")
-    for name in names:  # Cc: control characters; Cs: bytes that are no text
+    for name in names:  # Cc: control characters; Cs: bytes that are not text
         if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
             raise InputError(f"{folder} has a class that cannot be printed, {name!a}: rename it")
     return names
@@ -35,18 +35,18 @@ def files_of_classes(
     """The image files of all classes, and the index of each file's class.
 
     Args:
-        folder: has one folder per class.
-        names: the classes.
-        known: whose classes these are, for the message about other folders.
-        all_filled: whether each class needs an image.
+        folder: folder with one subfolder per class.
+        names: names of the classes.
+        known: what has these classes, for the message about unknown subfolders.
+        all_filled: whether each class needs at least one image.
 
     Raises:
-        InputError: a folder is missing, empty or none of the classes.
+        InputError: there are no images, a class that needs images has none, or a subfolder is not one of the classes.
     """
     unknown = sorted({entry.name for entry in _folders(folder)} - set(names))
     if unknown:
         raise InputError(f"{folder} has classes that {known} does not have: {', '.join(unknown)}")
-    endings = " ".join(sorted(IMAGE_SUFFIXES))
+    extensions = " ".join(sorted(IMAGE_SUFFIXES))
     files: list[ImageFile] = []
     labels: list[int] = []
     skipped = Skipped()
@@ -54,11 +54,11 @@ def files_of_classes(
         found = regular_files(folder / name, skipped) if (folder / name).is_dir() else []
         if not found and all_filled:
             why = f"; {skipped}" if skipped else ""
-            raise InputError(f"{folder / name} has no images ({endings}); remove it or fill it{why}")
+            raise InputError(f"{folder / name} has no images ({extensions}); remove it or fill it{why}")
         files += found
         labels += [label] * len(found)
     if not files:
-        raise InputError(f"{folder} has no images ({endings})")
+        raise InputError(f"{folder} has no images ({extensions})")
     outside = sum(is_image_name(entry.name) and not entry.is_dir() for entry in os.scandir(folder))
     skipped.reasons.update(["outside of the classes' folders"] * outside)
     if skipped and rank_zero_only.rank == 0:  # type: ignore[attr-defined]

@@ -20,7 +20,7 @@ from cifar_cnn.resume.checkpoints import how_to_resume, last_checkpoint
 
 
 @contextmanager
-def ended_plainly(trainer: pl.Trainer, command: str, new_folder: Path | None = None) -> Iterator[None]:
+def errors_in_one_line(trainer: pl.Trainer, command: str, new_folder: Path | None = None) -> Iterator[None]:
     """Convert exceptions that end a run early to ``InputError`` or ``Stopped``, but not those of the user's own code.
 
     A run that fails before its first step leaves no folder behind.

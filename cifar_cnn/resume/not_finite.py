@@ -70,7 +70,7 @@ class NotFinite(Callback):
             return  # the scaled loss may overflow without a problem
         self._differentiated = loss.detach()
         if _is_alone_on_cpu(trainer, loss) and not self._warned and not math.isfinite(loss.item()):
-            self._losses.append(self._noted(trainer, trainer.global_step + 1, self._differentiated))
+            self._losses.append(self._loss_of_step(trainer, trainer.global_step + 1, self._differentiated))
             self._check(trainer)
 
     def on_train_batch_end(
@@ -87,12 +87,12 @@ class NotFinite(Callback):
         alone_on_cpu = _is_alone_on_cpu(trainer, loss)
         if alone_on_cpu and math.isfinite(loss.item()):
             return
-        self._losses.append(self._noted(trainer, trainer.global_step, loss.detach()))
+        self._losses.append(self._loss_of_step(trainer, trainer.global_step, loss.detach()))
         if alone_on_cpu or len(self._losses) >= self.every_n_steps:
             self._check(trainer)
         self._batch = None
 
-    def _noted(self, trainer: Trainer, step: int, loss: Tensor) -> _Loss:
+    def _loss_of_step(self, trainer: Trainer, step: int, loss: Tensor) -> _Loss:
         return _Loss(step, trainer.current_epoch, self._batch_idx, self._learning_rate, loss)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -107,7 +107,7 @@ class NotFinite(Callback):
         if trainer.world_size > 1:  # BatchNorm's statistics differ between ranks until the next step
             bad = trainer.strategy.reduce_boolean_decision(bad, all=False)
         if bad and not self._warned:
-            newest = self._noted(trainer, trainer.global_step, torch.tensor(math.nan))
+            newest = self._loss_of_step(trainer, trainer.global_step, torch.tensor(math.nan))
             self._act(trainer, "the weights became NaN or infinite", newest)
 
     def _check(self, trainer: Trainer) -> None:

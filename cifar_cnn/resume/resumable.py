@@ -28,7 +28,7 @@ def check_resumable(checkpoint: Checkpoint, model: pl.LightningModule, callbacks
     if isinstance(model, ImageClassifier):
         check_same(checkpoint, model.hparams)
     load_weights(model, checkpoint.content)  # early, so that a failure leaves no files behind
-    for inexact in (type(each).__name__ for each in callbacks if processes.speaks() and not is_exact(each)):
+    for inexact in (type(each).__name__ for each in callbacks if processes.prints_messages() and not is_exact(each)):
         log.warning(
             "A run with %s does not resume exactly: its result differs from that of an uninterrupted run.", inexact
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
-from cifar_cnn.distributed import speaks
+from cifar_cnn.distributed import prints_messages
 from cifar_cnn.errors import InputError
 from cifar_cnn.optim import FractionSchedule
 from cifar_cnn.paths import relative
@@ -86,5 +86,5 @@ def _new_run(trainer: Trainer) -> str:
 
 
 def _say(line: str) -> None:
-    if speaks():
+    if prints_messages():
         log.info("%s", line)

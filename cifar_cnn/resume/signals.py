@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cifar_cnn import streams
-from cifar_cnn.distributed import speaks
+from cifar_cnn.distributed import prints_messages
 from cifar_cnn.errors import ENDING, Stopped, Terminated
 from cifar_cnn.resume.checkpoints import how_to_resume, last_checkpoint
 
@@ -94,7 +94,7 @@ class StopOnSignal(Callback):
             self._unlisten()
             raise Terminated(signum) if signum in ENDING else KeyboardInterrupt
         self._received = signum
-        if speaks():
+        if prints_messages():
             log.info("\nSaving a checkpoint, then stopping. Press Ctrl-C again to stop now.")
 
     def _unlisten(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.distributed import speaks
+from cifar_cnn.distributed import prints_messages
 from cifar_cnn.errors import InputError
 from cifar_cnn.paths import relative
 from cifar_cnn.runs.checkpoints import read_checkpoint
@@ -42,7 +42,7 @@ def load_initial_weights(model: ImageClassifier) -> None:
         raise InputError(f"model.init_from: no tensor of {path} fits this {type(model.backbone).__name__}{hint}")
     model.load_state_dict({**model.state_dict(), **taken})
     model.init_from = None  # another fit of the same object continues from its own weights
-    if speaks():
+    if prints_messages():
         rest = "; ".join(f"{_plain(name)} ({reason})" for name, reason in reasons.items())
         log.info(
             "Initial weights: %d of %d tensors from %s%s",

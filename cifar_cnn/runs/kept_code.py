@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cifar_cnn.distributed import speaks
+from cifar_cnn.distributed import prints_messages
 from cifar_cnn.errors import InputError
 from cifar_cnn.paths import relative
 from cifar_cnn.runs.folders import run_of
@@ -53,7 +53,7 @@ def compare(checkpoint: Path, content: Mapping[str, Any]) -> None:
     if choice == "kept":
         _use(checkpoint, folder, sums, changed)
         return
-    if not speaks():
+    if not prints_messages():
         return
     where = relative(run or checkpoint)
     copy = f"{VARIABLE}=kept uses the copy in {relative(folder)}" if folder else "the run holds no copy"
@@ -90,7 +90,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 @contextmanager
-def forgetting() -> Iterator[None]:
+def unloading_copies() -> Iterator[None]:
     """On exit, unload the modules that were imported from copies."""
     before = list(sys.meta_path)
     try:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.distributed import speaks
+from cifar_cnn.distributed import prints_messages
 from cifar_cnn.runs.contents import class_path
 from cifar_cnn.trust import names as trust
 from cifar_cnn.trust import own_modules
@@ -92,7 +92,7 @@ def fit_to(cls: type[ImageClassifier], content: dict[str, Any]) -> None:
     arguments = content["hyper_parameters"]
     further = sorted(set(arguments) - set(taken))
     content["hyper_parameters"] = {name: value for name, value in arguments.items() if name in taken}
-    if speaks():
+    if prints_messages():
         without = f", without its {', '.join(map(str, further))}" if further else ""
         log.warning(
             "The checkpoint was trained as %.60s, which cannot be imported here: loading its backbone into %s%s",

@@ -24,11 +24,11 @@ from cifar_cnn.checks.network import check_network
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError
-from cifar_cnn.hardware import use_all_of_the_hardware
+from cifar_cnn.hardware import configure_hardware
 from cifar_cnn.paths import relative
 from cifar_cnn.quiet import plain_output
 from cifar_cnn.resume.checkpoint_io import AtomicCheckpointIO
-from cifar_cnn.resume.endings import ended_plainly
+from cifar_cnn.resume.endings import errors_in_one_line
 from cifar_cnn.runs.checkpoints import Checkpoint
 from cifar_cnn.runs.contents import check_weights_of
 from cifar_cnn.runs.folders import run_of
@@ -109,7 +109,7 @@ class Trainer(pl.Trainer):
         profiler: Profiler | str | None = None,
         **kwargs: Any,
     ) -> None:
-        use_all_of_the_hardware()
+        configure_hardware()
         self.name = name
         self.run_folder: Path | None = None  # folder of the latest fit
         self.report = report
@@ -192,7 +192,7 @@ class Trainer(pl.Trainer):
             new_folder = self._open_folder(checkpoint)
             path = checkpoint.path if checkpoint else None
             locked = self.run_folder if rank_zero_only.rank == 0 else None  # type: ignore[attr-defined]
-            with ended_plainly(self, "fit", new_folder), training_in(locked):
+            with errors_in_one_line(self, "fit", new_folder), training_in(locked):
                 if isinstance(datamodule, CIFAR10DataModule):
                     self._say(f"Loading the images of {type(datamodule.source).__name__}")
                 if self._shows_layers and self.is_global_zero:
@@ -211,7 +211,7 @@ class Trainer(pl.Trainer):
         weights_only: bool | None = True,
     ) -> Any:
         """Validate a model; see ``lightning.pytorch.Trainer.validate``. ``verbose`` prints accuracy and loss."""
-        with plain_output(), ended_plainly(self, "validate"):
+        with plain_output(), errors_in_one_line(self, "validate"):
             self._announce("Validating", ckpt_path)
             check_weights_of(model, ckpt_path)
             found = super().validate(model, dataloaders, ckpt_path, False, datamodule, weights_only)
@@ -234,7 +234,7 @@ class Trainer(pl.Trainer):
 
         With the ``ckpt_path`` of a run, test.json and the predictions are written into its folder, and the report.
         """
-        with plain_output(), ended_plainly(self, "test"):
+        with plain_output(), errors_in_one_line(self, "test"):
             if not self.limit_test_batches:
                 raise InputError("nothing to test: trainer.limit_test_batches is 0")
             self._announce("Testing", ckpt_path)

@@ -39,7 +39,7 @@ from cifar_cnn.trust.ownership import (
     VARIABLE,
     is_in,
     is_path,
-    may_act,
+    may_download,
     signed_packages,
     trusted_packages,
     without_locations,
@@ -82,7 +82,7 @@ def import_policy(named: Iterable[str] = ()) -> Iterator[None]:
     _named.update(named)
     own_modules.allow(_named)
     try:
-        with pretrained.as_usual():
+        with pretrained.deferrable_downloads():
             yield
     finally:
         parsing_settings.update(settings)
@@ -94,7 +94,7 @@ def restrict_to(checkpoint: Mapping[str, Any]) -> None:
     """Apply the stricter rules for names from a checkpoint until :func:`import_policy` ends."""
     allowed = _allowed(checkpoint)
     own_modules.allow(allowed)
-    pretrained.allow_downloads(may_act(checkpoint))
+    pretrained.allow_downloads(may_download(checkpoint))
     set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=sorted(allowed))
 
 
@@ -108,15 +108,15 @@ def instantiate(cls: type[T], config: dict[str, Any], checkpoint: Mapping[str, A
     with import_policy():
         restrict_to(checkpoint)
         is_data = issubclass(cls, CIFAR10DataModule)
-        if is_data and not may_act(checkpoint):
+        if is_data and not may_download(checkpoint):
             config, _ = without_locations(config)
         parser, parsed = _parse(cls, config)
         check_functions(parsed)
         part = parser.instantiate(parsed).part
         if is_data:
-            part.source.read_only = not may_act(checkpoint)
+            part.source.read_only = not may_download(checkpoint)
         if isinstance(part, nn.Module):
-            pretrained.complete(part, checkpoint["state_dict"])
+            pretrained.load_missing(part, checkpoint["state_dict"])
         return part
 
 
@@ -139,7 +139,7 @@ def _parse(cls: type, config: dict[str, Any], skip: set[str] | None = None) -> t
         if reason := refusal(str(error)):
             raise InputError(reason) from error
         raise
-    pretrained.leave_to_checkpoint()  # after parsing, which has imported the modules that the arguments name
+    pretrained.defer_downloads()  # after parsing, which has imported the modules that the arguments name
     return parser, parsed
 
 

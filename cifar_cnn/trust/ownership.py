@@ -56,12 +56,12 @@ def signed_packages(checkpoint: Mapping[str, Any]) -> list[str]:
     return checkpoint[KEY]["packages"] if is_own(checkpoint) else []
 
 
-def may_act(checkpoint: Mapping[str, Any]) -> bool:
-    """Whether a checkpoint may choose the address of a download and the location of the image cache."""
-    return is_own(checkpoint) or trusts_parts()
+def may_download(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint may cause downloads, from its own address, and choose the location of the image cache."""
+    return is_own(checkpoint) or trusts_this_package()
 
 
-def trusts_parts() -> bool:
+def trusts_this_package() -> bool:
     """Whether the user has listed this package in the environment variable."""
     return is_in("cifar_cnn", trusted_packages())
 

@@ -27,8 +27,8 @@ _current: ContextVar["_Downloads | None"] = ContextVar("downloads", default=None
 
 
 @contextmanager
-def as_usual() -> Iterator[None]:
-    """Within this block, download pretrained weights as usual until :func:`leave_to_checkpoint` is called."""
+def deferrable_downloads() -> Iterator[None]:
+    """Within this block, download pretrained weights as usual until :func:`defer_downloads` is called."""
     with ExitStack() as patches:
         token = _current.set(_Downloads(patches))
         try:
@@ -37,19 +37,19 @@ def as_usual() -> Iterator[None]:
             _current.reset(token)
 
 
-def leave_to_checkpoint() -> None:
-    """Until the end of :func:`as_usual`, skip downloads of pretrained weights in all libraries imported so far."""
+def defer_downloads() -> None:
+    """Within :func:`deferrable_downloads`, skip from now on the downloads of all libraries imported so far."""
     if downloads := _current.get():
         downloads.leave_out()
 
 
 def allow_downloads(allowed: bool) -> None:
-    """Until the end of :func:`as_usual`, allow or forbid the download of weights missing from the checkpoint."""
+    """Within :func:`deferrable_downloads`, allow or forbid downloads of weights missing from the checkpoint."""
     if downloads := _current.get():
         downloads.allowed = allowed
 
 
-def complete(module: nn.Module, names: Container[str]) -> None:
+def load_missing(module: nn.Module, names: Container[str]) -> None:
     """Load the pretrained weights whose download was skipped and that are missing from the checkpoint.
 
     Args:
@@ -60,7 +60,7 @@ def complete(module: nn.Module, names: Container[str]) -> None:
         InputError: the weights cannot be loaded.
     """
     if downloads := _current.get():
-        downloads.complete(module, names)
+        downloads.load_missing(module, names)
 
 
 class _Downloads:
@@ -77,7 +77,7 @@ class _Downloads:
             if module in sys.modules:
                 self._patch(sys.modules[module], name, self._instead_of_loader)
 
-    def complete(self, module: nn.Module, names: Container[str]) -> None:
+    def load_missing(self, module: nn.Module, names: Container[str]) -> None:
         weights = module.state_dict(keep_vars=True)
         held = {id(value) for name, value in weights.items() if name in names}
         left, self._left = self._left, []
@@ -129,7 +129,7 @@ class _Downloads:
                 self._leave(module, lambda later: load(later, dict(state_dict), *args, **kwargs))
                 return load(module, module.state_dict())  # returns that all keys match
             if isinstance(module, LightningModule):
-                self.complete(module, state_dict)
+                self.load_missing(module, state_dict)
             return load(module, state_dict, *args, **kwargs)
 
         return instead

@@ -32,5 +32,5 @@ def test_the_mps_generator_is_saved_and_restored(monkeypatch: pytest.MonkeyPatch
 def test_on_windows_the_id_of_the_parent_is_not_used(tells: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv(STARTED_BY, str(os.getppid() + 1))  # python.exe of a virtual environment is in between
-    monkeypatch.setattr(distributed, "_PARENT_TELLS", tells)
-    assert distributed.speaks() is tells  # rank 1 prints if the first process has ended
+    monkeypatch.setattr(distributed, "_PARENT_ID_IS_RELIABLE", tells)
+    assert distributed.prints_messages() is tells  # rank 1 prints if the first process has ended

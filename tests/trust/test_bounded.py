@@ -13,7 +13,7 @@ import torch
 
 from cifar_cnn import quiet
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.distributed import tell
+from cifar_cnn.distributed import stop_with_message
 from cifar_cnn.errors import InputError
 from cifar_cnn.image_files import cache
 from cifar_cnn.runs.checkpoints import check_network, load_trained, read_checkpoint
@@ -71,7 +71,7 @@ def test_strings_of_a_checkpoint_and_a_run_are_printable(run_command: RunCommand
 
 
 def test_messages_are_printable(capsys: pytest.CaptureFixture[str]) -> None:
-    tell(f"\ncifar-cnn: {ESCAPE}")
+    stop_with_message(f"\ncifar-cnn: {ESCAPE}")
     with quiet.plain_output():
         logging.getLogger("cifar_cnn").warning("%s has changed", ESCAPE)
     error = capsys.readouterr().err

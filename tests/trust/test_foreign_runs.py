@@ -52,13 +52,13 @@ def copied(run: Path, **data: Any) -> Path:
 def test_a_checkpoint_is_recognised_by_its_signature(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = read_checkpoint(trained_run / "checkpoints/best.ckpt")
     assert ownership.is_own(content)
-    assert ownership.may_act(content)
+    assert ownership.may_download(content)
     # The signature of another checkpoint of the same user does not sign other images.
     other = {**content, "datamodule_hyper_parameters": {**content["datamodule_hyper_parameters"], "source": OFFICIAL}}
     assert not ownership.is_own(other)
     assert not ownership.is_own({name: value for name, value in content.items() if name != ownership.KEY})
     monkeypatch.setenv(ownership.VARIABLE, "other, cifar_cnn")
-    assert ownership.may_act(other)
+    assert ownership.may_download(other)
     monkeypatch.setenv("XDG_STATE_HOME", str(Path("another user").absolute()))
     assert not ownership.is_own(content)
 
@@ -186,9 +186,9 @@ def test_pretrained_weights_are_not_downloaded_for_a_foreign_checkpoint(
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", load)
     with trust.import_policy():
         trust.restrict_to({})
-        pretrained.leave_to_checkpoint()
+        pretrained.defer_downloads()
         network = resnet18(weights=ResNet18_Weights.DEFAULT)
         with pytest.raises(InputError, match="you did not train this checkpoint, so they are not downloaded"):
-            pretrained.complete(network, {})
+            pretrained.load_missing(network, {})
     assert not downloaded
     assert os.listdir() == []

@@ -82,10 +82,10 @@ def test_pretrained_weights_that_are_not_in_the_checkpoint_are_loaded(
 
 
 def test_weights_that_a_network_reads_are_downloaded(offline: list[str]) -> None:
-    with pretrained.as_usual():
-        pretrained.leave_to_checkpoint()
+    with pretrained.deferrable_downloads():
+        pretrained.defer_downloads()
         get_model("squeezenet1_1", weights="DEFAULT")
-        with pretrained.as_usual(), pytest.raises(ConnectionError):  # a fit inside starts as usual
+        with pretrained.deferrable_downloads(), pytest.raises(ConnectionError):  # a fit inside starts as usual
             get_model("squeezenet1_1", weights="DEFAULT")
         with pytest.raises(ConnectionError):
             ResNet18_Weights.DEFAULT.get_state_dict(progress=False).pop("fc.weight")

@@ -109,7 +109,7 @@ def test_changed_code_is_named_and_the_kept_code_can_be_used(
     def probabilities() -> torch.Tensor:
         caplog.clear()
         forget()
-        with trust.import_policy(), kept_code.forgetting():
+        with trust.import_policy(), kept_code.unloading_copies():
             return load_trained(CHECKPOINT).probabilities(images)
 
     expected = probabilities()
@@ -136,7 +136,7 @@ def test_kept_code_of_another_user_is_not_imported(work: Path, monkeypatch: pyte
     (work / "own_net.py").unlink()
     monkeypatch.setenv(kept_code.VARIABLE, "kept")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "of another"))
-    with trust.import_policy(), kept_code.forgetting():
+    with trust.import_policy(), kept_code.unloading_copies():
         with pytest.raises(InputError, match=r"own_net\.Net was not imported: it is not trusted"):
             load_trained(CHECKPOINT)
         assert "own_net" not in sys.modules
@@ -146,14 +146,18 @@ def test_kept_code_that_was_changed_is_not_imported(work: Path, monkeypatch: pyt
     (work / "own_net.py").unlink()
     monkeypatch.setenv(kept_code.VARIABLE, "kept")
     (CODE / "own_net.py").write_text("raise SystemExit")
-    with trust.import_policy(), kept_code.forgetting(), pytest.raises(InputError, match="holds no copy of its code"):
+    with (
+        trust.import_policy(),
+        kept_code.unloading_copies(),
+        pytest.raises(InputError, match="holds no copy of its code"),
+    ):
         load_trained(CHECKPOINT)
     (CODE / "own_net.py").write_text(FILES["own_net.py"])
 
 
 @pytest.mark.usefixtures("work")
 def test_a_checkpoint_of_a_subclass_is_used_as_that_class(capsys: pytest.CaptureFixture[str]) -> None:
-    with trust.import_policy(), kept_code.forgetting():
+    with trust.import_policy(), kept_code.unloading_copies():
         trained = load_trained(CHECKPOINT).classifier
     assert type(trained).__name__ == "Distilled"
     assert trained.teacher[0].out_channels == 2  # type: ignore[union-attr, index]
@@ -217,7 +221,7 @@ def test_a_checkpoint_of_a_script_is_used_without_the_parts_of_its_training_step
 ) -> None:
     content = read_checkpoint(CHECKPOINT)
     content["model"] = "__main__.Distilled"
-    with trust.import_policy(), kept_code.forgetting():
+    with trust.import_policy(), kept_code.unloading_copies():
         trained = load_trained(CHECKPOINT, content)
     assert type(trained.classifier) is ImageClassifier
     assert caplog.messages == [
