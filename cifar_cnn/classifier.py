@@ -1,27 +1,25 @@
 """ImageClassifier: the one LightningModule, for any backbone, loss, optimizer and schedule."""
 
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim import SGD
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MetricCollection
 
 from cifar_cnn.data.batches import Batch, as_batch
 from cifar_cnn.errors import InputError
-from cifar_cnn.losses import LossFunction, as_module
+from cifar_cnn.input_checks.run_length import finite_steps
 from cifar_cnn.metrics import TrainMeans, accuracy_per_class, eval_metrics, in_float32, test_metrics
-from cifar_cnn.optim import learning_rate, make_schedule, parameter_groups
+from cifar_cnn.optim import learning_rate, parameter_groups
 from cifar_cnn.parts import keep_plain
+from cifar_cnn.parts.losses import LossFunction, as_module
+from cifar_cnn.parts.schedules import ScheduleCallable, make_schedule
 from cifar_cnn.tta import TTA, logits_with_tta
-
-# With the run's length as the second argument, or, where the second argument means something else, without it.
-ScheduleCallable = Callable[[Optimizer, int], LRScheduler] | Callable[[Optimizer], LRScheduler]
 
 
 class ImageClassifier(LightningModule):
@@ -184,13 +182,8 @@ class ImageClassifier(LightningModule):
             raise InputError(f"optimizer: {error}") from error
         if self.make_schedule is None:
             return optimizer
-        total_steps = self.trainer.estimated_stepping_batches
-        if total_steps == float("inf"):
-            raise InputError(
-                "a schedule needs the run's length: set max_epochs or max_steps of the trainer",
-                options=["trainer.max_epochs", "trainer.max_steps"],
-            )
-        schedule = make_schedule(self.make_schedule, optimizer, int(total_steps))
+        total_steps = finite_steps(self.trainer.estimated_stepping_batches, "a schedule")
+        schedule = make_schedule(self.make_schedule, optimizer, total_steps)
         stepped: dict[str, Any] = {"interval": "step"}
         if isinstance(schedule, ReduceLROnPlateau):
             stepped = {"interval": "epoch", "monitor": getattr(schedule, "monitor", "val/loss")}

@@ -1,13 +1,11 @@
-"""Losses: cross-entropy from its definition (exercise 5 of the lab), and functions as modules."""
+"""Cross-entropy from its definition (exercise 5 of the lab)."""
 
-import inspect
-import pkgutil
-from typing import Any, Literal, Protocol
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from cifar_cnn.errors import InputError
+from cifar_cnn.input_checks.cross_entropy import check_options, check_tensors
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -46,8 +44,8 @@ def cross_entropy(
     Source: `torch.nn.CrossEntropyLoss` for the definition; Goodfellow et al., Deep Learning (2016), section
     4.1, for the stable softmax; Szegedy et al., arXiv:1512.00567, section 7, for label smoothing.
     """
-    _check_options(reduction, label_smoothing)
-    _check_tensors(prediction, target, weight, ignore_index)
+    check_options(reduction, label_smoothing)
+    check_tensors(prediction, target, weight, ignore_index)
     class_dim = min(prediction.dim() - 1, 1)  # 0 for (C,)
     classes = prediction.shape[class_dim]
 
@@ -103,7 +101,7 @@ class CrossEntropyLoss(nn.Module):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__()
-        _check_options(reduction, label_smoothing)
+        check_options(reduction, label_smoothing)
         self.register_buffer("weight", None if weight is None else torch.tensor(weight), persistent=False)
         self.ignore_index = ignore_index
         self.reduction: Reduction = reduction
@@ -121,72 +119,6 @@ class CrossEntropyLoss(nn.Module):
         )
 
 
-class LossFunction(Protocol):
-    """A function from logits (N, C) and class indices (N,) to a scalar, such as torch's ``cross_entropy``."""
-
-    def __call__(self, prediction: Tensor, target: Tensor, /) -> Tensor:
-        """The loss."""
-        ...
-
-
-class FunctionLoss(nn.Module):
-    """A function of (logits, target) as a module, for use in configs and checkpoints.
-
-    Args:
-        function: the function, or its import path such as ``torch.nn.functional.cross_entropy``.
-        options: further arguments of the function, by name.
-
-    Raises:
-        InputError: the function cannot be called with logits, target and these options.
-    """
-
-    def __init__(self, function: str | LossFunction, options: dict[str, Any] | None = None) -> None:
-        super().__init__()
-        self.function = pkgutil.resolve_name(function) if isinstance(function, str) else function
-        self.name = function if isinstance(function, str) else getattr(function, "__qualname__", repr(function))
-        self.options = options or {}
-        if isinstance(self.function, type) or not callable(self.function):
-            raise InputError(f"a loss is a module or a function of (logits, target), not {self.name}")
-        try:
-            signature = inspect.signature(self.function)
-        except ValueError:  # a built-in function without one
-            return
-        try:
-            signature.bind(None, None, **self.options)
-        except TypeError as error:
-            given = ", ".join(["logits", "target", *(f"{name}={value}" for name, value in self.options.items())])
-            hint = f"its arguments are {signature}"
-            if not signature.parameters:
-                hint = "if it makes a loss, say what it returns: def f() -> torch.nn.Module"
-            raise InputError(f"loss: {self.name} cannot be called with ({given}): {error}; {hint}") from error
-
-    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Logits (N, C) and class indices (N,) to a scalar."""
-        return self.function(prediction, target, **self.options)
-
-    def extra_repr(self) -> str:
-        """The function and its options."""
-        return ", ".join([self.name, *(f"{name}={value}" for name, value in self.options.items())])
-
-
-def as_module(loss: nn.Module | LossFunction | None) -> nn.Module:
-    """Make a module of a loss; None gives torch's cross-entropy.
-
-    Raises:
-        InputError: the loss is neither a module nor a function of (logits, target).
-    """
-    if loss is None:
-        return nn.CrossEntropyLoss()
-    return loss if isinstance(loss, nn.Module) else FunctionLoss(loss)
-
-
-def name_of_loss(loss: Any) -> str:
-    """The name of a function, or of a module's class."""
-    if isinstance(loss, FunctionLoss):
-        return loss.name
-    return getattr(loss, "__name__", type(loss).__name__)
-
-
 def _log_softmax(x: Tensor, dim: int) -> Tensor:
     # Softmax does not change when a constant is added to all logits. With the largest at 0, exp cannot overflow and
     # the sum is at least 1. The shift does not change the result, so it has no gradient: detach.
@@ -197,34 +129,3 @@ def _log_softmax(x: Tensor, dim: int) -> Tensor:
 def _is_autocast_enabled(device: str) -> bool:
     # autocast keeps losses in float32; asking about a device that it does not know ("meta") is an error
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-
-
-def _check_options(reduction: str, label_smoothing: float) -> None:
-    if reduction not in ("mean", "sum", "none"):
-        raise InputError(f'reduction must be "mean", "sum" or "none", not {reduction!r}')
-    if not 0 <= label_smoothing <= 1:
-        raise InputError(f"label_smoothing must lie in [0, 1], not {label_smoothing}")
-
-
-def _check_tensors(prediction: Tensor, target: Tensor, weight: Tensor | None, ignore_index: int) -> None:
-    shape = tuple(prediction.shape)
-    given = f"prediction {shape} {prediction.dtype}, target {tuple(target.shape)} {target.dtype}"
-    class_dim = min(len(shape) - 1, 1)
-    if not shape or shape[class_dim] == 0:
-        raise InputError(f"prediction must be (N, C), (C,) or (N, C, d1, ...) with at least one class: {given}")
-    if not prediction.is_floating_point():
-        raise InputError(f"prediction must hold floating-point logits: {given}")
-
-    index_shape = shape[:class_dim] + shape[class_dim + 1 :]
-    if target.shape == shape:
-        if not target.is_floating_point():
-            raise InputError(f"a target shaped as prediction must hold floating-point probabilities: {given}")
-        if ignore_index >= 0:
-            raise InputError(f"ignore_index {ignore_index} needs class indices, not probabilities: {given}")
-    elif target.shape != index_shape:
-        raise InputError(f"target must be {index_shape} (class indices) or {shape} (class probabilities): {given}")
-    elif target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
-        raise InputError(f"class indices must be integers: {given}")
-
-    if weight is not None and weight.shape != (shape[class_dim],):
-        raise InputError(f"weight must be ({shape[class_dim]},), one per class, not {tuple(weight.shape)}: {given}")

@@ -23,8 +23,8 @@ from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError
 from cifar_cnn.image_files.memory import check_memory
-from cifar_cnn.losses import name_of_loss
 from cifar_cnn.metrics import in_float32
+from cifar_cnn.parts.losses import name_of_loss
 from cifar_cnn.trust.tracebacks import own_line
 
 _IMAGES = 2  # BatchNorm needs two

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from cifar_cnn.checks.layer_advice import written
-from cifar_cnn.losses import name_of_loss
+from cifar_cnn.parts.losses import name_of_loss
 
 
 def wrong_logits(backbone: nn.Module, logits: Any, images: int, classes: int) -> str:

@@ -2,7 +2,7 @@
 
 from cifar_cnn.optim.groups import learning_rate, parameter_groups
 from cifar_cnn.optim.muon import Muon, orthogonalize
-from cifar_cnn.optim.schedules import FractionSchedule, PiecewiseLinear, WarmupCosine, make_schedule
+from cifar_cnn.optim.schedules import FractionSchedule, PiecewiseLinear, WarmupCosine
 
 __all__ = [
     "FractionSchedule",
@@ -10,7 +10,6 @@ __all__ = [
     "PiecewiseLinear",
     "WarmupCosine",
     "learning_rate",
-    "make_schedule",
     "orthogonalize",
     "parameter_groups",
 ]

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from cifar_cnn.checks.layer_trace import Call, LayerTrace
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data.batches import Batch, TrainBatches
-from cifar_cnn.losses import name_of_loss
 from cifar_cnn.metrics import in_float32
+from cifar_cnn.parts.losses import name_of_loss
 from cifar_cnn.resume.checkpoints import last_checkpoint
 
 log = logging.getLogger("cifar_cnn")

@@ -1,4 +1,4 @@
-"""Accept a function as the loss of a config: it becomes a :class:`cifar_cnn.losses.FunctionLoss`."""
+"""Accept a function as the loss of a config: it becomes a :class:`cifar_cnn.parts.losses.FunctionLoss`."""
 
 import inspect
 from argparse import ArgumentError
@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import register_type
 from torch import nn
 
-from cifar_cnn.losses import FunctionLoss, LossFunction
+from cifar_cnn.parts.losses import FunctionLoss, LossFunction
 
 CLASS_PATH = f"{FunctionLoss.__module__}.{FunctionLoss.__qualname__}"
 

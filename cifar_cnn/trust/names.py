@@ -32,7 +32,7 @@ from torch import nn
 
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError, causes
-from cifar_cnn.losses import FunctionLoss
+from cifar_cnn.parts.losses import FunctionLoss
 from cifar_cnn.trust import own_modules, pretrained
 from cifar_cnn.trust.loss_options import loss_function, makes_a_module
 from cifar_cnn.trust.ownership import (

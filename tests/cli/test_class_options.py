@@ -211,7 +211,7 @@ smooth = partial(nn.functional.cross_entropy, label_smoothing=0.1)
 def test_a_function_is_a_loss(line: str, function: str, options: dict[str, Any]) -> None:
     spec = parsed(f"{QUICK} {line}", "model.loss")
     assert spec == {
-        "class_path": "cifar_cnn.losses.FunctionLoss",
+        "class_path": "cifar_cnn.parts.losses.FunctionLoss",
         "init_args": {"function": function, "options": options},
     }
 

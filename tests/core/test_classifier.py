@@ -14,8 +14,9 @@ from cifar_cnn.callbacks.output_checks import OutputChecks
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule, Shapes
 from cifar_cnn.errors import InputError
-from cifar_cnn.losses import CrossEntropyLoss, FunctionLoss
+from cifar_cnn.losses import CrossEntropyLoss
 from cifar_cnn.optim import WarmupCosine
+from cifar_cnn.parts.losses import FunctionLoss
 from cifar_cnn.runs.contents import load_weights
 
 

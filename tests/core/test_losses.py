@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from cifar_cnn.callbacks.output_checks import check_loss
 from cifar_cnn.errors import InputError
-from cifar_cnn.losses import CrossEntropyLoss, FunctionLoss, Reduction, as_module, cross_entropy, name_of_loss
+from cifar_cnn.losses import CrossEntropyLoss, Reduction, cross_entropy
+from cifar_cnn.parts.losses import FunctionLoss, as_module, name_of_loss
 
 INF = float("inf")
 # bfloat16 has 8 significant bits, and PyTorch rounds every step to them

@@ -13,10 +13,10 @@ from cifar_cnn.optim import (
     Muon,
     PiecewiseLinear,
     WarmupCosine,
-    make_schedule,
     orthogonalize,
     parameter_groups,
 )
+from cifar_cnn.parts.schedules import make_schedule
 
 
 def optimizer(lr: float = 0.1, momentum: float = 0.0) -> SGD:

@@ -134,7 +134,7 @@ def test_given_arguments_are_recorded(own: Any) -> None:
 
 @pytest.mark.usefixtures("own")
 def test_a_partial_as_loss_is_restored() -> None:
-    spec = {"class_path": "cifar_cnn.losses.FunctionLoss", "init_args": {"function": "own_parts.smooth"}}
+    spec = {"class_path": "cifar_cnn.parts.losses.FunctionLoss", "init_args": {"function": "own_parts.smooth"}}
     with trust.import_policy(["own_parts"]):
         loss: Any = trust.instantiate(Holder, {"backbone": spec}, {}).backbone
     assert loss.function.keywords == {"label_smoothing": 0.1}

@@ -251,7 +251,7 @@ PARTS: dict[str, dict[str, Any]] = {
     "loss by its name": naming("loss", "evil.Net"),
     "loss, a function": naming("loss", "evil.net"),
     **{
-        f"loss, the function {path}": naming("loss", "cifar_cnn.losses.FunctionLoss", function=path, options={})
+        f"loss, the function {path}": naming("loss", "cifar_cnn.parts.losses.FunctionLoss", function=path, options={})
         for path in (
             *("evil.net", "os.mkdir", "torch.hub.load", "torch.nn.functional.warnings.warn", "cifar_cnn.files.move"),
             *("torch.nn.functional.torch.hub.load", "lightning.pytorch.cli.instantiate_class", "torch.nn.init.zeros_"),
@@ -259,7 +259,9 @@ PARTS: dict[str, dict[str, Any]] = {
     },
     "loss, a function by its name": naming("loss", "cifar_cnn.files.move"),
     "a module's loss": naming(
-        ".torch.nn.TransformerEncoder.norm", "cifar_cnn.losses.FunctionLoss", function="cifar_cnn.files.move"
+        ".torch.nn.TransformerEncoder.norm",
+        "cifar_cnn.parts.losses.FunctionLoss",
+        function="cifar_cnn.files.move",
     ),
     "optimizer": naming("optimizer", SPEC),
     "optimizer by its name": naming("optimizer", "evil.Net"),
