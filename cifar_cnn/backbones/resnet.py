@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from cifar_cnn.errors import InputError
+from cifar_cnn.input_checks.backbones import check_channels
 from cifar_cnn.parts import remember_arguments
 
 
@@ -96,7 +97,6 @@ class ResNet18(nn.Module):
         Raises:
             InputError: the images have another number of channels.
         """
-        if images.shape[1] != self.in_channels:
-            raise InputError(f"ResNet18 was made for {self.in_channels} channels; the images have {images.shape[1]}")
+        check_channels(images, "ResNet18", self.in_channels)
         features = self.pool(self.blocks(self.stem(images)))
         return self.head(torch.flatten(features, 1))

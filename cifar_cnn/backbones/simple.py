@@ -5,6 +5,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from cifar_cnn.errors import InputError
+from cifar_cnn.input_checks.backbones import check_at_least, check_channels, check_exactly
 from cifar_cnn.parts import remember_arguments
 
 
@@ -84,17 +85,8 @@ class SimpleCNN(nn.Module):
         Raises:
             InputError: the images have another number of channels, or a size that the network cannot take.
         """
-        channels, height, width = images.shape[-3:]
-        if channels != self.in_channels:
-            raise InputError(f"SimpleCNN was made for {self.in_channels} channels; the images have {channels}")
-        if self.image_size and (height, width) != (self.image_size, self.image_size):
-            raise InputError(
-                f"SimpleCNN with head flatten was made for {self.image_size}x{self.image_size} pixels, the images "
-                f"have {height}x{width}: set image_size of the backbone, or use head max_pool or conv",
-                options=["model.backbone.image_size"],
-            )
-        if min(height, width) < self.min_size:
-            raise InputError(
-                f"SimpleCNN needs images of at least {self.min_size}x{self.min_size} pixels; they have {height}x{width}"
-            )
+        check_channels(images, "SimpleCNN", self.in_channels)
+        if self.image_size:
+            check_exactly(images, "SimpleCNN with head flatten", self.image_size, "use head max_pool or conv")
+        check_at_least(images, "SimpleCNN", self.min_size)
         return self.head(self.features(images))

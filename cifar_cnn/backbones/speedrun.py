@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cifar_cnn.errors import InputError
+from cifar_cnn.input_checks.backbones import check_at_least, check_channels
 from cifar_cnn.parts import remember_arguments
 
 
@@ -88,12 +89,8 @@ class SpeedrunNet(nn.Module):
         Raises:
             InputError: the images have another number of channels, or are too small for three poolings.
         """
-        channels, height, width = images.shape[-3:]
-        if channels != self.in_channels or min(height, width) < self.min_size:
-            raise InputError(
-                f"SpeedrunNet was made for {self.in_channels} channels and at least {self.min_size}x{self.min_size} "
-                f"pixels; the images have {channels} channels and {height}x{width} pixels"
-            )
+        check_channels(images, "SpeedrunNet", self.in_channels)
+        check_at_least(images, "SpeedrunNet", self.min_size)
         x = self.groups(self.activation(self.whitening(images)))
         return self.head(torch.flatten(self.pool(x), 1)) * self.logit_scale
 
