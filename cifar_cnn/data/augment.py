@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from cifar_cnn.errors import InputError
+from cifar_cnn.padding import PaddingMode, padded_index, take_pixels
 
-PaddingMode = Literal["reflect", "zeros", "replicate"]
 Flip = bool | Literal["alternating"]
 
 
@@ -55,7 +55,7 @@ def crop(
     """
     n, _, height, width = images.shape
     # All indices are made on the images' device, because a GPU would wait for each copy.
-    rows, columns = (_padded_index(side, padding, mode, images.device) for side in (height, width))
+    rows, columns = (padded_index(side, padding, mode, images.device) for side in (height, width))
     # In bf16-true and 16-true training the draws have that type too, and those just below 1 have become 1.
     top, left = (offset * (2 * padding + 1)).long().clamp(max=2 * padding).unbind(1)
     across = torch.arange(width, device=images.device).expand(n, width)
@@ -64,34 +64,8 @@ def crop(
     # The padding exists as an index only: an outside pixel is read from the place that padding would copy.
     y = rows[top[:, None] + torch.arange(height, device=images.device)][:, :, None]
     x = columns[left[:, None] + across][:, None, :]
-    pixels = _take_pixels(images, (y.clamp(min=0) * width + x.clamp(min=0)).flatten(1))
+    pixels = take_pixels(images, (y.clamp(min=0) * width + x.clamp(min=0)).flatten(1))
     return pixels.masked_fill(((y < 0) | (x < 0))[:, None], 0) if mode == "zeros" else pixels
-
-
-def _take_pixels(images: Tensor, places: Tensor) -> Tensor:
-    """Gather the pixels at ``places`` (int64, (N, H * W), counted row by row) into images of (N, C, H, W)."""
-    n, channels, height, width = images.shape
-    pixels = images.permute(0, 2, 3, 1)
-    if images.dtype == torch.uint8 and channels <= 4:
-        # Gathering a pixel as one 32-bit number takes less than half the time of gathering three bytes.
-        packed = images.new_empty(n, height, width, 4)
-        packed[..., :channels] = pixels
-        taken = packed.view(torch.int32).view(n, -1).gather(1, places)
-        return taken.view(torch.uint8).view(n, height, width, 4)[..., :channels].permute(0, 3, 1, 2)
-    flat = pixels.reshape(n, height * width, channels)
-    return flat.gather(1, places[..., None].expand_as(flat)).view(n, height, width, channels).permute(0, 3, 1, 2)
-
-
-def _padded_index(size: int, padding: int, mode: PaddingMode, device: torch.device) -> Tensor:
-    """The pixel that each place along a padded side of ``size`` pixels shows; -1 is black."""
-    place = torch.arange(-padding, size + padding, device=device)
-    if mode == "replicate":
-        return place.clamp(0, size - 1)
-    if mode == "reflect":
-        if padding >= size:
-            raise InputError(f"reflect padding of {padding} needs images of over {padding} pixels; they have {size}")
-        return (size - 1) - ((size - 1) - place.abs()).abs()
-    return torch.where((place >= 0) & (place < size), place, -1)
 
 
 def cutout(images: Tensor, center: Tensor, size: int) -> Tensor:
