@@ -1,10 +1,10 @@
 """Store the logits of each test and validation image, for comparisons and reports."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
@@ -12,10 +12,10 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 
 from cifar_cnn.data.batches import Batch, EvalBatches
 from cifar_cnn.data.images import ImageSet
-from cifar_cnn.files import replacing
 from cifar_cnn.resume.checkpoints import SavedWithBest
 from cifar_cnn.runs.checksum import checksum
 from cifar_cnn.runs.folders import run_of
+from cifar_cnn.runs.predictions import Predictions
 from cifar_cnn.runs.results import ResultFiles
 
 SUFFIX = "_predictions.npz"
@@ -82,7 +82,7 @@ class StorePredictions(SavedWithBest):
             path = self.files.path(trainer, SUFFIX, image_set, len(parts[1]))
             if path is not None:
                 tested = checksum(Path(str(trainer.ckpt_path)))
-                _write(path, {**_by_image(image_set, *parts), "checkpoint_checksum": tested})
+                _write(path, replace(_by_image(image_set, *parts), checkpoint_checksum=tested))
 
     def on_best_saved(self, trainer: Trainer, checkpoint: Path) -> None:
         """Write the predictions of the latest validation next to the checkpoint of that step; called on all ranks."""
@@ -91,7 +91,7 @@ class StorePredictions(SavedWithBest):
             return
         parts = self._gather(trainer, trainer.lightning_module)
         if trainer.is_global_zero and len(parts[1]):
-            _write(run / VAL_FILE_NAME, {**_by_image(batches.image_set, *parts), "step": np.array(self._step)})
+            _write(run / VAL_FILE_NAME, replace(_by_image(batches.image_set, *parts), step=self._step))
 
     def _gather(self, trainer: Trainer, pl_module: LightningModule) -> tuple[Tensor, Tensor, Tensor]:
         """Gather logits, labels and indices from all ranks, and clear the buffers."""
@@ -105,23 +105,22 @@ class StorePredictions(SavedWithBest):
         return logits, labels, indices
 
 
-def _write(path: Path, arrays: dict[str, Any]) -> None:
+def _write(path: Path, predictions: Predictions) -> None:
     try:
-        with replacing(path) as file:
-            np.savez(file, **arrays)
+        predictions.save(path)
     except OSError as error:
         print(f"{path} could not be written: {error.strerror}")
 
 
-def _by_image(image_set: ImageSet, logits: Tensor, labels: Tensor, indices: Tensor) -> dict[str, Any]:
-    """The content of the file: logits and labels in the order of ``image_set``."""
+def _by_image(image_set: ImageSet, logits: Tensor, labels: Tensor, indices: Tensor) -> Predictions:
+    """The predictions in the order of ``image_set``."""
     order = indices.argsort()
     indices = indices[order].cpu()
     partial = len(indices) < len(image_set)
     images = image_set.images[indices.to(image_set.images.device)] if partial else image_set.images
-    arrays = {
-        "logits": logits[order].cpu().numpy(),
-        "labels": labels[order].cpu().numpy(),
-        "images_sha256": hashlib.sha256(images.cpu().numpy().tobytes()).hexdigest(),
-    }
-    return {**arrays, "indices": indices.numpy()} if partial else arrays
+    return Predictions(
+        logits[order].cpu(),
+        labels[order].cpu(),
+        indices if partial else None,
+        images_sha256=hashlib.sha256(images.cpu().numpy().tobytes()).hexdigest(),
+    )

@@ -58,12 +58,16 @@ class Predictions:
         Raises:
             OSError: the file cannot be written.
         """
+        arrays: dict[str, Any] = {"logits": self.logits.numpy(), "labels": self.labels.numpy()}
+        if self.indices is not None:
+            arrays["indices"] = self.indices.numpy()
+        if self.step is not None:
+            arrays["step"] = np.array(self.step)
+        if self.images_sha256:
+            arrays["images_sha256"] = self.images_sha256
+        if self.checkpoint_checksum:
+            arrays["checkpoint_checksum"] = self.checkpoint_checksum
         with replacing(path) as file:
-            arrays: dict[str, Any] = {"logits": self.logits.numpy(), "labels": self.labels.numpy()}
-            if self.indices is not None:
-                arrays["indices"] = self.indices.numpy()
-            if self.step is not None:
-                arrays["step"] = np.array(self.step)
             np.savez(file, **arrays)
 
 

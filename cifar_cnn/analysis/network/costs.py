@@ -1,10 +1,10 @@
 """The cost of a network: parameters and multiply-adds of each module."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,20 @@ class Cost:
 def macs_of(network: nn.Module, image_shape: tuple[int, ...]) -> int:
     """Multiply-adds of a network's convolutions and matrix products for one image of shape (C, H, W)."""
     with probe_copy(network) as probe:
-        return sum(cost.macs for cost in costs_of(probe, torch.randn(1, *image_shape)).values())
+        return total_macs(costs_of(probe, torch.randn(1, *image_shape)).values())
+
+
+class HasMacs(Protocol):
+    """A cost, or a layer with its cost."""
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds for one image."""
+
+
+def total_macs(parts: Iterable[HasMacs]) -> int:
+    """Multiply-adds of the modules of a network together."""
+    return sum(part.macs for part in parts)
 
 
 def costs_of(network: nn.Module, image: Tensor) -> dict[str, Cost]:

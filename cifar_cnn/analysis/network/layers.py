@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from cifar_cnn.analysis.network.costs import costs_of
+from cifar_cnn.analysis.network.costs import costs_of, total_macs
 from cifar_cnn.analysis.network.fields import Field, fields_of
 from cifar_cnn.analysis.network.layouts import Layout, layouts_of
 from cifar_cnn.analysis.network.probes import probe_copy, run_with_hooks
@@ -94,7 +94,7 @@ def layers_of(network: nn.Module, image_shape: tuple[int, ...]) -> list[Layer]:
             if costs[name].parameters or costs[name].macs or (not list(module.children()) and shapes[0] != shapes[1])
         }
         layouts = layouts_of(probe, image_shape, rows)
-        fields = fields_of(probe, image_shape, layouts, sum(cost.macs for cost in costs.values()))
+        fields = fields_of(probe, image_shape, layouts, total_macs(costs.values()))
     return [
         Layer(
             name,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from cifar_cnn.analysis.network.costs import total_macs
 from cifar_cnn.analysis.network.layers import Layer, layers_of
 from cifar_cnn.sizes import count_parameters
 from cifar_cnn.tables import text_table
@@ -94,4 +95,4 @@ def summary(model: nn.Module, image_shape: tuple[int, int, int] = (3, 32, 32)) -
     """
     network = getattr(model, "backbone", model)
     layers = layers_of(network, tuple(image_shape))
-    return Summary(layers, tuple(image_shape), count_parameters(network), sum(layer.macs for layer in layers))
+    return Summary(layers, tuple(image_shape), count_parameters(network), total_macs(layers))

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from cifar_cnn.analysis.network.costs import total_macs
 from cifar_cnn.analysis.network.layers import Layer
 from cifar_cnn.analysis.shown import Shown
 from cifar_cnn.data import ImageSet
@@ -54,7 +55,7 @@ class Material:
     @property
     def macs(self) -> int:
         """Multiply-adds of the network for one image; 0 if its layers are not known."""
-        return sum(layer.macs for layer in self.layers or [])
+        return total_macs(self.layers or [])
 
 
 @dataclass(frozen=True)
