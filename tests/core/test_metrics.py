@@ -9,7 +9,8 @@ from cifar_cnn.backbones import SimpleCNN
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule, Shapes
 from cifar_cnn.data.batches import Batch
-from cifar_cnn.metrics import MeanLoss, TrainMeans, accuracy_per_class
+from cifar_cnn.means import MeanLoss, TrainMeans
+from cifar_cnn.metrics import accuracy_per_class
 from tests.core.test_classifier import quiet_trainer
 
 HALF = (torch.float16, torch.bfloat16)
