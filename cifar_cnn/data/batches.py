@@ -1,17 +1,17 @@
 """The order of the batches: fixed in evaluation, a pure function of (seed, epoch, step) in training."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from cifar_cnn.data.augment import Draws, draw
-from cifar_cnn.data.images import ImageSet, random_order
+from cifar_cnn.data.images import ImageSet
 from cifar_cnn.errors import InputError
 from cifar_cnn.generators import generator
 from cifar_cnn.input_checks.images import check_normalised
+from cifar_cnn.splitting import random_order
 
 
 class Batch(NamedTuple):
@@ -164,27 +164,3 @@ class TrainBatches:
         """Resume from a saved position if the next iteration is over the same epoch."""
         self._position = (state["epoch"], state["step"])
         self._resume = True
-
-
-@dataclass(frozen=True)
-class PreparedBatches:
-    """Augmented and normalised batches, for a training loop without a Trainer.
-
-    Attributes:
-        batches: the loader.
-        prepare: turns a batch of the loader into one for the network.
-    """
-
-    batches: EvalBatches | TrainBatches
-    prepare: Callable[[Batch], Batch]
-
-    @property
-    def image_set(self) -> ImageSet:
-        """The images that ``Batch.indices`` refer to."""
-        return self.batches.image_set
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return map(self.prepare, self.batches)

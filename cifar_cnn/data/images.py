@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 
 from cifar_cnn.errors import InputError
 from cifar_cnn.input_checks.images import checked_images, checked_labels
+from cifar_cnn.splitting import stratified_choice
 
 
 @dataclass(frozen=True)
@@ -63,21 +64,10 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         return ImageSet(self.images[indices], self.labels[indices], self.class_names)
 
 
-def random_order(n: int, seed: int = 0) -> Tensor:
-    """The numbers from 0 to ``n`` - 1 in a random order that depends on ``seed`` alone: int64, (n,).
-
-    The first of these numbers are a random sample of ``n`` images. The first images as stored are not a random sample:
-    image folders are sorted by class.
-    """
-    return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-
-
 def stratified_split(image_set: ImageSet, val_size: int, seed: int) -> tuple[ImageSet, ImageSet]:
     """Split into (train, val), with each class's share of the ``val_size`` images in proportion to its size.
 
-    The choice depends on ``seed`` and the labels alone. If the shares are not whole numbers, the classes with the
-    largest remainders get one more image (the Hare quota), so that val has exactly ``val_size`` images. The last
-    training image of a class is taken only if no other class has a remainder.
+    The choice depends on ``seed`` and the labels alone; see :func:`cifar_cnn.splitting.stratified_choice`.
 
     Raises:
         InputError: ``val_size`` is negative or leaves no image to train on.
@@ -85,17 +75,7 @@ def stratified_split(image_set: ImageSet, val_size: int, seed: int) -> tuple[Ima
     n = len(image_set)
     if not 0 <= val_size < n:
         raise InputError(f"val_size must be from 0 to {n - 1} for {n} training images; it is {val_size}")
-    counts = torch.bincount(image_set.labels, minlength=len(image_set.class_names))
-    exact = counts.double() * val_size / n
-    share = exact.floor().long()
-    remainder = exact - share
-    remainder_order = torch.argsort(remainder - (counts - share == 1).double(), descending=True, stable=True)
-    share[remainder_order[: val_size - int(share.sum())]] += 1
-
-    shuffled = random_order(n, seed)
-    val = torch.zeros(n, dtype=torch.bool)
-    for label, size in enumerate(share.tolist()):
-        val[shuffled[image_set.labels[shuffled] == label][:size]] = True
+    val = stratified_choice(image_set.labels, len(image_set.class_names), val_size, seed)
     return image_set.subset(torch.nonzero(~val)[:, 0]), image_set.subset(torch.nonzero(val)[:, 0])
 
 
@@ -105,22 +85,3 @@ def on_gpu_if_it_fits(image_set: ImageSet, device: torch.device) -> ImageSet:
         return image_set
     free, _ = torch.cuda.mem_get_info(device)
     return image_set.to(device) if image_set.images.nbytes < free / 2 else image_set
-
-
-def channel_mean_std(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel over all pixels of all images, in the unit range [0, 1].
-
-    A constant channel gets a standard deviation of 1, because images are divided by it.
-
-    Args:
-        images: uint8, (N, C, H, W).
-    """
-    levels = torch.arange(256, dtype=torch.float64) / 255
-    means, stds = [], []
-    for channel in images.unbind(1):
-        # The images as float64 would take eight times their memory; a histogram does not.
-        weight = torch.bincount(channel.flatten().int(), minlength=256).double() / channel.numel()
-        mean = (weight * levels).sum()
-        means.append(mean.item())
-        stds.append((weight * (levels - mean) ** 2).sum().sqrt().item() or 1.0)
-    return tuple(means), tuple(stds)

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
+from cifar_cnn.channel_statistics import channel_mean_std
 from cifar_cnn.data import ImageSet
-from cifar_cnn.data.images import channel_mean_std, stratified_split
+from cifar_cnn.data.images import stratified_split
 from cifar_cnn.errors import InputError
 
 
