@@ -26,8 +26,9 @@ from PIL import Image
 from torch import Tensor, distributed, nn
 
 import cifar_cnn.analysis.report  # noqa: F401  (so that no child has to import it)
-from cifar_cnn.data.sources import cifar, image_folder
+from cifar_cnn.data.sources import image_folder
 from cifar_cnn.errors import InputError
+from cifar_cnn.image_files import archives
 from tests.core.test_sources import Server, make_archive
 from tests.harness import killed
 from tests.harness.killed import RUN, outcome, start, wait, watch
@@ -282,7 +283,7 @@ def side_by_side(folder: Path) -> dict[str, Any]:
     few += ["--trainer.accelerator", "cpu", "--trainer.precision", "32", "--trainer.enable_progress_bar", "false"]
     with pytest.MonkeyPatch.context() as patch:
         server.content["/archive"] = make_archive(patch)
-        for module, name in ((cifar, "download"), (image_folder, "decode_all")):
+        for module, name in ((archives, "download"), (image_folder, "decode_all")):
             patch.setattr(module, name, slowly(getattr(module, name)))
         begun = {}
         for name, source in options.items():
