@@ -11,6 +11,7 @@ from cifar_cnn.callbacks.whitening import WhitenFirstConv, whitening_filters
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule, ImageSet, Shapes, Source
 from cifar_cnn.data.augment import normalize
+from cifar_cnn.data.images import channel_mean_std
 from cifar_cnn.data.sources import Split
 from cifar_cnn.errors import InputError
 
@@ -40,6 +41,21 @@ def test_the_filters_responses_are_uncorrelated_and_of_unit_power() -> None:
     # Filters are ordered from the strongest pattern to the weakest, so their scale increases.
     norms = filters[:12].flatten(1).norm(dim=1)
     assert torch.equal(norms, norms.sort().values)
+
+
+@pytest.mark.parametrize(("kind", "patterns"), [("no blue", 8), ("grey", 4)])
+def test_patterns_without_power_are_replaced_by_the_strongest(kind: str, patterns: int) -> None:
+    pixels = torch.randint(0, 256, (50, 3, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    if kind == "no blue":
+        pixels[:, 2] = 0
+    else:
+        pixels[:] = pixels[:, :1].clone()
+    mean, std = channel_mean_std(pixels)
+    images = normalize(pixels, torch.tensor(mean), torch.tensor(std))
+    filters = whitening_filters(images, 2, eps=5e-4)
+    assert len(filters.unique(dim=0)) == 2 * patterns
+    power = nn.functional.conv2d(images, filters).square().mean((0, 2, 3))
+    torch.testing.assert_close(power, torch.ones(24), rtol=0, atol=1e-2)
 
 
 class SortedByClass(Source):
