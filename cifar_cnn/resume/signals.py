@@ -6,6 +6,7 @@ import threading
 from types import FrameType
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cifar_cnn import streams
@@ -72,17 +73,17 @@ class StopOnSignal(Callback):
     def _stop_if_saved(self, trainer: Trainer) -> None:
         last = last_checkpoint(trainer)
         saved = last is None or last.tried == trainer.global_step  # the same in all processes
-        asked = self._received is not None
-        if saved and trainer.world_size > 1:
-            asked = trainer.strategy.reduce_boolean_decision(asked, all=False)
-        if not asked:
+        signum = self._received or 0
+        if saved and trainer.world_size > 1:  # of any rank
+            received = torch.tensor(signum, device=trainer.strategy.root_device)
+            signum = int(trainer.strategy.reduce(received, reduce_op="max"))
+        if not signum:
             return
         if last is not None:
             last.commit(trainer)
             if not saved:  # the signal arrived after the step, or within one that cannot be saved
                 last.request()
                 return
-        signum = self._received or signal.SIGTERM  # not received on this rank
         name = "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
         raise Stopped(f"stopped by {name} at step {trainer.global_step}: {how_to_resume(trainer)}", 128 + signum)
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any
 
 import pytest
@@ -18,7 +19,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 import cifar_cnn.cli
 from cifar_cnn import files
+from cifar_cnn.errors import Stopped
 from cifar_cnn.files import replacing
+from cifar_cnn.resume.signals import StopOnSignal
 from cifar_cnn.runs.folders import new_run_folder
 from cifar_cnn.runs.loggers import RunCSVLogger
 from tests.conftest import CONFIGS, SMALL
@@ -50,6 +53,15 @@ def test_a_closed_terminal_stops_a_fit_with_a_checkpoint(fit: Fit, capsys: Captu
     assert fit(*at_step("SIGHUP twice")) == 128 + signal.SIGHUP
     assert "stopped by SIGHUP at step 5: everything is saved" in capsys.readouterr().err
     assert torch.load(LAST, weights_only=True)["global_step"] == 5
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+def test_a_terminal_that_is_closed_for_one_rank_stops_the_others_too() -> None:
+    several = SimpleNamespace(reduce=lambda own, reduce_op: torch.tensor(1), root_device=torch.device("cpu"))
+    trainer: Any = SimpleNamespace(world_size=2, global_step=5, checkpoint_callbacks=[], strategy=several)
+    with pytest.raises(Stopped, match="stopped by SIGHUP at step 5") as stopped:
+        StopOnSignal().on_train_batch_start(trainer, LightningModule(), None, 0)
+    assert stopped.value.status == 128 + signal.SIGHUP
 
 
 class AtStep(Callback):
