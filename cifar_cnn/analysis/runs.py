@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cifar_cnn.analysis.numbers import duration
 from cifar_cnn.errors import InputError
-from cifar_cnn.runs.folders import run_folders
+from cifar_cnn.runs.folders import check_links, run_folders
 from cifar_cnn.runs.run import RunFolder
 from cifar_cnn.tables import text_table
 
@@ -27,6 +27,7 @@ def table(root: Path) -> str:
     damaged = []
     for folder in folders:
         try:
+            check_links(folder)
             rows.append(row(RunFolder(folder)))
         except InputError as error:
             rows.append((folder.name, *["-"] * (len(COLUMNS) - 2), "damaged"))

@@ -15,6 +15,8 @@ BEST = "best.ckpt"
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"  # the checkpoint before last.ckpt
 
+_FOLDERS = ("checkpoints", "code", "explain", "filters")  # of this project, in a run's folder
+
 
 def run_folders(root: str | os.PathLike = RUNS) -> list[Path]:
     """The folders of all runs under ``root``, oldest first."""
@@ -46,6 +48,26 @@ def run_of(checkpoint: str | os.PathLike) -> Path | None:
     """The run folder that contains a checkpoint; None for a checkpoint outside a run."""
     folder = Path(checkpoint).resolve().parent.parent
     return folder if (folder / "config.yaml").is_file() and (folder / "checkpoints").is_dir() else None
+
+
+def check_links(run: Path) -> None:
+    """Check that no link leads out of a run's folder: commands read and write its files under fixed names.
+
+    Folders of loggers that a user has added may hold any links.
+
+    Raises:
+        InputError: there is such a link.
+    """
+    root = os.path.realpath(run)
+    for folder, folders, names in os.walk(run):
+        for path in (Path(folder, name) for name in [*folders, *names]):
+            if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
+                raise InputError(
+                    f"{relative(path)} is a link that leads out of the run's folder; replace it with a copy of what it "
+                    "leads to, or delete it"
+                )
+        if folder == os.fspath(run):
+            folders[:] = [name for name in folders if name in _FOLDERS]
 
 
 def is_best(checkpoint: str | os.PathLike) -> bool:
@@ -84,8 +106,16 @@ def find_checkpoint(name: str, root: str | os.PathLike = RUNS) -> Path:
         root: the folder of the runs.
 
     Raises:
-        InputError: there is no such checkpoint.
+        InputError: there is no such checkpoint, or a link leads out of its run, see :func:`check_links`.
     """
+    path = _checkpoint_called(name, root)
+    folder = path.absolute().parent
+    if folder.name == "checkpoints":
+        check_links(folder.parent)
+    return path
+
+
+def _checkpoint_called(name: str, root: str | os.PathLike) -> Path:
     if name in ("best", "last"):
         runs = run_folders(root)
         for run in reversed(runs):

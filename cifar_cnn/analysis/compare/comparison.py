@@ -12,7 +12,7 @@ from cifar_cnn.analysis.compare.results import read_run
 from cifar_cnn.analysis.compare.writing import Comparison, print_and_write
 from cifar_cnn.errors import InputError
 from cifar_cnn.paths import relative
-from cifar_cnn.runs.folders import BEST, run_of
+from cifar_cnn.runs.folders import BEST, check_links, run_of
 
 
 def run_or_config(name: str) -> Path:
@@ -30,6 +30,7 @@ def run_or_config(name: str) -> Path:
             f"{name} is neither a config (.yaml, or a name from `cifar-cnn configs`) nor the folder of a run with "
             "a checkpoint best.ckpt"
         )
+    check_links(run)
     return Path(relative(run))
 
 
