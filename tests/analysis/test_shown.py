@@ -29,7 +29,7 @@ def run(trained_run: Path) -> Path:
 @pytest.fixture
 def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail if the network predicts all validation images."""
-    monkeypatch.setattr(shown, "validated", lambda *_: pytest.fail("the validation images were evaluated again"))
+    monkeypatch.setattr(shown, "predict_validation", lambda *_: pytest.fail("all validation images were predicted"))
 
 
 def test_without_a_test_the_stored_validation_predictions_are_shown(run: Path, unasked: None) -> None:
