@@ -59,10 +59,9 @@ def with_paths(words: list[str]) -> list[str]:
     return _with_values(words, lambda value: str(find(value) or value))
 
 
-def with_names(words: list[str]) -> list[str]:
-    """Replace the paths of packaged configs in a command line by their names, which are valid on any machine."""
-    own = folder()
-    return _with_values(words, lambda value: Path(value).stem if Path(value).parent == own else value)
+def with_name(path: Path) -> str:
+    """The shortest value of ``--config`` that means ``path``: the name of a packaged config, or the path itself."""
+    return path.stem if find(path.stem) == path else str(path)
 
 
 def _with_values(words: list[str], replaced: Callable[[str], str]) -> list[str]:

@@ -39,6 +39,17 @@ _TUNER = ("pytorch.tuner.batch_size_scaling", "pytorch.tuner.lr_finder")
 class _Handler(logging.StreamHandler):
     """Prints this project's own messages; only the outermost context installs one."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._warnings: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a message; the same warning only once in a command, which may read a checkpoint several times."""
+        message = record.getMessage()
+        if record.levelno < logging.WARNING or message not in self._warnings:
+            self._warnings.add(message)
+            super().emit(record)
+
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record), keep="\n\t")
 

@@ -1,10 +1,12 @@
 """Handle standard streams that are closed, full or limited to a few characters."""
 
 import errno
+import io
 import os
 import stat
 import sys
 from contextlib import suppress
+from typing import Any
 
 # No reader, a full disk, an exceeded quota or maximum file size, a closed terminal.
 _LOST = (errno.EPIPE, errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG, errno.EIO)
@@ -24,9 +26,27 @@ def prepare() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest free number, which is this one
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "r" if number == 0 else "w", encoding="utf-8"))  # noqa: SIM115  (stays open)
+    if isinstance(sys.stderr, io.TextIOWrapper) and sys.stderr is sys.__stderr__:
+        sys.stderr = _expendable(sys.stderr)
     for stream in (sys.stdout, sys.stderr):
         if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _expendable(stream: io.TextIOWrapper) -> io.TextIOWrapper:
+    """The same stream, except that it drops what it cannot write: a full disk for messages must not end a run."""
+    raw = _Expendable(stream.fileno(), "w", closefd=False)
+    return io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, stream.errors, line_buffering=True)
+
+
+class _Expendable(io.FileIO):
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if not is_lost(error):
+                raise
+            return len(data)
 
 
 def is_lost(error: OSError) -> bool:

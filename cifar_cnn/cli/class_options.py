@@ -52,13 +52,16 @@ def parse(parser: ArgumentParser, args: list[str], get_default: Callable[[str], 
 
 
 def start_from_own_defaults(parser: Any, former: Any, new: Any) -> None:
-    """Remove the arguments of a former class, so that a new class starts from its own defaults.
+    """Remove the arguments of a former class if ``new`` names another class, or a class without any arguments.
 
-    For :func:`cifar_cnn.compat.discarding_init_args`.
+    For :func:`cifar_cnn.compat.discarding_init_args`. An argument alone, such as ``--model.optimizer.lr 0.1``, comes as
+    the former class with this argument.
     """
-    if former and not _is_same(former["class_path"], new["class_path"]):
-        for arguments in ("init_args", "dict_kwargs"):
-            former.pop(arguments, None)
+    arguments = ("init_args", "dict_kwargs")
+    is_bare = not any(new.get(each) for each in arguments)
+    if former and (is_bare or not _is_same(former["class_path"], new["class_path"])):
+        for each in arguments:
+            former.pop(each, None)
 
 
 def _is_same(path: str, other: str) -> bool:

@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 
 from cifar_cnn.cli import given_values
-from cifar_cnn.cli.configs import check_configs
 from cifar_cnn.distributed import prints_messages
 from cifar_cnn.paths import relative
 from cifar_cnn.runs.checkpoints import Checkpoint
@@ -31,18 +30,31 @@ def images_of(checkpoint: Checkpoint) -> dict[str, Any]:
     return kept
 
 
-@contextmanager
-def with_own_config(options: list[str], command: str, checkpoint: Checkpoint) -> Iterator[list[str]]:
-    """The options of a fit that resumes a run, with the config of the run where none is given.
+def own_config(options: list[str], command: str, checkpoint: Checkpoint | None) -> Path | None:
+    """The config.yaml of the run that a fit resumes; None for other commands and if the options name a config.
 
     Raises:
-        InputError: the config cannot be used.
+        InputError: the config is damaged.
     """
-    path = _own_config(options, command, checkpoint)
+    run = run_of(checkpoint.path) if checkpoint else None
+    is_given = {word.split("=")[0] for word in options} & {"-c", "--config"}
+    if command != "fit" or run is None or is_given:
+        return None
+    read_config(run)
+    return run / "config.yaml"
+
+
+@contextmanager
+def with_own_config(options: list[str], path: Path | None) -> Iterator[list[str]]:
+    """The options of a fit that resumes a run, with the run's config, if any.
+
+    Args:
+        options: the words after the command.
+        path: from :func:`own_config`.
+    """
     if path is None:
         yield options
         return
-    check_configs([str(path)])
     text = path.read_text(encoding="utf-8")
     if ownership.is_own_text(text):
         yield ["--config", str(path), *options]
@@ -53,26 +65,22 @@ def with_own_config(options: list[str], command: str, checkpoint: Checkpoint) ->
         yield ["--config", str(copy), *options]
 
 
-def decides_images(options: list[str], command: str, checkpoint: Checkpoint | None) -> bool:
-    """Whether somebody else's checkpoint or config.yaml names the images of a command, and not the options."""
+def decides_images(options: list[str], path: Path | None, checkpoint: Checkpoint | None) -> bool:
+    """Whether somebody else's checkpoint or config.yaml names the images of a command, and not the options.
+
+    Args:
+        options: the words after the command.
+        path: the run's config, from :func:`own_config`.
+        checkpoint: that the command uses, if any.
+    """
     if checkpoint is None or ownership.trusts_this_package():
         return False
-    path = _own_config(options, command, checkpoint)
     if ownership.is_own(checkpoint.content) and (path is None or ownership.is_own_text(path.read_text("utf-8"))):
         return False
     named = [given_values.name_and_value(words) for words in given_values.split_options(options)]
     configs = [given_values.load(value) for name, value in named if name in ("-c", "--config")]
     in_configs = any(isinstance(each, dict) and "source" in (each.get("data") or {}) for each in configs)
     return not (in_configs or any(name == "--data" or name.startswith("--data.source") for name, _ in named))
-
-
-def _own_config(options: list[str], command: str, checkpoint: Checkpoint) -> Path | None:
-    run = run_of(checkpoint.path)
-    is_given = {word.split("=")[0] for word in options} & {"-c", "--config"}
-    if command != "fit" or run is None or is_given:
-        return None
-    read_config(run)  # damaged: one line
-    return run / "config.yaml"
 
 
 def _without_parts(text: str, path: Path) -> str:

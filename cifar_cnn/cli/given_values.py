@@ -1,7 +1,9 @@
 """What the words of a command line, and the configs among them, give an option."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +58,17 @@ def name_and_value(option: list[str]) -> tuple[str, str]:
 def load(text: str) -> Any:
     """A config, or the value of an option; None where it cannot be read, which the parser will say."""
     try:
-        return yaml.safe_load(Path(text).read_text(encoding="utf-8") if Path(text).is_file() else text)
+        if not Path(text).is_file():
+            return yaml.safe_load(text)
+        state = os.stat(text)
+        return _content(os.path.abspath(text), state.st_mtime_ns, state.st_size)
     except (OSError, ValueError, yaml.YAMLError):
         return None
+
+
+@lru_cache(maxsize=8)  # a command looks up many options in the same few configs
+def _content(path: str, *state: int) -> Any:
+    return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
 
 
 def path_in(value: Any) -> str | None:

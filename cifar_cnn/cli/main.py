@@ -33,7 +33,10 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
     try:
         return _run(args, cli, model)
     except (InputError, MisconfigurationException) as error:
-        processes.stop_with_message(f"cifar-cnn: error: {' '.join(str(error).split())}")
+        options = ", ".join(f"--{name}" for name in getattr(error, "options", ()))
+        processes.stop_with_message(
+            f"cifar-cnn: error: {' '.join(str(error).split())}" + (f" ({options})" if options else "")
+        )
         return 2
     except Stopped as stopped:
         if stopped.in_all and not processes.prints_messages():
@@ -52,7 +55,7 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
 
 
 def _run(args: list[str], cli: type[CLI], model: type[ImageClassifier]) -> int:
-    args = packaged_configs.with_paths(args)
+    typed, args = args, packaged_configs.with_paths(args)
     check_configs(option_values(args, "-c", "--config"))
     if mistake := command_names.mistake(args[0] if args and not args[0].startswith("-") else None):
         raise InputError(mistake)
@@ -64,19 +67,19 @@ def _run(args: list[str], cli: type[CLI], model: type[ImageClassifier]) -> int:
             command_names.check_that_own_class_is_trained(args, model)
             options = arguments.parse(args)
             return importlib.import_module(f"cifar_cnn.cli.commands.{args[0]}").run(options)
-        _parsed(args, cli, model).start()
+        _parsed(typed, cli, model).start()
         if wrong := processes.end_together():
             raise Stopped(wrong, in_all=False)
         return 0
 
 
 def _parsed(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = ImageClassifier) -> CLI:
-    """Parse a command of the Trainer: the class of the model decides about the options that there are."""
-    command, *options = args
+    """Parse a command of the Trainer, as typed; its options are those of the model's class."""
+    command, *options = packaged_configs.with_paths(args)
     model = model_class.chosen(options, model)
     if checkpoint := checkpoint_option.read(command, options):
         model = checkpoint_option.trained_class(command, options, checkpoint, model)
-    return cli(command, options, model, checkpoint)
+    return cli(command, args[1:], model, checkpoint)
 
 
 def check_options(args: list[str]) -> None:

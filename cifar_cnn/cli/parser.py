@@ -76,7 +76,7 @@ class CLI(LightningCLI):
         self, command: str, options: list[str], model: type[ImageClassifier], checkpoint: Checkpoint | None
     ) -> None:
         self.command, self.checkpoint = command, checkpoint
-        self.command_line = [*shlex.split(process.program(model)), command, *packaged_configs.with_names(options)]
+        self.command_line = [*shlex.split(process.program(model)), command, *options]
         super().__init__(
             model,
             CIFAR10DataModule,
@@ -93,7 +93,7 @@ class CLI(LightningCLI):
             trainer_defaults={"num_sanity_val_steps": 0, "max_epochs": 10, "enable_model_summary": False},
             auto_configure_optimizers=False,
             run=False,  # a parser for this command alone
-            args=options,
+            args=packaged_configs.with_paths(options),
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
@@ -121,11 +121,12 @@ class CLI(LightningCLI):
         """Parse, with what the checkpoint was trained with as the defaults of model and data."""
         assert isinstance(args, list)
         args = model_class.without(args)
-        self._images_are_read_only = foreign_run.decides_images(args, self.command, self.checkpoint)
+        config = foreign_run.own_config(args, self.command, self.checkpoint)
+        self._images_are_read_only = foreign_run.decides_images(args, config, self.checkpoint)
         with ExitStack() as stack:
             if self.checkpoint:
                 checkpoint_option.set_defaults(parser, self.command, self.checkpoint, self.model_class)
-                args = stack.enter_context(foreign_run.with_own_config(args, self.command, self.checkpoint))
+                args = stack.enter_context(foreign_run.with_own_config(args, config))
             self._parse(parser, args)
 
     def _parse(self, parser: LightningArgumentParser, args: list[str]) -> None:

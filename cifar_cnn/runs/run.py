@@ -130,7 +130,7 @@ class RunFolder:
         """
         try:
             images = self.datamodule.image_set(split)
-        except (OSError, RuntimeError) as error:  # torchvision raises RuntimeError for a missing archive
+        except OSError as error:
             raise InputError(f"the images of {self.folder} cannot be read: {error}") from error
         if not len(images):
             raise InputError(f"{self.folder} has no validation images (data.val_size is 0)")

@@ -106,13 +106,15 @@ def configs() -> None:
         ("--config adamw.yaml", ("AdamW", 1e-3, 0.01, None)),
         ("--config adamw.yaml --model.optimizer.lr 0.5", ("AdamW", 0.5, 0.01, None)),
         ("--config adamw_decay.yaml", ("AdamW", 1e-3, 0.05, None)),
-        ("--config adamw_decay.yaml --model.optimizer AdamW", ("AdamW", 1e-3, 0.05, None)),
+        ("--config adamw_decay.yaml --model.optimizer AdamW", ("AdamW", 1e-3, 0.01, None)),
         ("--model.optimizer AdamW --model.optimizer.lr 0.5", ("AdamW", 0.5, 0.01, None)),
         ("--model.optimizer.lr 0.5 --model.optimizer AdamW", ("AdamW", 0.5, 0.01, None)),
         ("--model.optimizer AdamW --model.optimizer.lr 0.5 --model.optimizer SGD", ("SGD", 1e-3, 0.0, 0.0)),
-        ("--model.optimizer SGD", ("SGD", 0.1, 5e-4, 0.9)),  # the same class keeps its arguments
-        ("--model.optimizer torch.optim.sgd.SGD", ("SGD", 0.1, 5e-4, 0.9)),
-        ("--config sgd.yaml", ("SGD", 0.3, 5e-4, 0.9)),
+        ("--model.optimizer SGD", ("SGD", 1e-3, 0.0, 0.0)),  # the same class
+        ("--model.optimizer torch.optim.sgd.SGD", ("SGD", 1e-3, 0.0, 0.0)),
+        ("--model.optimizer SGD --model.optimizer.lr 0.5", ("SGD", 0.5, 0.0, 0.0)),
+        ("--model.optimizer.lr 0.5", ("SGD", 0.5, 5e-4, 0.9)),
+        ("--config sgd.yaml", ("SGD", 0.3, 5e-4, 0.9)),  # the same class with some arguments changes only these
     ],
 )
 def test_a_new_optimizer_has_its_own_defaults(line: str, expected: tuple[Any, ...]) -> None:
@@ -125,7 +127,7 @@ def test_the_default_optimizers_arguments_apply_only_to_it() -> None:
         *("AdamW", 1e-3),
         0.01,
     )
-    assert arguments(f"{backbone} --model.optimizer SGD", "model.optimizer", "lr", "momentum") == ("SGD", 0.1, 0.9)
+    assert arguments(f"{backbone} --model.optimizer SGD", "model.optimizer", "lr", "momentum") == ("SGD", 1e-3, 0.0)
 
 
 @pytest.mark.parametrize(

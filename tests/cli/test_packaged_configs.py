@@ -50,9 +50,15 @@ def test_words_of_a_command_line() -> None:
     words = ["fit", "-c", "quickstart", "--config=quickstart.yaml", "--name", "quickstart", "--config", "mine.yaml"]
     found = packaged_configs.with_paths(words)
     assert found == ["fit", "-c", path, f"--config={path}", "--name", "quickstart", "--config", "mine.yaml"]
-    words[3] = "--config=quickstart"
-    assert packaged_configs.with_names(found) == words
     assert packaged_configs.with_paths(["fit", "--config"]) == ["fit", "--config"]
+
+
+def test_the_name_stands_for_the_path_of_a_packaged_config_alone() -> None:
+    path = CONFIGS.resolve() / "quickstart.yaml"
+    assert packaged_configs.with_name(path) == "quickstart"
+    assert packaged_configs.with_name(Path("mine.yaml")) == "mine.yaml"
+    Path("quickstart").touch()
+    assert packaged_configs.with_name(path) == str(path)
 
 
 def test_a_misspelt_name_lists_the_nearest(run_command: RunCommand) -> None:

@@ -38,6 +38,11 @@ def test_images_of_a_run_are_those_of_its_own_split(trained_run: Path) -> None:
         ([*SMALL_DATA, "-n", "0"], "-n must be 1 or more"),
         (["--config", "nope.yaml"], "no config file nope.yaml; `cifar-cnn configs` lists the configs"),
         (["--data.sorce", "Shapes"], "unknown option --data.sorce; nearest: --data.source"),
+        (
+            ["--data.source.root", "nowhere"],
+            "CIFAR-10 is not in nowhere, or is damaged: set root to its folder, or train, which downloads it "
+            "(--data.source.root)",
+        ),
         (["--trainer.max_epochs", "3"], "unknown option --trainer.max_epochs: show accepts --config and data"),
         (["lightning_logs", *SMALL_DATA], "give either a run or --config and data options, not both"),
         ([*SHAPES, "--data.val_size", "99"], "val_size must be from 0 to 59 for 60 training images; it is 99"),

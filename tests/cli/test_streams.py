@@ -47,6 +47,13 @@ def test_output_that_cannot_be_written_is_one_line(command: str) -> None:
         assert result.returncode == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full stands for a full disk")
+def test_messages_that_cannot_be_written_are_dropped() -> None:
+    code = "from cifar_cnn import streams; import sys; streams.prepare(); print('x' * 9999, file=sys.stderr); print(1)"
+    result = shell(f'{sys.executable} -c "{code}" 2>/dev/full')
+    assert (result.returncode, result.stdout) == (0, "1\n")
+
+
 @needs_shell
 def test_a_closed_pipe_is_not_an_error() -> None:
     result = shell("cifar-cnn --help | true; cifar-cnn --help | head -n 1")

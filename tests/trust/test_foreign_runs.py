@@ -108,7 +108,8 @@ def test_a_foreign_config_is_used_without_these_parts(
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     path = run / "checkpoints/last.ckpt"
     checkpoint = Checkpoint(path, read_checkpoint(path))
-    with caplog.at_level(logging.WARNING), foreign_run.with_own_config([], "fit", checkpoint) as options:
+    own = foreign_run.own_config([], "fit", checkpoint)
+    with caplog.at_level(logging.WARNING), foreign_run.with_own_config([], own) as options:
         used = yaml.safe_load(Path(options[1]).read_text())
     assert not set(used["trainer"]) & set(PARTS)
     assert used["trainer"]["max_epochs"] == 2
@@ -116,9 +117,10 @@ def test_a_foreign_config_is_used_without_these_parts(
     (message,) = caplog.messages
     assert message.startswith(f"{run}/config.yaml was not written by a run of yours: it is used without trainer.callb")
     assert message.endswith(f"data.source.url. To use them, give them with --config {run}/config.yaml")
-    assert foreign_run.decides_images([], "fit", checkpoint)
+    assert foreign_run.decides_images([], own, checkpoint)
     for given in (["--config", str(run / "config.yaml")], ["--data.source=Shapes"], ["--data.source.root", "here"]):
-        assert not foreign_run.decides_images(given, "fit", checkpoint)
+        own = foreign_run.own_config(given, "fit", checkpoint)
+        assert not foreign_run.decides_images(given, own, checkpoint)
     config["trainer"] = "other.yaml"
     (run / "config.yaml").write_text(yaml.safe_dump(config))
     message = run_command.refused("fit", "--ckpt_path", path)
@@ -129,9 +131,10 @@ def test_a_foreign_config_is_used_without_these_parts(
 def test_the_users_own_config_is_used_unchanged(trained_run: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = trained_run / "checkpoints/last.ckpt"
     checkpoint = Checkpoint(path, read_checkpoint(path))
-    with foreign_run.with_own_config(["--x"], "fit", checkpoint) as options:
+    own = foreign_run.own_config(["--x"], "fit", checkpoint)
+    with foreign_run.with_own_config(["--x"], own) as options:
         assert options == ["--config", str(trained_run / "config.yaml"), "--x"]
-    assert not foreign_run.decides_images([], "fit", checkpoint)
+    assert not foreign_run.decides_images([], own, checkpoint)
     assert not caplog.messages
 
 

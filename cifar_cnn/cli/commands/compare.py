@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from cifar_cnn import packaged_configs
 from cifar_cnn.analysis.compare import compare, plan, run_or_config
 from cifar_cnn.cli.configs import option_values
 from cifar_cnn.cli.main import check_options
@@ -69,7 +70,7 @@ class FitCommands:
         """Train a config with a seed in ``folder`` and test it on all test images, whatever the config says."""
         where = ["--seed_everything", str(seed), "--trainer.default_root_dir", str(folder)]
         test = ["--test_after_fit", "true", "--trainer.limit_test_batches", "1.0"]
-        return ["fit", "--config", str(config), *self.options, *where, *test, *_QUIET]
+        return ["fit", "--config", packaged_configs.with_name(config), *self.options, *where, *test, *_QUIET]
 
     def resume(self, checkpoint: Path) -> list[str]:
         """Resume the run of a checkpoint; its own config.yaml holds the other options."""
