@@ -1,14 +1,19 @@
 """Values of a parsed config that the checkpoint or this machine decides."""
 
+import logging
 import os
+from typing import Any
 
 from jsonargparse import Namespace
 
 from cifar_cnn.cli.configs import option_values
 from cifar_cnn.data import CIFAR10DataModule
+from cifar_cnn.distributed import prints_messages
 from cifar_cnn.errors import InputError
 from cifar_cnn.hardware import best_precision
 from cifar_cnn.runs.checkpoints import Checkpoint
+
+log = logging.getLogger("cifar_cnn")
 
 
 def check_seed(seed: int | bool | None) -> None:
@@ -43,6 +48,17 @@ def complete(config: Namespace, command_line: list[str], evaluated: Checkpoint |
         config["trainer"]["logger"] = config["trainer"]["logger"] or False  # only a fit has curves
     if config["seed_everything"] is False:
         os.environ.pop("PL_GLOBAL_SEED", None)  # which would be taken for the seed of the run
+    config["trainer"]["strategy"] = _with_results(config["trainer"]["strategy"])
     # Chosen here for this machine; on another one the config repeats the run all the same.
     if config["trainer"]["precision"] is None and not config["trainer"]["plugins"]:
         config["trainer"]["precision"] = best_precision(str(config["trainer"]["accelerator"]))
+
+
+def _with_results(strategy: Any) -> Any:
+    """Replace a strategy whose processes train, but return neither test results nor the times of epochs."""
+    lost = next((name for name in ("ddp_spawn", "ddp_fork") if str(strategy).startswith(name)), None)
+    if lost is None:
+        return strategy
+    if prints_messages():
+        log.warning("trainer.strategy %s returns no results from its processes: using ddp instead.", lost)
+    return str(strategy).replace(lost, "ddp")

@@ -33,10 +33,9 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
     try:
         return _run(args, cli, model)
     except (InputError, MisconfigurationException) as error:
-        options = ", ".join(f"--{name}" for name in getattr(error, "options", ()))
-        processes.stop_with_message(
-            f"cifar-cnn: error: {' '.join(str(error).split())}" + (f" ({options})" if options else "")
-        )
+        options = ", ".join(f"--{name}" for name in error.options) if isinstance(error, InputError) else ""
+        line = f"cifar-cnn: error: {' '.join(str(error).split())}"
+        processes.stop_with_message(f"{line} ({options})" if options else line)
         return 2
     except Stopped as stopped:
         if stopped.in_all and not processes.prints_messages():

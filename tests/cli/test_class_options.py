@@ -6,9 +6,11 @@ from typing import Any, ClassVar
 import pytest
 import torch
 import yaml
+from jsonargparse import Namespace
 from torch import Tensor, nn
 
 import cifar_cnn.cli
+from cifar_cnn.cli import config_values
 from cifar_cnn.cli.class_options import classes_first
 from cifar_cnn.runs.checkpoints import load_trained
 from tests.conftest import CONFIGS, SMALL
@@ -260,3 +262,17 @@ def test_only_options_before_the_first_naming_of_a_class_move() -> None:
         ("fit --a.b.c 1 --a.b Y --a X", "fit --a X --a.b Y --a.b.c 1"),
     ):
         assert classes_first(shlex.split(line)) == shlex.split(expected), line
+
+
+@pytest.mark.parametrize(
+    ("strategy", "used"),
+    [("ddp_spawn", "ddp"), ("ddp_fork_find_unused_parameters_true", "ddp_find_unused_parameters_true"), ("ddp", "ddp")],
+)
+def test_processes_that_return_no_results_are_replaced(
+    strategy: str, used: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = Namespace(ckpt_path=None, seed_everything=0, data=Namespace(source=Namespace()))
+    config.trainer = Namespace(strategy=strategy, precision="32-true", plugins=None, accelerator="cpu", logger=None)
+    config_values.complete(config, [], None)
+    assert config.trainer.strategy == used
+    assert len(caplog.messages) == (strategy != used)
