@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cifar_cnn import lab
     from cifar_cnn.analysis.network.summary import summary
     from cifar_cnn.analysis.run import Run, load_run
     from cifar_cnn.backbones import ResidualBlock, ResNet18, SimpleCNN, SpeedrunNet
@@ -56,12 +57,15 @@ __all__ = [
     "Stopped",
     "Trainer",
     "cross_entropy",
+    "lab",
     "load_run",
     "summary",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "lab":  # a package
+        return import_module("cifar_cnn.lab")
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'cifar_cnn' has no attribute {name!r}")
     value = getattr(import_module(f"cifar_cnn.{_MODULE_OF[name]}"), name)

@@ -70,6 +70,10 @@ def _run(args: list[str]) -> int:
 
     own_modules.search(os.getcwd(), ["cifar_cnn"])  # cifar_cnn: for processes spawned by `python -m` in a checkout
 
+    if args[0] in command_names.LIGHT:
+        from cifar_cnn.cli import light
+
+        return light.run(args)
     if args[0] in command_names.TRAINING and not process.local_rank() and not {"-h", "--help"} & set(args):
         print("Loading PyTorch and Lightning", file=sys.stderr, flush=True)
     try:

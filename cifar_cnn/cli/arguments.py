@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+from cifar_cnn.cli import lab_arguments
 from cifar_cnn.cli.argument_parser import ArgumentParser
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs.folders import RUNS
@@ -24,10 +25,20 @@ def parse(args: list[str]) -> argparse.Namespace:
     """
     command, *own = args
     own, fit_options = _split_fit_options(own) if command in ("compare", "show") else (own, [])
-    options = PARSERS[command]().parse_args(own)
+    parser, own = of_action(command, own)
+    options = parser.parse_args(own)
     options.fit_options = fit_options
     options.command_line = shlex.join(["cifar-cnn", *args])
     return options
+
+
+def of_action(command: str, words: list[str]) -> tuple[ArgumentParser, list[str]]:
+    """The parser of a command or, as in ``lab check``, of what its first word says, and the words left for it."""
+    if command == "lab" and words and words[0] in LAB_PARSERS:
+        parser = LAB_PARSERS[words[0]]()
+        parser.set_defaults(action=words[0])
+        return parser, words[1:]
+    return PARSERS[command](), words
 
 
 def _split_fit_options(args: list[str]) -> tuple[list[str], list[str]]:
@@ -257,4 +268,6 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "runs": runs,
     "show": show,
     "configs": configs,
+    "lab": lab_arguments.lab,
 }
+LAB_PARSERS = {"start": lab_arguments.start, "check": lab_arguments.check}

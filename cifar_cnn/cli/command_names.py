@@ -7,8 +7,10 @@ from cifar_cnn.errors import InputError
 from cifar_cnn.process import is_own, program
 
 TRAINING = ("fit", "validate", "test")  # methods of the Trainer
-ANALYSES = ("predict", "report", "explain", "compare", "export", "runs", "show", "configs")  # of cifar_cnn.cli.commands
+# Of cifar_cnn.cli.commands.
+ANALYSES = ("predict", "report", "explain", "compare", "export", "runs", "show", "configs", "lab")
 ALL = (*TRAINING, *ANALYSES)
+LIGHT = ("lab",)  # those that need no torch in this process
 
 
 def mistake(name: str | None) -> str | None:
@@ -34,6 +36,7 @@ _MEANT = {
     **dict.fromkeys(("plot", "view", "visualize", "visualise"), "cifar-cnn report"),
     **dict.fromkeys(("onnx", "convert", "deploy"), "cifar-cnn export"),
     **dict.fromkeys(("benchmark", "seeds"), "cifar-cnn compare"),
+    **dict.fromkeys(("exercises", "homework", "check", "start"), "cifar-cnn lab"),
     "version": "cifar-cnn --version",
     "help": "cifar-cnn --help",
 }

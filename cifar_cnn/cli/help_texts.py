@@ -22,6 +22,7 @@ usage: cifar-cnn COMMAND [options]
   runs      list all runs with accuracy, time and status
   configs   list the ready-made configs, or copy them into a folder
   show      draw images with their class names, as training sees them, to a PNG or in a window
+  lab       write the exercises of the lab, to fill in, and check the answers
 
 examples:
   cifar-cnn fit --config quickstart
@@ -32,6 +33,7 @@ examples:
   cifar-cnn predict photo.jpg folder/ --output classes.csv
   cifar-cnn report lightning_logs/version_0
   cifar-cnn compare simple_cnn_a simple_cnn_batchnorm --seeds 3
+  cifar-cnn lab start lab1
 
 `cifar-cnn COMMAND --help` shows the options of a command and examples.
 """
@@ -156,5 +158,6 @@ def wanted(args: list[str]) -> str | None:
     if args[0] in command_names.ANALYSES:
         from cifar_cnn.cli import arguments  # argparse takes as long to import as all else of the help
 
-        return arguments.PARSERS[args[0]]().format_help()
+        parser, _ = arguments.of_action(args[0], args[1:])
+        return parser.format_help()
     return None

@@ -12,13 +12,15 @@ from torch import nn
 import cifar_cnn.cli
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli import command_names, help_texts
-from cifar_cnn.cli.arguments import PARSERS
+from cifar_cnn.cli.arguments import LAB_PARSERS, PARSERS, of_action
 from cifar_cnn.data import CIFAR10
 from cifar_cnn.hardware import best_precision
 from tests.conftest import CONFIGS
 
 Options = dict[str, str]
 PAGES = [["--help"], *([command, "--help"] for command in command_names.ALL)]
+WITH_OPTIONS = [*(each for each in PARSERS if each != "lab"), *(f"lab {action}" for action in LAB_PARSERS)]
+PAGES += [["lab", action, "--help"] for action in LAB_PARSERS]
 
 
 class OnlyParser(cifar_cnn.cli.CLI):
@@ -58,13 +60,13 @@ def test_pages_fit_a_wide_terminal_and_their_examples_exist(args: list[str]) -> 
     assert len(examples) >= 2
     for _, command, *words in examples:
         assert command in command_names.ALL
-        assert len(args) == 1 or command == args[0]
+        assert len(args) == 1 or [command, *words[: len(args) - 2]] == args[:-1]
         for word in words:
             if word.startswith("configs/"):
                 assert list(CONFIGS.glob(word.removeprefix("configs/"))), word
         if command in PARSERS:
             options = [word for word in words if word.startswith("--") and "." not in word]
-            assert set(options) <= set(PARSERS[command]()._option_string_actions)
+            assert set(options) <= set(of_action(command, words)[0]._option_string_actions)
     if args[0] == "fit":
         assert {word for example in examples for word in example if word.startswith("--")} <= {
             f"--{option}" for option in explained(text)
@@ -151,10 +153,12 @@ def test_no_help_is_printed_unless_requested() -> None:
         assert help_texts.wanted(args) is None
 
 
-@pytest.mark.parametrize("command", PARSERS)
+@pytest.mark.parametrize("command", WITH_OPTIONS)
 def test_a_mistake_is_one_line_that_names_the_nearest_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    option = next(name for name in reversed(PARSERS[command]()._option_string_actions) if name.startswith("--"))
-    assert cifar_cnn.cli.run([command, "x", option[:-1]]) == 2
+    words = command.split()
+    parser, _ = of_action(words[0], words[1:])
+    option = next(name for name in reversed(parser._option_string_actions) if name.startswith("--"))
+    assert cifar_cnn.cli.run([*words, "x", option[:-1]]) == 2
     assert capsys.readouterr().err == f"cifar-cnn: error: unknown option {option[:-1]}; nearest: {option}\n"
 
 

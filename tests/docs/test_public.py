@@ -26,7 +26,7 @@ def test_the_package_imports_no_library_until_a_name_is_used() -> None:
 def test_public_names_exist_and_are_documented(name: str) -> None:
     assert name in dir(cifar_cnn)
     value = getattr(cifar_cnn, name)
-    assert value.__name__ == name
+    assert value.__name__.removeprefix("cifar_cnn.") == name
     assert len(inspect.getdoc(value) or "") > 40
 
 

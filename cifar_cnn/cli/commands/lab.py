@@ -1,0 +1,49 @@
+"""``cifar-cnn lab``: the exercises of the lab, and the check of the answers."""
+
+import shlex
+from argparse import Namespace
+from pathlib import Path
+
+from cifar_cnn import lab
+from cifar_cnn.errors import InputError
+from cifar_cnn.lab import submissions
+from cifar_cnn.paths import relative
+from cifar_cnn.tables import printable
+
+
+def run(options: Namespace) -> int:
+    """Write the exercises or check answers; returns the exit status, 1 if some answers did not pass.
+
+    Raises:
+        InputError: there is no such file or exercise, or a file that would be written exists.
+    """
+    if options.action == "start":
+        return _start(options.folder, options.language)
+    if options.all is not None:
+        return _check_all(options)
+    if options.output is not None:
+        raise InputError("--output belongs to --all")
+    if not options.words:
+        raise InputError("give a student's file, such as lab.py, or --all and a folder of submissions")
+    path, *exercises = options.words
+    results = lab.check(Path(path), exercises, options.language)
+    print(results)
+    return 0 if results.passed else 1
+
+
+def _start(folder: Path, language: str) -> int:
+    module, notebook = lab.start(folder, language)
+    print(f"Fill in {relative(module)} or the notebook {relative(notebook)}, then check the answers with")
+    print(f"  cifar-cnn lab check {shlex.quote(relative(module))}")
+    return 0
+
+
+def _check_all(options: Namespace) -> int:
+    checked = submissions.check_all(options.all, options.words, options.language or "en")
+    found = []
+    for each in checked:
+        print(printable(each.line), flush=True)
+        found.append(each)
+    files = submissions.write_results(found, options.output or options.all, options.language or "en")
+    print(f"Results: {', '.join(relative(path) for path in files)}")
+    return 0 if all(each.results.passed for each in found) else 1

@@ -1,0 +1,21 @@
+"""Run the commands that need neither torch nor Lightning in their own process, without importing them."""
+
+import sys
+
+from cifar_cnn.cli import arguments
+from cifar_cnn.errors import ENDING, InputError, Terminated, terminable
+
+
+def run(args: list[str]) -> int:
+    """Run a command line of ``cifar-cnn lab``; returns the exit status, 2 for a mistake of the user."""
+    from cifar_cnn.cli.commands import lab
+
+    try:
+        with terminable(*ENDING):
+            return lab.run(arguments.parse(args))
+    except InputError as error:
+        print(f"cifar-cnn: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interrupt:
+        print("\ncifar-cnn: interrupted", file=sys.stderr)
+        return 128 + (interrupt.signum if isinstance(interrupt, Terminated) else 2)

@@ -1,0 +1,90 @@
+"""Write the exercises for students: ``lab.py`` and the notebook ``lab.ipynb``, from the same texts."""
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from cifar_cnn.errors import InputError
+from cifar_cnn.files import write
+from cifar_cnn.lab import notebook
+from cifar_cnn.lab.exercises import EXERCISES, Exercise
+from cifar_cnn.lab.texts import texts
+
+FILE = "lab.py"
+NOTEBOOK = "lab.ipynb"
+_WIDTH = 100
+_OWN_TEMPLATE = ("4a", "5", "7")  # the others are networks
+
+
+def write_files(folder: Path, language: str) -> list[Path]:
+    """Write both files.
+
+    Raises:
+        InputError: see :func:`cifar_cnn.lab.start`.
+    """
+    contents = {FILE: module(language), NOTEBOOK: notebook.content(language, skeleton, rendered)}
+    paths = [folder / name for name in contents]
+    if existing := [path for path in paths if path.exists()]:
+        raise InputError(f"{existing[0]} exists already: name another folder; no file of yours is overwritten")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, content in zip(paths, contents.values(), strict=True):
+            write(path, content)
+    except OSError as error:
+        raise InputError(f"cannot write into {folder}: {error.strerror or error}") from error
+    return paths
+
+
+def module(language: str) -> str:
+    """The content of ``lab.py``."""
+    known = texts(language)
+    words, said = known["words"], known["file"]
+    entries = []
+    for each in EXERCISES:
+        text = known["exercises"][each.number]
+        observe = _filled(f"{words['question']} {text['observe']}", "# ") if text["observe"] else ""
+        code = skeleton(each, language, with_question=True)
+        entries.append({"number": each.number, "title": text["title"], "observe": observe, "code": code})
+    head, train = _filled(said["head"]), _filled(said["train"])
+    title = known["notebook"]["title"]
+    return rendered("lab.py", title=title, head=head, train=train, language=language, words=words, exercises=entries)
+
+
+def skeleton(exercise: Exercise, language: str, with_question: bool = False) -> str:
+    """The class or function to fill in.
+
+    Args:
+        exercise: the exercise.
+        language: of its docstring.
+        with_question: the docstring is the question, with the shapes; otherwise the title.
+    """
+    known = texts(language)
+    text, words = known["exercises"][exercise.number], known["words"]
+    doc = f"{text['title']}."
+    if with_question:
+        shapes = [f"    {words[each]}: {text[each]}" for each in ("input", "output")]
+        question = _filled(text["question"], "    ", before=len('"""')).strip()
+        doc = "\n".join([question, "", *shapes, "    "])
+    template = exercise.number if exercise.number in _OWN_TEMPLATE else "network"
+    return rendered(f"{template}.py", name=exercise.name, number=exercise.number, doc=doc)
+
+
+def rendered(template: str, **values: Any) -> str:
+    """A template with its values filled in."""
+    environment = Environment(
+        loader=PackageLoader("cifar_cnn.lab"),
+        autoescape=select_autoescape(["html.j2"]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template(f"{template}.j2").render(**values)
+
+
+def _filled(text: str, indent: str = "", before: int = 0) -> str:
+    """Text in lines of at most ``_WIDTH`` characters, of which ``before`` are taken in the first."""
+    first = indent + "-" * before
+    lines = textwrap.wrap(text, _WIDTH, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False)
+    return "\n".join([indent + lines[0][len(first) :], *lines[1:]])

@@ -1,0 +1,76 @@
+"""Check the residual block (exercise 4a)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cifar_cnn.backbones import ResidualBlock
+from cifar_cnn.lab import learning, student
+from cifar_cnn.lab.blocks import split, wrong_block
+from cifar_cnn.lab.copying import copy_layers
+from cifar_cnn.lab.findings import Finding, Wrong, finding
+from cifar_cnn.lab.networks import own_weights
+from cifar_cnn.lab.tracing import Operation
+
+_SIDE = 8
+
+
+def check(build: Any, exercise: str, name: str) -> list[Finding]:
+    """What is wrong with a student's residual block.
+
+    Args:
+        build: the class.
+        exercise: the number of the exercise.
+        name: of the class, as messages show it.
+
+    Raises:
+        NotDone: it has not been written.
+        Wrong: it cannot be made or run.
+    """
+    found: list[Finding] = []
+    for c_in, channels, stride in ((16, 16, 1), (24, 24, 1), (16, 32, 2), (16, 32, 1)):
+        try:
+            found = _check_one(build, name, c_in, channels, stride)
+        except Wrong as wrong:
+            if (c_in, channels) == (16, 16):
+                raise
+            raise Wrong(_about(c_in, channels, stride), *wrong.findings) from wrong
+        if found:
+            return found if (c_in, channels) == (16, 16) else [_about(c_in, channels, stride), *found]
+    return found
+
+
+def _about(c_in: int, channels: int, stride: int) -> Finding:
+    key = "block_of_other_channels" if stride == 1 and c_in == channels else "block_of_other_shape"
+    return finding(key, arguments=f"{c_in}, {channels}, {stride}", c_in=c_in, channels=channels, stride=stride)
+
+
+def _check_one(build: Any, name: str, c_in: int, channels: int, stride: int) -> list[Finding]:
+    arguments = (c_in, channels) if stride == 1 else (c_in, channels, stride)
+    block = student.network(build, name, *arguments)
+    x = torch.randn(4, c_in, _SIDE, _SIDE, generator=torch.Generator().manual_seed(0))
+    trace, output = student.traced(block, x.clone(), name)
+    before, blocks = split(trace, output)
+    if len(blocks) != 1:
+        raise Wrong(finding("several_sums", count=len(blocks)))
+    found = own_weights(trace, output) + [finding("before_the_block", name=each.title) for each in before[:1]]
+    found += wrong_block(blocks[0], c_in, channels, stride)
+    if not found and blocks[0].after[1:]:
+        found = [finding("not_only_relu_after_sum", name=blocks[0].after[1].title)]
+    found = found or learning.without_gradient(block, output)
+    operations = [*blocks[0].shortcut, *blocks[0].main]
+    if not found and not _equals(block, operations, ResidualBlock(c_in, channels, stride), x):
+        found = [finding("other_block_output")]
+    return found
+
+
+def _equals(block: nn.Module, operations: list[Operation], same: nn.Module, x: Tensor) -> bool:
+    """Whether the package's block has the same output with the same weights, in training and afterwards."""
+    for train in (True, False):
+        copy_layers(operations, same)
+        with torch.no_grad():
+            own, expected = block.train(train)(x.clone()), same.train(train)(x.clone())
+        if not torch.allclose(own, expected, rtol=1e-3, atol=1e-4):
+            return False
+    return True

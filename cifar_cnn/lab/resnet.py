@@ -1,0 +1,97 @@
+"""Check ResNet-18 (exercise 4b)."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from cifar_cnn.backbones import ResNet18
+from cifar_cnn.lab import learning, student
+from cifar_cnn.lab.blocks import Block, split, wrong_block
+from cifar_cnn.lab.comparison import differences
+from cifar_cnn.lab.copying import copy_layers
+from cifar_cnn.lab.findings import Finding, finding, limited
+from cifar_cnn.lab.networks import check_batches, check_logits, other_count, own_weights
+from cifar_cnn.lab.sequences import RELU, Layer, batch_norm, conv, linear
+from cifar_cnn.lab.tracing import Operation
+
+_CHANNELS = (64, 64, 128, 128, 256, 256, 512, 512)
+
+
+def check(build: Any, exercise: str, name: str) -> list[Finding]:
+    """What is wrong with a student's ResNet-18.
+
+    The stem may have stride 1 or 2, and a pooling or none.
+
+    Args:
+        build: the class, a function that returns the network, or the network.
+        exercise: the number of the exercise.
+        name: of the class, as messages show it.
+
+    Raises:
+        NotDone: it has not been written.
+        Wrong: it cannot be made or run, or has no residual block.
+    """
+    network = student.network(build, name)
+    images, _ = learning.some_images(3)
+    trace, logits = student.traced(network, images, name)
+    check_logits(network, logits, 3, name)
+    stem, blocks = split(trace, logits)
+    found = own_weights(trace, logits) + (_wrong_stem(stem) or _wrong_blocks(blocks) or _wrong_head(blocks[-1]))
+    found = found or check_batches(network, name)
+    found += learning.without_gradient(network, student.traced(network, images, name)[1]) if not found else []
+    if not found and not _equals(network, stem, blocks, images):
+        found = [finding("other_output")]
+    if found:
+        layers = [*stem, *(each for block in blocks for each in (*block.shortcut, *block.main)), *blocks[-1].after]
+        return [*limited(found), *other_count(network, ResNet18(), layers)]
+    return learning.learns_by_heart(network, n=32)
+
+
+def _wrong_stem(stem: list[Operation]) -> list[Finding]:
+    first = stem[0] if stem else None
+    if first is None or first.kind != "conv":
+        return [finding("no_stem")]
+    if first.sizes["kernel"] != (3, 3):
+        return [finding("first_kernel", layer=first.title, found=first.shape and first.tensors["weight"].shape[-1])]
+    stride = 2 if first.sizes["stride"] == (2, 2) else 1
+    asked: list[Layer] = [conv(3, 64, 3, stride, 1), batch_norm(64), RELU]
+    pooled = stem[-1].kind in ("max_pool", "avg_pool")
+    return differences(stem[:-1] if pooled else stem, asked)
+
+
+def _wrong_blocks(blocks: list[Block]) -> list[Finding]:
+    if len(blocks) != len(_CHANNELS):
+        return [finding("number_of_blocks", found=len(blocks))]
+    c_in = _CHANNELS[0]
+    for number, (block, channels) in enumerate(zip(blocks, _CHANNELS, strict=True), 1):
+        found = wrong_block(block, c_in, channels, 1 if c_in == channels else 2)
+        if not found and block is not blocks[-1] and block.after[1:]:
+            found = [finding("extra", name=block.after[1].function, after=block.main[-1].title)]
+        if found:
+            return [finding("in_block", number=number, stage=(number + 1) // 2), *found]
+        c_in = channels
+    return []
+
+
+def _wrong_head(last: Block) -> list[Finding]:
+    pooling = [] if last.main[-1].output_shape[2:] == (1, 1) else [Layer("global_avg", {})]
+    return differences(last.after[1:], [*pooling, linear(512, 10)])
+
+
+def _equals(network: nn.Module, stem: list[Operation], blocks: list[Block], images: torch.Tensor) -> bool:
+    """Whether the package's network has the same output with the same weights."""
+    same = ResNet18(stem_stride=2 if stem[0].sizes["stride"] == (2, 2) else 1)
+    if stem[-1].kind in ("max_pool", "avg_pool"):
+        sizes: Any = stem[-1].sizes
+        kind = nn.MaxPool2d if stem[-1].kind == "max_pool" else nn.AvgPool2d
+        same.stem[3] = kind(sizes["kernel"], sizes["stride"], sizes["padding"])
+    in_blocks = [each for block in blocks for each in (*block.shortcut, *block.main)]
+    for train in (True, False):
+        copy_layers([*stem, *in_blocks, *blocks[-1].after], same)
+        with torch.no_grad():
+            own, expected = network.train(train)(images), same.train(train)(images)
+        if not torch.allclose(own, expected, rtol=1e-3, atol=1e-3):
+            return False
+    network.train()
+    return True
