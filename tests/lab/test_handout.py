@@ -17,7 +17,9 @@ CELLS_BEFORE_THE_EXERCISES = 4
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_the_file_has_every_question_and_nothing_is_done_yet(language: str, in_empty_folder: Path) -> None:
+def test_the_file_has_every_question_and_nothing_is_done_yet(
+    language: str, in_empty_folder: Path, forgotten: None
+) -> None:
     module, _ = lab.start("new/folder", language)
     source = module.read_text(encoding="utf-8")
     assert f'LANGUAGE = "{language}"' in source
@@ -58,7 +60,9 @@ def run_cells(notebook: nbformat.NotebookNode, names: dict) -> dict[str, object]
     return shown
 
 
-def test_the_cells_of_the_notebook_check_what_is_filled_in(in_empty_folder: Path, untrained: None) -> None:
+def test_the_cells_of_the_notebook_check_what_is_filled_in(
+    in_empty_folder: Path, untrained: None, forgotten: None
+) -> None:
     _, path = lab.start(".", "ro")
     notebook = nbformat.read(path, as_version=4)
     answer = next(cell for cell in notebook.cells if cell.source.startswith("class Net1a"))
