@@ -2,10 +2,12 @@
 PYTHON ?= python3
 CONFIG ?= configs/quickstart.yaml
 ARGS ?=
+PYTEST := pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 STAMP := .venv/.installed
 DEV := .venv/.installed-dev
+LOWEST := .venv-lowest/.installed
 
-.PHONY: fit test lint bench clean
+.PHONY: fit test test-lowest lint bench clean
 
 fit: $(STAMP)
 	.venv/bin/cifar-cnn fit --config $(CONFIG) $(ARGS)
@@ -13,7 +15,12 @@ fit: $(STAMP)
 # A process a core, with a thread each: two processes of two threads on two cores wait for one another. The files are
 # handed out in the order that tests/conftest.py puts them in, the slowest first.
 test: $(DEV)
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder $(ARGS)
+	OMP_NUM_THREADS=1 .venv/bin/python -m $(PYTEST) $(ARGS)
+
+# The same with the lowest version that pyproject.toml allows of each dependency. Needs Python 3.10 to 3.12, the versions
+# for which all of these have wheels: make test-lowest PYTHON=python3.10
+test-lowest: $(LOWEST)
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m $(PYTEST) $(ARGS)
 
 lint: $(DEV)
 	.venv/bin/ruff check .
@@ -35,5 +42,13 @@ $(DEV): $(STAMP)
 	.venv/bin/pip install --quiet --editable '.[dev]'
 	@touch $@
 
+$(LOWEST): pyproject.toml tests/lowest.py
+	$(PYTHON) -m venv --clear .venv-lowest
+	.venv-lowest/bin/pip install --quiet packaging
+	.venv-lowest/bin/pip install --quiet --no-deps --editable .
+	.venv-lowest/bin/python tests/lowest.py > .venv-lowest/constraints.txt
+	.venv-lowest/bin/pip install --quiet --editable '.[dev]' --constraint .venv-lowest/constraints.txt
+	@touch $@
+
 clean:
-	rm -rf .venv
+	rm -rf .venv .venv-lowest

