@@ -17,8 +17,8 @@ fit: $(STAMP)
 test: $(DEV)
 	OMP_NUM_THREADS=1 .venv/bin/python -m $(PYTEST) $(ARGS)
 
-# The same with the lowest version that pyproject.toml allows of each dependency. Needs Python 3.10 to 3.12, the versions
-# for which all of these have wheels: make test-lowest PYTHON=python3.10
+# The same with the lowest version that pyproject.toml allows of each dependency. All of these have wheels for Python 3.10
+# and 3.11 only: make test-lowest PYTHON=python3.10
 test-lowest: $(LOWEST)
 	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m $(PYTEST) $(ARGS)
 
