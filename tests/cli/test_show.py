@@ -40,8 +40,7 @@ def test_images_of_a_run_are_those_of_its_own_split(trained_run: Path) -> None:
         (["--data.sorce", "Shapes"], "unknown option --data.sorce; nearest: --data.source"),
         (
             ["--data.source.root", "nowhere"],
-            "CIFAR-10 is not in nowhere, or is damaged: set root to its folder, or train, which downloads it "
-            "(--data.source.root)",
+            "no CIFAR-10 in nowhere: set root, or train first (--data.source.root)",
         ),
         (["--trainer.max_epochs", "3"], "unknown option --trainer.max_epochs: show accepts --config and data"),
         (["lightning_logs", *SMALL_DATA], "give either a run or --config and data options, not both"),

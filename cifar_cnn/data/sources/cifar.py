@@ -62,17 +62,10 @@ class CIFAR10(Source):
         return all(check_integrity(base / name, md5) for name, md5 in files)
 
     def load(self, split: Split) -> ImageSet:
-        """The 50,000 or 10,000 images: (N, 3, 32, 32).
-
-        Raises:
-            InputError: the files are missing or damaged.
-        """
+        """The 50,000 or 10,000 images: (N, 3, 32, 32); InputError if the files are missing or damaged."""
         try:
             dataset = datasets.CIFAR10(self.root, train=split == "train")
         except RuntimeError as error:
-            raise InputError(
-                f"CIFAR-10 is not in {self.root}, or is damaged: set root to its folder, or train, which downloads it",
-                options=["data.source.root"],
-            ) from error
+            raise InputError(f"no CIFAR-10 in {self.root}: set root, or train first", ["data.source.root"]) from error
         images = torch.from_numpy(dataset.data).permute(0, 3, 1, 2).contiguous()
         return ImageSet(images, torch.tensor(dataset.targets), self.class_names)
