@@ -12,6 +12,5 @@ class CheckpointContents(Callback):
     """Adds the entries that test, predict and resumed runs need; see :mod:`cifar_cnn.runs.contents`."""
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the entries."""
         if isinstance(pl_module, ImageClassifier):
             add_contents(checkpoint, trainer, pl_module)

@@ -33,26 +33,21 @@ class EpochLines(Callback):
         self._has_header = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
         without = {"val loss", "val accuracy", ""} if not validates(trainer) else set()
         self._columns = {name: width for name, width in _COLUMNS.items() if name not in without}
         self._start = (time.monotonic(), trainer.global_step)
         self._epoch, self._validated, self._has_header = None, False, False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remember that the epoch has a validation."""
         self._validated = self._validated or not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Remember that the epoch's line is due."""
         self._epoch = trainer.current_epoch + 1
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the line of the previous epoch."""
         self._print(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Print the line of the last epoch."""
         self._print(trainer)
 
     def _print(self, trainer: Trainer) -> None:

@@ -56,7 +56,6 @@ class FilterImages(Callback):
         self._draw(trainer, pl_module, trainer.current_epoch, overwrite=trainer.global_step == 0)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Draw after every n-th epoch."""
         finished = trainer.current_epoch + 1  # the Trainer counts this epoch only after its hooks
         if self.every_n_epochs and finished % self.every_n_epochs == 0:
             self._draw(trainer, pl_module, finished)

@@ -42,7 +42,6 @@ class OutputChecks(Callback):
             self._hooks = [before, pl_module.loss.register_forward_hook(check_loss)]
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Remove the hooks from the loss."""
         for hook in self._hooks:
             hook.remove()
         self._hooks = []

@@ -35,5 +35,4 @@ class OwnCode(Callback):
             user_code.keep(folder, self._files, self._sums)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Sign."""
         ownership.sign(checkpoint, self._packages, self._sums)

@@ -42,7 +42,6 @@ class PlateauSchedule(Callback):
             self._schedules.append((config.scheduler, monitor))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Step the schedules with the latest values."""
         if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
             for schedule, monitor in self._schedules:
                 schedule.step(trainer.callback_metrics[monitor].item())

@@ -51,11 +51,9 @@ class StorePredictions(SavedWithBest):
         self._step = -1  # step of the latest validation
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Discard an earlier test."""
         self._batches = []
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Discard an earlier validation."""
         self._batches, self._step = [], trainer.global_step
 
     def on_test_batch_end(

@@ -43,7 +43,6 @@ class TimedProgressBar(TQDMProgressBar):
         self._start_epoch(trainer)
 
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
-        """Start an epoch; epochs are counted from 1."""
         self._start_epoch(trainer)
 
     def _start_epoch(self, trainer: Trainer) -> None:

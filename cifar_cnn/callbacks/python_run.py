@@ -68,7 +68,6 @@ class PythonRun(Callback):
         self._code.setup(trainer, pl_module, stage)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the signed names of the user's packages."""
         self._code.on_save_checkpoint(trainer, pl_module, checkpoint)
 
 

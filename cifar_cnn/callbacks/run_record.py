@@ -83,7 +83,6 @@ class RunRecord(Callback):
         self._write()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
         self._start = time.perf_counter()
         self._watch, self._paces = EpochStopwatch(), []
 
@@ -98,22 +97,18 @@ class RunRecord(Callback):
         self._write()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the epoch's clock."""
         self._watch.start()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the validation's clock."""
         self._watch.start_validation()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the validation's clock."""
         self._watch.stop_validation()
         if self._record.get("images"):
             self._record["images"]["validated"] = images_evaluated(trainer, "val")[0]
             self._record["images"]["validated_on_training"] = overfits(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Record the images per second of the epoch."""
         seconds = self._watch.training_seconds
         batches = trainer.train_dataloader
         # Only complete epochs are timed; the first epoch of a resumed run may be incomplete.
@@ -122,7 +117,6 @@ class RunRecord(Callback):
             self._paces.append(images / seconds)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Complete ``fit.json``."""
         self._record |= {
             "finished": _now(),
             "status": "finished",
@@ -134,7 +128,6 @@ class RunRecord(Callback):
         self._write()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Record how a fit ended early."""
         if self._record.get("status") != "running":
             return
         if self._former and self._first_step in (None, trainer.global_step):

@@ -28,7 +28,6 @@ class SaveConfig(SaveConfigCallback):
             super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Write the config, on rank 0."""
         assert self._folder is not None
         folder = Path(self._folder)
         folder.mkdir(parents=True, exist_ok=True)

@@ -60,7 +60,6 @@ class RunSummary(Callback):
                 raise InputError(f"nothing to train: trainer.{option} is 0")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
         self._run = run_folder(trainer)
         if trainer.is_global_zero:
             backbone = getattr(pl_module, "backbone", pl_module)
@@ -71,20 +70,16 @@ class RunSummary(Callback):
         self._epoch_seconds = []
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the epoch's clock."""
         self._watch.start()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Log the epoch's time."""
         self._epoch_seconds.append(self._watch.seconds)
         pl_module.log("epoch_seconds", self._epoch_seconds[-1])
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the number of validated images."""
         self._validated = images_evaluated(trainer, "val")
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop the clock."""
         self._fit_seconds = time.perf_counter() - self._fit_start
         self._fit_metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
 

@@ -33,7 +33,6 @@ class TensorBoardPages(Callback):
         self.files = files or ResultFiles()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write graph and hyper-parameters, if a TensorBoardLogger is in use."""
         for logger in trainer.loggers if trainer.is_global_zero else ():
             if isinstance(logger, TensorBoardLogger):
                 try:
@@ -43,7 +42,6 @@ class TensorBoardPages(Callback):
                     log.warning("TensorBoard's pages could not be written: %s", error)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the confusion matrix."""
         counts = getattr(pl_module, "test_results", {}).get("test/confusion_matrix")
         if counts is None or not trainer.is_global_zero:
             return

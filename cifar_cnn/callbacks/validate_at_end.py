@@ -39,11 +39,9 @@ class ValidateAtEnd(Callback):
         self._restore(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restore the settings."""
         self._restore(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Restore the settings."""
         self._restore(trainer)
 
     def _restore(self, trainer: Trainer) -> None:

@@ -62,7 +62,6 @@ class WhitenFirstConv(Callback):
         self.on_train_epoch_start(trainer, pl_module)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Freeze the bias after its epochs."""
         bias = _first_conv(pl_module).bias
         self._bias_is_done = self.bias_epochs is not None and trainer.current_epoch >= self.bias_epochs
         # ddp waits for the gradient of each parameter that required one at the start of training.

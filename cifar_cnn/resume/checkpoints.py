@@ -139,7 +139,6 @@ class LastCheckpoint(Checkpoint):
         self._time = 0.0  # when the latest attempt ended
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Find the run's folder."""
         if stage == "fit" and trainer.loggers and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._folder = Path(_folder(trainer))
             if trainer.is_global_zero:
@@ -190,7 +189,6 @@ class LastCheckpoint(Checkpoint):
         self.commit(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Commit the last checkpoint; everything is logged."""
         self.commit(trainer)
 
     def request(self) -> None:

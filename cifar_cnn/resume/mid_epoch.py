@@ -25,7 +25,6 @@ class MidEpoch(Callback):
         self._means: dict[str, Tensor] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Keep the trainer, which holds the logged values."""
         self._trainer = trainer
 
     def state_dict(self) -> dict[str, Any]:
@@ -39,7 +38,6 @@ class MidEpoch(Callback):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep the values until training starts."""
         self._values = state_dict["values"]
         self._means = state_dict["train_means"]
 

@@ -96,7 +96,6 @@ class NotFinite(Callback):
         return _Loss(step, trainer.current_epoch, self._batch_idx, self._learning_rate, loss)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Check the remaining losses."""
         self._check(trainer)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -28,7 +28,6 @@ class Resumed(Callback):
         self._trains = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Report the epoch and the step, and any change of the learning rate."""
         self._trains = True
         if not trainer.ckpt_path:
             return

@@ -30,11 +30,9 @@ class RNGState(Callback):
         return {"ranks": states}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Keep the states until training starts."""
         self._to_restore = state_dict
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restore the generators of this rank."""
         states, self._to_restore = self._to_restore, None
         if states and len(states["ranks"]) == trainer.world_size:
             _set(states["ranks"][trainer.global_rank])

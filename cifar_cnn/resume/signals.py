@@ -48,7 +48,6 @@ class StopOnSignal(Callback):
         self._unlisten()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Restore the previous handlers."""
         self._unlisten()
 
     def on_train_batch_end(
