@@ -1,4 +1,4 @@
-# Each target makes .venv first, so that any of them is a whole set-up.
+# Each target makes .venv first, so that each works in a fresh clone.
 PYTHON ?= python3
 CONFIG ?= configs/quickstart.yaml
 ARGS ?=
@@ -12,13 +12,13 @@ LOWEST := .venv-lowest/.installed
 fit: $(STAMP)
 	.venv/bin/cifar-cnn fit --config $(CONFIG) $(ARGS)
 
-# A process a core, with a thread each: two processes of two threads on two cores wait for one another. The files are
-# handed out in the order that tests/conftest.py puts them in, the slowest first.
+# One process per core with one thread each; more threads would compete for the cores. tests/conftest.py orders the files,
+# the slowest first.
 test: $(DEV)
 	OMP_NUM_THREADS=1 .venv/bin/python -m $(PYTEST) $(ARGS)
 
-# The same with the lowest version that pyproject.toml allows of each dependency. All of these have wheels for Python 3.10
-# and 3.11 only: make test-lowest PYTHON=python3.10
+# With the lowest version of each dependency that pyproject.toml allows. Only Python 3.10 and 3.11 have wheels for all of
+# them: make test-lowest PYTHON=python3.10
 test-lowest: $(LOWEST)
 	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m $(PYTEST) $(ARGS)
 
@@ -31,7 +31,7 @@ lint: $(DEV)
 bench: $(STAMP)
 	.venv/bin/python -m benchmarks $(ARGS)
 
-# The stamp is written last: an installation that was interrupted is taken up again by the next make.
+# The stamp is written last: the next make completes an interrupted installation.
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "cifar-cnn needs Python 3.10 or newer; name one with make PYTHON=...")'
 	$(PYTHON) -m venv .venv

@@ -45,7 +45,7 @@ class FunctionLoss(nn.Module):
             given = ", ".join(["logits", "target", *(f"{name}={value}" for name, value in self.options.items())])
             hint = f"its arguments are {signature}"
             if not signature.parameters:
-                hint = "if it makes a loss, say what it returns: def f() -> torch.nn.Module"
+                hint = "if it makes a loss, annotate its return type: def f() -> torch.nn.Module"
             raise InputError(f"loss: {self.name} cannot be called with ({given}): {error}; {hint}") from error
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
