@@ -12,9 +12,11 @@ Public names are imported when they are first used; ``import cifar_cnn`` itself 
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # that of typing, for tools: `python -m` would take a typing.py from the current folder
 if TYPE_CHECKING:
+    from typing import Any
+
     from cifar_cnn import lab
     from cifar_cnn.analysis.network.summary import summary
     from cifar_cnn.analysis.run import Run, load_run
@@ -63,7 +65,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name == "lab":  # a package
         return import_module("cifar_cnn.lab")
     if name not in _MODULE_OF:

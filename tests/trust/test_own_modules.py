@@ -156,7 +156,7 @@ def test_the_command_keeps_the_current_folder_off_sys_path(folder: Path, monkeyp
 
 
 def test_python_m_imports_nothing_from_the_current_folder() -> None:
-    for name in ("difflib", "shlex", "filelock"):  # imported by the first lines of a command
+    for name in ("typing", "random", "difflib", "shlex", "filelock"):  # imported by the first lines of a command
         Path(f"{name}.py").write_text("raise SystemExit('was run')")
     program = Path(cifar_cnn.__main__.__file__)
     for start in (["-m", "cifar_cnn"], [str(program)]):
