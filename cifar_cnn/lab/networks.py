@@ -125,7 +125,16 @@ def check_batches(network: nn.Module, name: str) -> list[Finding]:
         if not isinstance(output, Tensor) or tuple(output.shape) != (n, 10):
             shape = list(getattr(output, "shape", ()))
             return [finding("squeezed") if shape == [10] else finding("shape", name=name, n=n, shape=shape)]
-    network.train()
+    return _check_memory_format(network.train(), name)
+
+
+def _check_memory_format(network: nn.Module, name: str) -> list[Finding]:
+    """Run the network as training does, with the channels of a pixel next to one another in memory."""
+    images = learning.some_images(3)[0].contiguous(memory_format=torch.channels_last)
+    try:
+        student.call(network, images, what=f"{name}.forward")
+    except Wrong as wrong:
+        return [finding("channels_last"), *wrong.findings]
     return []
 
 

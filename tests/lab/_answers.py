@@ -19,7 +19,7 @@ class Net1a(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         x = F.max_pool2d(F.relu(self.conv1(images)), 2)
         x = F.max_pool2d(F.relu(self.conv2(x)), 2)
-        return self.fc2(F.relu(self.fc1(x.view(x.size(0), -1))))
+        return self.fc2(F.relu(self.fc1(x.flatten(1))))
 
 
 class Net1b(nn.Sequential):

@@ -77,6 +77,12 @@ class UnusedLayer(Net1a):
         self.fc3 = nn.Linear(10, 10)
 
 
+class Views(Net1a):
+    def forward(self, images: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.conv2(F.max_pool2d(F.relu(self.conv1(images)), 2))), 2)
+        return self.fc2(F.relu(self.fc1(x.view(-1, 64 * 6 * 6))))
+
+
 class NoReturn(Net1a):
     def forward(self, images: Tensor) -> Tensor:  # type: ignore[return]
         super().forward(images)
@@ -174,6 +180,7 @@ MISTAKES = [
     Mistake("1a", "plain list", PlainList, "a layer runs (conv, 3, 32) that does not belong to the network"),
     Mistake("1a", "unused result", UnusedResult, "the result of `relu` (after `conv1`) is not used"),
     Mistake("1a", "unused layer", UnusedLayer, "no gradient reaches `fc3`: is it used in forward?"),
+    Mistake("1a", "view", Views, "which view() cannot flatten: which other functions change a shape?"),
     Mistake("1a", "no return", NoReturn, "Net1a.forward returns None: does it end with a return?"),
     Mistake("1a", "numpy", ThroughNumpy, "look for .data, numpy, item() or torch.tensor(...) in forward"),
     Mistake("1a", "no super", NoSuper, "Net1a.__init__ has to call super().__init__() first"),
