@@ -13,8 +13,10 @@ import torch
 import yaml
 
 import cifar_cnn.cli
+from cifar_cnn import lab
 from cifar_cnn.analysis.compare.plan import Task
 from cifar_cnn.analysis.report.curves import read_metrics
+from cifar_cnn.lab import submissions
 from tests.conftest import CONFIGS, SMALL
 
 Run = Callable[..., None]
@@ -194,6 +196,39 @@ def test_options_of_the_lab_and_of_several_devices_are_known(run: Run, capsys: p
                 run(*words, "--print_config")
             assert not end.value.code
             assert "backbone" in capsys.readouterr().out
+
+
+def test_the_exercises_of_teaching_can_be_handed_out_and_checked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copyfile(DOCS.parent / "tests/lab/_answers.py", "lab.py")
+    checked: list[tuple] = []
+
+    def check(*words: object) -> lab.Results:
+        checked.append(words)
+        return lab.Results([])
+
+    def check_all(*words: object) -> list:
+        checked.append(words)
+        return []
+
+    monkeypatch.setattr(lab, "check", check)
+    monkeypatch.setattr(submissions, "check_all", check_all)
+    monkeypatch.setattr(submissions, "write_results", lambda *words: [])
+    for words in commands("teaching.md"):
+        if words[0] == "lab":
+            run(*words)
+    assert len(checked) == 4
+    assert Path("lab1/lab.py").is_file()
+    assert 'LANGUAGE = "ro"' in Path("lab2/lab.py").read_text(encoding="utf-8")
+
+
+def test_the_networks_of_lab_py_are_trained_by_name(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copyfile(DOCS.parent / "tests/lab/_answers.py", "own_lab.py")
+    monkeypatch.syspath_prepend(Path.cwd())
+    words = next(words for words in commands("teaching.md") if "lab.cross_entropy" in words)
+    run(*words[:3], *SMALL, *FEW, *[word.replace("lab.", "own_lab.") for word in words[3:]])
+    config = Path("lightning_logs/version_0/config.yaml").read_text()
+    assert "own_lab.Net1a" in config
+    assert "own_lab.cross_entropy" in config
 
 
 def test_the_code_in_python_md_runs(monkeypatch: pytest.MonkeyPatch) -> None:
