@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-import cifar_cnn.cli
+import cifar_cnn.cli.main  # all of the command line, so that no child has to
 from cifar_cnn import files
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data.batches import Batch
@@ -328,6 +329,11 @@ def damages(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
         middle = len(content) // 2
         return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
+    killed = folder / "damaged"
+    interrupt(whole, name, killed, 0.6, signal.SIGKILL)
+    last = killed / LAST
+    if not last.exists():  # killed after renaming the previous checkpoint and before renaming the new one
+        last.with_name("last.pending").rename(last)
     for damage, change in (
         ("cut", lambda content: content[: len(content) // 2]),
         ("empty", lambda content: b""),
@@ -335,10 +341,7 @@ def damages(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
         ("gone", None),
     ):
         where = folder / f"damage {damage}"
-        interrupt(whole, name, where, 0.6, signal.SIGKILL)
-        last = where / LAST
-        if not last.exists():  # killed after renaming the previous checkpoint and before renaming the new one
-            last.with_name("last.pending").rename(last)
+        last = shutil.copytree(killed, where) / LAST
         if change is None:
             last.unlink(missing_ok=True)
         else:
