@@ -262,12 +262,16 @@ def refusals(folder: Path) -> dict[str, dict[str, Any]]:
 def side_by_side(folder: Path) -> dict[str, Any]:
     """Start two fits at once that extract the same archive, and two that decode the same image folder."""
 
-    def slowly(function: Any) -> Any:
-        def after_a_second(*args: Any) -> Any:
-            time.sleep(1)  # the second starts while the first is preparing the images
+    def once_another_waits(function: Any) -> Any:
+        def later(*args: Any) -> Any:
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline and not any(
+                "Waiting for another process" in path.read_text() for path in Path.cwd().parent.glob("*/output.txt")
+            ):
+                time.sleep(0.05)
             return function(*args)
 
-        return after_a_second
+        return later
 
     for name in ("one", "two"):
         (folder / "images" / "train" / name).mkdir(parents=True)
@@ -284,7 +288,7 @@ def side_by_side(folder: Path) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         server.content["/archive"] = make_archive(patch)
         for module, name in ((archives, "download"), (image_folder, "decode_all")):
-            patch.setattr(module, name, slowly(getattr(module, name)))
+            patch.setattr(module, name, once_another_waits(getattr(module, name)))
         begun = {}
         for name, source in options.items():
             where = folder / f"same {name}"
