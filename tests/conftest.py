@@ -28,7 +28,10 @@ SMALL = [
 PICTURES = ["--filters.enabled", "true"]  # drawing them takes as long as the rest of a small fit
 
 
-SLOWEST = ("test_survival", "test_ranks", "test_notebooks", "test_readme", "test_given_callbacks", "test_docs")
+SLOWEST = (
+    *("test_survival", "test_ranks", "test_benchmarks", "test_notebooks", "test_readme", "test_docs"),
+    "test_given_callbacks",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
