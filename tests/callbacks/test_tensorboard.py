@@ -12,6 +12,7 @@ from cifar_cnn.backbones import ResNet18
 from cifar_cnn.callbacks.confusion_figure import draw_confusion
 from cifar_cnn.callbacks.run_record import git_commit
 from cifar_cnn.callbacks.tensorboard_graph import network_graph
+from tests.conftest import CONFIGS
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def test_hyper_parameters_are_logged_with_the_best_validation_accuracy(
 
 def test_the_run_records_its_environment(trained_run: Path) -> None:
     fit = json.loads((trained_run / "fit.json").read_text())
-    assert fit["command"].startswith("cifar-cnn fit --config quickstart ")
+    assert fit["command"].startswith(f"cifar-cnn fit --config {CONFIGS / 'quickstart.yaml'} ")  # as typed
     assert fit["seed"] == 0
     assert fit["versions"]["torch"]
     assert "git_commit" in fit
