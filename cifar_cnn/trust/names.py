@@ -27,9 +27,9 @@ from typing import Any, TypeVar
 import torch
 import yaml
 from jsonargparse import set_parsing_settings
-from jsonargparse._common import parsing_settings  # the only way to restore earlier settings
 from torch import nn
 
+from cifar_cnn.compat import PARSING_SETTINGS
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.errors import InputError, causes
 from cifar_cnn.parts.losses import FunctionLoss
@@ -71,7 +71,7 @@ def import_policy(named: Iterable[str] = ()) -> Iterator[None]:
     Args:
         named: packages that the user names in this command; checkpoints may name them too.
     """
-    settings = dict(parsing_settings)
+    settings = dict(PARSING_SETTINGS)
     set_parsing_settings(
         import_path_denylist=[*sys.stdlib_module_names, "__main__"],
         # Otherwise an argument of type Any could hold a class_path of any function, and jsonargparse would call it.
@@ -85,7 +85,7 @@ def import_policy(named: Iterable[str] = ()) -> Iterator[None]:
         with pretrained.deferrable_downloads():
             yield
     finally:
-        parsing_settings.update(settings)
+        PARSING_SETTINGS.update(settings)
         _named.clear()
         _named.update(before)
 
@@ -189,7 +189,7 @@ def _check_loss_function(path: Any) -> None:
         home = getattr(function, "__module__", None) or path
     else:  # an instance such as a partial: its __module__ is that of its class, not where the instance is defined
         home = path if path.rpartition(".")[0] in sys.modules else ""
-    verdicts = parsing_settings["import_path_verdicts"]
+    verdicts = PARSING_SETTINGS["import_path_verdicts"]
     beyond = [name for name, allowed in verdicts.items() if allowed and name not in KNOWN]
     if "*" in verdicts and not is_in(home, [*LOSSES, *beyond]):
         raise InputError(f"{path} is not allowed as the loss of a checkpoint")
