@@ -24,28 +24,28 @@ from cifar_cnn.tta import TTA, logits_with_tta
 
 
 class ImageClassifier(LightningModule):
-    """Trains and evaluates a backbone on batches of images and labels.
+    """Train and evaluate a backbone on batches of images and labels.
 
     Args:
         backbone: any module from (N, C, H, W) images to (N, num_classes) logits.
         loss: any module or function of (logits, target) that returns a scalar; by default torch's cross-entropy.
         optimizer: called with the backbone's parameter groups; by default SGD with Nesterov momentum.
-        schedule: called with the optimizer and the run's number of steps; stepped with each batch (ReduceLROnPlateau:
-            after each validation, by its ``monitor``). None keeps the learning rate.
-        decay_bias_and_norm: apply the optimizer's weight decay to biases and normalisation too.
-        parameter_groups: options of the optimizer by a pattern of parameter names, such as
-            ``{"head.*": {"lr": 0.01}}``; ``until`` is the fraction of the run after which their schedule has ended.
+        schedule: called with the optimizer and the number of steps in the run, and stepped after each batch
+            (ReduceLROnPlateau: after each validation, using its ``monitor``). None keeps the learning rate constant.
+        decay_bias_and_norm: apply the optimizer's weight decay to biases and normalisation parameters too.
+        parameter_groups: optimizer options by parameter name pattern, such as ``{"head.*": {"lr": 0.01}}``; with
+            ``until``, the group's schedule ends at that fraction of the run.
         tta: test-time augmentation in test and predict: ``flip`` averages the logits of an image and its mirror image,
             ``flip_shift`` adds shifts by one pixel.
         channels_last: store images and weights as NHWC, which makes most convolutions faster.
-        compile: compile the backbone with torch.compile; checkpoints do not depend on it.
+        compile: compile the backbone with torch.compile; checkpoints are the same with and without it.
         num_classes: number of classes; the command line takes it from the data.
-        init_from: folder or checkpoint of a run whose weights a new fit starts from; tensors of another shape, such as
-            those of another number of classes, keep their own initialisation.
+        init_from: folder or checkpoint of a run whose weights initialise a new fit; parameters whose shape differs, as
+            in the last layer with another number of classes, keep their random initialisation.
 
     Attributes:
-        not_recorded: why an argument is missing in ``hparams``, by its name.
-        test_results: results of the newest test, by the metrics' names.
+        not_recorded: arguments that ``hparams`` does not contain, each with the reason.
+        test_results: results of the latest test by metric name.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class ImageClassifier(LightningModule):
         self.parameter_groups = parameter_groups or {}
         self.tta = tta
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.to_compile = compile  # False again once that is done
+        self.to_compile = compile  # False once compiled
         self.num_classes = num_classes
         self.init_from = init_from
         self.train_means = TrainMeans()
@@ -84,31 +84,31 @@ class ImageClassifier(LightningModule):
         self.test_results: dict[str, Tensor] = {}
 
     def forward(self, images: Tensor) -> Tensor:
-        """From normalised images (N, C, H, W) to logits (N, num_classes)."""
+        """Map normalised images (N, C, H, W) to logits (N, num_classes)."""
         return self.backbone(images.contiguous(memory_format=self.memory_format))
 
     def setup(self, stage: str) -> None:
-        """Set the weights' layout and compile the backbone, which is final now."""
+        """Set the memory format of the weights and compile the backbone."""
         self.backbone.to(memory_format=self.memory_format)
         if self.to_compile:
-            self.backbone.compile()  # in place: the names in the state_dict stay
+            self.backbone.compile()  # in place, so the names in the state_dict do not change
             self.to_compile = False
 
     def logits_with_tta(self, images: Tensor) -> Tensor:
-        """From normalised images (N, C, H, W) to logits (N, num_classes), with test-time augmentation if enabled."""
+        """Map normalised images (N, C, H, W) to logits (N, num_classes), with test-time augmentation if enabled."""
         return logits_with_tta(self, images, self.tta)[0]
 
     def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
         return self.loss(in_float32(logits), batch.labels)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """The loss of a batch, a scalar to differentiate."""
+        """Return the loss of a batch, a scalar."""
         batch = as_batch(batch)
         logits = self(batch.images)
         loss = self._loss(logits, batch)
         correct = (logits.detach().argmax(1) == batch.labels).sum()
         self.train_means.update(loss.detach(), correct, len(batch.labels))
-        # Logging takes longer than a small network's kernels: it happens only every log_every_n_steps.
+        # Logging takes longer than a small network's forward pass, so only every log_every_n_steps-th step logs.
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.global_step + 1) % every == 0:
             self.log("train/loss_step", loss.detach(), prog_bar=True)
@@ -117,26 +117,26 @@ class ImageClassifier(LightningModule):
         return loss
 
     def on_train_epoch_start(self) -> None:
-        """Reset the epoch's means."""
+        """Reset the training loss and accuracy."""
         self.train_means.reset()
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's loss and accuracy, over all processes, and the learning rate at its end."""
+        """Log the epoch's loss and accuracy over all processes, and the learning rate."""
         self.log_dict(self.train_means.compute())
         self.log("lr", learning_rate(self.trainer.optimizers[0]))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        """Count one batch; return its logits (N, num_classes), or None for an empty batch."""
+        """Update the metrics; return the batch's logits (N, num_classes), or None for an empty batch."""
         return self._evaluate(batch, self.val_metrics, "none")
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
-        """Count one batch, with test-time augmentation if enabled; return its logits like validation_step."""
+        """Like validation_step, with test-time augmentation if enabled."""
         return self._evaluate(batch, self.test_metrics, self.tta)
 
     def _evaluate(self, batch: Batch, metrics: MetricCollection, tta: TTA) -> Tensor | None:
         batch = as_batch(batch)
         size = len(batch.labels)
-        if not size:  # one process's share of the last batch can be empty
+        if not size:  # a process's share of the last batch can be empty
             return None
         logits, plain = logits_with_tta(self, batch.images, tta)
         loss = self._loss(logits, batch)
@@ -148,7 +148,7 @@ class ImageClassifier(LightningModule):
         self.val_metrics.reset()
 
     def on_validation_epoch_end(self) -> None:
-        """Log loss and accuracy over all validation images, of all processes."""
+        """Log loss and accuracy over the validation images of all processes."""
         for name, value in self.val_metrics.compute().items():
             self.log(name, value, prog_bar=name != "val/accuracy_top5")
 
@@ -157,22 +157,22 @@ class ImageClassifier(LightningModule):
         self.test_metrics.reset()
 
     def on_test_epoch_end(self) -> None:
-        """Log loss and accuracy over all test images, of all processes; keep all results, also those per class."""
+        """Log loss and accuracy over the test images of all processes; store all results in ``test_results``."""
         self.test_results = self.test_metrics.compute()
         per_class = accuracy_per_class(self.test_results["test/confusion_matrix"])
         self.test_results["test/accuracy_per_class"] = per_class
         self.log_dict({name: value for name, value in self.test_results.items() if value.ndim == 0})
 
     def predict_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Probabilities (N, num_classes)."""
+        """Return the probabilities of a batch: (N, num_classes)."""
         batch = as_batch(batch)
         return self.logits_with_tta(batch.images).float().softmax(1)
 
     def configure_optimizers(self) -> Any:
-        """Make the optimizer and the schedule over the run's steps.
+        """Create the optimizer and the schedule.
 
         Raises:
-            InputError: the optimizer or schedule has an impossible argument, or the run has no known end.
+            InputError: the optimizer or schedule has an invalid argument, or a schedule needs max_epochs or max_steps.
         """
         groups = parameter_groups(self.backbone.named_parameters(), self.decay_bias_and_norm, self.parameter_groups)
         if not groups:

@@ -19,27 +19,25 @@ def cross_entropy(
     reduction: Reduction = "mean",
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """Cross-entropy between logits and the classes they should predict.
+    """Cross-entropy between logits and target classes.
 
-    With logits x, class weights w (1 if not given), C classes and smoothing e, the loss of one image is::
+    With logits x, class weights w (default 1), C classes and label smoothing e, the loss of one image is::
 
         loss = - sum_c  w_c * q_c * log p_c        p = softmax(x),  p_c = exp(x_c) / sum_k exp(x_k)
                                                    q_c = (1 - e) * t_c + e / C
 
-    where t is the target distribution: 1 at class y and 0 elsewhere for a class index y, else the given
-    probabilities.
-    "mean" divides the summed losses by their number for probabilities, and for class indices by the summed
-    weights w_y of the targets y that are not ignored. With every target ignored, that is 0 / 0 = nan.
+    where t is the target distribution: the given probabilities, or 1 at a given class index and 0 elsewhere.
+    "mean" divides the sum of the losses by the number of images for probabilities, and by the sum of the targets'
+    class weights for class indices, without ignored targets (nan if all are ignored).
 
     Args:
         prediction: logits, (N, C), (C,) or (N, C, d1, ...); half precision is computed in float32.
-        target: class indices in [0, C), (N,), () or (N, d1, ...), or probabilities, shaped as `prediction`.
+        target: class indices in [0, C), (N,), () or (N, d1, ...), or probabilities of the same shape as `prediction`.
+            An index outside [0, C) raises a RuntimeError, on a GPU a device-side assert.
         weight: (C,), a weight for each class.
-        ignore_index: a class index whose positions have no loss and no gradient; for class indices only.
-        reduction: "mean" and "sum" give a scalar, "none" gives the losses in the shape of class indices.
+        ignore_index: targets of this value have no loss and no gradient; for class indices only.
+        reduction: "mean" and "sum" return a scalar, "none" returns the losses in the shape of the class indices.
         label_smoothing: e, in [0, 1].
-
-    A class index outside [0, C) is an error: "index 10 is out of bounds ...", on a GPU a device-side assert.
 
     Source: `torch.nn.CrossEntropyLoss` for the definition; Goodfellow et al., Deep Learning (2016), section
     4.1, for the stable softmax; Szegedy et al., arXiv:1512.00567, section 7, for label smoothing.
@@ -53,7 +51,7 @@ def cross_entropy(
     dtype = torch.promote_types(result_dtype, torch.float32)
     log_p = _log_softmax(prediction.to(dtype), class_dim)
     weight = log_p.new_ones(classes) if weight is None else weight.to(dtype)
-    # (C, 1, ...): lines up with the class dimension of log_p
+    # (C, 1, ...) broadcasts along the class dimension of log_p.
     weighted_log_p = log_p * weight.view(-1, *[1] * (prediction.dim() - class_dim - 1))
 
     divisor: Tensor | int
@@ -64,7 +62,7 @@ def cross_entropy(
     else:
         target = target.long()
         ignored = target == ignore_index
-        # ignore_index may not be a class: class 0 stands in, and the mask below removes its loss
+        # ignore_index need not be a class index: use class 0 instead; the mask below removes its loss.
         y = target.masked_fill(ignored, 0)
         losses = -weighted_log_p.gather(class_dim, y.unsqueeze(class_dim)).squeeze(class_dim)
         if label_smoothing > 0:
@@ -85,8 +83,8 @@ class CrossEntropyLoss(nn.Module):
     """`cross_entropy` as a module, for use in a config.
 
     Args:
-        weight: a weight for each class; it follows the module's device, and checkpoints do not contain it.
-        ignore_index: a class index whose positions have no loss and no gradient.
+        weight: a weight for each class; a buffer that checkpoints do not contain.
+        ignore_index: targets of this value have no loss and no gradient.
         reduction: "mean", "sum" or "none".
         label_smoothing: the fraction of the target, in [0, 1], that is spread evenly over all classes.
     """
@@ -108,7 +106,7 @@ class CrossEntropyLoss(nn.Module):
         self.label_smoothing = label_smoothing
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Logits (N, C), (C,) or (N, C, d1, ...) and class indices or probabilities to the loss."""
+        """Compute :func:`cross_entropy` of logits and class indices or probabilities."""
         return cross_entropy(
             prediction,
             target,
@@ -120,12 +118,12 @@ class CrossEntropyLoss(nn.Module):
 
 
 def _log_softmax(x: Tensor, dim: int) -> Tensor:
-    # Softmax does not change when a constant is added to all logits. With the largest at 0, exp cannot overflow and
-    # the sum is at least 1. The shift does not change the result, so it has no gradient: detach.
+    # Adding a constant to all logits does not change the softmax. Shifting the largest to 0 keeps exp from overflowing
+    # and the sum at 1 or more. Because the result does not depend on the shift, it needs no gradient.
     shifted = x - x.detach().amax(dim, keepdim=True)
     return shifted - shifted.exp().sum(dim, keepdim=True).log()
 
 
 def _is_autocast_enabled(device: str) -> bool:
-    # autocast keeps losses in float32; asking about a device that it does not know ("meta") is an error
+    # Under autocast, losses stay in float32. is_autocast_enabled raises for devices without autocast, such as "meta".
     return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)

@@ -1,4 +1,4 @@
-"""Metrics of an epoch: loss and accuracy over all its images."""
+"""Metrics over the images of an epoch."""
 
 import torch
 from torch import Tensor
@@ -9,9 +9,9 @@ from cifar_cnn.means import MeanLoss
 
 
 def eval_metrics(prefix: str, num_classes: int, **more: Metric) -> MetricCollection:
-    """Loss, accuracy and top-5 accuracy over all images, and ``more`` metrics."""
-    # validate_args reads the values of every batch, which makes a GPU wait. Compute groups would merge metrics whose
-    # counts are equal after one batch, as top-1 and top-5 can be.
+    """Loss, accuracy, top-5 accuracy and any additional metrics."""
+    # validate_args reads the values of each batch, which forces a GPU to synchronise. Compute groups would merge
+    # metrics with the same counts after one batch, which can happen to top-1 and top-5 accuracy.
     named: dict[str, Metric | MetricCollection] = {
         "loss": MeanLoss(),
         "accuracy": MulticlassAccuracy(num_classes, average="micro", validate_args=False),
@@ -31,16 +31,12 @@ def test_metrics(prefix: str, num_classes: int, with_tta: bool) -> MetricCollect
 
 
 def in_float32(logits: Tensor) -> Tensor:
-    """Logits in half precision as float32, others unchanged; the loss then has that precision too."""
+    """Convert half-precision logits to float32, so that the loss is computed in float32; return others unchanged."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def accuracy_per_class(confusion_matrix: Tensor) -> Tensor:
-    """Fraction of each class's images that were classified correctly: (classes,); NaN for a class without images.
-
-    Args:
-        confusion_matrix: (classes, classes): number of images by true class (row) and predicted class (column).
-    """
+    """Accuracy of each class, (C,), from a confusion matrix (C, C) with true classes in rows; NaN without images."""
     return confusion_matrix.diagonal().float() / confusion_matrix.sum(1).float()
 
 
@@ -51,5 +47,5 @@ class PlainAccuracy(MulticlassAccuracy):
         super().__init__(num_classes, average="micro", validate_args=False)
 
     def update(self, plain_preds: Tensor, target: Tensor) -> None:
-        """Count a batch of logits (N, num_classes) and classes (N,)."""
+        """Update with logits (N, num_classes) and class indices (N,)."""
         super().update(plain_preds, target)

@@ -1,4 +1,4 @@
-"""Networks: nn.Modules from (N, 3, H, W) float images to (N, num_classes) logits."""
+"""Networks that map float images (N, 3, H, W) to logits (N, num_classes)."""
 
 from cifar_cnn.backbones.resnet import ResidualBlock, ResNet18
 from cifar_cnn.backbones.simple import SimpleCNN

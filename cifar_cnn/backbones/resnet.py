@@ -15,17 +15,13 @@ from cifar_cnn.parts import remember_arguments
 class ResidualBlock(nn.Module):
     """conv - BN - ReLU - conv - BN, plus the input, then ReLU.
 
-    If stride or channels change the shape, the input goes through a 1x1 convolution and BN first.
-
-    Args:
-        in_channels: channels of the input.
-        channels: channels of the output, and between the two convolutions.
-        stride: stride of the first convolution; 2 halves height and width.
+    If the block changes the shape, the shortcut is a 1x1 convolution followed by BN. ``channels`` is the number of
+    channels of both convolutions, ``stride`` the stride of the first one.
     """
 
     def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
         super().__init__()
-        # Registered first: the last 4-D tensor in a network's parameters() is then a convolution of its main path.
+        # Registered first, so that the last 4-D tensor in a network's parameters() is not a shortcut.
         self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or in_channels != channels:
             self.shortcut = nn.Sequential(
@@ -38,7 +34,7 @@ class ResidualBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """From (N, in_channels, H, W) to (N, channels, H / stride, W / stride)."""
+        """Map (N, in_channels, H, W) to (N, channels, H / stride, W / stride)."""
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.bn2(self.conv2(out))
         return self.relu(out + self.shortcut(x))
@@ -48,14 +44,14 @@ class ResidualBlock(nn.Module):
 class ResNet18(nn.Module):
     """ResNet-18 with a configurable stem.
 
-    The default stem is the one for small images: 3x3, stride 1, no pooling. The stem of the paper, for images of
-    224x224, is ``stem_kernel_size=7, stem_stride=2, stem_pool=True``.
+    The default stem is for small images: a 3x3 convolution with stride 1 and no pooling. The paper's stem, for images
+    of 224x224 pixels, is ``stem_kernel_size=7, stem_stride=2, stem_pool=True``.
 
     Args:
         num_classes: number of logits.
-        stem_kernel_size: side of the first filters; odd.
+        stem_kernel_size: kernel size of the first convolution; odd.
         stem_stride: stride of the first convolution.
-        stem_pool: add 3x3 max-pooling with stride 2 after it.
+        stem_pool: add 3x3 max-pooling with stride 2 to the stem.
         channels: number of channels of the four stages.
         in_channels: number of channels of the images.
     """
@@ -92,11 +88,7 @@ class ResNet18(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
-        """From (N, in_channels, H, W) to logits (N, num_classes).
-
-        Raises:
-            InputError: the images have another number of channels.
-        """
+        """Map (N, in_channels, H, W) to logits (N, num_classes); InputError for other numbers of channels."""
         check_channels(images, "ResNet18", self.in_channels)
         features = self.pool(self.blocks(self.stem(images)))
         return self.head(torch.flatten(features, 1))

@@ -11,15 +11,15 @@ from cifar_cnn.parts import remember_arguments
 
 @remember_arguments
 class SimpleCNN(nn.Module):
-    """Two unpadded convolutions, each with ReLU and 2x2 max-pooling, and a head that turns features into logits.
+    """Two unpadded convolutions, each followed by ReLU and 2x2 max-pooling, and a classification head.
 
     Args:
-        channels: number of filters of the two convolutions, and of units of the hidden layer.
-        kernel_sizes: side of the filters of the two convolutions.
+        channels: output channels of the two convolutions and size of the hidden layer.
+        kernel_sizes: kernel sizes of the two convolutions.
         batch_norm: add BatchNorm after each convolution (exercise 2).
-        head: ``flatten`` feeds all features to two fully connected layers (exercises 1 and 2); ``max_pool`` feeds each
-            channel's maximum over the image to the same layers (exercise 3); ``conv`` has a third convolution and a
-            1x1 convolution to the classes, averaged over the image, and no fully connected layer (exercise 6).
+        head: ``flatten``: two linear layers on all features (exercises 1 and 2); ``max_pool``: the same layers on each
+            channel's maximum over the image (exercise 3); ``conv``: a 3x3 convolution and a 1x1 convolution to the
+            classes, averaged over the image, without linear layers (exercise 6).
         num_classes: number of logits.
         image_size: height and width of the images; only the ``flatten`` head depends on it.
         in_channels: number of channels of the images.
@@ -41,7 +41,7 @@ class SimpleCNN(nn.Module):
         self.in_channels = in_channels
         self.image_size = image_size if head == "flatten" else None
         side = ((image_size - k1 + 1) // 2 - k2 + 1) // 2
-        # At least one pixel is left after both poolings and, for the conv head, the third convolution.
+        # The smallest side that leaves one pixel after both poolings and, in the conv head, the third convolution.
         self.min_size = 2 * (2 * (3 if head == "conv" else 1) + k2 - 1) + k1 - 1
         if image_size < self.min_size:
             raise InputError(
@@ -73,18 +73,14 @@ class SimpleCNN(nn.Module):
 
     @staticmethod
     def _conv(c_in: int, c_out: int, kernel_size: int, batch_norm: bool) -> list[nn.Module]:
-        # BatchNorm subtracts the mean and therefore any bias before it.
+        # BatchNorm subtracts the mean, which cancels any bias.
         layers: list[nn.Module] = [nn.Conv2d(c_in, c_out, kernel_size, bias=not batch_norm)]
         if batch_norm:
             layers.append(nn.BatchNorm2d(c_out))
         return [*layers, nn.ReLU()]
 
     def forward(self, images: Tensor) -> Tensor:
-        """From (N, in_channels, H, W) to logits (N, num_classes).
-
-        Raises:
-            InputError: the images have another number of channels, or a size that the network cannot take.
-        """
+        """Map (N, in_channels, H, W) to logits (N, num_classes); InputError for other channels or unsuitable sizes."""
         check_channels(images, "SimpleCNN", self.in_channels)
         if self.image_size:
             check_exactly(images, "SimpleCNN with head flatten", self.image_size, "use head max_pool or conv")

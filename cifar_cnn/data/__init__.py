@@ -1,4 +1,4 @@
-"""Where images come from and how a batch is made of them."""
+"""Image sources, augmentation, batches and the data module."""
 
 from cifar_cnn.data.augment import Augment
 from cifar_cnn.data.batches import Batch

@@ -1,4 +1,4 @@
-"""The order of the batches: fixed in evaluation, a pure function of (seed, epoch, step) in training."""
+"""Loaders: a fixed order for evaluation; for training, an order that is a pure function of (seed, epoch, step)."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -18,10 +18,10 @@ class Batch(NamedTuple):
     """One process's share of a step.
 
     Attributes:
-        images: (N, C, H, W): uint8 from the loader, normalised floats once the batch is on the device.
-        labels: int64, (N,): indices of class names.
-        draws: random numbers for the augmentation; None if there is none, or once it is done.
-        indices: int64, (N,): positions in the loader's ``image_set``; None if no loader made the batch.
+        images: (N, C, H, W); uint8 from the loader, normalised floats after the transfer to the device.
+        labels: int64, (N,); class indices.
+        draws: random numbers for the augmentation; None in evaluation and after augmentation.
+        indices: int64, (N,); positions in the loader's ``image_set``; None if the batch is not from such a loader.
     """
 
     images: Tensor
@@ -31,11 +31,7 @@ class Batch(NamedTuple):
 
 
 def as_batch(batch: Any) -> Batch:
-    """Make a Batch of (images, labels) from an ordinary DataLoader; a Batch is returned unchanged.
-
-    Raises:
-        InputError: the images are not normalised floats.
-    """
+    """Convert (images, labels) from an ordinary DataLoader to a Batch; InputError if the images are uint8."""
     if isinstance(batch, Batch):
         return batch
     images, labels = batch[:2]
@@ -44,16 +40,16 @@ def as_batch(batch: Any) -> Batch:
 
 
 class EvalBatches:
-    """All images once, for validation and test, in a random order that is the same in every run.
+    """Iterate over all images once, for validation and test.
 
-    The order depends on the number of images alone. Its first batches are a random sample, also if the images are
-    stored by class.
+    The order is random, so that the first batches are a random sample even if the images are sorted by class, but
+    depends only on the number of images. Each step's images are divided among ``world_size`` processes.
 
     Args:
         image_set: the images.
-        batch_size: images per step in this process; the last batch may be smaller.
-        rank: index of this process, from 0.
-        world_size: number of processes, which share each step's images. No image is seen twice.
+        batch_size: images per step in each process; the last batch may be smaller.
+        rank: index of this process.
+        world_size: number of processes.
     """
 
     def __init__(self, image_set: ImageSet, batch_size: int, rank: int = 0, world_size: int = 1) -> None:
@@ -76,21 +72,21 @@ class EvalBatches:
 
 
 class TrainBatches:
-    """The images in a new random order each epoch, with the draws for their augmentation.
+    """Iterate over the images in a new random order each epoch, with random draws for their augmentation.
 
-    Order and draws depend on (seed, epoch, step) alone. A run resumed in mid-epoch therefore sees the same batches, and
-    two processes with half the batch size together see the batches of one.
+    Order and draws depend only on (seed, epoch, step). A run resumed in mid-epoch therefore sees the same batches, and
+    so do two processes with half the batch size each.
 
     Args:
         image_set: the images.
-        batch_size: images per step in this process.
+        batch_size: images per step in each process.
         seed: seed of order and augmentation.
-        epoch: called when an iteration starts; returns the epoch to iterate over.
-        drop_last: leave out the images that do not fill the last step, different ones in each epoch.
-        rank: index of this process, from 0.
-        world_size: number of processes, which share each step's images.
-        alternating_flip: mirror each image in every second epoch; the first one is random.
-        fixed: give the batches of the first epoch in every epoch, without augmentation (``overfit_batches``).
+        epoch: called at the start of each iteration; returns the epoch.
+        drop_last: omit the images that do not fill the last step; they differ from epoch to epoch.
+        rank: index of this process.
+        world_size: number of processes, among which each step's images are divided.
+        alternating_flip: mirror each image in every second epoch, starting at random in the first or second.
+        fixed: repeat the first epoch's batches, without augmentation (``overfit_batches``).
     """
 
     def __init__(
@@ -106,7 +102,7 @@ class TrainBatches:
         fixed: bool = False,
     ) -> None:
         self.image_set = image_set
-        # Equal shares, because ddp weights all processes equally; up to world_size - 1 images are left out.
+        # DDP weights all processes equally, so their shares must be equal: up to world_size - 1 images are omitted.
         self.size = len(image_set) - len(image_set) % world_size
         if not self.size:
             raise InputError(f"{len(image_set)} training images are too few for {world_size} processes")
@@ -120,7 +116,7 @@ class TrainBatches:
             self.mirrored_first = torch.rand(len(image_set), generator=generator(seed)) < 0.5
         self.rank = rank
         self.world_size = world_size
-        self._position = (0, 0)  # the current epoch and the number of its steps that are done
+        self._position = (0, 0)  # the current epoch and the number of completed steps
         self._resume = False
 
     def __len__(self) -> int:
@@ -136,27 +132,27 @@ class TrainBatches:
             yield self.batch(order, epoch, step)
 
     def order(self, epoch: int) -> Tensor:
-        """An epoch's order as indices into the image set: int64, (N,)."""
+        """The order of an epoch: indices into the image set, int64, (N,)."""
         return torch.randperm(len(self.image_set), generator=generator(self.seed, 0 if self.fixed else epoch))
 
     def batch(self, order: Tensor, epoch: int, step: int) -> Batch:
-        """This process's share of a step; ``order`` is that epoch's."""
+        """This process's share of a step; ``order`` is the order of the epoch."""
         indices = order[step * self.step_size : min((step + 1) * self.step_size, self.size)]
         draws = None if self.fixed else self._draws(indices, epoch, step)
-        # Order and draws are made on the CPU: they are the same wherever the images are.
+        # Order and draws are generated on the CPU, so that they do not depend on the device of the images.
         indices = indices[self.rank :: self.world_size].to(self.image_set.images.device, non_blocking=True)
         return Batch(self.image_set.images[indices], self.image_set.labels[indices], draws, indices)
 
     def _draws(self, indices: Tensor, epoch: int, step: int) -> Draws:
-        """The draws for this process's images; ``indices`` are those of the whole step."""
-        # Each process draws for the whole step and takes its rows: augmentation does not depend on their number.
+        # Each process draws for all images of the step (``indices``) and takes its own rows, so that the augmentation
+        # does not depend on the number of processes.
         draws = draw(len(indices), generator(self.seed, epoch, step + 1))
         if self.mirrored_first is not None:
             draws = draws._replace(mirrored=self.mirrored_first[indices] ^ bool(epoch % 2))
         return draws.rows(self.rank, self.world_size)
 
     def state_dict(self) -> dict[str, Any]:
-        """The position of the iteration."""
+        """The current epoch and step."""
         epoch, step = self._position
         return {"epoch": epoch, "step": step}
 

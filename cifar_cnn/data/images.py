@@ -1,4 +1,4 @@
-"""A set of images in memory, and its split into training and validation images."""
+"""Sets of images in memory, and the split into training and validation images."""
 
 import hashlib
 import operator
@@ -16,10 +16,7 @@ from cifar_cnn.splitting import stratified_choice
 
 @dataclass(frozen=True)
 class ImageSet(Dataset[tuple[Tensor, int]]):
-    """Images of one size with their classes.
-
-    ``image_set[0]`` is the first image, uint8 (3, H, W), and its label, an int. An ImageSet works in a
-    torch.utils.data.DataLoader.
+    """Images of one size with their labels: a map-style dataset of (image, label) pairs.
 
     Attributes:
         images: uint8, (N, 3, H, W). NumPy arrays are converted.
@@ -54,20 +51,18 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         return ImageSet(self.images.to(device), self.labels.to(device), self.class_names)
 
     def sha256(self) -> str:
-        """A fingerprint of all images and their labels."""
+        """The SHA-256 hash of all images and labels, in hexadecimal."""
         digest = hashlib.sha256(self.images.cpu().numpy().tobytes())
         digest.update(self.labels.cpu().numpy().tobytes())
         return digest.hexdigest()
 
     def subset(self, indices: Tensor) -> "ImageSet":
-        """Copy out the images at ``indices`` (int64, (M,)), in that order."""
+        """Copy the images at ``indices`` (int64, (M,)), in that order."""
         return ImageSet(self.images[indices], self.labels[indices], self.class_names)
 
 
 def stratified_split(image_set: ImageSet, val_size: int, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Split into (train, val), with each class's share of the ``val_size`` images in proportion to its size.
-
-    The choice depends on ``seed`` and the labels alone; see :func:`cifar_cnn.splitting.stratified_choice`.
+    """Split into (train, val), stratified by class; the split depends only on the labels, ``val_size`` and ``seed``.
 
     Raises:
         InputError: ``val_size`` is negative or leaves no image to train on.
@@ -80,7 +75,7 @@ def stratified_split(image_set: ImageSet, val_size: int, seed: int) -> tuple[Ima
 
 
 def on_gpu_if_it_fits(image_set: ImageSet, device: torch.device) -> ImageSet:
-    """Move images to a GPU if they take at most half of its free memory; the network needs the rest."""
+    """Move images to a GPU if they take less than half of its free memory; the network needs the rest."""
     if device.type != "cuda":
         return image_set
     free, _ = torch.cuda.mem_get_info(device)

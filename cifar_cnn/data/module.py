@@ -1,4 +1,4 @@
-"""CIFAR10DataModule: from a source to normalised batches on the device."""
+"""CIFAR10DataModule: load images from a source and make normalised batches on the device."""
 
 import logging
 from functools import partial
@@ -31,32 +31,26 @@ if TYPE_CHECKING:
 
 
 class CIFAR10DataModule(LightningDataModule):
-    """Training, validation and test batches of the images of a source.
+    """Training, validation and test batches from a source of images.
 
-    The validation images come from the training images; the test images are loaded only for ``test``.
-
-    It also works in a training loop without a Trainer::
-
-        data.prepare_data()
-        data.setup("fit")
-        for epoch in range(5):
-            for batch in data.train_dataloader():  # see :class:`cifar_cnn.data.Batch`
-                loss = loss_of(network(batch.images), batch.labels)
+    The validation images are taken from the training images; the test images are loaded only for ``test``. In a
+    training loop without a Trainer, call ``prepare_data()`` and ``setup("fit")``, then iterate over
+    ``train_dataloader()`` once per epoch (:class:`cifar_cnn.data.Batch`).
 
     Args:
-        source: where the images come from: CIFAR10, ImageFolder or Shapes.
+        source: CIFAR10, ImageFolder, Shapes or another Source.
         batch_size: images per training step in each process.
-        eval_batch_size: images per step in validation and test, which need no memory for gradients.
-        val_size: number of training images to use for validation, the classes in proportion; 0 trains on all.
-        split_seed: seed of that choice. Runs that differ only in ``seed`` validate on the same images.
-        seed: seed of the order of the images and of their augmentation; by default the run's (``seed_everything``) or,
-            in a run without one, torch's (:attr:`order_seed`).
+        eval_batch_size: images per step of validation and test, in each process.
+        val_size: number of training images to use for validation, stratified by class; 0 trains on all images.
+        split_seed: seed of that split. Runs that differ only in ``seed`` validate on the same images.
+        seed: seed of the order and augmentation of the training images; by default the seed of ``seed_everything`` or,
+            without one, torch's seed.
         augment: augmentation of the training images.
-        on_gpu: keep the images in the GPU's memory, if they fit, and make the batches there.
-        image_sizes: progressive resizing: (fraction of the run, pixels a side), the first at 0. From each fraction on,
-            training images are scaled down to that size, which makes most networks faster. Validation and test use
-            whole images. Source: fast.ai's DAWNBench entries (2018).
-        drop_last: leave out the training images that do not fill the last batch, different ones in each epoch.
+        on_gpu: keep the images in GPU memory, if they fit, and make the batches there.
+        image_sizes: progressive resizing: pairs of (fraction of the run, pixels per side); the first fraction is 0.
+            From each fraction on, training images are scaled down to that size, which makes most networks faster.
+            Validation and test images are not resized. Source: fast.ai's DAWNBench entries (2018).
+        drop_last: omit the training images that do not fill the last batch; they differ from epoch to epoch.
     """
 
     def __init__(
@@ -77,7 +71,7 @@ class CIFAR10DataModule(LightningDataModule):
             raise InputError(f"batch sizes must be 1 or more, not {batch_size} and {eval_batch_size}")
         check_sizes(image_sizes or [])
         self.save_hyperparameters()
-        self.not_recorded = keep_plain(self.hparams, type(self))  # why an argument is missing in hparams
+        self.not_recorded = keep_plain(self.hparams, type(self))  # arguments missing in hparams, with the reason
         self.source = source or CIFAR10()
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
@@ -91,14 +85,14 @@ class CIFAR10DataModule(LightningDataModule):
         self._mean_std: ChannelStats | None = self.source.mean_std
         self._sets: dict[str, ImageSet] = {}  # train, val, test, once they are loaded
         self._train_batches: TrainBatches | None = None
-        self._position: dict[str, int] | None = None  # in the training batches, from a checkpoint
-        self._epochs = count()  # of loops without a Trainer
-        self._drawn_seed: int | None = None  # in a run without a seed
+        self._position: dict[str, int] | None = None  # of the training batches, from a checkpoint
+        self._epochs = count()  # for loops without a Trainer
+        self._drawn_seed: int | None = None  # for runs without a seed
         self._preparation: Preparation | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The classes, in the order of the labels."""
+        """The name of each class."""
         return self.source.class_names
 
     @property
@@ -108,22 +102,19 @@ class CIFAR10DataModule(LightningDataModule):
 
     @property
     def mean_std(self) -> ChannelStats:
-        """Per-channel mean and standard deviation, in [0, 1], that normalise the images.
-
-        They come from the checkpoint if one was loaded, else from the source, or are measured on the training images.
-        """
+        """Channel means and standard deviations in [0, 1], from the checkpoint, the source or the training images."""
         if self._mean_std is None:
             self._mean_std = channel_mean_std(self.train_images)
         return self._mean_std
 
     def prepare_data(self) -> None:
-        """Let the source download or decode. Lightning calls this in one process per machine."""
+        """Download or decode the images. Lightning calls this in one process per machine."""
         split: Split = "test" if is_testing(self.trainer) else "train"
         if split not in self._sets:
             self.source.prepare(split)
 
     def setup(self, stage: str) -> None:
-        """Load the images that ``stage`` needs."""
+        """Load the images of ``stage``."""
         if stage in ("fit", "validate") and "train" not in self._sets:
             whole = self._load("train")
             train, val = stratified_split(whole, self.val_size, self.split_seed)
@@ -145,26 +136,16 @@ class CIFAR10DataModule(LightningDataModule):
         return self.image_set("train").images
 
     def image_set(self, split: Literal["train", "val", "test"]) -> ImageSet:
-        """The images of a split, which are loaded if necessary, but not downloaded.
-
-        Raises:
-            InputError: there is no such split, or its images cannot be used.
-        """
+        """The images of a split, loaded if necessary but never downloaded; InputError if they cannot be loaded."""
         if split not in ("train", "val", "test"):
             raise InputError(f"split must be 'train', 'val' or 'test', not {split!r}")
         self.setup("test" if split == "test" else "fit")
         return self._sets[split]
 
     def show(self, split: Literal["train", "val", "test"] = "train", n: int = 24, augmented: bool = False) -> "Figure":
-        """Draw a random sample of images with their classes, the same at each call.
+        """Plot ``n`` random images with their classes, the same at each call, in a matplotlib figure.
 
-        Args:
-            split: which images.
-            n: number of images.
-            augmented: draw them as a training step sees them, with normalisation undone.
-
-        Returns:
-            A matplotlib figure; Jupyter shows it inline.
+        With ``augmented``, the images are augmented as in a training step.
         """
         from cifar_cnn.figures import draw_images  # matplotlib takes half a second to import
 
@@ -178,9 +159,9 @@ class CIFAR10DataModule(LightningDataModule):
         return draw_images(images, [image_set.class_names[label] for label in labels.tolist()])
 
     def train_dataloader(self) -> Batches:
-        """Batches in a new order each epoch: uint8 images, and draws for their augmentation.
+        """Batches of uint8 images in a new order each epoch, with draws for their augmentation.
 
-        Without a running Trainer they are already augmented and normalised, and each iteration is an epoch.
+        Without a running Trainer, they are already augmented and normalised, and each iteration is one epoch.
         """
         trainer = self._running_trainer
         check_sizes(self.image_sizes or [], self.train_images.shape[-1])
@@ -189,7 +170,7 @@ class CIFAR10DataModule(LightningDataModule):
             return self._prepared(batches)
         if batches.fixed and trainer.is_global_zero:
             log.info("Training and validating on the same unaugmented batches of %d images.", batches.step_size)
-        # Lightning restores a loader's position too, but loses it when the schedule asks for the run's length.
+        # Lightning also restores a loader's position, but loses it if the schedule needs the length of the run.
         if self._position is not None:
             batches.load_state_dict(self._position)
             self._position = None
@@ -203,7 +184,7 @@ class CIFAR10DataModule(LightningDataModule):
         return self._eval_batches("val") if len(self.image_set("val")) else []
 
     def test_dataloader(self) -> Batches:
-        """The test images in a fixed order; without a running Trainer they are already normalised."""
+        """The test images in a fixed order; already normalised if no Trainer is running."""
         return self._eval_batches("test")
 
     @property
@@ -213,7 +194,7 @@ class CIFAR10DataModule(LightningDataModule):
         if given is not None:
             return given
         if self._drawn_seed is None:
-            self._drawn_seed = drawn_seed(self._running_trainer)  # checkpoints keep it for a resumed run
+            self._drawn_seed = drawn_seed(self._running_trainer)  # saved in checkpoints for a resumed run
         return self._drawn_seed
 
     @property
@@ -248,10 +229,7 @@ class CIFAR10DataModule(LightningDataModule):
         return PreparedBatches(batches, partial(self.on_after_batch_transfer, dataloader_idx=0))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Augment (training batches) and normalise, on the device, in the precision of the model's weights.
-
-        Anything but a Batch of uint8 images is returned unchanged.
-        """
+        """Normalise a Batch of uint8 images, in training after augmentation; return any other batch unchanged."""
         if not isinstance(batch, Batch) or batch.images.dtype != torch.uint8:
             return batch
         if self._preparation is None:
@@ -260,7 +238,7 @@ class CIFAR10DataModule(LightningDataModule):
         return self._preparation(batch, self._size_now(), model.dtype if model is not None else torch.float32)  # type: ignore[arg-type]
 
     def _size_now(self) -> int | None:
-        """Pixels a side of training images at this step, with progressive resizing."""
+        """The side of training images at this step in pixels; None without progressive resizing."""
         trainer = self._running_trainer
         if not self.image_sizes or trainer is None:
             return None
@@ -268,7 +246,7 @@ class CIFAR10DataModule(LightningDataModule):
         return next(size for fraction, size in reversed(self.image_sizes) if done >= fraction)
 
     def state_dict(self) -> dict[str, Any]:
-        """Classes, image size and normalisation for use with new images, and the position in the training batches."""
+        """Classes, image size, normalisation, and the position in the training batches."""
         mean, std = self.mean_std
         return {
             "class_names": list(self.class_names),
@@ -280,11 +258,7 @@ class CIFAR10DataModule(LightningDataModule):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Use the normalisation of a checkpoint, and its position in the training batches.
-
-        Raises:
-            InputError: the checkpoint was trained on other classes or another image size.
-        """
+        """Restore normalisation and position; InputError if the checkpoint has other classes or another image size."""
         images = self._sets.get("test") or self._sets.get("train")
         check_as_trained(state_dict, self.class_names, images.images if images is not None else None)
         self._position = state_dict.get("position")

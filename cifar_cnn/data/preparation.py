@@ -1,4 +1,4 @@
-"""From a loader's batch to the network's: augment and normalise, on the device."""
+"""Augment and normalise batches on the device."""
 
 import torch
 from torch import Tensor
@@ -10,31 +10,21 @@ from cifar_cnn.errors import InputError
 
 
 class Preparation:
-    """Augments batches that have draws, and normalises all.
-
-    Args:
-        augment: the augmentation.
-        mean_std: per-channel mean and standard deviation of the images in [0, 1].
-    """
+    """Normalise batches and augment those with draws; ``mean_std`` holds the channels' statistics in [0, 1]."""
 
     def __init__(self, augment: Augment, mean_std: ChannelStats) -> None:
         if not all(std > 0 for std in mean_std[1]):
             raise InputError("mean_std of the source has a standard deviation of 0: use 1 for a constant channel")
+        # Cached per device, because copying them in each step would force a GPU to synchronise.
+        self._on_device: dict[torch.device, list[Tensor]] = {}
         self.augment = augment
         self.mean_std = mean_std
-        self._on_device: dict[torch.device, list[Tensor]] = {}  # copying them in each step would make a GPU wait
 
     def __call__(self, batch: Batch, size: int | None = None, dtype: torch.dtype = torch.float32) -> Batch:
-        """Prepare a batch of uint8 images.
-
-        Args:
-            batch: of a loader, on any device.
-            size: scale training images down to this many pixels a side.
-            dtype: of the result.
-        """
+        """Prepare a batch of uint8 images; ``size`` scales training images down to this many pixels per side."""
         images, draws = batch.images, batch.draws
         if draws is None:
-            # The layout that networks are fastest in; changing it costs four times as much once the images are floats.
+            # Networks are fastest with channels_last; converting float images would take four times as long.
             images = images.contiguous(memory_format=torch.channels_last)
         else:
             images = self.augment.pixels(images, draws)

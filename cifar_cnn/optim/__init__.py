@@ -1,4 +1,4 @@
-"""What torch.optim lacks: Muon, schedules over fractions of the run, parameter groups by name."""
+"""Muon for convolutions, schedules over fractions of a run, and parameter groups selected by name."""
 
 from cifar_cnn.optim.groups import learning_rate, parameter_groups
 from cifar_cnn.optim.muon import Muon, orthogonalize

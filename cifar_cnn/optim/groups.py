@@ -1,4 +1,4 @@
-"""Parameter groups: which options of the optimizer each parameter gets."""
+"""Parameter groups for optimizers."""
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
@@ -15,14 +15,14 @@ def parameter_groups(
     decay_bias_and_norm: bool,
     options: Mapping[str, Mapping[str, float]] = {},
 ) -> list[dict[str, Any]]:
-    """Group parameters by patterns of their names and, optionally, by whether weight decay applies.
+    """Group the trainable parameters by name pattern and, optionally, by weight decay.
 
     Args:
-        named_parameters: names and parameters; frozen parameters are left out.
-        decay_bias_and_norm: False sets ``weight_decay`` to 0 for parameters with fewer than two dimensions (biases and
-            normalisation).
-        options: optimizer options (``lr``, ``weight_decay``, ...), and ``until`` for a schedule, by a pattern such as
-            ``head.*``. A parameter gets the options of the first pattern that matches its name.
+        named_parameters: names and parameters; frozen parameters are omitted.
+        decay_bias_and_norm: False sets ``weight_decay`` to 0 for biases and normalisation parameters (those with fewer
+            than two dimensions).
+        options: optimizer options (``lr``, ``weight_decay``, ...) and the schedule's ``until``, by pattern, such as
+            ``head.*``. The first pattern that matches a parameter's name applies.
 
     Raises:
         InputError: a pattern matches no parameter.
@@ -42,5 +42,5 @@ def parameter_groups(
 
 
 def learning_rate(optimizer: Optimizer) -> float:
-    """The learning rate of the parameter group that holds most weights."""
+    """The learning rate of the largest parameter group."""
     return float(max(optimizer.param_groups, key=lambda group: sum(p.numel() for p in group["params"]))["lr"])

@@ -111,7 +111,7 @@ def test_a_resumed_schedule_scales_an_added_group_by_the_new_length() -> None:
     "points", [[(0, 1)], [(0.1, 1), (1, 0)], [(0, 1), (0.9, 0)], [(0, 1), (0.5, 1), (0.5, 2), (1, 0)]]
 )
 def test_points_that_do_not_span_the_run_are_refused(points: list[tuple[float, float]]) -> None:
-    with pytest.raises(InputError, match="must rise from fraction 0 of the run to 1"):
+    with pytest.raises(InputError, match="must increase from 0 to 1"):
         PiecewiseLinear(optimizer(), 10, points)
 
 
