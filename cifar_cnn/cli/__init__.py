@@ -1,7 +1,7 @@
-"""The command line: parser, commands, help and plain errors.
+"""The command line: parser, commands, help and error messages.
 
-``from cifar_cnn.cli import run`` runs a command line from Python; ``CLI`` is the class behind ``fit``, ``validate`` and
-``test``. Both are imported when they are first used, so that ``cifar-cnn --help`` loads no library.
+``run`` runs a command line from Python; ``CLI`` is the class that implements ``fit``, ``validate`` and ``test``. Both
+are imported on first use, so that ``cifar-cnn --help`` loads no large library.
 """
 
 from importlib import import_module

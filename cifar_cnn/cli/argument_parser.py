@@ -1,4 +1,4 @@
-"""The parser of the commands that read runs: errors in one line, no abbreviations."""
+"""The argument parser of the commands that read runs."""
 
 import argparse
 from functools import partial
@@ -9,12 +9,12 @@ from cifar_cnn.errors import InputError
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """Reports errors in one line with the nearest option, and accepts no abbreviations.
+    """Report errors in one line with the nearest option; accept no abbreviations.
 
     Args:
-        command: the word after ``cifar-cnn``.
-        description: what it does.
-        examples: command lines, one each, shown at the end of the help.
+        command: name of the command.
+        description: text of the help.
+        examples: arguments of the example command lines at the end of the help.
     """
 
     def __init__(self, command: str, description: str, examples: list[str], **kwargs: Any) -> None:
@@ -33,7 +33,7 @@ class ArgumentParser(argparse.ArgumentParser):
         """Parse a command line.
 
         Raises:
-            InputError: a word or option is unknown, or a value is missing or not valid.
+            InputError: an argument or option is unknown, or a value is missing or invalid.
         """
         options, unknown = self.parse_known_args(args, namespace)
         if unknown:
@@ -41,11 +41,7 @@ class ArgumentParser(argparse.ArgumentParser):
         return options
 
     def error(self, message: str) -> NoReturn:
-        """Raise the message.
-
-        Raises:
-            InputError: always.
-        """
+        """Raise an InputError instead of printing the usage and exiting."""
         raise InputError(message)
 
     def _unknown(self, word: str) -> str:

@@ -1,4 +1,4 @@
-"""The options of the commands that read runs. Imports no torch, so that help and errors appear at once."""
+"""The options of the commands that read runs. Does not import torch, so that help and errors appear at once."""
 
 import argparse
 import shlex
@@ -18,10 +18,11 @@ def parse(args: list[str]) -> argparse.Namespace:
         args: the command and its arguments.
 
     Returns:
-        Its options, with ``fit_options`` (those of ``fit`` that ``compare`` and ``show`` take) and ``command_line``.
+        The options, with ``command_line`` and ``fit_options`` (options of ``fit`` that ``compare`` and ``show``
+        accept).
 
     Raises:
-        InputError: an argument is missing, unknown or not valid.
+        InputError: an argument is missing, unknown or invalid.
     """
     command, *own = args
     own, fit_options = _split_fit_options(own) if command in ("compare", "show") else (own, [])
@@ -33,7 +34,7 @@ def parse(args: list[str]) -> argparse.Namespace:
 
 
 def of_action(command: str, words: list[str]) -> tuple[ArgumentParser, list[str]]:
-    """The parser of a command or, as in ``lab check``, of what its first word says, and the words left for it."""
+    """The parser of a command, or of its action as in ``lab check``, and the arguments that it has to parse."""
     if command == "lab" and words and words[0] in LAB_PARSERS:
         parser = LAB_PARSERS[words[0]]()
         parser.set_defaults(action=words[0])
@@ -42,30 +43,30 @@ def of_action(command: str, words: list[str]) -> tuple[ArgumentParser, list[str]
 
 
 def _split_fit_options(args: list[str]) -> tuple[list[str], list[str]]:
-    """Separate the options of a command from those of ``fit``, which have a dot in their names."""
+    """Separate the options of a command from options of ``fit``, whose names contain a dot."""
     own: list[str] = []
-    handed_on: list[str] = []
+    passed_on: list[str] = []
     rest = iter(args)
     for arg in rest:
         name, equals, _ = arg.partition("=")
         if not (name.startswith("--") and "." in name):
             own.append(arg)
             continue
-        handed_on.append(arg)
+        passed_on.append(arg)
         if not equals:
             if (value := next(rest, None)) is None:
                 raise InputError(f"{arg} needs a value")
-            handed_on.append(value)
-    return own, handed_on
+            passed_on.append(value)
+    return own, passed_on
 
 
 def predict() -> ArgumentParser:
     """The options of ``cifar-cnn predict``."""
     parser = ArgumentParser(
         "predict",
-        "Classify images of any size and format, with the size, normalisation and class names of a checkpoint.\n"
-        "Unreadable images are skipped and listed at the end; the exit status is then 1. Folders are searched for\n"
-        "files with image suffixes; other files are counted in one line at the end.",
+        "Classify images of any size and format with a trained network. Unreadable images are skipped and listed at\n"
+        "the end; the exit status is then 1. Folders are searched for files with image suffixes; other files are\n"
+        "skipped and counted.",
         [
             "photo.jpg",
             "holiday/ --top 1",
@@ -102,9 +103,9 @@ def report() -> ArgumentParser:
     """The options of ``cifar-cnn report``."""
     parser = ArgumentParser(
         "report",
-        "Write report.html into a run's folder: figures, curves, confusions, mistakes, filters, feature maps, layers,\n"
-        "and how to reproduce the run. The page is self-contained. It shows the test images of a tested run,\n"
-        "otherwise the validation images. fit and test write it too.",
+        "Write report.html into a run's folder: results, curves, confusions, mistakes, filters, feature maps, layers,\n"
+        "and how to reproduce the run. The page is self-contained. If the run was tested, it shows test images,\n"
+        "otherwise validation images. fit and test also write this report.",
         ["", "lightning_logs/version_3"],
     )
     parser.add_argument("run", nargs="?", metavar="RUN", help="folder of a run (default: the newest)")
@@ -115,9 +116,9 @@ def explain() -> ArgumentParser:
     """The options of ``cifar-cnn explain``."""
     parser = ArgumentParser(
         "explain",
-        "Measure on trained networks what theory predicts: equivariance of the feature maps to translation,\n"
-        "invariance of pooled features and of predictions to shifts, parameter sharing and local connectivity.\n"
-        "Several runs are drawn side by side.",
+        "Measure properties of trained networks that theory predicts: equivariance of feature maps to translation,\n"
+        "invariance of pooled features and predictions to shifts, parameter sharing and local connectivity.\n"
+        "Several runs are plotted side by side.",
         [
             "",
             "lightning_logs/version_0 lightning_logs/version_1",
@@ -132,7 +133,7 @@ def explain() -> ArgumentParser:
         "--output",
         type=Path,
         metavar="DIR",
-        help="folder for pictures and numbers (default: explain, in the folder of the first run)",
+        help="folder for figures and numbers (default: explain, in the folder of the first run)",
     )
     return parser
 
@@ -141,8 +142,8 @@ def compare() -> ArgumentParser:
     """The options of ``cifar-cnn compare``."""
     parser = ArgumentParser(
         "compare",
-        "Compare runs, or configs (trained first, with several seeds each): mean and standard deviation of the\n"
-        "test accuracy, and the difference of each pair with its confidence intervals.\n\n"
+        "Compare runs, or configs (first trained with several seeds each): mean and standard deviation of the test\n"
+        "accuracy, and the difference between each pair with confidence intervals.\n\n"
         "Tables (terminal, Markdown, CSV, JSON) and plots are written to lightning_logs/compare_N. To resume an\n"
         "interrupted comparison, repeat the command. Options with a dot, such as --trainer.max_epochs 5, are passed\n"
         "to each fit.",
@@ -171,9 +172,9 @@ def export() -> ArgumentParser:
     """The options of ``cifar-cnn export``."""
     parser = ArgumentParser(
         "export",
-        "Write a trained network as one file: uint8 RGB images (N, 3, size, size), any N, in; probabilities\n"
-        "(N, classes) out. Normalisation is inside, the class names are in the metadata. The file is verified against\n"
-        "PyTorch on the run's own test images (or on --images), and deleted if it differs.",
+        "Export a trained network to one file. Input: uint8 RGB images (N, 3, size, size) for any N; output:\n"
+        "probabilities (N, classes). The file includes the normalisation, and the class names as metadata. Its\n"
+        "results are compared with PyTorch's on the run's test images (or on --images); if they differ, it is deleted.",
         [
             "",
             "lightning_logs/version_3 --output net.onnx",
@@ -196,8 +197,8 @@ def export() -> ArgumentParser:
     parser.add_argument(
         "--tta",
         choices=("none", "flip", "flip_shift"),
-        help="test-time augmentation in the file: none is one pass per image, flip two, flip_shift six (default: the "
-        "run's own model.tta, as test and predict have it)",
+        help="test-time augmentation in the file: none is one forward pass per image, flip two, flip_shift six "
+        "(default: the run's model.tta, which test and predict also use)",
     )
     parser.add_argument(
         "--images", nargs="+", metavar="IMAGE_OR_FOLDER", help="verify on these images (default: the run's test images)"
@@ -236,11 +237,11 @@ def show() -> ArgumentParser:
     )
     parser.add_argument("run", nargs="?", metavar="RUN", help="folder of a run, or a checkpoint")
     parser.add_argument(
-        "-c", "--config", action="append", default=[], metavar="FILE", help="use the images that a config describes"
+        "-c", "--config", action="append", default=[], metavar="FILE", help="show the images selected by a config"
     )
     parser.add_argument("--split", choices=("train", "val", "test"), default="train", help="(default: train)")
     parser.add_argument("-n", type=int, default=24, metavar="N", help="number of images (default: 24)")
-    parser.add_argument("--augmented", action="store_true", help="draw the augmented images that a training step sees")
+    parser.add_argument("--augmented", action="store_true", help="augment the images as in a training step")
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="PNG file to write (default: show a window, if there is a display)"
     )
@@ -251,8 +252,8 @@ def configs() -> ArgumentParser:
     """The options of ``cifar-cnn configs``."""
     parser = ArgumentParser(
         "configs",
-        "List the configs that are installed with the package, each usable by its name: cifar-cnn fit --config NAME.\n"
-        "With a folder, copy them into it, to read and change them.",
+        "List the configs that are installed with the package. Use one by its name: cifar-cnn fit --config NAME.\n"
+        "With a folder, copy the configs into it for reading and editing.",
         ["", "configs"],
     )
     parser.add_argument("folder", nargs="?", metavar="DIR", help="folder to copy the configs into (created if missing)")

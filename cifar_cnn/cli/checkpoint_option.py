@@ -1,4 +1,4 @@
-"""``--ckpt_path``: which checkpoint a command means, and the defaults that come with it."""
+"""The option ``--ckpt_path``: read the checkpoint and use its settings as defaults."""
 
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,15 @@ from cifar_cnn.trust import names as trust
 def read(command: str, options: list[str]) -> Checkpoint | None:
     """Read the checkpoint that a command resumes, validates or tests; None for a new fit.
 
-    From then on, only names that the checkpoint may use are imported for it, and the processes that are started use
-    the same checkpoint.
+    This also restricts imports to the names that the checkpoint may use, and makes the processes that are started later
+    use the same checkpoint.
 
     Args:
         command: ``fit``, ``validate`` or ``test``.
-        options: the words after the command.
+        options: the command line after the command.
 
     Raises:
-        InputError: there is no such checkpoint, or it cannot be read.
+        InputError: the checkpoint does not exist or is unreadable.
     """
     default = [] if command == "fit" else ["best"]
     names = [*default, *option_values(options, "--ckpt_path")]
@@ -47,19 +47,19 @@ def read(command: str, options: list[str]) -> Checkpoint | None:
 def trained_class(
     command: str, options: list[str], checkpoint: Checkpoint, model: type[ImageClassifier]
 ) -> type[ImageClassifier]:
-    """The class of the model that a checkpoint is used with.
+    """The model class to load a checkpoint into.
 
     Args:
         command: ``fit``, ``validate`` or ``test``.
-        options: the words after the command.
+        options: the command line after the command.
         checkpoint: from :func:`read`.
-        model: the class that the options or the program name, or ImageClassifier.
+        model: the class named by the options or the program; otherwise ImageClassifier.
 
     Returns:
-        ``model``, or where none was named the class that was trained.
+        ``model``, or the class that was trained if neither options nor program name a class.
 
     Raises:
-        InputError: a fit cannot resume the checkpoint with this class.
+        InputError: the checkpoint cannot be used with this class.
     """
     if model is ImageClassifier and not any(model_class.named(options)):
         model = trained_as.classifier_class(checkpoint.content)
@@ -71,10 +71,10 @@ def trained_class(
 
 
 def set_defaults(parser: ArgumentParser, command: str, checkpoint: Checkpoint, model: type[ImageClassifier]) -> None:
-    """Make what a checkpoint was trained with the defaults of a parser, the precision too where nothing is trained.
+    """Use a checkpoint's settings as defaults of the parser; for ``validate`` and ``test``, also its precision.
 
     Raises:
-        InputError: it was trained with a class that is not allowed or not installed, or with an unknown option.
+        InputError: the settings contain a class that is not allowed or not installed, or an unknown option.
     """
     content = checkpoint.content
     try:
@@ -84,7 +84,7 @@ def set_defaults(parser: ArgumentParser, command: str, checkpoint: Checkpoint, m
         parser.set_defaults(_trained_with(content["hyper_parameters"], foreign_run.images_of(checkpoint)))
     except Exception as error:  # jsonargparse raises several types
         raise InputError(
-            f"{checkpoint.path} was trained with parts that cannot be used here: {trust.reason(error)}"
+            f"{checkpoint.path} was trained with settings that cannot be used here: {trust.reason(error)}"
         ) from error
     if command != "fit" and (precision := content.get("precision")):
         parser.set_defaults({"trainer.precision": precision})
@@ -95,7 +95,7 @@ def _given(options: list[str]) -> set[str]:
 
 
 def _trained_with(model: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a checkpoint's model and data module, as options of the command line."""
+    """The arguments of a checkpoint's model and data module as command-line options."""
     return {
         f"{group}.{name}": value
         for group, values in {"model": model, "data": data}.items()

@@ -1,4 +1,4 @@
-"""Options that name a class, such as ``--model.optimizer``, and the options of that class."""
+"""Options that select a class, such as ``--model.optimizer``, and the options of that class."""
 
 import inspect
 import re
@@ -21,7 +21,7 @@ from cifar_cnn.errors import InputError
 from cifar_cnn.trust import loss_options
 from cifar_cnn.trust import names as trust
 
-# What the option's class is a subclass of.
+# The base class of each option's values.
 CLASS_OPTIONS: dict[str, type] = {
     "model.backbone": nn.Module,
     "model.loss": nn.Module,
@@ -34,16 +34,16 @@ CLASS_OPTIONS: dict[str, type] = {
 
 
 def parse(parser: ArgumentParser, args: list[str], get_default: Callable[[str], Any]) -> Namespace:
-    """Parse options among which some choose classes; each chosen class starts from its own defaults.
+    """Parse a command line. A class selected on it starts from its own defaults, not from those of another class.
 
     Args:
-        parser: of the command.
+        parser: the command's parser.
         args: the options.
-        get_default: the default of an option.
+        get_default: returns the default of an option.
 
     Raises:
-        InputError: a chosen class cannot be used.
-        ValueError: the parser's own complaint.
+        InputError: a selected class cannot be used.
+        ValueError: the parser rejects the options.
     """
     check_chosen(args, get_default)
     arranged = forward_arguments(classes_first(args), get_default)
@@ -52,10 +52,10 @@ def parse(parser: ArgumentParser, args: list[str], get_default: Callable[[str], 
 
 
 def start_from_own_defaults(parser: Any, former: Any, new: Any) -> None:
-    """Remove the arguments of a former class if ``new`` names another class, or a class without any arguments.
+    """Remove the arguments of the former class if ``new`` names another class, or a class without arguments.
 
-    For :func:`cifar_cnn.compat.discarding_init_args`. An argument alone, such as ``--model.optimizer.lr 0.1``, comes as
-    the former class with this argument.
+    For :func:`cifar_cnn.compat.discarding_init_args`. For an option such as ``--model.optimizer.lr 0.1``, jsonargparse
+    passes the former class with this argument as ``new``.
     """
     arguments = ("init_args", "dict_kwargs")
     is_bare = not any(new.get(each) for each in arguments)
@@ -69,10 +69,10 @@ def _is_same(path: str, other: str) -> bool:
 
 
 def classes_first(args: list[str]) -> list[str]:
-    """Put the arguments of a class that stand before the first option that names the class behind that option.
+    """Move the arguments of a class behind the first option that selects the class.
 
-    ``--model.optimizer.lr 0.01 --model.optimizer torch.optim.AdamW`` gives the rate of AdamW, not of the optimizer that
-    a config names.
+    In ``--model.optimizer.lr 0.01 --model.optimizer torch.optim.AdamW``, the learning rate is then AdamW's, not that of
+    the optimizer in a config.
     """
     options = split_options(args)
     named = {name for name, value in map(name_and_value, options) if re.fullmatch(r"[A-Za-z_][\w.]*", value)}
@@ -85,38 +85,38 @@ def classes_first(args: list[str]) -> list[str]:
 
 
 def check_chosen(args: list[str], default_of: Callable[[str], Any]) -> None:
-    """Reject an option that names an existing object instead of a class.
+    """Check that the options select classes or functions, not objects.
 
     Raises:
-        InputError: a ``functools.partial``, which may be a loss alone, or an object such as a network.
+        InputError: an option names an object, such as a network, or a ``functools.partial`` that is not the loss.
     """
     for option in CLASS_OPTIONS:
         path = chosen(args, option, default_of(option))
         with suppress(ValueError):
-            loss_options.loss_function(str(path))  # which has imported what there is, if that may be imported
+            loss_options.loss_function(str(path))  # imports the module, if the import is allowed
         part = trust.imported(path) if path and "." in path else None
         is_loss = option == "model.loss" and callable(part) and not isinstance(part, nn.Module)
         if part is not None and not (inspect.isroutine(part) or isinstance(part, (type, ModuleType)) or is_loss):
             what = f"{path} is a {type(part).__name__} object, which a config cannot record"
-            how = " or a function that makes it, def f() -> torch.nn.Module" if option.startswith("model.b") else ""
+            how = " or a function that returns it, def f() -> torch.nn.Module" if option.startswith("model.b") else ""
             raise InputError(f"{option}: {what}: name its class{how}")
 
 
 def check_required(option: str, part: Any, arguments: Mapping[str, Any]) -> None:
-    """Check that the arguments of a class that has no default for them and no annotations were given.
+    """Check that all arguments without a default and without an annotation are given; jsonargparse ignores them.
 
     Args:
-        option: that chooses the class.
+        option: the option that selects the class.
         part: the class or function.
-        arguments: for it.
+        arguments: its arguments.
 
     Raises:
-        InputError: one was not given.
+        InputError: an argument is missing.
     """
     by_the_trainer = 1 if option in ("model.optimizer", "model.schedule") else 0
     try:
         names = list(inspect.signature(part).parameters.values())[by_the_trainer:]
-    except (TypeError, ValueError):  # it has no signature
+    except (TypeError, ValueError):  # no signature
         return
     for each in names:
         untyped = each.default is each.annotation is inspect.Parameter.empty
@@ -125,15 +125,15 @@ def check_required(option: str, part: Any, arguments: Mapping[str, Any]) -> None
 
 
 def forward_arguments(args: list[str], default_of: Callable[[str], Any]) -> list[str]:
-    """Write arguments that a chosen class or function passes on, or that a loss function takes, as jsonargparse does.
+    """Rewrite arguments for ``**kwargs`` of a class or function, and arguments of loss functions, for jsonargparse.
 
     ``--model.backbone timm.create_model --model.backbone.num_classes 10`` becomes
-    ``--model.backbone.dict_kwargs.num_classes 10``, and ``--model.loss.label_smoothing`` of a function
+    ``--model.backbone.dict_kwargs.num_classes 10``. If the loss is a function, ``--model.loss.label_smoothing`` becomes
     ``--model.loss.options.label_smoothing``.
 
     Args:
         args: the command line.
-        default_of: gives an option's default.
+        default_of: returns the default of an option.
     """
     options = split_options(args)
     for option in CLASS_OPTIONS:
@@ -149,36 +149,36 @@ def forward_arguments(args: list[str], default_of: Callable[[str], Any]) -> list
 
 
 def section_of_further_arguments(args: list[str], option: str) -> str:
-    """Where in a config arguments go that the chosen class has no parameter for: ``dict_kwargs``, ``options`` or "".
+    """The config section for arguments without a parameter of the selected class: ``dict_kwargs``, ``options`` or "".
 
     Args:
         args: the command line.
-        option: that chooses the class.
+        option: the option that selects the class.
     """
     return _further_arguments(option, chosen(args, option))[0]
 
 
 def all_options(parser: ArgumentParser, args: list[str]) -> list[str]:
-    """The options of a parser, such as ``trainer.max_epochs``, and of the classes that a command line chooses."""
+    """The options of a parser, such as ``trainer.max_epochs``, and of the classes that a command line selects."""
     keys = parser.get_defaults().keys()
     own = dict.fromkeys(re.sub(r"\.(class_path|init_args|dict_kwargs)\b.*", "", key) for key in keys)
-    # The number of classes is the data's.
+    # model.num_classes is set from the data.
     return [*(key for key in own if key != "model.num_classes"), *options_of_chosen(args, parser.get_default)]
 
 
 def options_of_chosen(args: list[str], default_of: Callable[[str], Any]) -> list[str]:
-    """The options of the classes that a command line chooses, such as ``model.optimizer.lr``."""
+    """The options of the classes that a command line selects, such as ``model.optimizer.lr``."""
     options = []
     for option, base in CLASS_OPTIONS.items():
         path = chosen(args, option, default_of(option))
         part = trust.imported(path) if path and "." in path else next(iter(subclasses(base, path or "")), None)
-        given = ("params", "optimizer")  # by the trainer
-        options += [f"{option}.{name}" for name in (parameters(part) if part else []) if name not in given]
+        from_trainer = ("params", "optimizer")
+        options += [f"{option}.{name}" for name in (parameters(part) if part else []) if name not in from_trainer]
     return options
 
 
 def subclasses(base: type, name: str | None = None) -> list[type]:
-    """The imported subclasses of a class, or those with a name."""
+    """The imported subclasses of a class, or only those called ``name``."""
     found: list[type] = []
     own: list[type] = base.__subclasses__()
     for each in own:
@@ -187,23 +187,23 @@ def subclasses(base: type, name: str | None = None) -> list[type]:
 
 
 def parameters(part: Any) -> list[str]:
-    """The names of the arguments of a class or function, with those that it passes on to what it names."""
+    """The names of the arguments of a class or function, including those that it passes on through ``**kwargs``."""
     parser = ArgumentParser(exit_on_error=False)
     add = parser.add_class_arguments if isinstance(part, type) else parser.add_function_arguments
     try:
         return add(part, fail_untyped=False)
-    except ValueError:  # nothing that can be called, or a built-in function without a signature
+    except ValueError:  # not callable, or a built-in function without a signature
         return []
 
 
 def _further_arguments(option: str, path: str | None) -> tuple[str, list[str]]:
-    """Where arguments go that a class has no parameter for (nowhere: ""), and its parameters."""
+    """The config section for arguments without a parameter ("" if they are not accepted), and the parameters."""
     if path is None or "." not in path:
         return "", []
     try:
         loss_options.loss_function(path)
         is_function = True
-    except ValueError:  # it has imported what there is, if that may be imported
+    except ValueError:  # not a loss function; its module has been imported, if the import is allowed
         is_function = False
     if option == "model.loss" and (is_function or path == loss_options.CLASS_PATH):
         return "options", ["function"]

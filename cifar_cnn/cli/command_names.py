@@ -1,4 +1,4 @@
-"""The names of the commands. Imports no large library, so that the help and a wrong name are answered at once."""
+"""The names of the commands. Imports no large library, so that help and errors appear at once."""
 
 import os
 
@@ -7,16 +7,16 @@ from cifar_cnn.errors import InputError
 from cifar_cnn.process import is_own, program
 
 TRAINING = ("fit", "validate", "test")  # methods of the Trainer
-# Of cifar_cnn.cli.commands.
+# Modules of cifar_cnn.cli.commands.
 ANALYSES = ("predict", "report", "explain", "compare", "export", "runs", "show", "configs", "lab")
 ALL = (*TRAINING, *ANALYSES)
-LIGHT = ("lab",)  # those that need no torch in this process
+LIGHT = ("lab",)  # need no torch in this process
 
 
 def mistake(name: str | None) -> str | None:
-    """Say in one line what is wrong with the first word of a command line; None for a command."""
+    """Explain in one line why a word is not a command; None if it is one."""
     if name is None:
-        return f"give a command: {', '.join(ALL)}; `cifar-cnn --help` says more"
+        return f"give a command: {', '.join(ALL)}; see `cifar-cnn --help`"
     if name in ALL:
         return None
     if meant := _MEANT.get(name.lower()):
@@ -26,7 +26,7 @@ def mistake(name: str | None) -> str | None:
     return f"unknown command {name!r}; {hint}"
 
 
-# What other programs call the commands.
+# Names that other programs use for these commands.
 _MEANT = {
     **dict.fromkeys(("train", "training", "run", "learn", "main"), "cifar-cnn fit"),
     **dict.fromkeys(("resume", "continue", "restart"), "cifar-cnn fit --ckpt_path last"),
@@ -43,10 +43,10 @@ _MEANT = {
 
 
 def check_that_own_class_is_trained(args: list[str], model: type) -> None:
-    """Reject a comparison that would train configs without the program's own class.
+    """Reject a comparison that would train configs without the model class of the user's program.
 
     Raises:
-        InputError: ``compare`` has to train configs, and the program passes a ``model`` class of its own.
+        InputError: the command is ``compare`` with configs, and ``model`` is a class of the user's program.
     """
     configs = [arg for arg in args if arg.endswith((".yaml", ".yml")) and os.path.isfile(arg)]
     if args[:1] == ["compare"] and configs and is_own(model):

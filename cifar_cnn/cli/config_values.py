@@ -1,4 +1,4 @@
-"""Values of a parsed config that the checkpoint or this machine decides."""
+"""Config values that depend on the checkpoint or on this machine."""
 
 import logging
 import os
@@ -20,42 +20,42 @@ def check_seed(seed: int | bool | None) -> None:
     """Check the value of ``seed_everything``.
 
     Raises:
-        InputError: it is outside of the range of seeds.
+        InputError: the seed is out of range.
     """
     if seed is not None and seed is not False and not 0 <= int(seed) < 2**32:
         raise InputError(f"seed_everything must be from 0 to {2**32 - 1:,}, not {seed}")
 
 
 def complete(config: Namespace, command_line: list[str], evaluated: Checkpoint | None) -> None:
-    """Put the checkpoint out of a config, which says how to train and not what from, and the precision into it.
+    """Fill in the values that depend on the checkpoint or on this machine; remove ``ckpt_path``.
 
     Args:
-        config: of the command; changed in place.
-        command_line: all words of it.
-        evaluated: the checkpoint of a command that does not train.
+        config: the command's config; changed in place.
+        command_line: the whole command line.
+        evaluated: the checkpoint that ``validate`` or ``test`` uses; None for ``fit``.
 
     Raises:
-        InputError: a config file names a checkpoint.
+        InputError: a config file sets ``ckpt_path``.
     """
     if config["ckpt_path"] is not None and not option_values(command_line, "--ckpt_path"):
         raise InputError("ckpt_path is not allowed in a config: use the option --ckpt_path")
     config["ckpt_path"] = None
     arguments = config["data"]["source"].get("init_args") if evaluated else None
     if evaluated and arguments is not None and "class_names" in arguments and arguments["class_names"] is None:
-        # In the order of the network's outputs, and without training images to read them from.
+        # The order of the network's outputs; it also makes training images unnecessary.
         arguments["class_names"] = evaluated.content[CIFAR10DataModule.__qualname__]["class_names"]
     if evaluated:
-        config["trainer"]["logger"] = config["trainer"]["logger"] or False  # only a fit has curves
+        config["trainer"]["logger"] = config["trainer"]["logger"] or False  # only fit logs curves
     if config["seed_everything"] is False:
-        os.environ.pop("PL_GLOBAL_SEED", None)  # which would be taken for the seed of the run
+        os.environ.pop("PL_GLOBAL_SEED", None)  # would otherwise be used as the seed of the run
     config["trainer"]["strategy"] = _with_results(config["trainer"]["strategy"])
-    # Chosen here for this machine; on another one the config repeats the run all the same.
+    # Chosen for this machine and then recorded, so that the config reproduces the run on another machine.
     if config["trainer"]["precision"] is None and not config["trainer"]["plugins"]:
         config["trainer"]["precision"] = best_precision(str(config["trainer"]["accelerator"]))
 
 
 def _with_results(strategy: Any) -> Any:
-    """Replace a strategy whose processes train, but return neither test results nor the times of epochs."""
+    """Replace ddp_spawn and ddp_fork, whose processes do not return test results and epoch times."""
     lost = next((name for name in ("ddp_spawn", "ddp_fork") if str(strategy).startswith(name)), None)
     if lost is None:
         return strategy

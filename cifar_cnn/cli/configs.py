@@ -1,4 +1,4 @@
-"""Config files on the command line: where they are named, and what is checked before they are parsed."""
+"""Find config files on the command line, and check them before they are parsed."""
 
 import os
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from cifar_cnn.files import check_yaml
 
 
 def option_values(args: list[str], *names: str) -> list[str]:
-    """All values that ``args`` gives an option of these names, as ``--name value`` or ``--name=value``, in order."""
+    """All values of an option in ``args``, as ``--name value`` or ``--name=value``, in order."""
     values = []
     for arg, following in zip_longest(args, args[1:]):
         name, equals, value = arg.partition("=")
@@ -28,15 +28,14 @@ def check_configs(paths: Iterable[str]) -> None:
     """Check config files before they are parsed.
 
     Raises:
-        InputError: a file is unreadable or empty, refers to itself, or has too many values (a few lines of nested
-            aliases can stand for billions).
+        InputError: a file is unreadable, empty or recursive, has too many values, or has an invalid section.
     """
     for path in filter(os.path.exists, paths):
-        if Path(path).is_fifo():  # can be read only once, and that is the parser's
+        if Path(path).is_fifo():  # only the parser may read it, because it can be read only once
             continue
         root = check_yaml(path)
         if not isinstance(root, yaml.MappingNode):
-            raise InputError(f"config {path}: a config must hold sections such as model: and data:")
+            raise InputError(f"config {path}: a config must contain sections such as model: and data:")
         for key, value in root.value:
             _check_section(path, key, value)
 

@@ -1,4 +1,4 @@
-"""What ``fit``, ``validate`` and ``test`` leave out of a checkpoint and config.yaml that somebody else has trained."""
+"""Settings that ``fit``, ``validate`` and ``test`` ignore in another user's checkpoint and config.yaml."""
 
 import logging
 import tempfile
@@ -21,7 +21,7 @@ log = logging.getLogger("cifar_cnn")
 
 
 def images_of(checkpoint: Checkpoint) -> dict[str, Any]:
-    """The arguments of the data module in a checkpoint, without what somebody else's may not decide."""
+    """The data module's arguments in a checkpoint; without its locations (folders, URLs) if it is another user's."""
     data = checkpoint.content["datamodule_hyper_parameters"]
     if ownership.may_download(checkpoint.content):
         return data
@@ -31,10 +31,10 @@ def images_of(checkpoint: Checkpoint) -> dict[str, Any]:
 
 
 def own_config(options: list[str], command: str, checkpoint: Checkpoint | None) -> Path | None:
-    """The config.yaml of the run that a fit resumes; None for other commands and if the options name a config.
+    """The config.yaml of the run that ``fit`` resumes; None for other commands or if the options name a config.
 
     Raises:
-        InputError: the config is damaged.
+        InputError: the config is invalid.
     """
     run = run_of(checkpoint.path) if checkpoint else None
     is_given = {word.split("=")[0] for word in options} & {"-c", "--config"}
@@ -46,11 +46,11 @@ def own_config(options: list[str], command: str, checkpoint: Checkpoint | None) 
 
 @contextmanager
 def with_own_config(options: list[str], path: Path | None) -> Iterator[list[str]]:
-    """The options of a fit that resumes a run, with the run's config, if any.
+    """Add the config of a resumed run to the options, without the settings to ignore.
 
     Args:
-        options: the words after the command.
-        path: from :func:`own_config`.
+        options: the command line after the command.
+        path: from :func:`own_config`; None adds nothing.
     """
     if path is None:
         yield options
@@ -66,12 +66,12 @@ def with_own_config(options: list[str], path: Path | None) -> Iterator[list[str]
 
 
 def decides_images(options: list[str], path: Path | None, checkpoint: Checkpoint | None) -> bool:
-    """Whether somebody else's checkpoint or config.yaml names the images of a command, and not the options.
+    """Whether another user's checkpoint or config.yaml selects the images of a command, rather than its options.
 
     Args:
-        options: the words after the command.
+        options: the command line after the command.
         path: the run's config, from :func:`own_config`.
-        checkpoint: that the command uses, if any.
+        checkpoint: the checkpoint of the command, if any.
     """
     if checkpoint is None or ownership.trusts_this_package():
         return False
@@ -96,6 +96,6 @@ def _without_parts(text: str, path: Path) -> str:
 def _tell(path: Path, left_out: list[str], how: str) -> None:
     if left_out and prints_messages():
         log.warning(
-            "%s was not written by a run of yours: it is used without %s. To use them, give them %s",
+            "%s is not from one of your runs: ignoring its %s. To use these settings, pass them %s",
             *(relative(path), ", ".join(left_out), how),
         )

@@ -1,4 +1,4 @@
-"""What the words of a command line, and the configs among them, give an option."""
+"""Look up the values of an option on a command line and in its configs, before parsing."""
 
 import os
 import re
@@ -13,33 +13,33 @@ from cifar_cnn.runs import trained_as
 
 
 def given(args: list[str], option: str) -> Any:
-    """The value that a command line gives an option, by itself or by its configs; None if it gives none.
+    """The last value of an option on a command line or in its configs; None if there is none.
 
     Args:
         args: the command line.
-        option: such as ``trainer.max_epochs``, or ``model.optimizer.lr`` of a class.
+        option: an option, such as ``trainer.max_epochs``, or an argument of a class, such as ``model.optimizer.lr``.
     """
     values = [value for value in _values(args, option) if value is not None]
     return values[-1] if values else None
 
 
 def chosen(args: list[str], option: str, default: Any = None) -> str | None:
-    """The class or function that a command line chooses for an option, by itself or by its configs.
+    """The class or function that a command line or its configs select for an option.
 
     Args:
         args: the command line.
-        option: such as ``model.backbone``.
-        default: of the option.
+        option: an option, such as ``model.backbone``.
+        default: the default of the option.
 
     Returns:
-        Its name as given, such as ``SimpleCNN``, or None.
+        The name as given, such as ``SimpleCNN``, or None.
     """
     paths = [path_in(default), *map(path_in, _values(args, option))]
     return next((path for path in reversed(paths) if path), None)
 
 
 def split_options(args: list[str]) -> list[list[str]]:
-    """The words of a command line, each option with its values; words before the first option stand alone."""
+    """Group the words of a command line: each option with its values; each word before the first option by itself."""
     options: list[list[str]] = []
     for word in args:
         if options and not word.startswith("--") and word not in ("-c", "-h") and options[-1][0].startswith("-"):
@@ -50,13 +50,13 @@ def split_options(args: list[str]) -> list[list[str]]:
 
 
 def name_and_value(option: list[str]) -> tuple[str, str]:
-    """Name and value of an option's words, which :func:`split_options` gives."""
+    """The name and value of an option, from a group of :func:`split_options`."""
     name, _, value = option[0].partition("=")
     return (name, value) if value else (name, " ".join(option[1:]))
 
 
 def load(text: str) -> Any:
-    """A config, or the value of an option; None where it cannot be read, which the parser will say."""
+    """Load a config file or an option's value as YAML; None if it is unreadable, which the parser will report."""
     try:
         if not Path(text).is_file():
             return yaml.safe_load(text)
@@ -72,13 +72,13 @@ def _content(path: str, *state: int) -> Any:
 
 
 def path_in(value: Any) -> str | None:
-    """The import path or name of a class in the value of an option, if it may be one."""
+    """The class name or import path in an option's value; None if the value cannot be one."""
     path = value.get("class_path") if hasattr(value, "get") else value
     return path if isinstance(path, str) and re.fullmatch(r"[A-Za-z_][\w.]*", path) else None
 
 
 def _values(args: list[str], option: str) -> Iterator[Any]:
-    """The values that the words of a command line give an option, in order; None where a config has no such option."""
+    """The values of an option on a command line, in order; None for each config without the option."""
     for name, value in map(name_and_value, split_options(args)):
         key = "" if name in ("-c", "--config") else name.removeprefix("--").removesuffix("+")
         if not name.startswith("-"):
@@ -94,7 +94,7 @@ def _values(args: list[str], option: str) -> Iterator[Any]:
 
 
 def _argument(content: Any, name: str) -> Any:
-    """An entry of a section of a config, or an argument of the class that the section names."""
+    """An entry of a config section, or an argument of the class that the section names."""
     if isinstance(content, list):
         return next((value for each in content if (value := _argument(each, name)) is not None), None)
     if not isinstance(content, Mapping):
@@ -104,6 +104,6 @@ def _argument(content: Any, name: str) -> Any:
 
 
 def _with_plain_model(content: Any) -> Any:
-    """A config whose section ``model`` holds the options themselves, also where it names a class."""
+    """The config with plain options in its section ``model``, even if the section names a class."""
     section = content.get("model") if isinstance(content, Mapping) else None
     return {**content, "model": trained_as.options(section)} if isinstance(section, Mapping) else content

@@ -1,7 +1,7 @@
 """The texts of ``--help``. Imports neither torch nor Lightning, so that help appears at once.
 
-For the commands of Lightning's Trainer these are fixed texts about the common options; tests/cli/test_help.py compares
-them with the real options and defaults. ``--help all`` prints the parser's own list.
+For ``fit``, ``validate`` and ``test``, these are fixed texts about the common options; tests/cli/test_help.py compares
+them with the parser's options and defaults. ``--help all`` prints the parser's complete list.
 """
 
 from cifar_cnn.cli import command_names
@@ -13,7 +13,7 @@ usage: cifar-cnn COMMAND [options]
 
   fit       train a network from a config, in a new folder lightning_logs/version_N
   test      accuracy on the test images of the newest run's best checkpoint, or of --ckpt_path
-  validate  accuracy on the validation images of such a checkpoint
+  validate  accuracy of the same checkpoint on the validation images
   predict   classify images or folders of images
   report    write report.html into a run folder: curves, mistakes, filters and layers on one page
   explain   measure equivariance, invariance and parameter sharing of trained networks
@@ -21,8 +21,8 @@ usage: cifar-cnn COMMAND [options]
   export    write a trained network to one verified ONNX or PyTorch file
   runs      list all runs with accuracy, time and status
   configs   list the ready-made configs, or copy them into a folder
-  show      draw images with their class names, as training sees them, to a PNG or in a window
-  lab       write the exercises of the lab, to fill in, and check the answers
+  show      draw images with their class names, optionally augmented, to a PNG or in a window
+  lab       write the exercises of the lab into a folder, or check answers
 
 examples:
   cifar-cnn fit --config quickstart
@@ -41,9 +41,9 @@ examples:
 _FIT = """\
 usage: cifar-cnn fit [--config FILE] [options]
 
-Train a network. A new folder lightning_logs/version_N receives the config, curves, checkpoints, pictures of the filters
-and the report. A config holds options as YAML; options on the command line override it. The best checkpoint is that of
-the epoch with the best validation accuracy; the test set is never used for model selection.
+Train a network. The config, curves, checkpoints, images of the filters and the report are written to a new folder
+lightning_logs/version_N. A config contains options as YAML; options on the command line override it. The best
+checkpoint has the best validation accuracy; the test set is never used for model selection.
 
 examples:
   cifar-cnn fit --config quickstart
@@ -57,7 +57,7 @@ what to run:
                             later configs override earlier ones
   --ckpt_path PATH          resume from this checkpoint in its run folder; last: that of the newest run (default: none)
   --seed_everything N       seed of the weights, the order of the images and their augmentation; false: a different
-                            one each time (default: 0)
+                            seed each time (default: 0)
   --name NAME               name of the run, for its report, comparisons and `cifar-cnn runs`
   --test_after_fit BOOL     test the best checkpoint at the end (default: false)
 
@@ -67,15 +67,16 @@ images:
   --data.batch_size N       images per training step (default: 128)
   --data.val_size N         training images set aside for validation; 0: none (default: 5000)
   --data.augment.crop N     random shift by up to N pixels (default: 0)
-  --data.augment.flip BOOL  mirror a random half of the images; alternating: each every second epoch (default: false)
+  --data.augment.flip BOOL  mirror a random half of the images; alternating: each image every second epoch (default:
+                            false)
   --data.augment.cutout N   blank a random square of N x N pixels (default: 0)
 
 network and training:
   --model.backbone NAME     SimpleCNN, ResNet18, SpeedrunNet, or any torch.nn.Module by its import path (required)
   --model.loss NAME         module or function of (logits, target), by import path (default: torch.nn.CrossEntropyLoss)
-  --model.optimizer NAME    such as torch.optim.AdamW or cifar_cnn.optim.Muon (default: torch.optim.SGD)
+  --model.optimizer NAME    optimizer, such as torch.optim.AdamW or cifar_cnn.optim.Muon (default: torch.optim.SGD)
   --model.optimizer.lr X    learning rate (default: 0.1)
-  --model.schedule NAME     such as WarmupCosine or PiecewiseLinear; null keeps the learning rate (default: none)
+  --model.schedule NAME     learning-rate schedule, such as WarmupCosine; null keeps the rate constant (default: none)
   --trainer.max_epochs N    passes over the training images (default: 10)
 
 hardware:
@@ -84,7 +85,7 @@ hardware:
   --trainer.devices N       number of GPUs or, with --trainer.strategy ddp, of CPU processes (default: auto)
 
 `cifar-cnn fit --help all` lists all options, including those of the Trainer and the checkpoints; `cifar-cnn fit
---config FILE --print_config` prints all values; `cifar-cnn fit --model.backbone.help ResNet18` lists those of a class.
+--config FILE --print_config` prints all values; `cifar-cnn fit --model.backbone.help ResNet18` lists a class's options.
 """
 
 _EVALUATE = """\
@@ -122,9 +123,9 @@ test_NAME_predictions.npz instead; test.json records which images were tested.""
   cifar-cnn test --data.source ImageFolder --data.source.root DIR --name blurred
   cifar-cnn test --model.tta flip""",
     options="""\
-  --name NAME               name of other images, for test_NAME.json; otherwise a hash of the images
-  --model.tta NAME          average over views of each image: none, flip (also mirrored) or flip_shift (also shifted
-                            by a pixel) (default: as trained)
+  --name NAME               name of images other than the run's, for test_NAME.json (default: a hash of the images)
+  --model.tta NAME          test-time augmentation: none, flip (average over mirrored images) or flip_shift (also over
+                            images shifted by one pixel) (default: as trained)
   --report BOOL             write report.html (default: true)""",
 )
 
@@ -143,11 +144,7 @@ _TEXTS = {"fit": _FIT, "test": _TEST, "validate": _VALIDATE}
 
 
 def wanted(args: list[str]) -> str | None:
-    """The help text that a command line requests; None if it requests none, or the list of all options.
-
-    Args:
-        args: the command line.
-    """
+    """The help text that a command line requests; None if it requests no help or the parser's list of all options."""
     asked = next((i for i, arg in enumerate(args) if arg in ("-h", "--help")), None)
     if asked is None:
         return None
@@ -156,7 +153,7 @@ def wanted(args: list[str]) -> str | None:
     if args[0] in _TEXTS:
         return None if args[asked + 1 : asked + 2] == ["all"] else _TEXTS[args[0]]
     if args[0] in command_names.ANALYSES:
-        from cifar_cnn.cli import arguments  # argparse takes as long to import as all else of the help
+        from cifar_cnn.cli import arguments  # argparse takes as long to import as everything else here
 
         parser, _ = arguments.of_action(args[0], args[1:])
         return parser.format_help()

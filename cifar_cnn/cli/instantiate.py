@@ -1,4 +1,4 @@
-"""Plain errors while the parts that a config names are made."""
+"""Report errors in one line while the classes of a config are instantiated."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +15,10 @@ from cifar_cnn.trust import names as trust
 
 
 def check_parts(config: Namespace) -> None:
-    """Check the parts that a config names, before any of them is made.
+    """Check the classes and functions of a config before any of them is instantiated.
 
     Raises:
-        InputError: a function is not allowed, or a class lacks an argument.
+        InputError: a function is not allowed, or an argument of a class is missing.
     """
     trust.check_functions(config)
     for option, part, arguments in library_errors.chosen_parts(config.as_dict()):
@@ -27,14 +27,14 @@ def check_parts(config: Namespace) -> None:
 
 @contextmanager
 def plain_errors_of_parts(config: Namespace, checkpoint: Checkpoint | None) -> Iterator[None]:
-    """Put the user's mistakes in one line while a network, the images and the trainer are made.
+    """Report the user's mistakes in one line while the model, the data module and the trainer are instantiated.
 
     Args:
-        config: names them.
-        checkpoint: that they come from, if any.
+        config: the config to instantiate.
+        checkpoint: the checkpoint that provides the defaults, if any.
 
     Raises:
-        InputError: in place of the error of a class or library; an error of the user's own class stays as it is.
+        InputError: instead of the error of a class or library; errors of the user's own classes are not changed.
     """
     try:
         yield
@@ -46,17 +46,17 @@ def plain_errors_of_parts(config: Namespace, checkpoint: Checkpoint | None) -> I
                 raise InputError(line) from error
             raise  # with the traceback of the user's own class
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise InputError(f"{checkpoint.path} was trained with parts that cannot be created here: {reason}") from error
+        raise InputError(f"{checkpoint.path} was trained with classes that cannot be created: {reason}") from error
 
 
 def _mistake(error: Exception) -> InputError | None:
-    """The mistake behind an error, if it or one of its causes tells."""
+    """The user's mistake that caused an error; None if neither the error nor its causes identify one."""
     for cause in causes(error):
         if isinstance(cause, InputError):
             return cause
         if isinstance(cause, ModuleNotFoundError):
             return InputError(f"a package is not installed: {cause}")
-        if isinstance(cause, TypeError) and is_raised_in(cause, "jsonargparse"):  # by the call of the class
+        if isinstance(cause, TypeError) and is_raised_in(cause, "jsonargparse"):  # from calling the class
             return InputError(str(cause))
         if is_raised_in(cause, "lightning"):
             return InputError(f"trainer: {' '.join(str(cause).split())}")
@@ -65,10 +65,10 @@ def _mistake(error: Exception) -> InputError | None:
 
 @contextmanager
 def plain_errors_of_trainer() -> Iterator[None]:
-    """Put an option that Lightning rejects in one line.
+    """Report in one line an option that Lightning rejects.
 
     Raises:
-        InputError: in place of Lightning's error.
+        InputError: instead of Lightning's error.
     """
     try:
         yield

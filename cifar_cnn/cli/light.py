@@ -1,4 +1,4 @@
-"""Run the commands that need neither torch nor Lightning in their own process, without importing them."""
+"""Run the commands that need neither torch nor Lightning in this process, without importing them."""
 
 import sys
 
@@ -7,7 +7,7 @@ from cifar_cnn.errors import ENDING, InputError, Terminated, terminable
 
 
 def run(args: list[str]) -> int:
-    """Run a command line of ``cifar-cnn lab``; returns the exit status, 2 for a mistake of the user."""
+    """Run a command line of ``cifar-cnn lab``; return the exit status, 2 for a user's mistake."""
     from cifar_cnn.cli.commands import lab
 
     try:

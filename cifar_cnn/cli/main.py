@@ -1,4 +1,4 @@
-"""Run a command line: its exit status, and the one line that says why it failed."""
+"""Run a command line; report errors in one line and as the exit status."""
 
 import importlib
 import io
@@ -22,12 +22,12 @@ from cifar_cnn.trust.tracebacks import with_own_frames
 
 
 def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = ImageClassifier) -> int:
-    """Run a command line; returns the exit status, 2 for a mistake of the user.
+    """Run a command line; return the exit status, 2 for a user's mistake.
 
     Args:
         args: the command and its options.
-        cli: another class runs the commands of Lightning's Trainer in a way of its own.
-        model: another class has a training step or optimizers of its own, and may have further arguments.
+        cli: class that implements ``fit``, ``validate`` and ``test``.
+        model: class to train, such as a subclass with its own training step, optimizers or additional arguments.
     """
     configure_hardware()
     try:
@@ -39,7 +39,7 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
         return 2
     except Stopped as stopped:
         if stopped.in_all and not processes.prints_messages():
-            return 0  # at another status Lightning would kill process 0, which may have to write yet
+            return 0  # with another status, Lightning would kill rank 0, which may still be writing
         processes.stop_with_message(f"\ncifar-cnn: {stopped}", processes.SECONDS_TO_END if stopped.in_all else 0)
         return stopped.status
     except KeyboardInterrupt as interrupt:
@@ -48,7 +48,7 @@ def run(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = Im
             processes.stop_with_message(f"\ncifar-cnn: {what}")
         return status
     except Exception as error:
-        raise with_own_frames(error)  # noqa: B904  (it is the same one)
+        raise with_own_frames(error)  # noqa: B904  (the same exception)
     finally:
         processes.disconnect()
 
@@ -58,7 +58,7 @@ def _run(args: list[str], cli: type[CLI], model: type[ImageClassifier]) -> int:
     check_configs(option_values(args, "-c", "--config"))
     if mistake := command_names.mistake(args[0] if args and not args[0].startswith("-") else None):
         raise InputError(mistake)
-    # While it trains, StopOnSignal takes it; the other processes are ended by the first.
+    # During training, StopOnSignal handles these signals. The first process ends the other processes.
     ends = () if process.local_rank() else ENDING
     named = trust.packages_of_options(args)
     with terminable(*ends), plain_output(), trust.import_policy(named), kept_code.unloading_copies():
@@ -73,7 +73,7 @@ def _run(args: list[str], cli: type[CLI], model: type[ImageClassifier]) -> int:
 
 
 def _parsed(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] = ImageClassifier) -> CLI:
-    """Parse a command of the Trainer, as typed; its options are those of the model's class."""
+    """Parse ``fit``, ``validate`` or ``test`` as typed, with the options of the model class."""
     command, *options = packaged_configs.with_paths(args)
     model = model_class.chosen(options, model)
     if checkpoint := checkpoint_option.read(command, options):
@@ -82,10 +82,10 @@ def _parsed(args: list[str], cli: type[CLI] = CLI, model: type[ImageClassifier] 
 
 
 def check_options(args: list[str]) -> None:
-    """Check the options and configs of a command line; nothing is run.
+    """Check the options and configs of a command line without running it.
 
     Raises:
-        InputError: the command would reject them.
+        InputError: the command would reject an option or config.
     """
     args = packaged_configs.with_paths(args)
     check_configs(option_values(args, "-c", "--config"))

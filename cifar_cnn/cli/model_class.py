@@ -1,7 +1,7 @@
-"""The subclass of ImageClassifier that a command line or a config names, such as ``--model mine.Mixup``.
+"""Select a subclass of ImageClassifier on the command line or in a config, such as ``--model mine.Mixup``.
 
-A parser's options are those of one class, so the class is imported before the parser is made. A config names it as
-``model: {class_path: mine.Mixup, init_args: {...}}``; the parser reads and writes the arguments alone.
+The class determines the parser's options, so it is imported before the parser is created. A config names the class as
+``model: {class_path: mine.Mixup, init_args: {...}}``; the parser itself handles only the arguments.
 """
 
 import importlib
@@ -25,26 +25,26 @@ from cifar_cnn.runs.contents import class_path
 from cifar_cnn.trust import names as trust
 from cifar_cnn.trust.recording import RecordingParser
 
-HELP = "A subclass of ImageClassifier by its import path; or a config of the options below."
+HELP = "Import path of a subclass of ImageClassifier, or a config of the options below."
 
 
 class ModelClassParser(RecordingParser, LightningArgumentParser):
-    """A parser of the options of one class, whose configs name the class."""
+    """A parser for the options of one model class; its configs may name the class."""
 
     model_class: type[ImageClassifier] = ImageClassifier
 
     def parse_string(self, content: str, *args: Any, **kwargs: Any) -> Namespace:
         """Parse a config, which may name the class."""
         try:
-            config = get_loader("yaml")(content)  # which reads 1e-3 as a number
-        except yaml.YAMLError:  # the parser says so
+            config = get_loader("yaml")(content)  # reads 1e-3 as a number, unlike yaml.safe_load
+        except yaml.YAMLError:  # the parser will report it
             config = None
         if _section(config) is not None:
             content = yaml.safe_dump(_without_class(config, self.model_class), sort_keys=False)
         return super().parse_string(content, *args, **kwargs)
 
     def dump(self, namespace: Namespace, *args: Any, **kwargs: Any) -> str:
-        """Write a config; it names a class other than ImageClassifier, unless a script has defined it."""
+        """Write a config. It names any class other than ImageClassifier, except one defined in a script."""
         text = super().dump(namespace, *args, **kwargs)
         if self.model_class is ImageClassifier or self.model_class.__module__ == "__main__":
             return text
@@ -57,7 +57,7 @@ class ModelClassParser(RecordingParser, LightningArgumentParser):
 
 
 def set_class(parser: LightningArgumentParser, cls: type[ImageClassifier]) -> None:
-    """Tell a parser the class whose options it has."""
+    """Set the model class of a parser."""
     assert isinstance(parser, ModelClassParser)
     parser.model_class = cls
     (action,) = (each for each in parser._actions if each.dest == "model")
@@ -65,21 +65,21 @@ def set_class(parser: LightningArgumentParser, cls: type[ImageClassifier]) -> No
 
 
 def chosen(args: list[str], default: type[ImageClassifier]) -> type[ImageClassifier]:
-    """Import the class that a command line names, by itself or by its configs.
+    """Import the class that a command line or its configs name.
 
     Args:
         args: the command line.
-        default: the class where it names none.
+        default: the class to return if none is named.
 
     Raises:
-        InputError: there is no such class, or it is not a subclass of ImageClassifier.
+        InputError: the class does not exist, or is not a subclass of ImageClassifier.
     """
     classes = [_imported(path) for path in named(args)]
     return classes[-1] if classes else default
 
 
 def named(args: list[str]) -> Iterator[Any]:
-    """The import paths that a command line and its configs give for the class, in order."""
+    """The import paths of model classes on a command line and in its configs, in order."""
     for words in given_values.split_options(args):
         name, value = given_values.name_and_value(words)
         if _is_class(name, value):
@@ -92,7 +92,7 @@ def named(args: list[str]) -> Iterator[Any]:
 
 
 def without(args: list[str]) -> list[str]:
-    """A command line as the parser of the class takes it: with the options of the class, but not its name."""
+    """Remove the name of the class from a command line; the parser expects only its options."""
     found = []
     for words in given_values.split_options(args):
         name, value = given_values.name_and_value(words)
@@ -117,7 +117,7 @@ def _section(config: Any) -> Mapping[str, Any] | None:
 
 
 def _without_class(config: Mapping[str, Any], cls: type[ImageClassifier]) -> dict[str, Any]:
-    """A config as a parser of ``cls`` reads it; without the arguments that only another class, which it names, has."""
+    """A config for the parser of ``cls``; if it names another class, without arguments that only that class has."""
     section = config["model"]
     other, options = trust.imported(str(section["class_path"])), trained_as.options(section)
     if other is None:
@@ -129,7 +129,7 @@ def _without_class(config: Mapping[str, Any], cls: type[ImageClassifier]) -> dic
 
 
 def _imported(path: Any) -> type[ImageClassifier]:
-    """Import a class that the user has named."""
+    """Import a model class by its path."""
     module, _, name = str(path).rpartition(".")
     if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", str(path)):
         raise InputError(f"model: {path} is not an import path: name the class with its module, such as mine.Mixup")
@@ -149,12 +149,12 @@ def _imported(path: Any) -> type[ImageClassifier]:
         raise InputError(f"model: there is no {name!r} in {module}; {hint}")
     if not (isinstance(found, type) and issubclass(found, ImageClassifier)):
         is_network = (isinstance(found, type) and issubclass(found, nn.Module)) or callable(found)
-        hint = f"; a network is chosen with --model.backbone {path}" if is_network else ""
+        hint = f"; select a network with --model.backbone {path}" if is_network else ""
         raise InputError(f"model: {path} is not a subclass of cifar_cnn.ImageClassifier{hint}")
     if missing := {"backbone", "num_classes"} - set(class_options.parameters(found)):
         raise InputError(
-            f"model: {path} takes no {' or '.join(sorted(missing))}: let its __init__ take **kwargs and pass them on "
-            "to super().__init__"
+            f"model: {path} does not accept {' or '.join(sorted(missing))}: let its __init__ accept **kwargs and pass "
+            "them to super().__init__"
         )
     return found
 

@@ -11,7 +11,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 import cifar_cnn.backbones
 import cifar_cnn.losses
-import cifar_cnn.optim  # noqa: F401  (imported so that the command line knows the classes by their short names)
+import cifar_cnn.optim  # noqa: F401  (imported so that the command line accepts the short names of the classes)
 from cifar_cnn import compat, packaged_configs, process
 from cifar_cnn.callbacks.filter_images import FilterImages
 from cifar_cnn.callbacks.save_config import SaveConfig
@@ -31,43 +31,41 @@ from cifar_cnn.trainer import Trainer
 from cifar_cnn.tuning import check_resumed, tune
 
 _DESCRIPTIONS = {
-    "fit": "Train what a config and the options describe, into a new folder lightning_logs/version_N.",
-    "validate": "Accuracy on the validation images, of the newest run's best checkpoint or another.",
-    "test": "Accuracy on the test images, of the newest run's best checkpoint or another.",
+    "fit": "Train a network; the results are written to a new folder lightning_logs/version_N.",
+    "validate": "Print the accuracy of a checkpoint on the validation images.",
+    "test": "Print the accuracy of a checkpoint on the test images.",
 }
 _NAMES = {
-    "fit": "Of the run, for its report and comparisons.",
-    "test": "Of other test images: writes test_NAME.json.",
+    "fit": "Name of the run, for its report and comparisons.",
+    "test": "Name of images other than the run's test images, for test_NAME.json.",
 }
-_CKPT_PATH = "best or last, of the newest run; a checkpoint; or the folder of a run, whose best is meant."
+_CKPT_PATH = "A checkpoint, a run folder for its best checkpoint, or best or last for those of the newest run."
 
 
 class Parser(model_class.ModelClassParser):
-    """Leaves it to the CLI to say what is wrong."""
+    """Raise errors instead of printing the usage and exiting."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        # An abbreviation is more often a misspelling: --trainer.max_epoch would pass for max_epochs.
+        # An abbreviation is usually a typing error: --trainer.max_epoch would be accepted as max_epochs.
         super().__init__(*args, allow_abbrev=False, formatter_class=compat.ShortHelpFormatter, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
-        """Raise the message; CLI.parse_arguments puts it in plain words."""
+        """Raise ArgumentMessage, which CLI converts to a shorter message."""
         raise ArgumentMessage(message) from ex
 
 
 class ArgumentMessage(ValueError):
-    """What jsonargparse says of a command line."""
+    """An error message of jsonargparse about a command line."""
 
 
 class CLI(LightningCLI):
-    """Parse the words of ``fit``, ``validate`` or ``test``, and make ``model``, ``datamodule`` and ``trainer`` of them.
-
-    :meth:`start` then trains or tests.
+    """Parse ``fit``, ``validate`` or ``test`` and create ``model``, ``datamodule`` and ``trainer``; see :meth:`start`.
 
     Args:
         command: ``fit``, ``validate`` or ``test``.
-        options: the words after the command.
+        options: the command line after the command.
         model: the class to train.
-        checkpoint: what the command resumes or tests, from :func:`cifar_cnn.cli.checkpoint_option.read`.
+        checkpoint: the checkpoint to resume or test, from :func:`cifar_cnn.cli.checkpoint_option.read`.
     """
 
     model_class: type[ImageClassifier]
@@ -82,7 +80,7 @@ class CLI(LightningCLI):
             CIFAR10DataModule,
             trainer_class=Trainer,
             parser_class=Parser,
-            # argparse's own usage would be a page of options in square brackets.
+            # argparse's default usage would be a page of options in square brackets.
             parser_kwargs={
                 "prog": f"cifar-cnn {command}",
                 "description": f"{_DESCRIPTIONS[command]} All options:",
@@ -92,15 +90,15 @@ class CLI(LightningCLI):
             seed_everything_default=0,
             trainer_defaults={"num_sanity_val_steps": 0, "max_epochs": 10, "enable_model_summary": False},
             auto_configure_optimizers=False,
-            run=False,  # a parser for this command alone
+            run=False,  # no subcommands
             args=packaged_configs.with_paths(options),
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Defaults, links and the callbacks of every run."""
+        """Add defaults, links and the callbacks of every run."""
         model_class.set_class(parser, self.model_class)
         parser.add_lightning_class_args(BestCheckpoint, "checkpoint")
-        parser.add_lightning_class_args(LastCheckpoint, "last_checkpoint")  # after the best, whose score it holds
+        parser.add_lightning_class_args(LastCheckpoint, "last_checkpoint")  # second, because it stores the best score
         parser.add_lightning_class_args(NotFinite, "not_finite")
         parser.add_lightning_class_args(FilterImages, "filters")
         parser.add_argument(
@@ -118,7 +116,7 @@ class CLI(LightningCLI):
             parser.link_arguments("name", "trainer.name")
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
-        """Parse, with what the checkpoint was trained with as the defaults of model and data."""
+        """Parse the command line, with the checkpoint's settings as the defaults of model and data."""
         assert isinstance(args, list)
         args = model_class.without(args)
         config = foreign_run.own_config(args, self.command, self.checkpoint)
@@ -138,7 +136,7 @@ class CLI(LightningCLI):
         config_values.check_seed(self.config["seed_everything"])
 
     def before_instantiate_classes(self) -> None:
-        """Fill in what the checkpoint and the machine decide."""
+        """Fill in the values that depend on the checkpoint or the machine."""
         config_values.complete(self.config, self.command_line, None if self.command == "fit" else self.checkpoint)
 
     def instantiate_classes(self) -> None:
@@ -148,14 +146,14 @@ class CLI(LightningCLI):
             check_resumed(self.config)
             check_same(self.checkpoint, self._recorded()["model"])
         with plain_errors_of_parts(self.config, self.checkpoint):
-            self.config_dump = self._recorded()  # which LightningCLI puts into checkpoints
+            self.config_dump = self._recorded()  # LightningCLI saves it in checkpoints
             if self.command == "fit" and not self.checkpoint and tune(self.config, self._instantiated):
                 self.config_dump = self._recorded()
             super().instantiate_classes()
         self.datamodule.source.read_only = self._images_are_read_only
 
     def _recorded(self) -> dict[str, Any]:
-        """The config as plain data; ``model`` holds the arguments alone."""
+        """The config as plain data, with the arguments of the model in the section ``model``."""
         config = yaml.safe_load(self.parser.dump(self.config, skip_link_targets=False, skip_none=False))
         return {**config, "model": trained_as.options(config["model"])}
 
@@ -163,7 +161,7 @@ class CLI(LightningCLI):
         return self.parser.instantiate_classes(config)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """The trainer, with what only the command line knows."""
+        """Create the trainer with the callbacks that depend on the command line."""
         files = result_files(self.command, self.config, self.datamodule.source, self.checkpoint)
         trainer = self.config_init["trainer"]
         trainer["callbacks"] = run_callbacks(trainer["callbacks"], self.model, self.config, files, self.command_line)

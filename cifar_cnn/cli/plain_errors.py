@@ -1,4 +1,4 @@
-"""From jsonargparse's messages to one line that names the nearest valid choices."""
+"""Convert jsonargparse's messages to one line with the nearest valid choices."""
 
 import builtins
 import inspect
@@ -20,7 +20,7 @@ from cifar_cnn.errors import causes
 from cifar_cnn.trust import names as trust
 from cifar_cnn.trust.loss_options import makes_a_module
 
-# What a class_path is likely to have meant, by the option that takes it.
+# The classes to suggest for each option.
 _CLASSES: dict[str, list[type]] = {
     "model.backbone": [backbones.SimpleCNN, backbones.ResNet18],
     "model.loss": [losses.CrossEntropyLoss, nn.CrossEntropyLoss],
@@ -36,7 +36,7 @@ _ANY_CLASS = {
 
 @dataclass
 class _Mistake:
-    """jsonargparse's exception, and the command line that it is about."""
+    """An exception of jsonargparse and the command line that caused it."""
 
     error: BaseException
     options: list[str]
@@ -49,18 +49,18 @@ class _Mistake:
 
     @cached_property
     def keys(self) -> list[str]:
-        """The options that the exception is about, from the outermost section inwards."""
+        """The options that the exception concerns, from the outermost section inwards."""
         found = (re.match(r'Parser key "([^"]+)"', str(cause)) for cause in self.causes)
         return list(dict.fromkeys(match[1] for match in found if match))
 
     @property
     def section(self) -> str:
-        """The option whose class has the wrong argument; "" for an option of the command."""
+        """The option whose value is wrong, or whose class has a wrong argument; "" for an option of the command."""
         return ".".join(self.keys)
 
     @cached_property
     def value(self) -> Any:
-        """The value that the command line or a config gives the option; None if it cannot be found."""
+        """The value of the option on the command line or in a config; None if it cannot be found."""
         return given_values.given(self.args, self.section)
 
     @property
@@ -70,25 +70,25 @@ class _Mistake:
 
 
 def explain(error: BaseException, options: Iterable[str], command: str, args: list[str]) -> str:
-    """Say what is wrong with a command line.
+    """Explain in one line what is wrong with a command line.
 
     Args:
         error: jsonargparse's exception, with its causes.
-        options: all options of the command, such as ``trainer.max_epochs``, and of the classes that it chooses.
-        command: such as ``fit``.
-        args: the words after it.
+        options: all options of the command, such as ``trainer.max_epochs``, and of the selected classes.
+        command: the command, such as ``fit``.
+        args: the command line after the command.
     """
     mistake = _Mistake(error, list(options), command, args)
     return next((line for reader in _READERS if (line := reader(mistake))), " ".join(str(error).split()))
 
 
 def _unknown_words(mistake: _Mistake) -> str | None:
-    if mistake.causes[1:]:  # only for unknown words is there no other exception
+    if mistake.causes[1:]:  # only unknown words raise a single exception
         return None
     words = str(mistake.error).partition(": ")[2].split()
     names = dict.fromkeys(word.split("=")[0] for word in words if word.startswith("-"))
     if words and not words[0].startswith("-"):
-        return f"unexpected argument {words[0]!r}: options start with --, and a config is given with --config"
+        return f"unexpected argument {words[0]!r}: options start with --; name a config with --config"
     hints = {each: suggestions.option(each, mistake.options, mistake.command) for each in names}
     return "; ".join(f"unknown option {each}; {hint}" for each, hint in hints.items())
 
@@ -107,11 +107,11 @@ def _section_without_config(mistake: _Mistake) -> str | None:
     if mistake.section not in SECTIONS or isinstance(given_values.load(str(mistake.value)), Mapping):
         return None
     hints = {
-        "model": f"; a network is chosen with --model.backbone {mistake.value}",
-        "data": "; images are chosen with --data.source",
+        "model": f"; select a network with --model.backbone {mistake.value}",
+        "data": "; select images with --data.source",
     }
     hint = hints.get(mistake.section, "")
-    return f"--{mistake.section} takes a config of its options, and there is no file {mistake.value}{hint}"
+    return f"--{mistake.section} expects a config file, but there is no file {mistake.value}{hint}"
 
 
 def _unknown_option(mistake: _Mistake) -> str | None:
@@ -126,7 +126,7 @@ def _unknown_option(mistake: _Mistake) -> str | None:
         )
     further = class_options.section_of_further_arguments(mistake.args, mistake.section)
     if further:
-        place = "inside of" if further == "options" else "next to"
+        place = "inside" if further == "options" else "next to"
         hint = f"write it under {further}, {place} init_args"
     else:
         hint = suggestions.argument(name, mistake.section, mistake.options)
@@ -170,7 +170,7 @@ def _other_class(mistake: _Mistake) -> str | None:
     if key == "model.loss":
         return f"{key}: {path} is neither a torch.nn.Module nor a function of (logits, target)"
     if base is nn.Module and inspect.isroutine(part) and not makes_a_module(part):
-        return f"{key}: {path} is a function: annotate what it returns, as in def f() -> torch.nn.Module"
+        return f"{key}: {path} is a function: annotate its return type, as in def f() -> torch.nn.Module"
     return f"{key}: {path} is not a subclass of {base.__name__}" if isinstance(part, type) else None
 
 
@@ -178,7 +178,7 @@ def _wrong_type(mistake: _Mistake) -> str | None:
     expected = re.findall(r"Expected an? (?:<class '(\w+)'>|typing.Literal\[(.*?)\])", str(mistake.error))
     choices = dict.fromkeys(each.strip(" '") for _, literal in expected for each in literal.split(",") if each)
     kinds = list(dict.fromkeys(kind for kind, _ in expected if hasattr(builtins, kind)))
-    if "int" in kinds and any(map(str.isdigit, choices)):  # of numbers among the choices
+    if "int" in kinds and any(map(str.isdigit, choices)):  # the choices already contain numbers
         kinds.remove("int")
     wanted = [f"of type {' or '.join(kinds)}"] * bool(kinds) + [f"one of {', '.join(choices)}"] * bool(choices)
     if not wanted:
@@ -199,7 +199,7 @@ def _other_value(mistake: _Mistake) -> str | None:
     return f"{mistake.section}: {mistake.reason}" if mistake.section else None
 
 
-# In this order: the first reader that recognises the mistake is the most specific.
+# From the most specific to the most general; the first reader that recognises the mistake explains it.
 _READERS: tuple[Callable[[_Mistake], str | None], ...] = (
     _unknown_words,
     _unusable_config,
@@ -218,7 +218,7 @@ def _required(name: str, mistake: _Mistake) -> str:
     if key := mistake.section:
         return f"{key} needs {key}.{name}: give it with --{key}.{name}"
     missing = f"{name} is missing: give a --config, such as quickstart, or --model.backbone SimpleCNN"
-    return _unknown_key(mistake, nested=True) or missing  # a misspelt section hides what it holds
+    return _unknown_key(mistake, nested=True) or missing  # the option may be in a misspelt section
 
 
 def _unknown_key(mistake: _Mistake, nested: bool = False) -> str | None:

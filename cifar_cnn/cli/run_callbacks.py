@@ -1,4 +1,4 @@
-"""Callbacks that need what only the command line knows: its words, and where a test writes."""
+"""Callbacks that depend on the command line, and the files that a test writes."""
 
 from jsonargparse import Namespace
 from lightning.pytorch import Callback
@@ -23,17 +23,17 @@ def run_callbacks(
     files: ResultFiles,
     command_line: list[str],
 ) -> list[Callback]:
-    """The callbacks of a command's run.
+    """The callbacks of a command.
 
     Args:
-        given: those of ``--trainer.callbacks``.
-        model: that is trained or tested.
-        config: of the command.
+        given: the callbacks from ``--trainer.callbacks``.
+        model: the model to train or test.
+        config: the command's config.
         files: from :func:`result_files`.
-        command_line: all words of the command.
+        command_line: the whole command line.
 
     Raises:
-        InputError: a given callback cannot work here.
+        InputError: a given callback cannot be used in this run.
     """
     given = [given] if isinstance(given, Callback) else given or []
     check_given(given, model)
@@ -42,13 +42,13 @@ def run_callbacks(
 
 
 def result_files(command: str, config: Namespace, source: Source, checkpoint: Checkpoint | None) -> ResultFiles:
-    """Where a test writes: test.json is for the images that the run was trained for.
+    """The files that ``test`` writes; test.json is reserved for the test images of the run's own source.
 
     Args:
-        command: other commands than ``test`` write no results of their own.
-        config: of the command.
-        source: of its images.
-        checkpoint: that is tested.
+        command: ``fit``, ``validate`` or ``test``.
+        config: the command's config.
+        source: the source of the images.
+        checkpoint: the checkpoint to test.
     """
     if command != "test":
         return ResultFiles()

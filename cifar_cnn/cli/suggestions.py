@@ -1,4 +1,4 @@
-"""Suggest what a wrong name was probably meant to be."""
+"""Suggest valid names for an unknown name."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cifar_cnn import packaged_configs
 
-# What other programs call the options, without the section that they stand in here.
+# Names that other programs use for these options, without sections.
 _MEANT = {
     **dict.fromkeys(("epochs", "epoch", "num_epochs", "n_epochs", "nb_epochs"), "trainer.max_epochs"),
     **dict.fromkeys(("steps", "iterations", "num_steps", "max_iter"), "trainer.max_steps"),
@@ -55,12 +55,12 @@ _WITHOUT_OPTION = {
 
 
 def option(name: str, options: Iterable[str], command: str = "fit") -> str:
-    """A hint at the option that ``name`` was meant to be: by its meaning, its last part or its spelling.
+    """Suggest an option with the same meaning, the same last part or a similar spelling.
 
     Args:
-        name: as typed, such as ``--epochs`` or ``trainer.max_epoch``.
-        options: all that there are, without dashes.
-        command: that they are of.
+        name: the name as typed, such as ``--epochs`` or ``trainer.max_epoch``.
+        options: all valid options, without dashes.
+        command: the command, for the hint at its help.
     """
     dashes = "--" if name.startswith("--") else ""
     options = sorted(set(options))
@@ -79,7 +79,7 @@ def option(name: str, options: Iterable[str], command: str = "fit") -> str:
         found = [each for each in near if each.rpartition(".")[2] == last][:3]
     owner, _, lacking = meant.rpartition(".")
     if not found and near and owner in ("model.optimizer", "model.backbone", "data.source"):
-        return f"the class chosen by --{owner} has no {lacking}"
+        return f"the class selected by --{owner} has no {lacking}"
     found = found or similar(typed, options, cutoff=0.7)
     found = found or [each for each in options if similar(last, [each.rpartition(".")[2]], cutoff=0.8)][:3]
     if found:
@@ -88,12 +88,12 @@ def option(name: str, options: Iterable[str], command: str = "fit") -> str:
 
 
 def argument(name: str, owner: str, options: Iterable[str]) -> str:
-    """A hint at the argument of a chosen class that ``name`` was meant to be.
+    """Suggest an argument of the selected class.
 
     Args:
-        name: as typed, such as ``widht``.
-        owner: the option that chooses the class, such as ``model.backbone``.
-        options: all that there are, such as ``model.backbone.width``.
+        name: the name as typed, such as ``widht``.
+        owner: the option that selects the class, such as ``model.backbone``.
+        options: all valid options, such as ``model.backbone.width``.
     """
     own = [each.removeprefix(f"{owner}.") for each in options if each.startswith(f"{owner}.")]
     if not own:
@@ -104,7 +104,7 @@ def argument(name: str, owner: str, options: Iterable[str]) -> str:
 
 
 def config(name: str) -> str:
-    """A hint at the config that ``name`` was meant to be, in the folder ``configs`` or by its name in the package."""
+    """Suggest a config from the folder ``configs`` or from the package."""
     known = {each: each for each in packaged_configs.names()}
     known |= {path.stem: str(path) for path in Path("configs").glob("*.yaml")}
     found = similar(Path(name).stem, known)
@@ -115,21 +115,21 @@ def similar(name: str, choices: Iterable[str], most: int = 3, cutoff: float = 0.
     """The choices with a spelling similar to ``name``, most similar first.
 
     Args:
-        name: as typed.
+        name: the name as typed.
         choices: the valid names.
-        most: the largest number of names to return.
-        cutoff: similarity from 0 to 1 that a choice must have; see :func:`difflib.get_close_matches`.
+        most: maximum number of names to return.
+        cutoff: minimum similarity, from 0 to 1; see :func:`difflib.get_close_matches`.
     """
     return difflib.get_close_matches(name, list(choices), n=most, cutoff=cutoff)
 
 
 def nearest(name: str, choices: Iterable[str], command: str = "fit") -> str:
-    """The choices that are spelt like ``name``; all of a few if none is.
+    """Suggest the choices with a similar spelling, or all of them if none is similar and there are at most 12.
 
     Args:
-        name: as typed.
-        choices: of an option or for ``--config``.
-        command: whose help lists them.
+        name: the name as typed.
+        choices: the valid names.
+        command: the command, for the hint at its help.
     """
     choices = sorted(set(choices))
     found = similar(name, choices) or (choices if len(choices) <= 12 else [])

@@ -168,7 +168,7 @@ def test_mistakes_are_one_line(trained_run: Path, monkeypatch: pytest.MonkeyPatc
     for arguments, message in (
         ([run, "--format", "onxx"], "argument --format: invalid choice: 'onxx'"),
         ([run, "--output", "net.pt"], "--output of format onnx must end with .onnx, not net.pt"),
-        ([run, "--ckpt_path", run], "give the run or --ckpt_path, not both"),
+        ([run, "--ckpt_path", run], "give either the run or --ckpt_path, not both"),
         ([run, "--verify", "1"], "--verify must be 2 or more"),
         ([], "no run in lightning_logs has a checkpoint best.ckpt yet"),
         ([run, "--images", "nowhere.png"], "no file or folder nowhere.png"),

@@ -325,7 +325,7 @@ CONFIG_ERRORS = {
         "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}' if i else '1'] * 10)}]\n" for i in range(9)),
         "config bad.yaml holds more than 100,000 values",
     ),
-    "only text": ("just text", "a config must hold sections"),
+    "only text": ("just text", "a config must contain sections"),
     "a list as a section": ("trainer: [1, 2]", "trainer: must be followed by indented lines of options, not by a list"),
     "a number as a section": ("data: 3", "data: must be followed by indented lines of options, not by 3"),
     "a number as a key": ("1: 2", "config bad.yaml: 1 is not an option of a config"),
@@ -441,7 +441,7 @@ COMMAND_ERRORS: dict[str, tuple[list[str], str]] = {
     ),
     "function without annotation": (
         ["fit", *QUICK, "--model.backbone", "torch.nn.init.calculate_gain"],
-        "model.backbone: torch.nn.init.calculate_gain is a function: annotate what it returns",
+        "model.backbone: torch.nn.init.calculate_gain is a function: annotate its return type",
     ),
     "no run yet": (["test"], "no run in lightning_logs has a checkpoint best.ckpt yet"),
     "nothing to go on from": (["fit", *QUICK, "--ckpt_path", "last"], "has a checkpoint last.ckpt yet"),
@@ -572,7 +572,7 @@ def test_fit_needs_no_test_images(cifar_cnn_command: Command, image_folder: Path
 def test_images_of_another_size_are_rejected(cifar_cnn_command: Command, capsys: Capture) -> None:
     assert cifar_cnn_command("fit", *QUICK, "--model.backbone.head", "max_pool", "--trainer.max_epochs", 1) == 0
     assert cifar_cnn_command("test", "--data.source.image_size", 40) == 2
-    assert "was trained on images of 32 pixels a side; these have 40" in capsys.readouterr().err
+    assert "was trained on images of 32 pixels per side; these have 40" in capsys.readouterr().err
 
 
 def test_predict_into_a_folder_is_refused_and_a_closed_pipe_is_no_error(

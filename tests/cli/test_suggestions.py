@@ -43,7 +43,7 @@ OPTIONS = [
         ("--flip", "nearest: --data.augment.flip"),
         ("--confg", "nearest: --config"),
         ("--workers", "there are no worker processes: all images stay in memory"),
-        ("--momentum", "the class chosen by --model.optimizer has no momentum"),
+        ("--momentum", "the class selected by --model.optimizer has no momentum"),
         ("--xyzzy", "`cifar-cnn fit --help all` lists all"),
     ],
 )
@@ -98,13 +98,13 @@ ADAMW = "--model.optimizer=torch.optim.AdamW"
             "--epochs; nearest: --trainer.max_epochs; unknown option --lr; nearest: --m",
         ),
         ([NET, ADAMW, "--betas", "1"], "--betas; nearest: --model.optimizer.betas\n"),
-        ([NET, ADAMW, "--momentum", "1"], "--momentum; the class chosen by --model.optimizer has no momentum\n"),
+        ([NET, ADAMW, "--momentum", "1"], "--momentum; the class selected by --model.optimizer has no momentum\n"),
         ([NET, ADAMW, "--model.optimizer.learning_rate", "1"], "nearest: model.optimizer.lr\n"),
         ([NET, "--model.schedule.peak", "1"], "model.schedule.peak; name the class first, with --model.schedule\n"),
-        ([NET, "--dropout", "0.1"], "--dropout; the class chosen by --model.backbone has no dropout\n"),
+        ([NET, "--dropout", "0.1"], "--dropout; the class selected by --model.backbone has no dropout\n"),
         (
             [NET, "--model", "resnet18"],
-            "there is no file resnet18; a network is chosen with --model.backbone resnet18\n",
+            "there is no file resnet18; select a network with --model.backbone resnet18\n",
         ),
         (
             [NET, "--model.optimizer", "Muon"],

@@ -111,7 +111,7 @@ def test_chosen_exercises_of_a_file(run_command: RunCommand) -> None:
         (["check", "no.py"], "no.py cannot be read: No such file or directory"),
         (["check", "lab.py", "9"], "there is no exercise '9'; the exercises are 1a, 1b, 1c, 2, 3, 4a, 4b, 5, 6, 7"),
         (["check"], "give a student's file, such as lab.py, or --all and a folder of submissions"),
-        (["check", "lab.py", "--output", "out"], "--output belongs to --all"),
+        (["check", "lab.py", "--output", "out"], "--output requires --all"),
         (["check", "lab.py", "--language", "de"], "argument --language: invalid choice: 'de' (choose from "),
     ],
 )

@@ -115,8 +115,8 @@ def test_a_foreign_config_is_used_without_these_parts(
     assert used["trainer"]["max_epochs"] == 2
     assert used["data"]["source"]["init_args"] == {"root": "elsewhere"}
     (message,) = caplog.messages
-    assert message.startswith(f"{run}/config.yaml was not written by a run of yours: it is used without trainer.callb")
-    assert message.endswith(f"data.source.url. To use them, give them with --config {run}/config.yaml")
+    assert message.startswith(f"{run}/config.yaml is not from one of your runs: ignoring its trainer.callb")
+    assert message.endswith(f"data.source.url. To use these settings, pass them with --config {run}/config.yaml")
     assert foreign_run.decides_images([], own, checkpoint)
     for given in (["--config", str(run / "config.yaml")], ["--data.source=Shapes"], ["--data.source.root", "here"]):
         own = foreign_run.own_config(given, "fit", checkpoint)

@@ -357,7 +357,7 @@ def test_the_config_of_a_foreign_checkpoint_passes_no_function_to_a_callback(com
     (run / "config.yaml").write_text(f"trainer: {{callbacks: [{callback}]}}")
     (run / "checkpoints" / "last.ckpt").write_bytes(saved())
     assert command("fit", "--ckpt_path", "last", *SMALL) == 2  # the images have other classes
-    assert "it is used without trainer.callbacks" in capsys.readouterr().err
+    assert "ignoring its trainer.callbacks" in capsys.readouterr().err
     assert MARK not in os.listdir()
     assert "evil" not in sys.modules
 

@@ -1,1 +1,1 @@
-"""The commands that read runs: each module checks its options, calls a function of analysis and prints."""
+"""The commands that read runs. Each module checks the options, calls a function of analysis and prints the results."""

@@ -1,4 +1,4 @@
-"""``cifar-cnn compare``: runs, or configs that are trained first."""
+"""``cifar-cnn compare``: compare runs, or train configs and compare them."""
 
 import sys
 from argparse import Namespace
@@ -19,7 +19,7 @@ _QUIET = ["--trainer.enable_progress_bar", "false"]
 
 
 def run(options: Namespace) -> int:
-    """Train, test and compare; returns the exit status, 1 if some of the runs failed.
+    """Train, test and compare; return the exit status, 1 if any run failed.
 
     Raises:
         InputError: an argument is neither a run nor a config, or no run has a result.
@@ -39,7 +39,7 @@ def run(options: Namespace) -> int:
 
 
 def _check(items: list[Path], fit_options: list[str]) -> None:
-    """Reject arguments that no fit accepts, before anything is trained."""
+    """Check the arguments before any training."""
     configs = [item for item in items if item.is_file()]
     names = [*(config.stem for config in configs), *map(str, items)]
     if twice := {name for name in names if names.count(name) > 1}:
@@ -58,22 +58,22 @@ def _check(items: list[Path], fit_options: list[str]) -> None:
 
 @dataclass(frozen=True)
 class FitCommands:
-    """The arguments of ``cifar-cnn`` that train and test.
+    """Command lines of ``cifar-cnn`` for training and testing.
 
     Attributes:
-        options: of each fit.
+        options: options of each fit.
     """
 
     options: list[str]
 
     def fit(self, config: Path, seed: int, folder: Path) -> list[str]:
-        """Train a config with a seed in ``folder`` and test it on all test images, whatever the config says."""
+        """Train a config with a seed in ``folder``; test it on all test images, regardless of the config."""
         where = ["--seed_everything", str(seed), "--trainer.default_root_dir", str(folder)]
         test = ["--test_after_fit", "true", "--trainer.limit_test_batches", "1.0"]
         return ["fit", "--config", packaged_configs.with_name(config), *self.options, *where, *test, *_QUIET]
 
     def resume(self, checkpoint: Path) -> list[str]:
-        """Resume the run of a checkpoint; its own config.yaml holds the other options."""
+        """Resume the run of a checkpoint; the other options come from the run's config.yaml."""
         return ["fit", "--ckpt_path", str(checkpoint), *_QUIET]
 
     def test(self, run: Path) -> list[str]:
@@ -81,7 +81,7 @@ class FitCommands:
         return ["test", "--ckpt_path", str(run), *_QUIET]
 
     def epochs(self, config: Path) -> int:
-        """How many epochs a config is trained; the default if its value is not valid, which the fit will report."""
+        """The number of epochs of a config; the default if the value is invalid, which the fit will report."""
         given = option_values(self.options, "--trainer.max_epochs")
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
         in_config = (content.get("trainer") or {}).get("max_epochs") if isinstance(content, dict) else None

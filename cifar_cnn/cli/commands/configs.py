@@ -1,4 +1,4 @@
-"""``cifar-cnn configs``: the configs that are installed with the package."""
+"""``cifar-cnn configs``: list or copy the configs that are installed with the package."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -7,10 +7,10 @@ from cifar_cnn import packaged_configs
 
 
 def run(options: Namespace) -> int:
-    """List the configs, or copy them into a folder; returns the exit status.
+    """List the configs or copy them into a folder; return the exit status.
 
     Raises:
-        InputError: the folder cannot be written, or holds one of the files already.
+        InputError: the folder is not writable, or already contains one of the files.
     """
     if options.folder is not None:
         copies = packaged_configs.copy_to(Path(options.folder))

@@ -1,4 +1,4 @@
-"""``cifar-cnn explain``: the theory, measured on trained networks."""
+"""``cifar-cnn explain``: measure on trained networks what theory predicts."""
 
 from argparse import Namespace
 
@@ -9,14 +9,14 @@ from cifar_cnn.runs.run import RunFolder, find_run
 
 
 def run(options: Namespace) -> int:
-    """Measure and write; returns the exit status.
+    """Measure and write the results; return the exit status.
 
     Raises:
-        InputError: there is no run, it has no images, or the folder cannot be written.
+        InputError: there is no run, it has no images, or the folder is not writable.
     """
     if options.images < 2:
         raise InputError("--images must be 2 or more")
     runs = [RunFolder(*find_run(name)) for name in options.runs or [None]]
     output = explain_runs(runs, options.images, options.output)
-    print(f"Pictures and numbers: {relative(output)}")
+    print(f"Figures and numbers: {relative(output)}")
     return 0

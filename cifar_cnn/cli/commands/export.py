@@ -1,4 +1,4 @@
-"""``cifar-cnn export``: a trained network as one file."""
+"""``cifar-cnn export``: write a trained network to one file."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -12,14 +12,14 @@ _SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2"}
 
 
 def run(options: Namespace) -> int:
-    """Export and verify; returns the exit status.
+    """Export and verify; return the exit status.
 
     Raises:
         InputError: there is no checkpoint, a package is missing, there are no images to verify on, the network cannot
             be exported, or the file's results differ.
     """
     if options.run and options.ckpt_path:
-        raise InputError("give the run or --ckpt_path, not both")
+        raise InputError("give either the run or --ckpt_path, not both")
     if options.verify < 2:
         raise InputError("--verify must be 2 or more")
     check_packages(options.format)

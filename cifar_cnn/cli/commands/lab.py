@@ -1,4 +1,4 @@
-"""``cifar-cnn lab``: the exercises of the lab, and the check of the answers."""
+"""``cifar-cnn lab``: write the exercises of the lab, or check answers."""
 
 import shlex
 from argparse import Namespace
@@ -12,17 +12,17 @@ from cifar_cnn.tables import printable
 
 
 def run(options: Namespace) -> int:
-    """Write the exercises or check answers; returns the exit status, 1 if some answers did not pass.
+    """Write the exercises or check answers; return the exit status, 1 if any answer did not pass.
 
     Raises:
-        InputError: there is no such file or exercise, or a file that would be written exists.
+        InputError: a file or exercise does not exist, or a file to write already exists.
     """
     if options.action == "start":
         return _start(options.folder, options.language)
     if options.all is not None:
         return _check_all(options)
     if options.output is not None:
-        raise InputError("--output belongs to --all")
+        raise InputError("--output requires --all")
     if not options.words:
         raise InputError("give a student's file, such as lab.py, or --all and a folder of submissions")
     path, *exercises = options.words

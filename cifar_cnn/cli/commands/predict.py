@@ -1,4 +1,4 @@
-"""``cifar-cnn predict``: the classes of any images."""
+"""``cifar-cnn predict``: classify images."""
 
 import sys
 from argparse import Namespace
@@ -11,10 +11,10 @@ from cifar_cnn.tables import printable
 
 
 def run(options: Namespace) -> int:
-    """Classify and write; returns the exit status, 1 if some of the files were unreadable.
+    """Classify images and write the results; return the exit status, 1 if any image was unreadable.
 
     Raises:
-        InputError: there is no image or no checkpoint, or the output cannot be written.
+        InputError: there is no image or no checkpoint, or the output is not writable.
     """
     _check(options)
     trained = load_trained(find_checkpoint(options.ckpt_path))

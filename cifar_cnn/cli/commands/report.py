@@ -1,4 +1,4 @@
-"""``cifar-cnn report``: the page about a run."""
+"""``cifar-cnn report``: write the report of a run."""
 
 from argparse import Namespace
 
@@ -10,15 +10,15 @@ from cifar_cnn.runs.run import RunFolder, find_run
 
 
 def run(options: Namespace) -> int:
-    """Write the report; returns the exit status.
+    """Write the report; return the exit status.
 
     Raises:
-        InputError: there is no such run, or its folder cannot be written.
+        InputError: there is no such run, or its folder is not writable.
     """
     found = RunFolder(*find_run(options.run))
     if not is_best(found.checkpoint):
         raise InputError(
-            f"a report is about a run's best checkpoint, not {found.checkpoint.name}: give the folder "
+            f"a report always uses the run's best checkpoint, not {found.checkpoint.name}: give the folder "
             f"{relative(found.folder)}"
         )
     try:

@@ -1,4 +1,4 @@
-"""``cifar-cnn runs``: a table of the runs of a folder."""
+"""``cifar-cnn runs``: list the runs in a folder."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -7,6 +7,6 @@ from cifar_cnn.analysis.runs import table
 
 
 def run(options: Namespace) -> int:
-    """Print the table; returns the exit status."""
+    """Print the table; return the exit status."""
     print(table(Path(options.folder)))
     return 0

@@ -1,4 +1,4 @@
-"""``cifar-cnn show``: the images of a config or a run with their classes."""
+"""``cifar-cnn show``: draw the images of a config or a run with their classes."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from cifar_cnn.runs.run import RunFolder, find_run
 
 
 def run(options: Namespace) -> int:
-    """Draw the images; returns the exit status.
+    """Draw the images; return the exit status.
 
     Raises:
         InputError: the images or the options cannot be used, or there is neither ``--output`` nor a display.
@@ -57,7 +57,7 @@ def _data(options: Namespace) -> CIFAR10DataModule:
 
 
 def _sections(configs: list[str]) -> Iterator[str]:
-    """The data sections of configs, as words of a command line."""
+    """The data sections of configs as command-line options."""
     check_configs(configs)
     for config in configs:
         if not os.path.isfile(config):
@@ -69,7 +69,7 @@ def _sections(configs: list[str]) -> Iterator[str]:
 
 
 def _instantiate(args: list[str]) -> CIFAR10DataModule:
-    """The data module that the options of ``fit`` for the data describe."""
+    """Create the data module from data options of ``fit``."""
     parser = Parser(prog="cifar-cnn show", exit_on_error=False)
     parser.add_lightning_class_args(CIFAR10DataModule, "data")
     parser.set_defaults({"data.source": {"class_path": "cifar_cnn.data.sources.CIFAR10"}})
@@ -85,5 +85,5 @@ def _instantiate(args: list[str]) -> CIFAR10DataModule:
         raise InputError(explain(error, known, "fit", args)) from error
     except InputError:
         raise
-    except ValueError as error:  # jsonargparse wraps what a class says of its arguments
+    except ValueError as error:  # jsonargparse wraps the InputError of a class
         raise next((cause for cause in causes(error) if isinstance(cause, InputError)), error) from error
