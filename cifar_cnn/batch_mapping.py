@@ -1,4 +1,4 @@
-"""A loader whose batches go through a function, as Lightning's hooks do it in a run with a Trainer."""
+"""A loader that applies a function to each batch, as Lightning's hooks do in a run with a Trainer."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ class PreparedBatches:
 
     Attributes:
         batches: the loader.
-        prepare: turns a batch of the loader into one for the network.
+        prepare: converts a batch of the loader to a batch for the network.
     """
 
     batches: Any

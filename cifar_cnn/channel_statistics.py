@@ -1,13 +1,13 @@
-"""Mean and standard deviation of the channels of images."""
+"""Mean and standard deviation of each image channel."""
 
 import torch
 from torch import Tensor
 
 
 def channel_mean_std(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel over all pixels of all images, in the unit range [0, 1].
+    """Mean and standard deviation of each channel over all pixels of all images, scaled to [0, 1].
 
-    A constant channel gets a standard deviation of 1, because images are divided by it.
+    The standard deviation of a constant channel is 1, because images are divided by it.
 
     Args:
         images: uint8, (N, C, H, W).
@@ -15,7 +15,7 @@ def channel_mean_std(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ..
     levels = torch.arange(256, dtype=torch.float64) / 255
     means, stds = [], []
     for channel in images.unbind(1):
-        # The images as float64 would take eight times their memory; a histogram does not.
+        # Uses a histogram, because converting the images to float64 would take eight times their memory.
         weight = torch.bincount(channel.flatten().int(), minlength=256).double() / channel.numel()
         mean = (weight * levels).sum()
         means.append(mean.item())

@@ -1,12 +1,12 @@
-"""Random number generators that depend on a key alone."""
+"""Random number generators that depend only on a key."""
 
 import torch
 
 
 def generator(*key: int) -> torch.Generator:
-    """A generator seeded with all numbers of ``key``; neighbouring keys give unrelated streams.
+    """Create a generator seeded with all numbers of ``key``; similar keys give unrelated streams.
 
-    Source: SplitMix64 (Steele, Lea, Flood 2014), over the numbers in turn.
+    Source: SplitMix64 (Steele, Lea, Flood 2014), applied to the numbers in turn.
     """
     state = 0
     for number in key:

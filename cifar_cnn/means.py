@@ -1,4 +1,4 @@
-"""Means over an epoch, from sums that half precision does not limit."""
+"""Means over an epoch, accumulated in float32."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,20 +8,20 @@ from torchmetrics import Metric
 
 
 class _Sums(Metric):
-    """A metric of sums that stay in float32 even if the network is in half precision, whose largest value is 65,504."""
+    """A metric whose sums stay in float32, even if the network is in float16, whose largest value is 65,504."""
 
     full_state_update = False
 
-    # torch 2.14 and torchmetrics 1.9 have no public hook for Module.to(dtype), which Lightning calls for 16-true.
+    # Lightning calls Module.to(dtype) for 16-true; torch 2.14 and torchmetrics 1.9 have no public hook for it.
     def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> nn.Module:
         return super()._apply(lambda tensor: tensor.to(fn(tensor).device), exclude_state)
 
 
 class MeanLoss(_Sums):
-    """Mean of batch means, each weighted by the images in its batch.
+    """Mean of batch means, weighted by batch size; a NaN makes the mean NaN.
 
-    torchmetrics' MeanMetric either looks for NaN in every batch, which makes a GPU wait, or
-    (``nan_strategy="disable"``, torchmetrics 1.9) ignores the weights. Here a NaN stays visible in the mean.
+    torchmetrics' MeanMetric either checks each batch for NaN, which forces a GPU to synchronise, or ignores the
+    weights (``nan_strategy="disable"``, torchmetrics 1.9).
     """
 
     sum: Tensor
@@ -33,7 +33,7 @@ class MeanLoss(_Sums):
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, value: Tensor, weight: int) -> None:
-        """Count a batch of ``weight`` images whose mean loss is ``value``, a scalar."""
+        """Add a batch of ``weight`` images with mean loss ``value``, a scalar."""
         self.sum += value.float() * weight
         self.count += weight
 
@@ -43,9 +43,9 @@ class MeanLoss(_Sums):
 
 
 class TrainMeans(_Sums):
-    """Loss and accuracy over an epoch's training batches.
+    """Loss and accuracy over the training batches of an epoch.
 
-    This is a single metric of values that the step has already computed; a collection of two takes four times as long.
+    A single metric, because a collection of two metrics takes four times as long.
     """
 
     loss: Tensor
@@ -59,13 +59,13 @@ class TrainMeans(_Sums):
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, loss: Tensor, correct: Tensor, count: int) -> None:
-        """Count a batch of ``count`` images with its mean loss and number of correct answers, both scalars."""
+        """Add a batch of ``count`` images with its mean loss and number of correct predictions, both scalars."""
         self.loss += loss.float() * count
         self.correct += correct
         self.count += count
 
     def compute(self) -> dict[str, Tensor]:
-        """The means by the names they are logged under; empty if no batch was counted, as in a custom step."""
+        """The means by logged name; empty if no batch was added, for example by a custom training step."""
         if not self.count:
             return {}
         return {"train/loss": self.loss / self.count, "train/accuracy": self.correct.float() / self.count}

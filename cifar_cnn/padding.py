@@ -1,4 +1,4 @@
-"""Padding as an index: which pixel of an image each place of the padded image shows."""
+"""Padding by indexing: the source pixel of each position in the padded image."""
 
 from typing import Literal
 
@@ -11,10 +11,10 @@ PaddingMode = Literal["reflect", "zeros", "replicate"]
 
 
 def padded_index(size: int, padding: int, mode: PaddingMode, device: torch.device) -> Tensor:
-    """The pixel that each place along a padded side shows: int64, (size + 2 * padding,); -1 is black.
+    """The source pixel of each position along a padded side: int64, (size + 2 * padding,); -1 for black.
 
     Raises:
-        InputError: ``reflect`` padding is as large as the image.
+        InputError: the ``reflect`` padding is not smaller than the image.
     """
     place = torch.arange(-padding, size + padding, device=device)
     if mode == "replicate":
@@ -27,7 +27,7 @@ def padded_index(size: int, padding: int, mode: PaddingMode, device: torch.devic
 
 
 def take_pixels(images: Tensor, places: Tensor) -> Tensor:
-    """Gather the pixels at ``places`` (int64, (N, H * W), counted row by row) into images of (N, C, H, W)."""
+    """Gather the pixels at ``places`` (int64, (N, H * W), in row-major order) into images of (N, C, H, W)."""
     n, channels, height, width = images.shape
     pixels = images.permute(0, 2, 3, 1)
     if images.dtype == torch.uint8 and channels <= 4:

@@ -1,4 +1,4 @@
-"""Hide messages of the libraries that a user cannot act on during a run."""
+"""Hide library messages that a user cannot act on during a run."""
 
 import logging
 import threading
@@ -26,25 +26,25 @@ _WARNINGS = (
     r".*args parameter is intended to run from within Python.*",
     r".*It is recommended to use `self.log\(.*sync_dist=True\)`.*",  # logged values already cover all ranks
 )
-# Loggers of Lightning whose notes (tips, GPU available, seed set, stopped: max_epochs reached, ...) are hidden.
+# Loggers of Lightning whose messages below WARNING (tips, available GPUs, the seed, max_epochs reached) are hidden.
 _NOTES = (
     *("pytorch", "pytorch.utilities.rank_zero", "pytorch.trainer.connectors.signal_connector"),
     *("fabric.utilities.rank_zero", "fabric.utilities.seed", "fabric.utilities.cloud_io"),
     "pytorch.trainer.connectors.checkpoint_connector",
 )
-# Loggers of its tuner, whose failures this project reports in its own words.
+# Loggers of Lightning's tuner. This project reports the tuner's failures itself.
 _TUNER = ("pytorch.tuner.batch_size_scaling", "pytorch.tuner.lr_finder")
 
 
 class _Handler(logging.StreamHandler):
-    """Prints this project's own messages; only the outermost context installs one."""
+    """Print this project's messages; only the outermost context installs a handler."""
 
     def __init__(self) -> None:
         super().__init__()
         self._warnings: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Print a message; the same warning only once in a command, which may read a checkpoint several times."""
+        """Print a message, but each warning only once: a command may read the same checkpoint several times."""
         message = record.getMessage()
         if record.levelno < logging.WARNING or message not in self._warnings:
             self._warnings.add(message)
@@ -56,9 +56,9 @@ class _Handler(logging.StreamHandler):
 
 @contextmanager
 def plain_output() -> Iterator[None]:
-    """Print this project's messages and the libraries' warnings, but not their notes to developers.
+    """Print this project's messages and the libraries' warnings, but not the libraries' other messages.
 
-    May be nested: the command line and the Trainer each use it.
+    Contexts may be nested: the command line and the Trainer each open one.
     """
     ours = logging.getLogger("cifar_cnn")
     if any(isinstance(each, _Handler) for each in ours.handlers):
@@ -100,7 +100,7 @@ def _is_nothing(record: logging.LogRecord) -> bool:
 
 def _in_thread(usual: Callable[[Any], Any]) -> Callable[[Any], None]:
     def hook(args: Any) -> None:
-        # TensorBoard's writer raises it again in the main thread, where it becomes a single warning.
+        # TensorBoard's writer raises its OSError again in the main thread, where it becomes a single warning.
         if not (type(args.thread).__module__.startswith("tensorboard.") and isinstance(args.exc_value, OSError)):
             usual(args)
 

@@ -1,4 +1,4 @@
-"""What the data module asks of the Trainer that uses it."""
+"""The state of a Trainer, as far as the data module depends on it."""
 
 import os
 
@@ -8,12 +8,12 @@ from lightning.pytorch.trainer.states import TrainerFn, TrainerStatus
 
 
 def running(trainer: Trainer | None) -> Trainer | None:
-    """The Trainer while it runs: it then calls the hooks of the data module."""
+    """The Trainer if it is running, and therefore calls the hooks of the data module; otherwise None."""
     return trainer if trainer is not None and trainer.state.status == TrainerStatus.RUNNING else None
 
 
 def is_testing(trainer: Trainer | None) -> bool:
-    """Whether the Trainer runs ``test``, or prepares it."""
+    """Whether the Trainer runs or prepares ``test``."""
     return trainer is not None and trainer.state.fn == TrainerFn.TESTING
 
 
@@ -23,17 +23,17 @@ def overfits(trainer: Trainer | None) -> bool:
 
 
 def share_of(trainer: Trainer | None) -> dict[str, int]:
-    """This process among those of a running Trainer, as the arguments ``rank`` and ``world_size`` of a loader."""
+    """The arguments ``rank`` and ``world_size`` of a loader; empty without a running Trainer."""
     return {} if trainer is None else {"rank": trainer.global_rank, "world_size": trainer.world_size}
 
 
 def seed_of_run() -> int | None:
-    """The seed of Lightning's ``seed_everything``; None without one."""
+    """The seed set by Lightning's ``seed_everything``; None if there is none."""
     seed = os.environ.get("PL_GLOBAL_SEED")
     return int(seed) if seed is not None else None
 
 
 def drawn_seed(trainer: Trainer | None) -> int:
-    """torch's seed, drawn unless the program has set it; that of process 0 in all processes of a running Trainer."""
+    """torch's seed, which is random unless the program has set it; with a running Trainer, that of rank 0."""
     seed = torch.initial_seed() % 2**32
     return seed if trainer is None else trainer.strategy.broadcast(seed)

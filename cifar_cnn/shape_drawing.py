@@ -8,9 +8,9 @@ def draw_shapes(labels: np.ndarray, size: int, noise: float, rng: np.random.Gene
 
     Args:
         labels: (N,), indices into ``SHAPES``.
-        size: side in pixels.
-        noise: standard deviation of the noise on each pixel, in a range of 255.
-        rng: source of all random numbers.
+        size: side of the images in pixels.
+        noise: standard deviation of the pixel noise; pixel values range from 0 to 255.
+        rng: random number generator.
 
     Returns:
         uint8, (N, 3, size, size).
@@ -45,7 +45,7 @@ def _box(x: np.ndarray, y: np.ndarray, width: float, height: float) -> np.ndarra
 
 
 def _polygon(x: np.ndarray, y: np.ndarray, sides: int, depth: float) -> np.ndarray:
-    """Distance to a star of ``sides`` points whose inner corners are at ``depth`` of the radius (1: a polygon)."""
+    """Distance to a star with ``sides`` tips and inner corners at ``depth`` times the radius (1: a polygon)."""
     sector = 2 * np.pi / sides
     angle = abs((np.arctan2(y, x) + sector / 2) % sector - sector / 2)
     r = np.hypot(x, y)

@@ -1,32 +1,33 @@
-"""Random choices of images: the same whenever seed and labels are the same."""
+"""Random choices of images that depend only on the seed and the labels."""
 
 import torch
 from torch import Tensor
 
 
 def random_order(n: int, seed: int = 0) -> Tensor:
-    """The numbers from 0 to ``n`` - 1 in a random order that depends on ``seed`` alone: int64, (n,).
+    """A random permutation of 0 to ``n`` - 1 that depends only on ``seed``: int64, (n,).
 
-    The first of these numbers are a random sample of ``n`` images. The first images as stored are not a random sample:
-    image folders are sorted by class.
+    Its first entries are a random sample of ``n`` images. The first stored images are not, because image folders are
+    sorted by class.
     """
     return torch.randperm(n, generator=torch.Generator().manual_seed(seed))
 
 
 def stratified_choice(labels: Tensor, classes: int, size: int, seed: int) -> Tensor:
-    """Choose images at random, with each class's share in proportion to its size.
+    """Choose images at random, from each class in proportion to its size.
 
-    If the shares are not whole numbers, the classes with the largest remainders get one more image (the Hare quota), so
-    that exactly ``size`` images are chosen. The last image of a class is chosen only if no other class has a remainder.
+    If these numbers are not whole, the classes with the largest remainders get one more image (largest remainder
+    method), so that exactly ``size`` images are chosen. The last image of a class is chosen only if no other class has
+    a remainder.
 
     Args:
         labels: int64, (N,).
         classes: number of classes.
         size: number of images to choose, below N.
-        seed: the choice depends on it and the labels alone.
+        seed: seed of the choice.
 
     Returns:
-        bool, (N,): the chosen images.
+        bool, (N,); True for the chosen images.
     """
     n = len(labels)
     counts = torch.bincount(labels, minlength=classes)

@@ -1,4 +1,4 @@
-"""Find layers that a network uses but does not register: layers in a plain list, or created in forward."""
+"""Find layers that a network uses without registering them, such as layers in a plain list or created in forward."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,11 +12,11 @@ from cifar_cnn.checks.layer_advice import written
 class HiddenLayers:
     """Context manager that finds layers that run without being registered in a network.
 
-    Their weights are not among the network's parameters, so no optimizer trains them and no checkpoint holds them.
-    Frozen layers, such as a teacher's, are ignored.
+    Their weights are not among the network's parameters: no optimizer trains them and no checkpoint contains them.
+    Frozen layers, such as those of a teacher network, are ignored.
 
     Args:
-        network: the network whose forward runs in the context.
+        network: the network that runs within the context.
 
     Attributes:
         found: the unregistered layers.
@@ -41,7 +41,7 @@ class HiddenLayers:
             self.found.append(module)
 
     def message(self) -> str:
-        """How to register the first of these layers, in one sentence."""
+        """Explain in one sentence how to register the first of these layers."""
         layer = self.found[0]
         for name, owner in self.network.named_modules():
             for attribute, value in vars(owner).items():

@@ -6,15 +6,15 @@ from typing import Any
 
 from torch import nn
 
-_SIDES = (64, 96, 128, 160, 192, 224, 256, 299, 384)  # common input sizes, and some in between
+_SIDES = (64, 96, 128, 160, 192, 224, 256, 299, 384)  # common input sizes and some sizes between them
 
 
 def smallest_side(runs: Callable[[int], bool], side: int) -> int | None:
     """The smallest image side in pixels on which a network runs; None if it runs on no common size.
 
     Args:
-        runs: whether the network runs on images of this side.
-        side: a side on which it does not run.
+        runs: returns whether the network runs on images of a given side.
+        side: a side on which the network does not run.
     """
     fails, found = side, None
     for each in _SIDES:

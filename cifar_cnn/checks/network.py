@@ -1,4 +1,4 @@
-"""Try a network and its loss on two images before training, and explain what does not fit."""
+"""Run a network and its loss on two images before training, and explain errors."""
 
 import copy
 import io
@@ -27,9 +27,9 @@ from cifar_cnn.metrics import in_float32
 from cifar_cnn.parts.losses import name_of_loss
 from cifar_cnn.trust.tracebacks import own_line
 
-_IMAGES = 2  # BatchNorm needs two
-_CHANNELS = 64  # float maps as large as the images, which must fit in memory
-_MOST_NUMBERS = 20e6  # parameters of a network that takes about 0.1 s on one core, at 32 x 32 pixels
+_IMAGES = 2  # BatchNorm needs at least two
+_CHANNELS = 64  # number of float feature maps, as large as the images, that must fit in memory
+_MOST_NUMBERS = 20e6  # parameters; such a network takes about 0.1 s on one core at 32 x 32 pixels
 _DTYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16}
 _STEPS = ("forward", "validation_step", "_loss")
 
@@ -39,29 +39,29 @@ class _Explained(InputError):
 
 
 def check_network(model: ImageClassifier, datamodule: CIFAR10DataModule, precision: str = "32-true") -> None:
-    """Run a copy of the network and the loss on two images, as training would.
+    """Run a copy of the network and the loss on two images, as in training.
 
-    Neither the model nor the state of any random generator changes. The copy of a large network runs on the meta
-    device, which computes only shapes, and on the CPU if that fails.
+    Neither the model nor the state of any random number generator changes. The copy of a large network runs on the meta
+    device, which computes only shapes; if that fails, it runs on the CPU.
 
     Args:
         model: the classifier. A subclass that overrides ``forward`` or ``validation_step`` is not checked.
-        datamodule: provides the size of the images. They are loaded only if the source does not state it.
+        datamodule: provides the image size. Images are loaded only if the source has no attribute ``image_size``.
         precision: the Trainer's precision.
 
     Raises:
-        InputError: the network or the loss fails; the message names the layer and what to write.
-        Exception: whatever the user's own code raises.
+        InputError: the network or the loss fails; the message names the layer and suggests what to write.
+        Exception: any other exception from the user's code.
     """
     own = type(model)
-    if not isinstance(model.backbone, nn.Module):  # an argument without a type hint arrives as typed
+    if not isinstance(model.backbone, nn.Module):  # jsonargparse does not convert arguments without a type hint
         raise InputError(
             f"{own.__name__}: its backbone is {model.backbone!r:.60}, not a network: add the type hint "
             "backbone: torch.nn.Module to __init__"
         )
     if _overrides(own, _STEPS):
         return
-    if "training" not in vars(model.backbone):  # which nn.Module.__init__ sets
+    if "training" not in vars(model.backbone):  # nn.Module.__init__ sets it
         raise InputError(f"model.backbone: call super().__init__() first in {type(model.backbone).__name__}.__init__")
     if getattr(model.backbone, "aux_logits", False) is True:  # of torchvision's GoogLeNet and Inception3
         raise InputError(
@@ -82,7 +82,7 @@ def check_network(model: ImageClassifier, datamodule: CIFAR10DataModule, precisi
 
 
 def has_own_steps(cls: type[ImageClassifier]) -> bool:
-    """Whether a subclass overrides a step, and so may call the network or the loss differently."""
+    """Whether a subclass overrides a step and may therefore call the network or the loss differently."""
     return _overrides(cls, (*_STEPS, "training_step", "test_step"))
 
 
@@ -102,7 +102,7 @@ def _run_cheaply(model: ImageClassifier, shape: tuple[int, int, int], precision:
 
 
 def _other_side(model: ImageClassifier, shape: tuple[int, int, int], source: Any) -> str | None:
-    """How to use a library network that needs another image size; None if the size is not the cause."""
+    """Explain how to use a network that needs another image size; None if the size is not the cause of the error."""
 
     def runs(side: int) -> bool:
         copies = _copies(model, "meta")
@@ -121,14 +121,14 @@ def _other_side(model: ImageClassifier, shape: tuple[int, int, int], source: Any
 
 
 def _shapes(datamodule: CIFAR10DataModule) -> list[tuple[int, int, int]]:
-    """The shapes of an image during training: (channels, height, width); empty if images cannot be loaded."""
+    """The image shapes during training, each (channels, height, width); empty if the images cannot be loaded."""
     side = getattr(datamodule.source, "image_size", None)
     if not isinstance(side, int):
         try:
             datamodule.prepare_data()
             datamodule.setup("fit")
         except OSError:
-            return []  # training will raise it again
+            return []  # training will raise the same error
         channels, height, width = datamodule.train_images.shape[1:]
     else:
         channels, height, width = 3, side, side
@@ -172,7 +172,7 @@ def _copies(model: ImageClassifier, device: str) -> tuple[nn.Module, Any] | None
             known[id(each)] = nn.Parameter(moved, each.requires_grad) if is_parameter else moved
     try:
         return copy.deepcopy((model.backbone, model.loss), known)
-    except Exception:  # a module may hold an open file or a generator
+    except Exception:  # a module may contain an open file or a generator
         return None
 
 
@@ -182,14 +182,14 @@ def _tensors_of(loss: Any) -> Iterator[Tensor]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Hide warnings, which training will show, and print the output of a network only if it fails."""
-    said = io.StringIO()
+    """Hide warnings, because training will show them, and the network's output, unless the network fails."""
+    output = io.StringIO()
     try:
-        with warnings.catch_warnings(), redirect_stdout(said):
+        with warnings.catch_warnings(), redirect_stdout(output):
             warnings.simplefilter("ignore")
             yield
     except Exception:
-        print(said.getvalue(), end="")
+        print(output.getvalue(), end="")
         raise
 
 
@@ -201,7 +201,7 @@ def _raise_explained(error: Exception, trace: LayerTrace) -> None:
     if advice is not None:
         raise InputError(f"model.backbone: {advice}{f' [{line}]' if line else ''}") from error
     if torch.accelerator.is_available():
-        return  # training uses the accelerator, which may run what the CPU cannot
+        return  # training uses the accelerator, which may support operations that the CPU does not
     if line is not None:
         raise error  # the user's own exception keeps its traceback
     layer = "" if call is None or not call.name else f" in {call.name} ({type(call.module).__name__})"
@@ -252,7 +252,7 @@ def _check_loss(model: ImageClassifier, loss: Any, logits: Tensor, target: Tenso
 
 
 def _lazy(model: ImageClassifier, name: str, layer: nn.Module, shape: tuple[int, int, int]) -> str:
-    """Explain how to write a lazy layer with its sizes: it has no parameters to train yet."""
+    """Explain how to replace a lazy layer, whose parameters do not exist yet, with a layer of known size."""
     how = "write the layer with its sizes"
     copies = _copies(model, "cpu")
     if copies is not None:
@@ -260,6 +260,6 @@ def _lazy(model: ImageClassifier, name: str, layer: nn.Module, shape: tuple[int,
             with _quiet(), isolate_rng(include_cuda=False):
                 copies[0](torch.zeros(_IMAGES, *shape))
             how = f"write {written(copies[0].get_submodule(name))}"
-        except Exception:  # another mistake, reported once the sizes are written
+        except Exception:  # another mistake; the next check reports it, once the sizes are given
             pass
     return f"model.backbone: {name} is {type(layer).__name__}, whose weights do not exist until the first batch: {how}"

@@ -1,4 +1,4 @@
-"""Explain in one sentence why a training step cannot use some logits or a loss."""
+"""Explain in one sentence why a network's output or a loss's value cannot be used in training."""
 
 import inspect
 from typing import Any
@@ -10,7 +10,7 @@ from cifar_cnn.parts.losses import name_of_loss
 
 
 def wrong_logits(backbone: nn.Module, logits: Any, images: int, classes: int) -> str:
-    """Why a backbone's output is not a tensor of logits.
+    """Explain why a backbone's output is not a tensor of logits.
 
     Args:
         backbone: the network.
@@ -37,7 +37,7 @@ def wrong_logits(backbone: nn.Module, logits: Any, images: int, classes: int) ->
 
 
 def wrong_loss(loss: Any, value: Any) -> str:
-    """Why the value of a loss is not a scalar.
+    """Explain why the value of a loss is not a scalar.
 
     Args:
         loss: the module or function.

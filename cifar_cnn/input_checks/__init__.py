@@ -1,1 +1,1 @@
-"""Checks of what a user passes to the core: each raises an InputError that says what to write instead."""
+"""Checks of the user's input to the core. Each raises an InputError that suggests what to write instead."""

@@ -1,4 +1,4 @@
-"""Images that a backbone gets: (N, C, H, W)."""
+"""Checks of a backbone's input images: (N, C, H, W)."""
 
 from torch import Tensor
 
@@ -9,7 +9,7 @@ def check_channels(images: Tensor, network: str, channels: int) -> None:
     """Check the number of channels.
 
     Raises:
-        InputError: the images have another number.
+        InputError: the images have another number of channels.
     """
     if images.shape[1] != channels:
         raise InputError(f"{network} was made for {channels} channels; the images have {images.shape[1]}")
@@ -31,9 +31,9 @@ def check_exactly(images: Tensor, network: str, side: int, alternative: str) -> 
 
     Args:
         images: (N, C, H, W).
-        network: its name.
+        network: name of the network, for the message.
         side: the argument ``image_size`` of the network.
-        alternative: what helps besides another ``image_size``.
+        alternative: another remedy than a new ``image_size``, for the message.
 
     Raises:
         InputError: the images have another size.

@@ -1,4 +1,4 @@
-"""Tensors and options of the cross-entropy."""
+"""Checks of the tensors and options of the cross-entropy."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ def check_options(reduction: str, label_smoothing: float) -> None:
     """Check the options of a cross-entropy.
 
     Raises:
-        InputError: one has an impossible value.
+        InputError: an option is invalid.
     """
     if reduction not in ("mean", "sum", "none"):
         raise InputError(f'reduction must be "mean", "sum" or "none", not {reduction!r}')
@@ -22,7 +22,7 @@ def check_tensors(prediction: Tensor, target: Tensor, weight: Tensor | None, ign
     """Check the shapes and types of a cross-entropy's tensors.
 
     Raises:
-        InputError: one does not fit the others.
+        InputError: a shape or type is invalid, or the shapes do not match.
     """
     shape = tuple(prediction.shape)
     given = f"prediction {shape} {prediction.dtype}, target {tuple(target.shape)} {target.dtype}"

@@ -1,4 +1,4 @@
-"""Images and labels: type, shape and range."""
+"""Checks of images and labels: type, shape and range."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -13,17 +13,17 @@ log = logging.getLogger("cifar_cnn")
 
 
 def checked_images(images: Any) -> Tensor:
-    """The images of an ImageSet as a tensor.
+    """Convert the images of an ImageSet to a tensor.
 
     Raises:
-        InputError: they are not uint8 of shape (N, C, H, W).
+        InputError: the images are not uint8 of shape (N, C, H, W).
     """
     images = _tensor(images, "images")
     if images.dtype != torch.uint8:
         unit = images.is_floating_point() and images.numel() and images.min() >= 0 and images.max() <= 1
         fix = "(images * 255).round().to(torch.uint8)" if unit else "images.to(torch.uint8), if they are 0 to 255"
         raise InputError(
-            f"an ImageSet takes uint8 images, 0 to 255 and not normalised; these are {_name(images.dtype)}: write {fix}"
+            f"an ImageSet takes uint8 images, 0 to 255, not normalised; these are {_name(images.dtype)}: write {fix}"
         )
     if images.ndim != 4 or (images.shape[1] > 4 and images.shape[3] in (1, 3)):
         fix = "images.permute(0, 3, 1, 2)" if images.ndim == 4 else "images[:, None].repeat(1, 3, 1, 1) for grey ones"
@@ -34,7 +34,7 @@ def checked_images(images: Any) -> Tensor:
 
 
 def checked_labels(labels: Any, images: int, classes: int) -> Tensor:
-    """The labels of an ImageSet as int64 (N,).
+    """Convert the labels of an ImageSet to int64 (N,).
 
     Raises:
         InputError: there is not one label per image, or a label is not the index of a class.
@@ -59,12 +59,12 @@ def checked_labels(labels: Any, images: int, classes: int) -> Tensor:
 
 
 def check_classes(class_names: Sequence[str], labels: Tensor, train_labels: Tensor, val_size: int) -> None:
-    """Warn about classes without images.
+    """Check that each class has training images; warn about classes without any images.
 
     Args:
         class_names: one name per class.
-        labels: int64, (N,): of all images.
-        train_labels: int64, (N - val_size,): of those that are left to train on.
+        labels: int64, (N,); labels of all images.
+        train_labels: int64, (N - val_size,); labels of the images that remain for training.
         val_size: number of validation images.
 
     Raises:
@@ -81,12 +81,12 @@ def check_classes(class_names: Sequence[str], labels: Tensor, train_labels: Tens
 
 
 def check_as_trained(trained: Mapping[str, Any], class_names: Sequence[str], images: Tensor | None) -> None:
-    """Check that images can be classified by a network that was trained on others.
+    """Check that a trained network can classify new images.
 
     Args:
-        trained: ``class_names`` and ``image_size`` of the images that the network was trained on.
-        class_names: of the new images.
-        images: (N, C, H, W): the new images; None if they are not loaded.
+        trained: ``class_names`` and ``image_size`` of the training images.
+        class_names: the classes of the new images.
+        images: (N, C, H, W), the new images; None if they are not loaded.
 
     Raises:
         InputError: the classes or the sizes differ.
@@ -98,22 +98,22 @@ def check_as_trained(trained: Mapping[str, Any], class_names: Sequence[str], ima
         )
     if images is not None and images.shape[-1] != trained["image_size"]:
         raise InputError(
-            f"the checkpoint was trained on images of {trained['image_size']} pixels a side; these have "
+            f"the checkpoint was trained on images of {trained['image_size']} pixels per side; these have "
             f"{images.shape[-1]}: set image_size of the source",
             options=["data.source.image_size"],
         )
 
 
 def check_normalised(images: Tensor) -> None:
-    """Check images of an ordinary DataLoader.
+    """Check the images of an ordinary DataLoader.
 
     Raises:
-        InputError: they are uint8.
+        InputError: the images are uint8.
     """
     if images.dtype == torch.uint8:
         raise InputError(
-            "uint8 images of a DataLoader are not normalised: give normalised float images, or train with a "
-            "CIFAR10DataModule, which normalises them"
+            "the DataLoader yields uint8 images: normalise them to floats, or train with a CIFAR10DataModule, which "
+            "normalises them"
         )
 
 

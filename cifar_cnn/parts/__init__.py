@@ -1,4 +1,4 @@
-"""Parts of a training as a user gives them: written down as plain data, or called with the right arguments."""
+"""Losses, schedules and other parts that a user passes as objects: recorded as plain data, or called correctly."""
 
 from cifar_cnn.parts.recording import NotRecordable, import_path, keep_plain, record, record_known, remember_arguments
 

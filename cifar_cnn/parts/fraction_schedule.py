@@ -1,4 +1,4 @@
-"""The base class of schedules over fractions of the run."""
+"""Base class of schedules over fractions of a run."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from torch.optim.lr_scheduler import LRScheduler
 
 
 class FractionSchedule(LRScheduler):
-    """A learning rate that depends on the fraction of the run that is done.
+    """A learning rate that depends on the completed fraction of the run.
 
-    A parameter group with ``until``, a fraction of the run, has completed the whole schedule by then.
+    A parameter group with the option ``until`` completes the whole schedule in this fraction of the run.
 
     Args:
-        optimizer: its learning rate is the unit of :meth:`factor`.
-        total_steps: optimizer steps of the run.
+        optimizer: the optimizer to schedule; its learning rate is multiplied by :meth:`factor`.
+        total_steps: optimizer steps in the run.
     """
 
     def __init__(self, optimizer: Optimizer, total_steps: int) -> None:
@@ -22,14 +22,14 @@ class FractionSchedule(LRScheduler):
         super().__init__(optimizer)
 
     def factor(self, time: float) -> float:
-        """The learning rate as a multiple of the optimizer's own, once the fraction ``time`` of the run is done."""
+        """The factor of the learning rate after the fraction ``time`` of the run."""
         raise NotImplementedError
 
     def get_lr(self) -> list[float | Tensor]:
         """The learning rate of each parameter group.
 
-        A group that was added after the schedule was made, for example by BackboneFinetuning, starts with its own
-        learning rate, which the schedule scales from then on.
+        A group that is added during the run, for example by BackboneFinetuning, starts with its current learning rate;
+        the schedule scales it from then on.
         """
         groups = self.optimizer.param_groups
         first, step = len(self.base_lrs), self.last_epoch
@@ -42,12 +42,12 @@ class FractionSchedule(LRScheduler):
 
     def _added_lr(self, index: int) -> float | Tensor:
         group = self.optimizer.param_groups[index]
-        if group["lr"] not in self._last_lr[index : index + 1]:  # the group is new, or a callback has changed its rate
+        if group["lr"] not in self._last_lr[index : index + 1]:  # a new group, or a callback has changed its rate
             before = self._factor(group, self.last_epoch - 1)
             group["initial_lr"] = group["lr"] / before if before else group["lr"]
         return group["initial_lr"] * self._factor(group, self.last_epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """The position in the run. Shape and length come from the config, so that a resumed run can be longer."""
+        """The position in the run, without the schedule's shape and length, so that a resumed run can be longer."""
         kept = ("last_epoch", "_step_count", "_last_lr")
         return {key: value for key, value in super().state_dict().items() if key in kept}

@@ -1,4 +1,4 @@
-"""A function of (logits, target) as a loss."""
+"""Functions of (logits, target) as losses."""
 
 import inspect
 import pkgutil
@@ -18,11 +18,11 @@ class LossFunction(Protocol):
 
 
 class FunctionLoss(nn.Module):
-    """A function of (logits, target) as a module, for use in configs and checkpoints.
+    """Wrap a function of (logits, target) as a module, for use in configs and checkpoints.
 
     Args:
-        function: the function, or its import path such as ``torch.nn.functional.cross_entropy``.
-        options: further arguments of the function, by name.
+        function: the function or its import path, such as ``torch.nn.functional.cross_entropy``.
+        options: additional keyword arguments of the function.
 
     Raises:
         InputError: the function cannot be called with logits, target and these options.
@@ -37,7 +37,7 @@ class FunctionLoss(nn.Module):
             raise InputError(f"a loss is a module or a function of (logits, target), not {self.name}")
         try:
             signature = inspect.signature(self.function)
-        except ValueError:  # a built-in function without one
+        except ValueError:  # a built-in function without a signature
             return
         try:
             signature.bind(None, None, **self.options)
@@ -45,11 +45,11 @@ class FunctionLoss(nn.Module):
             given = ", ".join(["logits", "target", *(f"{name}={value}" for name, value in self.options.items())])
             hint = f"its arguments are {signature}"
             if not signature.parameters:
-                hint = "if it makes a loss, annotate its return type: def f() -> torch.nn.Module"
+                hint = "if it returns a loss module, annotate its return type: def f() -> torch.nn.Module"
             raise InputError(f"loss: {self.name} cannot be called with ({given}): {error}; {hint}") from error
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Logits (N, C) and class indices (N,) to a scalar."""
+        """Compute the loss of logits (N, C) and class indices (N,): a scalar."""
         return self.function(prediction, target, **self.options)
 
     def extra_repr(self) -> str:
@@ -58,7 +58,7 @@ class FunctionLoss(nn.Module):
 
 
 def as_module(loss: nn.Module | LossFunction | None) -> nn.Module:
-    """Make a module of a loss; None gives torch's cross-entropy.
+    """Convert a loss to a module; None gives torch's cross-entropy.
 
     Raises:
         InputError: the loss is neither a module nor a function of (logits, target).
@@ -69,7 +69,7 @@ def as_module(loss: nn.Module | LossFunction | None) -> nn.Module:
 
 
 def name_of_loss(loss: Any) -> str:
-    """The name of a function, or of a module's class."""
+    """The name of a loss function, or of the class of a loss module."""
     if isinstance(loss, FunctionLoss):
         return loss.name
     return getattr(loss, "__name__", type(loss).__name__)

@@ -1,7 +1,7 @@
-"""How a part of a training that was given as a Python object is written down: its class path and its arguments.
+"""Record Python objects, such as a network or a loss, as plain data: class path and arguments.
 
-A config names parts (``class_path`` and ``init_args``); in Python they are objects. What a checkpoint and config.yaml
-keep of an object is the same plain data, so that a run that was started in Python can be loaded like any other.
+A config names parts by ``class_path`` and ``init_args``; in Python, parts are objects. Checkpoints and config.yaml
+contain the same plain data in both cases, so that a run that was started in Python can be loaded like any other.
 """
 
 import dataclasses
@@ -24,17 +24,17 @@ _ARGUMENTS = "_init_arguments"
 
 
 class NotRecordable(ValueError):
-    """A part cannot be rebuilt from plain data; the message says why."""
+    """An object cannot be rebuilt from plain data; the message gives the reason."""
 
 
 def remember_arguments(cls: T) -> T:
-    """Class decorator: instances keep the arguments that they were made with, for :func:`record`."""
+    """Class decorator that stores the arguments of ``__init__`` in each instance, for :func:`record`."""
     make = cls.__init__  # type: ignore[misc]
 
     @functools.wraps(make)
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
         make(self, *args, **kwargs)
-        if type(self).__init__ is init:  # not a subclass with arguments of its own
+        if type(self).__init__ is init:  # not in a subclass that overrides __init__
             given = inspect.signature(make).bind(self, *args, **kwargs).arguments
             setattr(self, _ARGUMENTS, {name: value for name, value in list(given.items())[1:]})
 
@@ -43,19 +43,19 @@ def remember_arguments(cls: T) -> T:
 
 
 def record(value: Any) -> Any:
-    """Write an argument or a part down as plain data.
+    """Convert a value to plain data.
 
     Args:
-        value: plain data, an enum's member, a path, a dataclass, a function or class, a ``functools.partial`` of
-            either, or an object such as an ``nn.Module``. An object is recorded by the arguments that it remembers
-            (:func:`remember_arguments`), else by its attributes that are named like the arguments of its class; the
-            latter counts only if an object rebuilt from it is the same.
+        value: plain data, an enum member, a path, a dataclass, a function or class, a ``functools.partial`` of
+            either, or an object such as an ``nn.Module``. The arguments of an object are those that
+            :func:`remember_arguments` has stored; otherwise they are read from attributes with the names of the
+            arguments, and accepted only if an object rebuilt from them is equal.
 
     Returns:
-        Plain data; of a part a mapping with ``class_path`` and, where there are any, ``init_args``.
+        Plain data; for an object, a mapping with ``class_path`` and, if there are arguments, ``init_args``.
 
     Raises:
-        NotRecordable: the class cannot be imported by name, or its arguments are not known.
+        NotRecordable: the class cannot be imported by name, or its arguments are unknown.
     """
     if value is None or isinstance(value, (bool, int, float, str)):
         return value.name if isinstance(value, enum.Enum) else value
@@ -79,10 +79,10 @@ def record(value: Any) -> Any:
 
 
 def record_known(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Write down the arguments that can be.
+    """Convert the recordable arguments to plain data.
 
     Returns:
-        These as plain data, and why each of the others cannot.
+        The plain data, and for each of the other arguments the reason why it cannot be recorded.
     """
     known, unknown = {}, {}
     for name, value in values.items():
@@ -94,14 +94,14 @@ def record_known(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, s
 
 
 def keep_plain(arguments: MutableMapping[str, Any], cls: type) -> dict[str, str]:
-    """Replace the arguments of an object by plain data, in place; remove those that cannot be written down.
+    """Replace arguments with plain data, in place; remove those that cannot be recorded.
 
     Args:
-        arguments: by name.
-        cls: class of the object. Its own defaults need no record, because it always has them.
+        arguments: values by argument name.
+        cls: the class that takes the arguments.
 
     Returns:
-        Why each of the other removed arguments cannot be written down.
+        For each removed argument the reason. Defaults of the class are not listed, because they need no record.
     """
     known, unknown = record_known(arguments)
     parameters = inspect.signature(cls).parameters
@@ -115,7 +115,7 @@ def import_path(part: Callable[..., Any]) -> str:
     """The dotted name by which a class or function can be imported.
 
     Raises:
-        NotRecordable: there is none: it was defined in a notebook, in a function, or is a lambda.
+        NotRecordable: there is none, as for a lambda or a part that is defined in a notebook or in a function.
     """
     name = f"{part.__module__}.{part.__qualname__}"
     found: Any = sys.modules.get(part.__module__)
@@ -148,7 +148,7 @@ def _record_object(value: Any) -> dict[str, Any]:
     for name, argument in arguments.items():
         try:
             given[name] = record(argument)
-        except NotRecordable:  # an attribute of the same name that is something else: the default may be right
+        except NotRecordable:  # the attribute may have another meaning: try the argument's default
             arguments = {key: each for key, each in arguments.items() if key != name}
     if not _alike(value, _rebuilt(cls, arguments)):
         raise NotRecordable(f"{cls.__qualname__} cannot be rebuilt from its attributes")
@@ -156,7 +156,7 @@ def _record_object(value: Any) -> dict[str, Any]:
 
 
 def _rebuilt(cls: type, arguments: dict[str, Any]) -> Any:
-    """Another object of the class, without touching any random number generator."""
+    """Create an object of the class; the state of the random number generators does not change."""
     python, numpy = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=[]):
@@ -169,7 +169,7 @@ def _rebuilt(cls: type, arguments: dict[str, Any]) -> Any:
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Whether two objects compute the same, but for the values of their weights."""
+    """Whether two objects are equal, apart from the values of their weights."""
     if type(one) is not type(other):
         return False
     if isinstance(one, nn.Module):
@@ -191,12 +191,12 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def _shape(tensor: Tensor) -> torch.Size | None:
-    """The shape; None for a lazy layer's parameter, which has none before the first forward."""
+    """The shape; None for a lazy layer's parameter, which has no shape before the first forward."""
     return None if is_lazy(tensor) else tensor.shape
 
 
 def _same_attributes(one: nn.Module, other: nn.Module) -> bool:
-    """Whether two modules' own attributes are equal; mode, weights and hooks are not looked at."""
+    """Whether the attributes that two modules' classes have set are equal; mode, weights and hooks are ignored."""
     internal = set(vars(nn.Module())) | {_ARGUMENTS}
     mine, theirs = ({k: v for k, v in vars(each).items() if k not in internal} for each in (one, other))
     return _alike(mine, theirs)

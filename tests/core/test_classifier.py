@@ -104,7 +104,7 @@ def test_the_schedule_knows_the_runs_length() -> None:
 
 
 def test_a_schedule_over_an_endless_run_is_refused() -> None:
-    with pytest.raises(InputError, match="a schedule needs the run's length"):
+    with pytest.raises(InputError, match="a schedule needs the length of the run"):
         quiet_trainer(max_epochs=-1, max_time="00:00:01:00").fit(small(schedule=WarmupCosine), data())
 
 

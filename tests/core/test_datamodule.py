@@ -264,11 +264,11 @@ def test_training_images_grow_and_validation_images_have_full_size() -> None:
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
-        ([(0.1, 16)], "must start at fraction 0"),
-        ([(0.0, 16), (0.0, 32)], "must start at fraction 0 of the run and rise"),
-        ([(0.0, 16), (1.0, 32)], "must start at fraction 0 of the run and rise"),
+        ([(0.1, 16)], "must increase from 0"),
+        ([(0.0, 16), (0.0, 32)], "must increase from 0 and stay below 1"),
+        ([(0.0, 16), (1.0, 32)], "must increase from 0 and stay below 1"),
         ([(0.0, 0)], "1 or more"),
-        ([(0.0, 40)], "must not exceed the images' 32 pixels"),
+        ([(0.0, 40)], "must not exceed the 32 pixels of the images"),
     ],
 )
 def test_invalid_image_sizes_are_rejected(sizes: list[tuple[float, int]], message: str) -> None:

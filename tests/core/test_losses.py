@@ -407,7 +407,7 @@ def _a_loss_each(prediction: Tensor, target: Tensor) -> Tensor:
         ),
         (torch.nn.CrossEntropyLoss, {}, "a loss is a module or a function of (logits, target), not CrossEntropyLoss"),
         (3, {}, "a loss is a module or a function of (logits, target), not 3"),
-        (lambda: F.cross_entropy, {}, "if it makes a loss, annotate its return type: def f() -> torch.nn.Module"),
+        (lambda: F.cross_entropy, {}, "annotate its return type: def f() -> torch.nn.Module"),
         ("torch.nn.functional.linear", {}, None),  # a built-in function: its arguments are checked only in a call
     ],
 )

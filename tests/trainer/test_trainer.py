@@ -285,5 +285,5 @@ def test_an_ordinary_data_loader_can_be_used() -> None:
     trainer = make_trainer(max_epochs=1)
     trainer.fit(make_model(), pairs(64), pairs(32))
     assert {"train/loss", "val/accuracy"} <= trainer.run.metrics.keys()
-    with pytest.raises(InputError, match="uint8 images of a DataLoader are not normalised"):
+    with pytest.raises(InputError, match="the DataLoader yields uint8 images: normalise them"):
         make_trainer().fit(make_model(), DataLoader(make_data().image_set("train"), batch_size=16))
