@@ -169,11 +169,7 @@ class ImageClassifier(LightningModule):
         return self.logits_with_tta(batch.images).float().softmax(1)
 
     def configure_optimizers(self) -> Any:
-        """Create the optimizer and the schedule.
-
-        Raises:
-            InputError: the optimizer or schedule has an invalid argument, or a schedule needs max_epochs or max_steps.
-        """
+        """Create the optimizer and the schedule; InputError for an invalid argument or a schedule in an endless run."""
         groups = parameter_groups(self.backbone.named_parameters(), self.decay_bias_and_norm, self.parameter_groups)
         if not groups:
             raise InputError(f"{type(self.backbone).__name__} has no parameters to train")

@@ -11,14 +11,11 @@ TTA = Literal["none", "flip", "flip_shift"]
 
 
 def views(images: Tensor, tta: TTA) -> list[tuple[float, Tensor]]:
-    """The views of a batch and the weight of each; the first view is the unchanged batch.
+    """The views of normalised images (N, C, H, W), each with its weight; the first view is the unchanged batch.
 
-    Source: Jordan, https://arxiv.org/abs/2404.00498, section 3.5 (there: "multi-crop").
-
-    Args:
-        images: (N, C, H, W), normalised.
-        tta: ``none``; ``flip``: the images and their mirror images; ``flip_shift``: these with half the weight, and
-            shifted by one pixel up-left and down-right, with reflected borders, with the other half.
+    ``flip`` adds the mirror images. ``flip_shift`` also adds both, with half of the total weight, shifted by one pixel
+    up-left and down-right, with reflected borders. Source: Jordan, https://arxiv.org/abs/2404.00498, section 3.5
+    (there: "multi-crop").
     """
     if tta == "none":
         return [(1.0, images)]

@@ -1,4 +1,4 @@
-"""The network of the 94 % record: few layers, whitened input, normalisation without scale.
+"""The network of the 94 % record: few layers, whitened input, BatchNorm without a trained scale.
 
 Source: Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU (2024), https://arxiv.org/abs/2404.00498, and its
 repository KellerJordan/cifar10-airbench.
@@ -19,7 +19,7 @@ class SpeedrunGroup(nn.Module):
     Args:
         in_channels: channels of the input.
         channels: channels of the output, and between the two convolutions.
-        norm_momentum: weight of each new batch in the averages that normalise at test time.
+        norm_momentum: momentum of BatchNorm's running statistics.
     """
 
     def __init__(self, in_channels: int, channels: int, norm_momentum: float = 0.4) -> None:
@@ -32,7 +32,7 @@ class SpeedrunGroup(nn.Module):
         self.activation = nn.GELU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """From (N, in_channels, H, W) to (N, channels, H // 2, W // 2)."""
+        """Map (N, in_channels, H, W) to (N, channels, H // 2, W // 2)."""
         x = self.activation(self.bn1(self.pool(self.conv1(x))))
         return self.activation(self.bn2(self.conv2(x)))
 
@@ -41,16 +41,17 @@ class SpeedrunGroup(nn.Module):
 class SpeedrunNet(nn.Module):
     """Whitening convolution, three groups of two convolutions, maximum over the image, one linear layer.
 
-    The callback WhitenFirstConv sets the first convolution from the training images and freezes it. Without it, that
-    convolution is trained like any other.
+    The callback WhitenFirstConv computes the first convolution from the training images and freezes it. Without the
+    callback, this convolution is trained like any other.
 
     Args:
         num_classes: number of logits.
         widths: number of channels of the three groups.
-        whitening_size: side of the first filters; there are two per dimension of a patch, one of each sign.
-        logit_scale: factor of the linear layer's outputs; by default 1 / widths[-1].
-        norm_momentum: weight of each new batch in the averages that normalise at test time. The source's 0.4 is for
-            batches of 2000 images; smaller batches need a smaller weight.
+        whitening_size: kernel size of the first convolution, which has two filters of opposite sign per patch
+            dimension.
+        logit_scale: factor of the logits; by default 1 / widths[-1].
+        norm_momentum: momentum of BatchNorm's running statistics. The source uses 0.4 for batches of 2000 images;
+            smaller batches need a smaller value.
         in_channels: number of channels of the images.
     """
 
@@ -65,30 +66,26 @@ class SpeedrunNet(nn.Module):
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
-        # Each group halves the image, and one pixel must be left.
+        # Each group halves the image, and at least one pixel must remain.
         self.min_size = 8 + whitening_size - 1
         first = 2 * in_channels * whitening_size**2
         if any(c_out < c_in for c_in, c_out in zip((first, *widths), widths, strict=False)):
             raise InputError(
-                f"widths must not decrease, starting from the {first} filters of the first layer; they are {widths}"
+                f"widths must not decrease, nor be below the {first} filters of the first layer; they are {widths}"
             )
         self.whitening = nn.Conv2d(in_channels, first, whitening_size)
         self.activation = nn.GELU()
         self.groups = nn.Sequential(
             *(SpeedrunGroup(c_in, c_out, norm_momentum) for c_in, c_out in zip((first, *widths), widths, strict=False))
         )
-        self.pool = nn.AdaptiveMaxPool2d(1)  # over the 3x3 pixels that images of 32x32 leave
+        self.pool = nn.AdaptiveMaxPool2d(1)  # over 3x3 pixels, for images of 32x32
         self.head = nn.Linear(widths[-1], num_classes, bias=False)
         self.logit_scale = logit_scale if logit_scale is not None else 1 / widths[-1]
         with torch.no_grad():
             self.head.weight /= self.head.weight.std()
 
     def forward(self, images: Tensor) -> Tensor:
-        """From (N, in_channels, H, W) to logits (N, num_classes).
-
-        Raises:
-            InputError: the images have another number of channels, or are too small for three poolings.
-        """
+        """Map (N, in_channels, H, W) to logits (N, num_classes); InputError for other channels or small images."""
         check_channels(images, "SpeedrunNet", self.in_channels)
         check_at_least(images, "SpeedrunNet", self.min_size)
         x = self.groups(self.activation(self.whitening(images)))
@@ -96,7 +93,7 @@ class SpeedrunNet(nn.Module):
 
 
 def _identity_conv(in_channels: int, channels: int) -> nn.Conv2d:
-    """A 3x3 convolution without bias whose first ``in_channels`` filters copy their input."""
+    """A 3x3 convolution without bias whose first ``in_channels`` filters are the identity."""
     conv = nn.Conv2d(in_channels, channels, 3, padding=1, bias=False)
     nn.init.dirac_(conv.weight[:in_channels].data)
     return conv

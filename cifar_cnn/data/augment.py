@@ -1,7 +1,7 @@
-"""Augmentations of a whole batch, as pure functions of the images and of random draws.
+"""Augmentations of whole batches, as pure functions of the images and of random draws.
 
-The draws are made on the CPU and travel with the batch: augmentation is the same on every device and for every number
-of processes. The functions run on the images' device.
+The draws are generated on the CPU and passed with the batch, so that augmentation does not depend on the device or the
+number of processes. The functions run on the device of the images.
 """
 
 from collections.abc import Sequence
@@ -19,49 +19,45 @@ Flip = bool | Literal["alternating"]
 
 
 class Draws(NamedTuple):
-    """Random numbers for each of N images."""
+    """Random numbers for N images."""
 
     mirrored: Tensor  # bool, (N,)
     offset: Tensor  # float32, (N, 2) in [0, 1): position of the crop, down and across
     cutout: Tensor  # float32, (N, 2) in [0, 1): centre of the square, down and across
 
     def rows(self, start: int, step: int) -> "Draws":
-        """The draws of images start, start + step, ..."""
+        """The draws for the images start, start + step, ..."""
         return Draws(*(draw[start::step] for draw in self))
 
 
 def draw(n: int, generator: torch.Generator) -> Draws:
-    """Draw for ``n`` images; the numbers do not depend on the augmentation that uses them."""
+    """Generate draws for ``n`` images; the numbers do not depend on the augmentation."""
     uniform = torch.rand(n, 5, generator=generator)
     return Draws(uniform[:, 0] < 0.5, uniform[:, 1:3], uniform[:, 3:5])
 
 
 def flip(images: Tensor, mirrored: Tensor) -> Tensor:
-    """Mirror the images of (N, C, H, W) left to right where ``mirrored`` (bool, (N,)) is true."""
+    """Mirror the images (N, C, H, W) left to right where ``mirrored`` (bool, (N,)) is True."""
     return torch.where(mirrored[:, None, None, None], images.flip(-1), images)
 
 
 def crop(
     images: Tensor, offset: Tensor, padding: int, mode: PaddingMode = "reflect", mirrored: Tensor | None = None
 ) -> Tensor:
-    """Pad the images of (N, C, H, W) on all sides and cut out the original size.
+    """Pad images (N, C, H, W) of any dtype by ``padding`` pixels on each side and crop them to their original size.
 
-    Args:
-        images: any dtype.
-        offset: (N, 2) in [0, 1), scaled to the 2 * padding + 1 possible positions, down and across.
-        padding: pixels on each side.
-        mode: ``zeros`` pads with black before normalisation, as torchvision's RandomCrop does.
-        mirrored: bool, (N,): mirror these images left to right, as :func:`flip` does.
+    ``offset``, (N, 2) in [0, 1), is scaled to the 2 * padding + 1 positions, down and across. ``zeros`` pads with
+    black, like torchvision's RandomCrop. ``mirrored``, bool, (N,), selects images to mirror as well, like :func:`flip`.
     """
     n, _, height, width = images.shape
-    # All indices are made on the images' device, because a GPU would wait for each copy.
+    # All indices are created on the device of the images, because a copy would force a GPU to synchronise.
     rows, columns = (padded_index(side, padding, mode, images.device) for side in (height, width))
-    # In bf16-true and 16-true training the draws have that type too, and those just below 1 have become 1.
+    # In bf16-true and 16-true training, Lightning casts the draws too, which can round values just below 1 to 1.
     top, left = (offset * (2 * padding + 1)).long().clamp(max=2 * padding).unbind(1)
     across = torch.arange(width, device=images.device).expand(n, width)
     if mirrored is not None:  # in the same gather
         across = torch.where(mirrored[:, None], width - 1 - across, across)
-    # The padding exists as an index only: an outside pixel is read from the place that padding would copy.
+    # No padded copy is made: a pixel outside the image is read from the position that padding would copy.
     y = rows[top[:, None] + torch.arange(height, device=images.device)][:, :, None]
     x = columns[left[:, None] + across][:, None, :]
     pixels = take_pixels(images, (y.clamp(min=0) * width + x.clamp(min=0)).flatten(1))
@@ -90,7 +86,7 @@ def resize(images: Tensor, size: int) -> Tensor:
     """Scale uint8 images of (N, C, H, W) down to (N, C, size, size), bilinear with antialiasing, as Pillow does."""
     if images.shape[-2:] == (size, size):
         return images
-    # Only the CPU has a kernel for bytes, which is fast.
+    # Only the CPU has a kernel for uint8, which is fast.
     pixels = images if images.device.type == "cpu" else images.float()
     scaled = functional.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
     return scaled if scaled.dtype == torch.uint8 else scaled.round().clamp(0, 255).byte()
@@ -99,23 +95,19 @@ def resize(images: Tensor, size: int) -> Tensor:
 def normalize(
     images: Tensor, mean: Tensor | Sequence[float], std: Tensor | Sequence[float], dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """From uint8 (N, C, H, W) to ``dtype``, each channel as (x / 255 - mean) / std, in one pass over the pixels.
+    """Normalise each channel of uint8 images (N, C, H, W) to (x / 255 - mean) / std, as ``dtype``, in one pass.
 
-    Args:
-        images: uint8, (N, C, H, W).
-        mean: (C,), of the images in [0, 1]; a tensor on another device is copied.
-        std: (C,), like ``mean``.
-        dtype: of the result.
+    ``mean`` and ``std``, (C,), refer to images in [0, 1].
     """
     mean, std = (torch.as_tensor(values, device=images.device) for values in (mean, std))
     scale = 1 / (255 * std)
     shift = -mean / std
-    # float32 until the end: bfloat16 holds the levels 0 to 255, but not their products with scale.
+    # Compute in float32: bfloat16 represents the levels 0 to 255 exactly, but not their products with scale.
     return torch.addcmul(shift[:, None, None], images.float(), scale[:, None, None]).to(dtype)
 
 
 def denormalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Undo :func:`normalize`: from float (N, C, H, W) to uint8."""
+    """Undo :func:`normalize`: convert float images (N, C, H, W) to uint8."""
     mean_, std_ = (torch.as_tensor(values, device=images.device)[:, None, None] for values in (mean, std))
     return (255 * (images * std_ + mean_)).round().clamp(0, 255).byte()
 
@@ -125,12 +117,11 @@ class Augment:
     """Augmentation of training images.
 
     Args:
-        crop: shift by up to this many random pixels, by padding and cropping (0: none).
+        crop: maximum random shift in pixels, by padding and cropping (0: none).
         padding_mode: content of the padding: ``reflect``, ``zeros`` or ``replicate``.
-        flip: mirror each image with probability 1/2. ``alternating`` does so in the first epoch and then mirrors each
-            image in every second epoch, so that two epochs show it both ways (Jordan,
-            https://arxiv.org/abs/2404.00498).
-        cutout: side in pixels of a random square that gets the data's mean colour (0: none).
+        flip: mirror each image with probability 1/2. ``alternating`` mirrors each image in every second epoch, starting
+            at random in the first or second (Jordan, https://arxiv.org/abs/2404.00498).
+        cutout: side in pixels of a random square that is filled with the mean colour (0: none).
     """
 
     crop: int = 0

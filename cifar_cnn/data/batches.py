@@ -43,13 +43,8 @@ class EvalBatches:
     """Iterate over all images once, for validation and test.
 
     The order is random, so that the first batches are a random sample even if the images are sorted by class, but
-    depends only on the number of images. Each step's images are divided among ``world_size`` processes.
-
-    Args:
-        image_set: the images.
-        batch_size: images per step in each process; the last batch may be smaller.
-        rank: index of this process.
-        world_size: number of processes.
+    depends only on the number of images. Each step's images, ``batch_size`` per process, are divided among
+    ``world_size`` processes; the last batch may be smaller.
     """
 
     def __init__(self, image_set: ImageSet, batch_size: int, rank: int = 0, world_size: int = 1) -> None:

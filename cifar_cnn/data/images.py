@@ -62,11 +62,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
 
 
 def stratified_split(image_set: ImageSet, val_size: int, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Split into (train, val), stratified by class; the split depends only on the labels, ``val_size`` and ``seed``.
-
-    Raises:
-        InputError: ``val_size`` is negative or leaves no image to train on.
-    """
+    """Split into (train, val), stratified by class; InputError if ``val_size`` leaves no training image."""
     n = len(image_set)
     if not 0 <= val_size < n:
         raise InputError(f"val_size must be from 0 to {n - 1} for {n} training images; it is {val_size}")

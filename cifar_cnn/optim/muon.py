@@ -20,16 +20,16 @@ class Muon(Optimizer):
     Each step scales the filters, reshaped to (C_out, -1), to the norm sqrt(C_out), then moves them against their
     momentum with all its singular values brought near 1. Filters of zeros are not scaled.
 
-    One optimizer updates both kinds of parameters, because Lightning's loop takes longer with two.
+    A single optimizer updates both kinds of parameters, because Lightning's loop is slower with two optimizers.
 
     Args:
-        params: parameters, or groups of them. A group's own ``lr`` and ``weight_decay`` take precedence.
-        lr: learning rate of the filters (4-D parameters): the size of a step, whatever the size of the gradient.
+        params: parameters or parameter groups. The options of a group take precedence.
+        lr: learning rate of the filters (4-D parameters); the size of a step does not depend on that of the gradient.
         momentum: momentum of the filters.
         ns_steps: Newton-Schulz iterations.
         sgd_lr: learning rate of the other parameters.
         sgd_momentum: momentum of the other parameters.
-        weight_decay: of the other parameters, added to the gradient; the norm of the filters is fixed.
+        weight_decay: L2 penalty of the other parameters; the norm of the filters is fixed.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Muon(Optimizer):
         super().__init__(params, {"lr": lr, "momentum": momentum, "ns_steps": ns_steps, "weight_decay": weight_decay})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add one group of filters and one of other parameters."""
+        """Add a group as up to two groups: one of filters and one of other parameters."""
         params = param_group["params"]
         params = [params] if isinstance(params, Tensor) else list(params)
         filters = [p for p in params if p.ndim == 4]
@@ -60,7 +60,7 @@ class Muon(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update the parameters; return what the closure returns."""
+        """Update the parameters; return the loss of the closure, if any."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -93,7 +93,7 @@ class Muon(Optimizer):
 def _move_filters(filters: Tensor, update: Tensor, lr: float, ns_steps: int) -> None:
     # Filters of zeros have no norm to scale by (nan or infinity): they are only moved.
     filters.mul_((len(filters) ** 0.5 / filters.norm()).nan_to_num(nan=1.0, posinf=1.0))
-    # The result does not depend on the order of a matrix's columns: the order in memory needs no copy.
+    # The order of the columns does not affect the result. The order in memory avoids a copy.
     order = (0, 2, 3, 1) if filters.is_contiguous(memory_format=torch.channels_last) else (0, 1, 2, 3)
     permuted = filters.permute(order)
     matrix = update.permute(order).reshape(len(filters), -1)
@@ -103,20 +103,16 @@ def _move_filters(filters: Tensor, update: Tensor, lr: float, ns_steps: int) -> 
 def orthogonalize(matrix: Tensor, steps: int, dtype: torch.dtype | None = None) -> Tensor:
     """Bring the singular values of a matrix near 1 (0.7 to 1.2 after 5 steps) and keep its singular vectors.
 
-    Newton-Schulz iteration with the coefficients of Jordan et al. (2024), chosen for a steep rise at zero. A matrix of
-    zeros stays zero.
-
-    Args:
-        matrix: (rows, columns).
-        steps: number of iterations.
-        dtype: type to compute in; by default bfloat16, as in the source, on hardware that multiplies it.
+    Newton-Schulz iteration with the coefficients of Jordan et al. (2024), which maximise the slope at zero. A matrix of
+    zeros stays zero. ``dtype`` is the dtype of the computation: by default bfloat16, as in the source, if the hardware
+    supports it, otherwise the dtype of the matrix.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     if dtype is None:
         fast = matrix.is_cuda or (matrix.device.type == "cpu" and cpu_multiplies_bfloat16())
         dtype = torch.bfloat16 if fast else matrix.dtype
     x = matrix.to(dtype)
-    x = x / (x.norm() + 1e-7)  # no singular value is above 1 now
+    x = x / (x.norm() + 1e-7)  # makes all singular values at most 1
     if tall := len(x) > x.shape[1]:
         x = x.T
     for _ in range(steps):

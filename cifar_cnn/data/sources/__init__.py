@@ -1,4 +1,4 @@
-"""Where images come from: each source gives one ImageSet for ``train`` and one for ``test``."""
+"""Sources of images."""
 
 from cifar_cnn.data.sources.base import ChannelStats, Source, Split
 from cifar_cnn.data.sources.cifar import CIFAR10

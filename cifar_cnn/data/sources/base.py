@@ -1,4 +1,4 @@
-"""What a source is: it gives an ImageSet for ``train`` and one for ``test``."""
+"""Base class of the sources, each of which provides an ImageSet for ``train`` and one for ``test``."""
 
 from abc import ABC, abstractmethod
 from typing import Any, Literal
@@ -15,9 +15,9 @@ class Source(ABC):
 
     Attributes:
         mean_std: per-channel mean and standard deviation of the training images in [0, 1]; None to measure them.
-        image_size: optional; pixels a side, if known before the images are loaded.
-        read_only: whether nothing may be downloaded, and nothing written outside the user's cache folder: the source
-            was named by a checkpoint of somebody else.
+        image_size: optional; pixels per side, if known before the images are loaded.
+        read_only: True if another user's checkpoint named the source, which then must not download anything or write
+            outside the user's cache folder.
     """
 
     mean_std: ChannelStats | None = None
@@ -31,10 +31,10 @@ class Source(ABC):
     @property
     @abstractmethod
     def class_names(self) -> tuple[str, ...]:
-        """The classes, in the order of their labels; known before any image is loaded."""
+        """The class names, in the order of the labels; known before the images are loaded."""
 
     def prepare(self, split: Split = "train") -> None:  # noqa: B027  (not abstract: there may be nothing to do)
-        """Download, decode or cache what ``load(split)`` needs. One process of each machine calls this."""
+        """Download, decode or cache the images of a split; called in one process per machine before :meth:`load`."""
 
     @abstractmethod
     def load(self, split: Split) -> ImageSet:

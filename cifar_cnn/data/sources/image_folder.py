@@ -1,4 +1,4 @@
-"""Your own images, in one folder per class."""
+"""Images in one folder per class."""
 
 import os
 from functools import cached_property
@@ -16,22 +16,22 @@ from cifar_cnn.paths import expanded
 
 
 class ImageFolder(Source):
-    """Images in folders: ``root/train/<class>/*`` and ``root/test/<class>/*``, of any common format and size.
+    """Images in folders ``root/train/<class>`` and ``root/test/<class>``, in any common format and size.
 
-    Subfolders of a class's folder and linked folders belong to that class. Images are scaled and centre-cropped to
-    ``image_size`` and kept, decoded, in a cache file. The cache notices changed files by their names, sizes, times and
-    the contents of some.
+    Subfolders of a class folder, also linked ones, belong to that class. Images are scaled and centre-cropped to
+    ``image_size`` and cached after decoding. They are decoded again if the name, size or time of a file has changed, or
+    the content of any file in a sample.
 
     Args:
-        root: the folder that has ``train`` and ``test``.
-        image_size: pixels a side.
+        root: folder that contains ``train`` and ``test``.
+        image_size: pixels per side.
         cache: folder for the cache, which several sources may share; by default ``.cifar_cnn_cache`` in ``root`` or, if
-            that cannot be written, in the user's cache folder.
-        class_names: the classes in the order of their labels; by default the sorted names of the folders in ``train``.
-            With them, a test needs no ``train``.
+            ``root`` is not writable, in the user's cache folder.
+        class_names: names of the class folders in the order of their labels; by default the sorted names of the folders
+            in ``train``. If given, a test does not need ``train``.
     """
 
-    FORMAT = 2  # of the cache file; with another number, older ones are decoded again
+    FORMAT = 2  # of the cache file; caches with another number are not used
 
     def __init__(
         self,
@@ -50,22 +50,18 @@ class ImageFolder(Source):
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
-        """The classes, in the order of the labels. They are read once: the folders may change during a run.
-
-        Raises:
-            InputError: there are fewer than two folders, or a name cannot be printed.
-        """
+        """The class names, read once, because the folders may change; InputError without two printable names."""
         return self.given_names if self.given_names is not None else class_names_in(self.root / "train")
 
     def prepare(self, split: Split = "train") -> None:
-        """Decode the images unless they are cached, and keep them for the next ``load``."""
+        """Decode the images, unless they are cached, and keep them for the next :meth:`load`."""
         self._prepared[split] = self.load(split)
 
     def load(self, split: Split) -> ImageSet:
         """The images of a split, from the cache or decoded: (N, 3, image_size, image_size).
 
         Raises:
-            InputError: a folder is missing or empty, or a file cannot be read as an image.
+            InputError: a folder is missing or empty, or a file is not a readable image.
         """
         if split in self._prepared:
             return self._prepared.pop(split)

@@ -1,4 +1,4 @@
-"""Images drawn by code."""
+"""Images of shapes, drawn by code."""
 
 import numpy as np
 import torch
@@ -9,24 +9,24 @@ from cifar_cnn.errors import InputError
 from cifar_cnn.image_files.memory import check_memory
 from cifar_cnn.shape_drawing import SHAPES, draw_shapes
 
-PORTION = 1000  # images drawn at once: the float images of a large set would fill the memory
+PORTION = 1000  # images drawn at once, because the float images of a large set would not fit in memory
 
 
 class Shapes(Source):
-    """Ten shapes drawn by code: they need no download.
+    """Ten shapes drawn by code, without a download.
 
-    Place, size, rotation and colours are random, and so is the noise. Foreground and background colours come from the
-    same distribution: no single pixel says anything about the class.
+    Position, size, rotation, colours and noise are random. Foreground and background colours have the same
+    distribution, so that no single pixel contains information about the class.
 
     Args:
-        train_size: number of training images, the same for each class.
-        test_size: number of test images, the same for each class.
-        image_size: pixels a side.
-        noise: standard deviation of the noise on each pixel, in a range of 255.
-        seed: seed of the drawing. Training and test images come from different streams.
+        train_size: number of training images, balanced between the classes.
+        test_size: number of test images, balanced between the classes.
+        image_size: pixels per side.
+        noise: standard deviation of the pixel noise; pixel values range from 0 to 255.
+        seed: seed of the drawing. Training and test images come from different random streams.
 
     Raises:
-        InputError: a value is out of range, or the images take more memory than there is.
+        InputError: a value is out of range, or the images do not fit in memory.
     """
 
     class_names = tuple(SHAPES)
@@ -44,7 +44,7 @@ class Shapes(Source):
         if noise < 0 or image_size < 8:
             raise InputError(f"Shapes needs noise >= 0 and image_size >= 8, not {noise} and {image_size}")
         n = max(train_size, test_size)
-        # A portion exists as about a dozen float64 arrays at once, some with three channels.
+        # Drawing a portion takes about a dozen float64 arrays, some of them with three channels.
         check_memory(n, image_size, more=min(n, PORTION) * image_size**2 * 8 * 20)
         self.sizes = {"train": train_size, "test": test_size}
         self.image_size = image_size
