@@ -76,7 +76,8 @@ network and training:
   --model.loss NAME         module or function of (logits, target), by import path (default: torch.nn.CrossEntropyLoss)
   --model.optimizer NAME    optimizer, such as torch.optim.AdamW or cifar_cnn.optim.Muon (default: torch.optim.SGD)
   --model.optimizer.lr X    learning rate (default: 0.1)
-  --model.schedule NAME     learning-rate schedule, such as WarmupCosine; null keeps the rate constant (default: none)
+  --model.schedule NAME     learning-rate schedule, such as WarmupCosine or PiecewiseLinear; null: constant (default:
+                            none)
   --trainer.max_epochs N    passes over the training images (default: 10)
 
 hardware:
@@ -123,7 +124,7 @@ test_NAME_predictions.npz instead; test.json records which images were tested.""
   cifar-cnn test --data.source ImageFolder --data.source.root DIR --name blurred
   cifar-cnn test --model.tta flip""",
     options="""\
-  --name NAME               name of images other than the run's, for test_NAME.json (default: a hash of the images)
+  --name NAME               name of images other than the run's, for test_NAME.json; otherwise a hash of the images
   --model.tta NAME          test-time augmentation: none, flip (average over mirrored images) or flip_shift (also over
                             images shifted by one pixel) (default: as trained)
   --report BOOL             write report.html (default: true)""",
