@@ -77,6 +77,8 @@ def _extra(each: Operation, found: Sequence[Operation], at: int) -> Finding:
         return finding("softmax_at_end", name=each.function)
     if each.kind == "relu" and is_last:
         return finding("relu_at_end")
+    if each.kind == "matmul":
+        return finding("matmul", name=each.function, after=after(found, at))
     if each.kind in ("activation", "sigmoid"):
         return finding("other_activation", name=each.function, after=after(found, at))
     if each.kind in ("conv", "linear", "batch_norm"):

@@ -69,6 +69,8 @@ def _explained(place: str, own: Tensor, network: nn.Module, right: Tensor, given
             return finding("filters_channels", place=place, shape=list(own.shape), network=given)
         if each.ndim == 4 and _same(own, each[:_SHOWN, :_SHOWN]):
             return finding("filters_channels", place=place, shape=list(own.shape), network=given)
+    if own.shape == right.shape:
+        return finding("filters_other_numbers", place=place, network=given)
     return finding("filters_other", place=place, shape=list(own.shape), expected=list(right.shape), network=given)
 
 

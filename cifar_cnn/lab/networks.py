@@ -52,7 +52,7 @@ def check(build: Any, exercise: str, name: str) -> list[Finding]:
     operations = run_operations(trace, logits)
     layers = canonical(operations)
     found = differences(layers, _LAYERS[exercise]) if exercise != "6" else _without_linear(layers)
-    found = own_weights(trace, logits) + found + without_bias(layers)
+    found = own_weights(trace, logits) + found + (without_bias(layers) if exercise != "6" else [])
     if exercise == "3" and not any(each.kind in ("global_max", "global_avg") for each in layers):
         found = [finding("still_flat") if each.key == "global_max_missing_here" else each for each in found]
     found = found or check_batches(network, name)
@@ -149,8 +149,11 @@ def _without_linear(layers: Sequence[Operation]) -> list[Finding]:
     if found:
         return found
     kinds = [each.kind for each in rest]
-    if kinds[-1:] in (["softmax"], ["relu"]):
-        found = [finding("softmax_at_end" if kinds[-1] == "softmax" else "relu_at_end", name=rest[-1].function)]
+    last = max((at for at, kind in enumerate(kinds) if kind == "conv"), default=-1)
+    if kinds[-1:] == ["softmax"]:
+        found = [finding("softmax_at_end", name=rest[-1].function)]
+    elif "relu" in kinds[last + 1 :]:
+        found = [finding("relu_at_end")]
     if "conv" not in kinds:
         found.append(finding("no_conv_in_head"))
     for each in rest:

@@ -11,7 +11,7 @@ _KINDS = {
     **dict.fromkeys(("relu", "relu_"), "relu"),
     **dict.fromkeys(("max_pool2d", "_max_pool2d", "max_pool2d_with_indices"), "max_pool"),
     "avg_pool2d": "avg_pool",
-    **dict.fromkeys(("adaptive_max_pool2d", "_adaptive_max_pool2d"), "adaptive_max"),
+    **dict.fromkeys(("adaptive_max_pool2d", "adaptive_max_pool2d_with_indices"), "adaptive_max"),
     "adaptive_avg_pool2d": "adaptive_avg",
     **dict.fromkeys(("amax", "max"), "max"),
     "mean": "mean",
@@ -24,7 +24,9 @@ _KINDS = {
         ("leaky_relu", "gelu", "silu", "elu", "selu", "tanh", "hardtanh", "relu6", "prelu", "mish"), "activation"
     ),
     **dict.fromkeys(("flatten", "view", "reshape", "squeeze", "unsqueeze", "contiguous", "clone", "to"), "reshape"),
-    **dict.fromkeys(("float", "__getitem__", "view_as", "reshape_as", "squeeze_", "requires_grad_"), "reshape"),
+    **dict.fromkeys(("float", "type", "unflatten", "__getitem__", "view_as", "reshape_as", "squeeze_"), "reshape"),
+    "requires_grad_": "reshape",
+    **dict.fromkeys(("matmul", "__matmul__", "mm", "addmm", "einsum", "tensordot"), "matmul"),
 }
 
 
@@ -37,8 +39,10 @@ def describe(
         name = getattr(getattr(func, "__self__", None), "__name__", name)
     if name in ("conv2d", "linear", "batch_norm"):
         return _layer(name, args, kwargs)
-    if name in ("clamp", "clamp_min", "clip", "maximum") and _is_relu(args, kwargs):
+    if name.rstrip("_") in ("clamp", "clamp_min", "clip") and _is_relu(args, kwargs):
         return "relu", name, {}, {}
+    if name == "pad" and (padding := _zeros(args, kwargs)):
+        return "pad", name, {"padding": padding}, {}
     kind = _KINDS.get(name, "other")
     if kind in ("max_pool", "avg_pool"):
         return kind, name, _pool(args, kwargs), {}
@@ -81,12 +85,21 @@ def _pool(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sizes:
 
 
 def _is_relu(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether a call takes the maximum of its input and 0."""
-    low = kwargs.get("min", kwargs.get("other", args[1] if len(args) > 1 else None))
+    """Whether a call replaces what is below 0 by 0, and nothing else."""
+    low = kwargs.get("min", args[1] if len(args) > 1 else None)
     high = kwargs.get("max", args[2] if len(args) > 2 else None)
     if isinstance(low, Tensor):
         return low.numel() > 0 and not low.any()
     return low == 0 and low is not None and high is None
+
+
+def _zeros(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, ...]:
+    """How many zeros a call of ``F.pad`` puts above and below, and on both sides; empty for any other padding."""
+    given = _bound(("input", "pad", "mode", "value"), args, kwargs)
+    pad = tuple(given["pad"])
+    if given.get("mode", "constant") != "constant" or given.get("value") or len(pad) != 4:
+        return ()
+    return (pad[2], pad[0]) if pad[0] == pad[1] and pad[2] == pad[3] else ()
 
 
 def _bound(names: tuple[str, ...], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -76,7 +76,9 @@ def _wrong_blocks(blocks: list[Block]) -> list[Finding]:
 
 def _wrong_head(last: Block) -> list[Finding]:
     pooling = [] if last.main[-1].output_shape[2:] == (1, 1) else [Layer("global_avg", {})]
-    return differences(last.after[1:], [*pooling, linear(512, 10)])
+    found = differences(last.after[1:], [*pooling, linear(512, 10)])
+    before = last.main[-1].title
+    return [finding("extra", after=before, **each.values) if each.key == "extra_first" else each for each in found]
 
 
 def _equals(network: nn.Module, stem: list[Operation], blocks: list[Block], images: torch.Tensor) -> bool:

@@ -63,9 +63,11 @@ def canonical(operations: Sequence[Operation]) -> list[Operation]:
     """The operations that a network's result depends on, in one of several equivalent orders.
 
     Operations that only change the shape are left out, and so are poolings of a single pixel. Poolings over the whole
-    image get a name of their own, and a ReLU that follows max pooling is put before it, because the two commute.
+    image get a name of their own. A ReLU that follows max pooling is put before it, because the two commute. Zeros that
+    are put around the maps before a convolution count as its padding.
     """
-    found = _merged([_global(each) for each in operations if each.kind != "reshape" and not _pools_a_pixel(each)])
+    found = [_global(each) for each in operations if each.kind != "reshape" and not _pools_a_pixel(each)]
+    found = _with_padding(_merged(found))
     for _ in found:  # each pass moves every ReLU by one place
         for at in range(len(found) - 1):
             if found[at].kind in ("max_pool", "global_max") and found[at + 1].kind == "relu":
@@ -101,3 +103,19 @@ def _merged(operations: list[Operation]) -> list[Operation]:
                 found.pop()
         found.append(each)
     return found
+
+
+def _with_padding(operations: list[Operation]) -> list[Operation]:
+    """Convolutions with the zeros that an operation of its own has put around their input."""
+    found: list[Operation] = []
+    for each in operations:
+        if each.kind == "conv" and found and found[-1].kind == "pad":
+            outside = found.pop()
+            pairs = zip(_pair(outside.sizes["padding"]), _pair(each.sizes["padding"]), strict=True)
+            each = replace(each, shape=outside.shape, sizes=each.sizes | {"padding": tuple(a + b for a, b in pairs)})
+        found.append(each)
+    return found
+
+
+def _pair(size: int | tuple[int, ...]) -> tuple[int, ...]:
+    return (size, size) if isinstance(size, int) else size

@@ -48,10 +48,10 @@ def raised(error: BaseException, what: str) -> Finding:
         return finding("exits", what=what, line=line)
     if isinstance(error, TooLong):
         return finding("too_long", what=what, line=line)
-    message = " ".join(str(error).split())
+    message = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
     if isinstance(error, TypeError) and "positional argument" in message and not line:
         return finding("arguments", what=what, message=message)
-    text = f"{type(error).__name__}: {message}"
+    text = f"{type(error).__name__}: {message}".removesuffix(": ")
     return finding("raises", what=what, error=text[:_LONGEST] + "..." * (len(text) > _LONGEST), line=line)
 
 
@@ -123,6 +123,8 @@ def _does_not_fit(operation: Operation) -> Finding | None:
     """Why a layer rejects its input; None if its sizes fit."""
     sizes, shape = operation.sizes, operation.shape
     given = {"layer": operation.title, "shape": list(shape[1:])}
+    if operation.kind == "linear" and len(shape) == 1:
+        return finding("batch_flattened", layer=operation.title)
     if operation.kind == "linear" and shape[-1] != sizes["in"]:
         return finding("linear_not_flat" if len(shape) == 4 else "linear_does_not_fit", **given, found=sizes["in"])
     if operation.kind == "conv" and len(shape) == 4 and shape[1] != sizes["in"]:

@@ -14,7 +14,7 @@ from cifar_cnn.tables import printable
 
 LANGUAGES = ("en", "ro")
 DEFAULT = "en"
-_EMPTY_LINE = re.compile(r" \[\]$")  # of an exception that no line of the student's own raised
+_EMPTY = re.compile(r" \[\]$| \([^()`]*``\)")  # no line of the student's own, or no layer before
 
 
 @cache
@@ -35,7 +35,7 @@ def sentence(found: Finding, language: str) -> str:
     values = {name: _printed(value) for name, value in found.values.items()}
     if "place" in values:
         values["place"] = known["places"][values["place"]]
-    return _EMPTY_LINE.sub("", known["hints"][found.key].format(**values))
+    return _EMPTY.sub("", known["hints"][found.key].format(**values))
 
 
 def sentences(found: Iterable[Finding], language: str) -> list[str]:

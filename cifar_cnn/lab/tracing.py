@@ -12,9 +12,11 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from cifar_cnn.lab.meaning import NAMES, kind_by_values
 from cifar_cnn.lab.operations import Sizes, describe
 
 _CLASSES = {"conv": "Conv2d", "linear": "Linear", "batch_norm": "BatchNorm2d"}
+_IN_LAYERS = ("weight", "bias", "running_mean", "running_var")
 INPUT = -1  # stands for the network's input among the indices of operations
 
 
@@ -53,7 +55,8 @@ class Operation:
     def title(self) -> str:
         """The name of its layer, or of the function; with the kind of layer if the name is a number."""
         if self.layer.rpartition(".")[2].isdigit():
-            return f"{self.layer} ({_CLASSES[self.kind]})"
+            flat = self.kind == "batch_norm" and len(self.shape) < 4
+            return f"{self.layer} ({'BatchNorm1d' if flat else _CLASSES[self.kind]})"
         return self.layer or self.function
 
 
@@ -73,7 +76,7 @@ class Trace(TorchFunctionMode):
         self.operations: list[Operation] = []
         self.failed: Operation | None = None
         self._names = {
-            id(tensor): name.rpartition(".")[0] or name
+            id(tensor): _owner(name)
             for tensors in (
                 network.named_parameters(remove_duplicate=False),
                 network.named_buffers(remove_duplicate=False),
@@ -94,18 +97,21 @@ class Trace(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        inputs = [self._made_by[id(each)] for each in _tensors((args, kwargs)) if id(each) in self._made_by]
-        if not inputs:
+        known = [each for each in _tensors((args, kwargs)) if id(each) in self._made_by]
+        if not known:
             return func(*args, **kwargs)
-        operation = self._operation(func, args, kwargs, inputs)
+        operation = self._operation(func, args, kwargs, [self._made_by[id(each)] for each in known])
+        name = operation.function.strip("_")
+        before = [each.detach().clone() for each in known] if name in NAMES else []  # some functions work in place
         try:
             output = func(*args, **kwargs)
         except Exception:
             self.failed = operation
             raise
-        made = list(_tensors(output))
+        made = list(_tensors(args[0] if name == "setitem" else output))
         if made:
             operation.output_shape = tuple(made[0].shape)
+            _name_by_values(operation, name, made[0].detach(), before)
             for each in made:
                 self._made_by[id(each)] = len(self.operations)
             self._kept += made
@@ -149,8 +155,25 @@ class Trace(TorchFunctionMode):
             if index != INPUT and index not in used:
                 used.add(index)
                 waiting += self.operations[index].inputs
-        idle = [each for index, each in enumerate(self.operations) if index not in used]
-        return [each for each in idle if each.kind not in ("reshape", "other")]
+        taken = {source for each in self.operations for source in each.inputs}  # by a print or an assertion, perhaps
+        idle = [each for index, each in enumerate(self.operations) if index not in used | taken]
+        return [each for each in idle if each.kind not in ("reshape", "other", "max", "mean")]
+
+
+def _owner(name: str) -> str:
+    """The layer that a parameter belongs to; the parameter's own name if it belongs to no layer of PyTorch."""
+    layer, _, last = name.rpartition(".")
+    return layer if layer and last in _IN_LAYERS else name
+
+
+def _name_by_values(operation: Operation, name: str, output: Tensor, inputs: list[Tensor]) -> None:
+    """Correct the kind of an operation whose values tell more than its name, and put its main input first."""
+    kind, at = kind_by_values(name, output, inputs)
+    if kind:
+        operation.kind = kind
+        operation.shape = tuple(inputs[at].shape)
+        main = operation.inputs[at]
+        operation.inputs = (main, *(each for index, each in enumerate(operation.inputs) if index != at))
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

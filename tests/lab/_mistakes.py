@@ -154,6 +154,19 @@ def resnet(kernel: int = 3, stride: int = 2, blocks: int = 8) -> ResNet18:
     return changed
 
 
+def max_head() -> ResNet18:
+    changed = ResNet18()
+    changed.conv = nn.Conv2d(3, 64, 3, 1, 1, bias=False)
+    changed.blocks.append(nn.AdaptiveMaxPool2d(1))
+    return changed
+
+
+class Products(Net1a):
+    def forward(self, images: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.conv2(F.max_pool2d(F.relu(self.conv1(images)), 2))), 2)
+        return self.fc2(F.relu(x.flatten(1) @ self.fc1.weight.T + self.fc1.bias))
+
+
 def picked(log_p: Tensor, target: Tensor) -> Tensor:
     return log_p[torch.arange(len(target)), target]
 
@@ -172,6 +185,14 @@ MISTAKES = [
     Mistake("1a", "no relu", lambda: network(relu=(True, False, True)), "there is no ReLU after `3 (Conv2d)`"),
     Mistake("1a", "no relu in head", lambda: network(relu=(True, True, False)), "there is no ReLU after `7 (Linear)`"),
     Mistake("1a", "padding", lambda: network(padding=1), "has padding 1, which makes maps of side 32 from maps of"),
+    Mistake(
+        "1a",
+        "zeros around",
+        lambda: nn.Sequential(nn.ZeroPad2d(1), *network(inputs=3136)),
+        "does the question pad them?",
+    ),
+    Mistake("1a", "flatten all", lambda: nn.Sequential(*network()[:6], nn.Flatten(0), *network()[7:]), "whole batch"),
+    Mistake("1a", "product", Products, "recognises a fully connected layer only as nn.Linear or F.linear"),
     Mistake("1a", "n1", lambda: network(n=(16, 64, 128)), "`0 (Conv2d)` has 16 filters: compare with the number"),
     Mistake("1a", "n3", lambda: network(n=(32, 64, 100)), "`7 (Linear)` has 100 units: compare with the number"),
     Mistake("1a", "n3 in parameters", lambda: network(n=(32, 64, 100)), "has 230,500 parameters instead of 295,040"),
@@ -200,11 +221,14 @@ MISTAKES = [
     Mistake("4a", "sum after", block(lambda out, x: F.relu(out) + x), "the input is added after the last ReLU"),
     Mistake("4a", "no last relu", block(lambda out, x: out + x), "no ReLU follows the sum"),
     Mistake("4a", "relu twice", block(lambda out, x: F.relu(F.relu(out) + x)), "a ReLU comes before the sum"),
+    Mistake("4a", "added to itself", block(lambda out, x: F.relu(out + out)), "the input is not added to the result"),
+    Mistake("4a", "flat", block(lambda out, x: F.relu(out + x).flatten(1)), "shape (4, 1024) instead of (4, 16, 8, 8)"),
     Mistake("4a", "cat", block(lambda out, x: F.relu(torch.cat([out, x], 1))), "the question adds them"),
     Mistake("4a", "one norm", block(lambda out, x: F.relu(out + x), norm=False), "`bn1` is used more than once"),
     Mistake("4a", "fixed", FixedChannels, "with 24 channels, ResidualBlock(24, 24, 1): `conv1` is made for 16"),
     Mistake("4b", "kernel", lambda: resnet(kernel=7), "the first filters (`conv`) have size 7x7: which size does"),
     Mistake("4b", "stride", lambda: resnet(stride=1), "in block 3 (stage 2 of 4): `blocks.2.conv1` has stride 1"),
+    Mistake("4b", "max", max_head, "adaptive_max_pool2d (after `blocks.7.bn2`) is an operation"),
     Mistake("4b", "blocks", lambda: resnet(blocks=6), "6 sums of two paths were found, one for each residual block"),
     Mistake(
         "5", "softmax before", lambda p, t: -picked(p.softmax(1).log_softmax(1), t).mean(), "of softmax applied twice"
@@ -225,10 +249,17 @@ MISTAKES = [
     Mistake("5", "item", lambda p, t: -picked(p.log_softmax(1), t).mean().item(), "without item()"),
     Mistake("5", "detach", lambda p, t: -picked(p.detach().log_softmax(1), t).mean(), "no gradient can pass"),
     Mistake("5", "no mean", lambda p, t: -picked(p.log_softmax(1), t), "a loss for each image, of shape (64,)"),
-    Mistake("5", "64", lambda p, t: -picked(p.log_softmax(1), t).sum() / 64, "is a size written as a number?"),
+    Mistake("5", "64", lambda p, t: -picked(p.log_softmax(1), t).sum() / 64, "is a size written as a number"),
+    Mistake("5", "classes", lambda p, t: -(F.one_hot(t) * p.log_softmax(1)).sum(1).mean(), "or taken from the classes"),
     Mistake("5", "PyTorch's", lambda p, t: nn.CrossEntropyLoss()(p, t), "is PyTorch's own: write the formula"),
     Mistake("6", "linear", Net2, "`fc.0 (Linear)` is still a fully connected layer"),
     Mistake("6", "6x6", lambda: nn.Sequential(*features(), nn.Conv2d(64, 10, 6), nn.Flatten()), "cover the whole map"),
+    Mistake(
+        "6",
+        "relu at end",
+        lambda: nn.Sequential(*features(), nn.Conv2d(64, 10, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        "can a logit then be negative?",
+    ),
     Mistake(
         "6",
         "no relu",
@@ -242,5 +273,6 @@ MISTAKES = [
     Mistake("7", "all", lambda m: (filters(m)[0], filters(m)[-1][:8]), "all filters, of shape (32, 3, 3, 3)"),
     Mistake("7", "linear", lambda m: (filters(m)[0][:8], list(m.parameters())[-2][:8]), "how many dimensions have"),
     Mistake("7", "channels", lambda m: (filters(m)[0][:8], filters(m)[-1][:, :8]), "which dimension counts"),
+    Mistake("7", "last 8", lambda m: (filters(m)[0][-8:], filters(m)[-1][-8:]), "which filters are the first 8?"),
     Mistake("7", "one", lambda m: filters(m)[0], "you return Tensor (32, 3, 3, 3)"),
 ]
