@@ -74,6 +74,12 @@ def check(
 
 
 def _check_file(path: Path, chosen: list[exercises.Exercise], language: str | None) -> Results:
+    if path.suffix == ".ipynb":
+        raise InputError(
+            f"{path} is a notebook: run its cells that check, or copy the answers into a file such as lab.py"
+        )
+    if path.suffix != ".py" and not path.is_dir():
+        raise InputError(f"{path} is not a Python file: its name has to end in .py")
     try:
         source = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:

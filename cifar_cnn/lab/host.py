@@ -22,6 +22,7 @@ from cifar_cnn.lab.exercises import find
 from cifar_cnn.lab.findings import Outcome, finding
 from cifar_cnn.lab.loading import check_file
 from cifar_cnn.lab.processes import Task, outcome_of
+from cifar_cnn.lab.student import raised
 
 _GRACE = 10.0  # beyond the time limit, after which a check that ignores it is killed
 _START = 60.0  # for a new process to import PyTorch, on a slow machine
@@ -101,7 +102,11 @@ def _check(task: Task, seconds: float, sender: Connection) -> None:
         os.dup2(null, number)
     path = Path(task.path)
     os.chdir(path.parent)
-    sender.send(asdict(check_file(path, find(task.exercise), seconds)))
+    try:
+        outcome = check_file(path, find(task.exercise), seconds)
+    except BaseException as error:  # raised by the student's code to end Python, such as KeyboardInterrupt
+        outcome = Outcome(task.exercise, "failed", (raised(error, find(task.exercise).name),))
+    sender.send(asdict(outcome))
     sender.close()
     os._exit(0)  # no thread or handler of the student's code keeps it
 

@@ -8,7 +8,7 @@ from types import ModuleType
 from cifar_cnn.lab.checking import SECONDS, check_object, guarded
 from cifar_cnn.lab.exercises import Exercise
 from cifar_cnn.lab.findings import Finding, Outcome, finding
-from cifar_cnn.lab.student import TooLong, raised
+from cifar_cnn.lab.student import raised
 
 _MODULE = "lab"  # the name that the commands import it by, so that it may refer to itself
 
@@ -24,7 +24,7 @@ def check_file(path: Path, exercise: Exercise, seconds: float = SECONDS) -> Outc
     try:
         with guarded(seconds):
             module = _imported(path)
-    except (Exception, SystemExit, TooLong) as error:
+    except BaseException as error:  # also a KeyboardInterrupt of the student's: Ctrl-C does not reach this process
         return Outcome(exercise.number, "failed", (_about(error),), imported=False)
     if not hasattr(module, exercise.name):
         return Outcome(exercise.number, "failed", (finding("missing", name=exercise.name),))
@@ -43,11 +43,13 @@ def _imported(path: Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     finally:
-        del sys.modules[_MODULE]
+        sys.modules.pop(_MODULE, None)
     return module
 
 
 def _about(error: BaseException) -> Finding:
+    if isinstance(error, UnicodeError) or (isinstance(error, SyntaxError) and "null bytes" in str(error)):
+        return finding("not_utf8")
     found = raised(error, "")
     key = {"exits": "import_exits", "too_long": "import_too_long"}.get(found.key, "no_import")
     return finding(key, **found.values)

@@ -36,7 +36,8 @@ def check_files(tasks: Iterable[Task], seconds: float = SECONDS) -> Iterator[tup
     request = json.dumps({"tasks": list(tasks), "seconds": seconds})
     root = str(Path(__file__).parents[2])  # where cifar_cnn is imported from
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    fixed = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONSAFEPATH", "PYTHONDONTWRITEBYTECODE"), "1")
+    fixed["MPLBACKEND"] = "agg"  # plt.show() opens no window and does not wait for one to be closed
     host = subprocess.Popen(
         [sys.executable, "-m", "cifar_cnn.lab.host"],
         stdin=subprocess.PIPE,
@@ -44,7 +45,7 @@ def check_files(tasks: Iterable[Task], seconds: float = SECONDS) -> Iterator[tup
         text=True,
         encoding="utf-8",
         cwd=root,  # on its sys.path then, where no file of the student's may stand in for a library
-        env={**os.environ, **threads, "PYTHONPATH": path, "PYTHONSAFEPATH": "1", "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, **fixed, "PYTHONPATH": path},
     )
     assert host.stdin is not None
     assert host.stdout is not None

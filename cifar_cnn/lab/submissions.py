@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from cifar_cnn.files import write
 from cifar_cnn.lab import texts
 from cifar_cnn.lab.exercises import select
 from cifar_cnn.lab.findings import Outcome, finding
-from cifar_cnn.lab.handout import FILE, rendered
+from cifar_cnn.lab.handout import FILE, NOTEBOOK, rendered
 from cifar_cnn.lab.processes import Task, check_files
 from cifar_cnn.lab.results import Results
 from cifar_cnn.tables import printable
@@ -56,12 +57,13 @@ def check_all(folder: Path, numbers: Sequence[str] = (), language: str = texts.D
     """
     chosen = select(numbers)
     files = _files(folder)
-    tasks = [Task(str(path.resolve()), each.number) for _, path in files for each in chosen if path.is_file()]
-    names = {str(path.resolve()): name for name, path in files}
+    tasks = [Task(str(path), each.number) for _, path in files for each in chosen if path.is_file()]
+    names = {str(path): name for name, path in files}
     found: dict[str, dict[str, Outcome]] = {path: {} for path in names}
     for name, path in files:
         if not path.is_file():
-            missing = (finding("no_file", file=FILE),)
+            key = "only_notebook" if (path.parent / NOTEBOOK).is_file() and path.name == FILE else "no_file"
+            missing = (finding(key, file=path.name),)
             outcomes = [Outcome(each.number, "failed", missing, imported=False) for each in chosen]
             yield Submission(name, Results(outcomes, language))
     for task, outcome in check_files(tasks):
@@ -75,9 +77,11 @@ def _files(folder: Path) -> list[tuple[str, Path]]:
     """The name and the file of each submission, in the order of the names."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: give the folder that holds the submissions")
-    entries = sorted(each for each in folder.iterdir() if not each.name.startswith((".", "__")))
+    entries = sorted(each for each in folder.absolute().iterdir() if not each.name.startswith((".", "__")))
     files = [(each.name, each / FILE) if each.is_dir() else (each.stem, each) for each in entries]
     files = [(name, path) for name, path in files if path.suffix == ".py"]
+    given = Counter(name for name, _ in files)  # ana.py beside ana/lab.py
+    files = [(name if given[name] == 1 or path.name == FILE else path.name, path) for name, path in files]
     if not files:
         raise InputError(f"{folder} has no submissions: give a folder with files NAME.py or folders NAME/{FILE}")
     return files
@@ -89,7 +93,7 @@ def write_results(submissions: Iterable[Submission], folder: Path, language: str
     Raises:
         InputError: the folder cannot be written.
     """
-    ordered = sorted(submissions)
+    ordered = sorted(submissions, key=lambda each: each.name)
     contents = {"results.csv": _csv(ordered), "results.html": _html(ordered, language)}
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import pytest
 from cifar_cnn import lab
 from cifar_cnn.errors import InputError
 from cifar_cnn.lab import submissions
+from cifar_cnn.lab.findings import Outcome
 from cifar_cnn.lab.submissions import Submission, write_results
 from tests.conftest import RunCommand
 from tests.lab import _answers as answers
@@ -57,6 +58,29 @@ def test_a_folder_of_submissions_is_one_table(folder: Path, run_command: RunComm
     assert page.count("<tr>") == 5
     assert "=cmd()&lt;b&gt;" in page
     assert "<b>" not in page
+
+
+def test_names_that_occur_twice_and_links_have_a_row_each(
+    in_empty_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        submissions, "check_files", lambda tasks: ((each, Outcome(each.exercise, "todo")) for each in tasks)
+    )
+    root = in_empty_folder / "all of them"
+    (root / "ana").mkdir(parents=True)
+    (root / "ana" / "lab.py").write_text(SUM)
+    (root / "ana.py").write_text(SUM)
+    (root / "link.py").symlink_to("ana.py")
+    (root / "broken.py").symlink_to("nowhere")
+    (root / "dan").mkdir()
+    (root / "dan" / "lab.ipynb").touch()
+    found = list(submissions.check_all(root, ["5"]))
+    write_results(found, root)
+    table = dict(line.split(",0,") for line in (root / "results.csv").read_text().splitlines()[1:])
+    assert list(table) == ["ana", "ana.py", "broken", "dan", "link"]
+    assert all(table[name] == "not done yet" for name in ("ana", "ana.py", "link"))
+    assert table["broken"] == "broken.py is not there"
+    assert "there is a notebook, but no lab.py" in table["dan"]
 
 
 def test_results_are_sorted_and_in_the_chosen_language(in_empty_folder: Path) -> None:
