@@ -85,6 +85,8 @@ def network(build: Callable[..., Any] | nn.Module, name: str, *args: int) -> nn.
         import copy
 
         return copy.deepcopy(build)
+    if not callable(build):
+        raise Wrong(finding("no_class", what=name, found=type(build).__name__))
     made = call(build, *args, what=what)
     if made is None and is_unfilled(build):
         raise NotDone

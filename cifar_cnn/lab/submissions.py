@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -85,6 +86,19 @@ def _files(folder: Path) -> list[tuple[str, Path]]:
     if not files:
         raise InputError(f"{folder} has no submissions: give a folder with files NAME.py or folders NAME/{FILE}")
     return files
+
+
+def check_writable(folder: Path) -> None:
+    """Check that results can be written into a folder, before a check that takes minutes.
+
+    Raises:
+        InputError: they cannot.
+    """
+    existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not existing.is_dir():
+        raise InputError(f"cannot write into {folder}: {existing} is not a folder")
+    if not os.access(existing, os.W_OK):
+        raise InputError(f"cannot write into {folder}: no permission; give another folder for the results")
 
 
 def write_results(submissions: Iterable[Submission], folder: Path, language: str = texts.DEFAULT) -> list[Path]:

@@ -207,6 +207,7 @@ MISTAKES = [
     Mistake("1a", "no super", NoSuper, "Net1a.__init__ has to call super().__init__() first"),
     Mistake("1a", "norm", lambda: network(norm="right"), "is a BatchNorm that the question does not have there"),
     Mistake("1a", "zeros", Zeros, "of 64 images by heart: look at how the weights start"),
+    Mistake("1a", "no class", 5, "Net1a is of type int, not a class or a network"),
     Mistake("1a", "arguments", lambda n: n, "Net1a() does not accept these arguments"),
     Mistake("1a", "no bias", no_bias, "`0 (Conv2d)` has no bias, and no BatchNorm follows"),
     Mistake("1c", "kernel", Net1b, "have size 3: compare with the size in the question"),

@@ -83,6 +83,19 @@ def test_names_that_occur_twice_and_links_have_a_row_each(
     assert "there is a notebook, but no lab.py" in table["dan"]
 
 
+def test_a_folder_that_cannot_be_written_is_a_mistake_before_the_check(
+    folder: Path, run_command: RunCommand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("file").touch()
+    refused = run_command.refused("lab", "check", "--all", folder, "--output", "file")
+    assert refused == "cannot write into file: file is not a folder"
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    refused = run_command.refused("lab", "check", "--all", folder, "--output", "new/results")
+    assert refused.startswith("cannot write into new/results: no permission; give another folder")
+    assert not Path("new").exists()
+    assert run_command.refused("lab", "check", "--all", "file").startswith("file is not a folder: give the folder that")
+
+
 def test_results_are_sorted_and_in_the_chosen_language(in_empty_folder: Path) -> None:
     mistake = next(each for each in MISTAKES if each.name == "sum")
     found = [Submission(name, lab.check(mistake.answer, "5", "ro")) for name in ("zoe", "ana")]

@@ -39,11 +39,14 @@ def _start(folder: Path, language: str) -> int:
 
 
 def _check_all(options: Namespace) -> int:
+    folder = options.output or options.all
+    if options.all.is_dir():  # otherwise the next line says so
+        submissions.check_writable(folder)
     checked = submissions.check_all(options.all, options.words, options.language or "en")
     found = []
     for each in checked:
         print(printable(each.line), flush=True)
         found.append(each)
-    files = submissions.write_results(found, options.output or options.all, options.language or "en")
+    files = submissions.write_results(found, folder, options.language or "en")
     print(f"Results: {', '.join(relative(path) for path in files)}")
     return 0 if all(each.results.passed for each in found) else 1
