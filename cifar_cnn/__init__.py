@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cifar_cnn.analysis.run import Run, load_run
     from cifar_cnn.backbones import ResidualBlock, ResNet18, SimpleCNN, SpeedrunNet
     from cifar_cnn.classifier import ImageClassifier
-    from cifar_cnn.data import CIFAR10, Augment, CIFAR10DataModule, ImageFolder, ImageSet, Shapes
+    from cifar_cnn.data import CIFAR10, CIFAR100, Arrays, Augment, CIFAR10DataModule, ImageFolder, ImageSet, Shapes
     from cifar_cnn.errors import InputError, Stopped
     from cifar_cnn.losses import CrossEntropyLoss, cross_entropy
     from cifar_cnn.trainer import Trainer
@@ -34,7 +34,7 @@ _MODULES = {
     "analysis.run": ("Run", "load_run"),
     "backbones": ("ResNet18", "ResidualBlock", "SimpleCNN", "SpeedrunNet"),
     "classifier": ("ImageClassifier",),
-    "data": ("CIFAR10", "Augment", "CIFAR10DataModule", "ImageFolder", "ImageSet", "Shapes"),
+    "data": ("CIFAR10", "CIFAR100", "Arrays", "Augment", "CIFAR10DataModule", "ImageFolder", "ImageSet", "Shapes"),
     "errors": ("InputError", "Stopped"),
     "losses": ("CrossEntropyLoss", "cross_entropy"),
     "trainer": ("Trainer",),
@@ -43,6 +43,8 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 __all__ = [
     "CIFAR10",
+    "CIFAR100",
+    "Arrays",
     "Augment",
     "CIFAR10DataModule",
     "CrossEntropyLoss",

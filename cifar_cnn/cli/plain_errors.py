@@ -26,7 +26,7 @@ _CLASSES: dict[str, list[type]] = {
     "model.loss": [losses.CrossEntropyLoss, nn.CrossEntropyLoss],
     "model.optimizer": [value for value in vars(torch.optim).values() if isinstance(value, type)],
     "model.schedule": [optim.PiecewiseLinear, optim.WarmupCosine, torch.optim.lr_scheduler.CosineAnnealingLR],
-    "data.source": [data.CIFAR10, data.ImageFolder, data.Shapes],
+    "data.source": [data.CIFAR10, data.CIFAR100, data.ImageFolder, data.Arrays, data.Shapes],
 }
 _ANY_CLASS = {
     "model.backbone": ", or any torch.nn.Module by its import path, such as torchvision.models.resnet18",

@@ -6,13 +6,14 @@ from pathlib import Path
 from cifar_cnn.errors import InputError
 
 
-def check_memory(images: int, size: int, more: int = 0) -> None:
+def check_memory(images: int, size: int, more: int = 0, resizable: bool = True) -> None:
     """Check that a set of images fits into memory, including the copy made by the training and validation split.
 
     Args:
         images: number of images.
         size: side in pixels.
         more: additional bytes that are needed to create them.
+        resizable: whether the source has an ``image_size``.
 
     Raises:
         InputError: the images do not fit.
@@ -21,9 +22,9 @@ def check_memory(images: int, size: int, more: int = 0) -> None:
     available = available_memory()
     if available is not None and needed > available:
         raise InputError(
-            f"{images:,} images of {size}x{size} pixels need {_text(needed)} of memory; {_text(available)} are "
-            "available: lower image_size or use fewer images",
-            options=["data.source.image_size"],
+            f"{images:,} images of {size}x{size} pixels need {in_words(needed)} of memory; {in_words(available)} are "
+            f"available: {'lower image_size or ' if resizable else ''}use fewer images",
+            options=["data.source.image_size"] if resizable else [],
         )
 
 
@@ -50,7 +51,7 @@ def available_memory(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = Path(
     return min(found, default=None)
 
 
-def _text(count: int) -> str:
+def in_words(count: int) -> str:
     """Format a number of bytes, such as ``3.2 GB``."""
     power = min((len(str(count)) - 1) // 3, 4)
     return f"{count / 1000**power:,.{0 if power == 0 else 1}f} {('bytes', 'kB', 'MB', 'GB', 'TB')[power]}"

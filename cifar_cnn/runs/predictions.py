@@ -14,6 +14,7 @@ from torch import Tensor
 
 from cifar_cnn.errors import InputError
 from cifar_cnn.files import replacing
+from cifar_cnn.image_files.arrays import declared
 from cifar_cnn.paths import relative
 
 # The arrays of the file, with their dtype and number of dimensions.
@@ -106,10 +107,7 @@ def read_predictions(path: Path, num_classes: int | None = None) -> Predictions:
 def _read(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> np.ndarray:
     """Read an array of the archive; its header is checked first, because it could describe a huge array."""
     content = archive.read(part) if part.compress_type == zipfile.ZIP_STORED else b""
-    with io.BytesIO(content) as file:
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(file)
+    shape, dtype = declared(io.BytesIO(content))
     if math.prod(shape) * dtype.itemsize > len(content):
         raise ValueError(f"{part.filename} is truncated")
     return np.load(io.BytesIO(content), allow_pickle=False)

@@ -9,7 +9,8 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from cifar_cnn.data import CIFAR10, ImageSet, Source
+from cifar_cnn.data import Arrays, ImageSet, Source
+from cifar_cnn.data.sources.cifar import OfficialArchive
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs.folders import result_path
 from cifar_cnn.runs.schemas import TestedOn, fingerprint_of_tested_images
@@ -65,7 +66,8 @@ class ResultFiles:
 
     def tested_on(self, source: Source, image_set: ImageSet) -> TestedOn:
         """The entry for the images in ``test.json``: class and folder of their source, their number and hash."""
-        root = getattr(source, "root", None)
+        files = source.files["test"] if isinstance(source, Arrays) else None
+        root = files.images if files else getattr(source, "root", None)
         return {
             "source": f"{type(source).__module__}.{type(source).__qualname__}",
             "root": os.path.abspath(root) if isinstance(root, (str, os.PathLike)) else None,
@@ -97,18 +99,18 @@ def is_other_source(source: Source, given: Mapping[str, Any], trained: Mapping[s
     module, _, name = str(trained.get("class_path")).rpartition(".")
     if getattr(sys.modules.get(module), name, None) is not type(source):
         return True
-    if isinstance(source, CIFAR10):  # the MD5 sum guarantees the same archive everywhere
-        return False
-    return _arguments(given) != _arguments(trained)
+    return _arguments(given, source) != _arguments(trained, source)
 
 
-def _arguments(source: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments that determine the images of a source."""
-    arguments = {
-        name: value
-        for name, value in dict(source.get("init_args") or {}).items()
-        if value is not None and name not in ("cache", "class_names")
+def _arguments(given: Mapping[str, Any], source: Source) -> dict[str, Any]:
+    """The arguments that determine the test images of a source."""
+    arguments = {name: value for name, value in dict(given.get("init_args") or {}).items() if value is not None}
+    if isinstance(source, OfficialArchive):  # the MD5 sum guarantees the same archive everywhere
+        return {"labels": arguments.get("labels", "fine")}
+    ignored = ("cache", "class_names", *(("train", "train_labels") if isinstance(source, Arrays) else ()))
+    paths = ("root", "test", "test_labels")
+    return {
+        name: os.path.abspath(os.path.expanduser(value)) if name in paths and isinstance(value, str) else value
+        for name, value in arguments.items()
+        if name not in ignored
     }
-    if "root" in arguments:
-        arguments["root"] = os.path.abspath(os.path.expanduser(arguments["root"]))
-    return arguments

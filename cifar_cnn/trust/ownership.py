@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
-from torchvision.datasets import CIFAR10
 
 from cifar_cnn.parts import record_known
 from cifar_cnn.trust import signing
@@ -93,8 +92,7 @@ def without_locations(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[str
     if not isinstance(source, Mapping) or not isinstance(arguments, Mapping):
         return dict(data), []
     kept = {name: value for name, value in arguments.items() if name not in ("url", "cache")}
-    usual = (None, CIFAR10.url)
-    left_out = [f"data.source.{name}" for name in arguments if name not in kept and arguments[name] not in usual]
+    left_out = [f"data.source.{name}" for name in arguments if name not in kept and arguments[name] is not None]
     return {**data, "source": {**source, "init_args": kept}}, left_out
 
 

@@ -18,13 +18,14 @@ from PIL import Image
 from scipy.linalg import solve
 from torchvision import datasets
 
-from cifar_cnn.data.sources import CIFAR10, ImageFolder, Shapes
+from cifar_cnn.data.sources import CIFAR10, CIFAR100, ImageFolder, Shapes
 from cifar_cnn.errors import InputError
 from cifar_cnn.image_files.decoding import decode_image
 
 NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 PER_FILE = 20
 ARCHIVE = "cifar-10-python.tar.gz"
+WORMS = "non-insect_invertebrates"
 
 
 def md5(content: bytes) -> str:
@@ -32,23 +33,37 @@ def md5(content: bytes) -> str:
 
 
 def make_archive(monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """A small archive in the official format, with the expected MD5 sums replaced by its own."""
+    """A small CIFAR-10 archive in the official format, with the expected MD5 sums replaced by its own."""
     rng = np.random.default_rng(0)
-    files = {"batches.meta": pickle.dumps({"label_names": NAMES})}
+    files: dict[str, dict[str, Any]] = {"batches.meta": {"label_names": NAMES}}
     for name in [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]:
         data = rng.integers(0, 256, (PER_FILE, 3072), dtype=np.uint8)
-        files[name] = pickle.dumps({"data": data, "labels": rng.integers(0, 10, PER_FILE).tolist()})
+        files[name] = {"data": data, "labels": rng.integers(0, 10, PER_FILE).tolist()}
+    return expected(monkeypatch, datasets.CIFAR10, files)
+
+
+def make_archive_100(monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """A small CIFAR-100 in the official format: its first images are an apple, aquarium fish, baby, bear."""
+    files: dict[str, dict[str, Any]] = {"meta": {"fine_label_names": list(CIFAR100().class_names)}}
+    for name in ("train", "test"):
+        data = np.random.default_rng(len(name)).integers(0, 256, (100, 3072), dtype=np.uint8)
+        files[name] = {"data": data, "fine_labels": list(range(100)), "coarse_labels": [4, 1, 14, 8, *[0] * 96]}
+    return expected(monkeypatch, datasets.CIFAR100, files)
+
+
+def expected(monkeypatch: pytest.MonkeyPatch, cls: type[datasets.CIFAR10], files: dict[str, dict[str, Any]]) -> bytes:
+    """An archive of these files, whose md5s torchvision is made to expect."""
+    content = {name: pickle.dumps(file) for name, file in files.items()}
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as tar:
-        for name, content in files.items():
-            info = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    cls = datasets.CIFAR10
+        for name, file in content.items():
+            info = tarfile.TarInfo(f"{cls.base_folder}/{name}")
+            info.size = len(file)
+            tar.addfile(info, io.BytesIO(file))
     monkeypatch.setattr(cls, "tgz_md5", md5(stream.getvalue()))
-    monkeypatch.setattr(cls, "train_list", [[name, md5(files[name])] for name, _ in cls.train_list])
-    monkeypatch.setattr(cls, "test_list", [[name, md5(files[name])] for name, _ in cls.test_list])
-    monkeypatch.setattr(cls, "meta", {**cls.meta, "md5": md5(files["batches.meta"])})
+    monkeypatch.setattr(cls, "train_list", [[name, md5(content[name])] for name, _ in cls.train_list])
+    monkeypatch.setattr(cls, "test_list", [[name, md5(content[name])] for name, _ in cls.test_list])
+    monkeypatch.setattr(cls, "meta", {**cls.meta, "md5": md5(content[cls.meta["filename"]])})
     return stream.getvalue()
 
 
@@ -122,6 +137,27 @@ def test_download_verifies_and_reads_the_archive(archive: bytes, server: Server,
     assert test.labels.tolist() == entry["labels"]
     server.content.clear()
     source.prepare()
+
+
+def test_cifar_100_has_fine_and_coarse_labels(
+    monkeypatch: pytest.MonkeyPatch, server: Server, tmp_path: Path, archive: bytes
+) -> None:
+    server.content["/good"] = make_archive_100(monkeypatch)
+    fine = CIFAR100(tmp_path, server.url("/good"))
+    fine.prepare()
+    coarse = CIFAR100(tmp_path, "http://127.0.0.1:9/dead", labels="coarse")
+    coarse.prepare()
+    images, superclasses = fine.load("train"), coarse.load("train")
+    assert images.images.shape == (100, 3, 32, 32)
+    assert torch.equal(images.images, superclasses.images)
+    assert (len(fine.class_names), len(coarse.class_names)) == (100, 20)
+    assert superclasses.labels[:4].tolist() == [4, 1, 14, 8]
+    assert superclasses.labels.bincount().tolist() == [5] * 20
+    named = [(fine.class_names[i], coarse.class_names[superclasses.labels[i]]) for i in (0, 30, 99)]
+    assert named == [("apple", "fruit_and_vegetables"), ("dolphin", "aquatic_mammals"), ("worm", WORMS)]
+    message = "CIFAR-100 could not be downloaded .*put cifar-100-python.tar.gz into"
+    with pytest.raises(InputError, match=message):
+        CIFAR100(tmp_path / "new", "http://127.0.0.1:9/dead").prepare()
 
 
 def test_an_existing_archive_needs_no_network(archive: bytes, tmp_path: Path) -> None:

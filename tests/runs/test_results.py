@@ -1,6 +1,7 @@
 import contextlib
 import io
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -12,7 +13,7 @@ import yaml
 from PIL import Image
 
 import cifar_cnn.cli
-from cifar_cnn.data import CIFAR10, ImageFolder, Shapes
+from cifar_cnn.data import CIFAR10, CIFAR100, Arrays, ImageFolder, Shapes
 from cifar_cnn.errors import InputError
 from cifar_cnn.runs.folders import result_path
 from cifar_cnn.runs.results import ResultFiles, is_other_source
@@ -139,6 +140,12 @@ def test_sources_are_compared_by_the_arguments_that_determine_their_images(image
     assert is_other_source(Shapes(seed=1), {"init_args": {"seed": 1}}, {"class_path": f"{module}.Shapes"})
     moved = {"init_args": {"root": "elsewhere"}}
     assert not is_other_source(CIFAR10("elsewhere"), moved, {"class_path": f"{module}.CIFAR10"})
+    coarse = {"init_args": {"labels": "coarse"}}
+    assert is_other_source(CIFAR100(labels="coarse"), coarse, {"class_path": f"{module}.CIFAR100"})
+    arrays = {"class_path": f"{module}.Arrays", "init_args": {"train": "a.npz", "test": "b.npz"}}
+    own = {"init_args": {"test": os.path.abspath("b.npz"), "class_names": ["a"]}}
+    assert not is_other_source(Arrays(test="b.npz"), own, arrays)
+    assert is_other_source(Arrays(test="b.npz"), {"init_args": {"test": "b.npz", "test_rows": [0, 5]}}, arrays)
 
 
 def test_runs_of_one_network_on_different_images_are_not_averaged(trained_run: Path, run_command: RunCommand) -> None:

@@ -483,7 +483,7 @@ ARCHIVES = {
 def test_a_bad_archive_is_neither_extracted_nor_kept(
     content: bytes, endless: bool, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cifar_cnn.data.sources.cifar.ARCHIVE_BYTES", 1_000_000)
+    monkeypatch.setattr(CIFAR10, "archive", CIFAR10.archive._replace(size=1_000_000))
     monkeypatch.setattr("cifar_cnn.download.urlopen", lambda *args, **kwargs: Served(content, endless))
     with pytest.raises(InputError, match=message):
         CIFAR10("data", "http://mirror/cifar").prepare()
