@@ -13,6 +13,7 @@ from torchmetrics import MetricCollection
 
 from cifar_cnn.data.batches import Batch, as_batch
 from cifar_cnn.errors import InputError
+from cifar_cnn.input_checks.fractions import checked_fraction
 from cifar_cnn.input_checks.run_length import finite_steps
 from cifar_cnn.means import TrainMeans
 from cifar_cnn.metrics import accuracy_per_class, eval_metrics, in_float32, test_metrics
@@ -37,6 +38,7 @@ class ImageClassifier(LightningModule):
             ``until``, the group's schedule ends at that fraction of the run.
         tta: test-time augmentation in test and predict: ``flip`` averages the logits of an image and its mirror image,
             ``flip_shift`` adds shifts by one pixel.
+        tta_fraction: fraction of each test batch, its least confident images, that ``tta`` is used for; predict: all.
         channels_last: store images and weights as NHWC, which makes most convolutions faster.
         compile: compile the backbone with torch.compile; checkpoints are the same with and without it.
         num_classes: number of classes; the command line takes it from the data.
@@ -57,6 +59,7 @@ class ImageClassifier(LightningModule):
         decay_bias_and_norm: bool = True,
         parameter_groups: dict[str, dict[str, float]] | None = None,
         tta: TTA = "none",
+        tta_fraction: float = 1.0,
         channels_last: bool = True,
         compile: bool = False,
         num_classes: int = 10,
@@ -73,7 +76,7 @@ class ImageClassifier(LightningModule):
         self.make_schedule = schedule
         self.decay_bias_and_norm = decay_bias_and_norm
         self.parameter_groups = parameter_groups or {}
-        self.tta = tta
+        self.tta, self.tta_fraction = tta, checked_fraction(tta_fraction)
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.to_compile = compile  # False once compiled
         self.num_classes = num_classes
@@ -131,14 +134,14 @@ class ImageClassifier(LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         """Like validation_step, with test-time augmentation if enabled."""
-        return self._evaluate(batch, self.test_metrics, self.tta)
+        return self._evaluate(batch, self.test_metrics, self.tta, self.tta_fraction)
 
-    def _evaluate(self, batch: Batch, metrics: MetricCollection, tta: TTA) -> Tensor | None:
+    def _evaluate(self, batch: Batch, metrics: MetricCollection, tta: TTA, fraction: float = 1) -> Tensor | None:
         batch = as_batch(batch)
         size = len(batch.labels)
         if not size:  # a process's share of the last batch can be empty
             return None
-        logits, plain = logits_with_tta(self, batch.images, tta)
+        logits, plain = logits_with_tta(self, batch.images, tta, fraction)
         loss = self._loss(logits, batch)
         metrics.update(preds=logits, plain_preds=plain, target=batch.labels, value=loss, weight=size)
         return logits

@@ -1,5 +1,6 @@
 """Test-time augmentation: average the logits of several views of an image."""
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -29,9 +30,35 @@ def views(images: Tensor, tta: TTA) -> list[tuple[float, Tensor]]:
     return [*((1 / 4, view) for view in plain), *((1 / 8, view) for view in shifted)]
 
 
-def logits_with_tta(network: Callable[[Tensor], Tensor], images: Tensor, tta: TTA) -> tuple[Tensor, Tensor]:
-    """Logits (N, num_classes) averaged over the views, and those of the unchanged images."""
-    weighted = [(weight, network(view)) for weight, view in views(images, tta)]
-    if len(weighted) == 1:
-        return weighted[0][1], weighted[0][1]
-    return torch.stack([weight * logits.float() for weight, logits in weighted]).sum(0), weighted[0][1]
+def logits_with_tta(
+    network: Callable[[Tensor], Tensor], images: Tensor, tta: TTA, fraction: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Logits (N, num_classes) averaged over the views, and those of the unchanged images.
+
+    Args:
+        network: from images to logits.
+        images: (N, C, H, W), normalised.
+        tta: see :func:`views`.
+        fraction: of the images, the least confident ones, that are averaged over the views. The others keep the logits
+            of the unchanged image. Source: hiverge/cifar10-speedrun (2025).
+    """
+    plain = network(images)
+    if tta == "none":
+        return plain, plain
+    if fraction < 1:
+        rows = least_confident(plain, fraction)
+        return plain.float().index_copy(0, rows, _averaged(network, images[rows], plain[rows], tta)), plain
+    return _averaged(network, images, plain, tta), plain
+
+
+def _averaged(network: Callable[[Tensor], Tensor], images: Tensor, plain: Tensor, tta: TTA) -> Tensor:
+    """The weighted mean of the logits of all views; ``plain`` are those of the first."""
+    (first, _), *others = views(images, tta)
+    weighted = [first * plain.float(), *(weight * network(view).float() for weight, view in others)]
+    return torch.stack(weighted).sum(0)
+
+
+def least_confident(logits: Tensor, fraction: float) -> Tensor:
+    """The images with the lowest probability of their predicted class, a fraction of all, rounded up: int64, (M,)."""
+    order = logits.float().softmax(1).amax(1).argsort(stable=True)
+    return order[: math.ceil(fraction * len(logits))]

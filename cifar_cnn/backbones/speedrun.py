@@ -4,6 +4,8 @@ Source: Jordan, 94% on CIFAR-10 in 3.29 Seconds on a Single GPU (2024), https://
 repository KellerJordan/cifar10-airbench.
 """
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -11,35 +13,53 @@ from cifar_cnn.errors import InputError
 from cifar_cnn.input_checks.backbones import check_at_least, check_channels
 from cifar_cnn.parts import remember_arguments
 
+Activation = Literal["gelu", "silu"]
+
 
 @remember_arguments
 class SpeedrunGroup(nn.Module):
     """conv - 2x2 max-pooling - BN - GELU - conv - BN - GELU; the convolutions start as the identity.
 
+    A third convolution, conv - BN, is added to the output of the first, before the last GELU.
+
     Args:
         in_channels: channels of the input.
-        channels: channels of the output, and between the two convolutions.
+        channels: channels of the output, and between the convolutions.
         norm_momentum: momentum of BatchNorm's running statistics.
+        depth: number of convolutions, 2 or 3.
+        activation: ``gelu`` or ``silu``.
     """
 
-    def __init__(self, in_channels: int, channels: int, norm_momentum: float = 0.4) -> None:
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        norm_momentum: float = 0.4,
+        depth: Literal[2, 3] = 2,
+        activation: Activation = "gelu",
+    ) -> None:
         super().__init__()
         self.conv1 = _identity_conv(in_channels, channels)
         self.pool = nn.MaxPool2d(2)
         self.bn1 = _bias_norm(channels, norm_momentum)
         self.conv2 = _identity_conv(channels, channels)
         self.bn2 = _bias_norm(channels, norm_momentum)
-        self.activation = nn.GELU()
+        self.conv3 = _identity_conv(channels, channels) if depth == 3 else None
+        self.bn3 = _bias_norm(channels, norm_momentum) if depth == 3 else None
+        self.activation = nn.GELU() if activation == "gelu" else nn.SiLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, in_channels, H, W) to (N, channels, H // 2, W // 2)."""
-        x = self.activation(self.bn1(self.pool(self.conv1(x))))
-        return self.activation(self.bn2(self.conv2(x)))
+        first = self.activation(self.bn1(self.pool(self.conv1(x))))
+        x = self.activation(self.bn2(self.conv2(first)))
+        if self.conv3 is None or self.bn3 is None:
+            return x
+        return self.activation(first + self.bn3(self.conv3(x)))
 
 
 @remember_arguments
 class SpeedrunNet(nn.Module):
-    """Whitening convolution, three groups of two convolutions, maximum over the image, one linear layer.
+    """Whitening convolution, three groups of two or three convolutions, maximum over the image, one linear layer.
 
     The callback WhitenFirstConv computes the first convolution from the training images and freezes it. Without the
     callback, this convolution is trained like any other.
@@ -53,6 +73,8 @@ class SpeedrunNet(nn.Module):
         norm_momentum: momentum of BatchNorm's running statistics. The source uses 0.4 for batches of 2000 images;
             smaller batches need a smaller value.
         in_channels: number of channels of the images.
+        depth: number of convolutions in each group: 2, or 3 with a residual connection, as in the 96 % record.
+        activation: ``gelu`` or ``silu``, of the groups; the whitened image always goes through GELU.
     """
 
     def __init__(
@@ -63,6 +85,8 @@ class SpeedrunNet(nn.Module):
         logit_scale: float | None = None,
         norm_momentum: float = 0.4,
         in_channels: int = 3,
+        depth: Literal[2, 3] = 2,
+        activation: Activation = "gelu",
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
@@ -76,7 +100,10 @@ class SpeedrunNet(nn.Module):
         self.whitening = nn.Conv2d(in_channels, first, whitening_size)
         self.activation = nn.GELU()
         self.groups = nn.Sequential(
-            *(SpeedrunGroup(c_in, c_out, norm_momentum) for c_in, c_out in zip((first, *widths), widths, strict=False))
+            *(
+                SpeedrunGroup(c_in, c_out, norm_momentum, depth, activation)
+                for c_in, c_out in zip((first, *widths), widths, strict=False)
+            )
         )
         self.pool = nn.AdaptiveMaxPool2d(1)  # over 3x3 pixels, for images of 32x32
         self.head = nn.Linear(widths[-1], num_classes, bias=False)

@@ -97,6 +97,7 @@ class RunSummary(Callback):
             "images": seen,
             "tested_on": self.files.tested_on(datamodule.source, image_set),
             "tta": pl_module.tta,
+            "tta_fraction": pl_module.tta_fraction,
         }
         self.written = path = self.files.path(trainer, ".json", image_set, seen)
         if path is not None:  # before printing, which fails if the output was a closed pipe

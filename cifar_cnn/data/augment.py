@@ -23,7 +23,8 @@ class Draws(NamedTuple):
 
     mirrored: Tensor  # bool, (N,)
     offset: Tensor  # float32, (N, 2) in [0, 1): position of the crop, down and across
-    cutout: Tensor  # float32, (N, 2) in [0, 1): centre of the square, down and across
+    cutout: Tensor  # float32, (N, 2) in [0, 1): place of the square, down and across
+    jitter: Tensor  # float32, (N, 2) in [0, 1): brightness and contrast
 
     def rows(self, start: int, step: int) -> "Draws":
         """The draws for the images start, start + step, ..."""
@@ -33,7 +34,7 @@ class Draws(NamedTuple):
 def draw(n: int, generator: torch.Generator) -> Draws:
     """Generate draws for ``n`` images; the numbers do not depend on the augmentation."""
     uniform = torch.rand(n, 5, generator=generator)
-    return Draws(uniform[:, 0] < 0.5, uniform[:, 1:3], uniform[:, 3:5])
+    return Draws(uniform[:, 0] < 0.5, uniform[:, 1:3], uniform[:, 3:5], torch.rand(n, 2, generator=generator))
 
 
 def flip(images: Tensor, mirrored: Tensor) -> Tensor:
@@ -64,22 +65,41 @@ def crop(
     return pixels.masked_fill(((y < 0) | (x < 0))[:, None], 0) if mode == "zeros" else pixels
 
 
-def cutout(images: Tensor, center: Tensor, size: int) -> Tensor:
-    """Set a square in each image of (N, C, H, W) to zero; parts of it may fall outside.
+def cutout(images: Tensor, place: Tensor, size: int, inside: bool = False) -> Tensor:
+    """Set a square in each image of (N, C, H, W) to zero.
 
     Source: DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout (2017).
 
     Args:
         images: any dtype.
-        center: (N, 2) in [0, 1), scaled to the pixels of the image, down and across.
+        place: (N, 2) in [0, 1), scaled to the possible places of the square, down and across.
         size: side of the square in pixels.
+        inside: whether the whole square lies in the image, as in airbench96. As in the source, its centre alone does by
+            default, and parts of it may fall outside.
     """
     height, width = images.shape[-2:]
-    row, column = (center[:, 0] * height).long(), (center[:, 1] * width).long()
-    y = torch.arange(height, device=images.device) - row[:, None] + size // 2
-    x = torch.arange(width, device=images.device) - column[:, None] + size // 2
+    less, shift = (size - 1, 0) if inside else (0, size // 2)
+    row = (place[:, 0] * (height - less)).long() - shift
+    column = (place[:, 1] * (width - less)).long() - shift
+    y = torch.arange(height, device=images.device) - row[:, None]
+    x = torch.arange(width, device=images.device) - column[:, None]
     square = ((y >= 0) & (y < size))[:, :, None] & ((x >= 0) & (x < size))[:, None, :]
     return images.masked_fill(square[:, None], 0)
+
+
+def jitter(images: Tensor, amount: Tensor, brightness: float, contrast: float) -> Tensor:
+    """Change brightness and contrast of each image of (N, C, H, W): add a number, then multiply by another.
+
+    Source: hiverge/cifar10-speedrun (2025).
+
+    Args:
+        images: normalised, so that the contrast is that to the mean colour of the data.
+        amount: (N, 2) in [0, 1), scaled to [-brightness, brightness) and to [1 - contrast, 1 + contrast).
+        brightness: largest number added.
+        contrast: largest difference of the factor from 1.
+    """
+    spread = (2 * amount - 1).to(images.dtype)[:, :, None, None, None]
+    return (images + brightness * spread[:, 0]) * (1 + contrast * spread[:, 1])
 
 
 def resize(images: Tensor, size: int) -> Tensor:
@@ -122,16 +142,26 @@ class Augment:
         flip: mirror each image with probability 1/2. ``alternating`` mirrors each image in every second epoch, starting
             at random in the first or second (Jordan, https://arxiv.org/abs/2404.00498).
         cutout: side in pixels of a random square that is filled with the mean colour (0: none).
+        cutout_inside: whether the whole square lies in the image, and not its centre alone.
+        brightness: add a random number from [-brightness, brightness) to the normalised values of each image (0: none).
+        contrast: multiply these values by a random number from [1 - contrast, 1 + contrast) (0: none).
     """
 
     crop: int = 0
     padding_mode: PaddingMode = "reflect"
     flip: Flip = False
     cutout: int = 0
+    cutout_inside: bool = False
+    brightness: float = 0.0
+    contrast: float = 0.0
 
     def __post_init__(self) -> None:
         if self.crop < 0 or self.cutout < 0:
             raise InputError(f"crop and cutout must be 0 or more pixels, not {self.crop} and {self.cutout}")
+        if self.brightness < 0 or not 0 <= self.contrast <= 1:
+            raise InputError(
+                f"brightness must be 0 or more, and contrast 0 to 1; they are {self.brightness} and {self.contrast}"
+            )
 
     def pixels(self, images: Tensor, draws: Draws) -> Tensor:
         """Crop and flip images of (N, C, H, W) and any dtype, before normalisation."""
@@ -141,5 +171,7 @@ class Augment:
         return flip(images, draws.mirrored) if self.flip else images
 
     def values(self, images: Tensor, draws: Draws) -> Tensor:
-        """Cutout, after normalisation, which makes the mean colour 0."""
-        return cutout(images, draws.cutout, self.cutout) if self.cutout else images
+        """Jitter and cutout, after normalisation, which makes the mean colour 0."""
+        if self.brightness or self.contrast:
+            images = jitter(images, draws.jitter, self.brightness, self.contrast)
+        return cutout(images, draws.cutout, self.cutout, self.cutout_inside) if self.cutout else images

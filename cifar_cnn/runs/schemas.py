@@ -80,9 +80,44 @@ class TestResult(TypedDict):
     images: Positive
     tested_on: TestedOn
     tta: TTA
+    tta_fraction: Fraction  # of the images that it was used for
     checkpoint: str
     checkpoint_checksum: str  # see :func:`cifar_cnn.runs.checksum.checksum`
     changed_code: list[str]
+
+
+class CorruptionResult(TypedDict):
+    """corruptions.json, see :func:`cifar_cnn.analysis.robustness.measure.measure_corruptions`."""
+
+    clean: Fraction
+    mean: Fraction  # over all corruptions and severities
+    accuracy: dict[str, list[Fraction]]  # by corruption, at severities 1 to 5
+    images: Positive
+    images_sha256: str
+    seed: Count
+    tta: TTA
+    checkpoint_checksum: str
+
+
+class CalibrationScores(TypedDict):
+    """See :func:`cifar_cnn.analysis.temperature.calibration_scores`."""
+
+    nll: float
+    brier: float
+    ece: Fraction
+
+
+class CalibrationResult(TypedDict):
+    """calibration.json, see :func:`cifar_cnn.analysis.temperature.measure_calibration`."""
+
+    temperature: float
+    before: CalibrationScores
+    after: CalibrationScores
+    validation_images: Positive
+    images: Positive
+    images_sha256: str
+    tta: TTA
+    checkpoint_checksum: str
 
 
 class ModelConfig(TypedDict, total=False):
@@ -136,7 +171,7 @@ class CheckpointContent(_CheckpointContent, total=False):
     lr_schedulers: list[Any]
 
 
-Fields = TypeVar("Fields", FitRecord, TestResult)
+Fields = TypeVar("Fields", FitRecord, TestResult, CorruptionResult, CalibrationResult)
 
 
 def read_record(run: Path) -> FitRecord:
@@ -155,6 +190,24 @@ def read_result(run: Path) -> TestResult:
         InputError: a field is missing or wrong.
     """
     return _read_json(run / "test.json", TestResult, f"run `cifar-cnn test --ckpt_path {relative(run)}` again")
+
+
+def read_corruptions(run: Path) -> CorruptionResult:
+    """The corruptions.json of a run; empty if there is none.
+
+    Raises:
+        InputError: a field is missing or wrong.
+    """
+    return _read_json(run / "corruptions.json", CorruptionResult, "delete it and run `cifar-cnn test --corruptions`")
+
+
+def read_calibration(run: Path) -> CalibrationResult:
+    """The calibration.json of a run; empty if there is none.
+
+    Raises:
+        InputError: a field is missing or wrong.
+    """
+    return _read_json(run / "calibration.json", CalibrationResult, "delete it and run `cifar-cnn test --temperature`")
 
 
 def read_config(run: Path) -> Config:

@@ -64,7 +64,7 @@ def test_the_name_stands_for_the_path_of_a_packaged_config_alone() -> None:
 def test_a_misspelt_name_lists_the_nearest(run_command: RunCommand) -> None:
     assert run_command.refused("fit", "--config", "quikstart") == "no config file quikstart; nearest: quickstart"
     refused = run_command.refused("show", "--config", "resnet", "--output", "a.png")
-    assert refused == "no config file resnet; nearest: resnet18, resnet18_lab, resnet18_fast"
+    assert refused == "no config file resnet; nearest: resnet18, resnet18_lab, resnet18_200"
     refused = run_command.refused("fit", "--config", "xyzzy")
     assert refused == "no config file xyzzy; `cifar-cnn configs` lists the configs"
     Path("configs").mkdir()

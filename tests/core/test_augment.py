@@ -5,7 +5,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import functional as per_image
 
-from cifar_cnn.data.augment import Augment, PaddingMode, crop, cutout, draw, flip, normalize, resize
+from cifar_cnn.data.augment import Augment, PaddingMode, crop, cutout, draw, flip, jitter, normalize, resize
 from cifar_cnn.errors import InputError
 
 N, SIZE = 64, 12
@@ -91,9 +91,41 @@ def test_no_augmentation_changes_nothing(images: Tensor) -> None:
     assert torch.equal(none.values(none.pixels(images, draws), draws), images)
 
 
-def test_negative_sizes_are_refused() -> None:
+def test_impossible_values_are_refused() -> None:
     with pytest.raises(InputError, match="0 or more"):
         Augment(crop=-1)
+    for brightness, contrast in ((-0.1, 0.0), (0.0, -0.1), (0.0, 1.1)):
+        with pytest.raises(InputError, match="brightness must be 0 or more, and contrast 0 to 1"):
+            Augment(brightness=brightness, contrast=contrast)
+
+
+@pytest.mark.parametrize("size", [3, 4, SIZE])
+def test_cutout_inside_blanks_the_whole_square_anywhere_in_the_image(images: Tensor, size: int) -> None:
+    place = torch.tensor([[0.0, 0.0], [0.999, 0.999], *torch.rand(N - 2, 2).tolist()])
+    result = cutout(images + 1.0, place, size, inside=True)
+    assert (result == 0).sum((1, 2, 3)).tolist() == [3 * size**2] * N
+    assert (result[0, :, :size, :size] == 0).all()
+    assert (result[1, :, -size:, -size:] == 0).all()
+
+
+def test_jitter_shifts_each_image_and_then_scales_it() -> None:
+    values = torch.randn(N, 3, SIZE, SIZE)
+    draws = draw(N, torch.Generator().manual_seed(3))
+    augment = Augment(brightness=0.14, contrast=0.13, cutout=4)
+    shift, factor = ((2 * each - 1)[:, None, None, None] for each in draws.jitter.unbind(1))
+    expected = (values + 0.14 * shift) * (1 + 0.13 * factor)
+    torch.testing.assert_close(jitter(values, draws.jitter, 0.14, 0.13), expected)
+    torch.testing.assert_close(augment.values(values, draws), cutout(expected, draws.cutout, 4))
+    assert shift.min() < -0.9 < 0.9 < shift.max()
+    half = jitter(values.bfloat16(), draws.jitter.bfloat16(), 0.14, 0.13)
+    assert half.dtype == torch.bfloat16
+
+
+def test_jitter_draws_leave_those_of_the_other_augmentations_as_they_were() -> None:
+    draws = draw(N, torch.Generator().manual_seed(5))
+    uniform = torch.rand(N, 5, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(draws.mirrored, uniform[:, 0] < 0.5)
+    assert torch.equal(torch.cat([draws.offset, draws.cutout], 1), uniform[:, 1:])
 
 
 def test_resize_equals_pillows() -> None:

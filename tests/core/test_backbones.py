@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet18
 
 from cifar_cnn.backbones import ResidualBlock, ResNet18, SimpleCNN, SpeedrunNet
+from cifar_cnn.backbones.speedrun import SpeedrunGroup
 from cifar_cnn.errors import InputError
 
 SIMPLE: list[dict[str, Any]] = [
@@ -155,6 +156,24 @@ def test_the_speedrun_network_has_the_sources_size_and_every_parameter_gets_a_gr
             assert parameter.grad is not None, name
             assert parameter.grad.isfinite().all(), name
             assert parameter.grad.abs().sum() > 0, name
+
+
+def test_a_third_convolution_of_the_speedrun_network_is_added_to_the_first() -> None:
+    torch.manual_seed(0)
+    group = SpeedrunGroup(8, 12, depth=3, activation="silu")
+    x = torch.randn(4, 8, 6, 6)
+    first = nn.functional.silu(group.bn1(nn.functional.max_pool2d(group.conv1(x), 2)))
+    second = nn.functional.silu(group.bn2(group.conv2(first)))
+    assert group.conv3 is not None
+    assert group.bn3 is not None
+    torch.testing.assert_close(group(x), nn.functional.silu(first + group.bn3(group.conv3(second))))
+    net = SpeedrunNet(widths=(24, 24, 32), depth=3, activation="silu", logit_scale=1 / 9)
+    assert sum("conv" in name for name, _ in net.named_parameters()) == 9
+    assert isinstance(net.activation, nn.GELU)
+    assert all(
+        each.requires_grad is not name.endswith(("bn1.weight", "bn2.weight", "bn3.weight"))
+        for name, each in net.named_parameters()
+    )
 
 
 def test_the_speedrun_networks_convolutions_start_as_identity() -> None:

@@ -232,6 +232,32 @@ def test_orthogonalize_leaves_a_matrix_of_zeros(shape: tuple[int, int]) -> None:
         assert torch.equal(orthogonalize(torch.zeros(shape), 3, dtype), torch.zeros(shape))
 
 
+def test_muon_scales_the_filters_in_some_steps_alone() -> None:
+    filters = nn.Parameter(torch.randn(4, 2, 3, 3))
+    optimizer = Muon([filters], lr=1e-4, renorm_every=2, renorm_growth=0.5)
+    scaled = []
+    for _ in range(14):
+        with torch.no_grad():
+            filters.mul_(10 / filters.norm())
+        filters.grad = torch.randn_like(filters)
+        optimizer.step()
+        scaled.append(filters.norm().item() < 3)
+    every = [2 + step // 2 for step in range(14)]  # 2, 2, 3, 3, 4, ...
+    assert scaled == [step % each == 0 for step, each in enumerate(every)]
+    restored = Muon([filters])
+    restored.load_state_dict(optimizer.state_dict())
+    assert restored.param_groups[0]["steps"] == 14
+
+
+def test_orthogonalize_takes_other_coefficients() -> None:
+    matrix = torch.randn(3, 5)
+    x = matrix / matrix.norm()
+    expected = 2 * x - 1.5 * x @ x.T @ x + 0.5 * x @ x.T @ x @ x.T @ x
+    torch.testing.assert_close(
+        orthogonalize(matrix, 1, torch.float32, (2.0, -1.5, 0.5)), expected, rtol=1e-4, atol=1e-5
+    )
+
+
 def test_muon_restores_its_state() -> None:
     def steps(net: nn.Module, optimizer: Muon, n: int) -> None:
         for _ in range(n):

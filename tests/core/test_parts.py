@@ -24,7 +24,13 @@ class Colour(enum.Enum):
         ((1, 2.5, "x", True), [1, 2.5, "x", True]),
         ({"a": Path("b")}, {"a": "b"}),
         (Colour.RED, "RED"),
-        (Augment(crop=4), {"crop": 4, "padding_mode": "reflect", "flip": False, "cutout": 0}),
+        (
+            Augment(crop=4),
+            {
+                **{"crop": 4, "padding_mode": "reflect", "flip": False, "cutout": 0, "cutout_inside": False},
+                **{"brightness": 0.0, "contrast": 0.0},
+            },
+        ),
         (
             functools.partial(torch.optim.SGD, lr=0.5),
             {"class_path": "torch.optim.sgd.SGD", "init_args": {"lr": 0.5}},

@@ -2,6 +2,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.errors import InputError
 from cifar_cnn.tta import TTA, logits_with_tta, views
 
 
@@ -39,3 +41,30 @@ def test_a_network_invariant_to_mirroring_gives_the_same_logits(images: Tensor) 
         return x.mean(3).amax(2)  # of a flip, not of a shift
 
     torch.testing.assert_close(*logits_with_tta(network, images, "flip"))
+
+
+def test_the_least_confident_images_alone_are_averaged(images: Tensor) -> None:
+    torch.manual_seed(1)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 10))
+    many = torch.cat([images, 3 * images])
+    passes: list[int] = []
+
+    def counted(x: Tensor) -> Tensor:
+        passes.append(len(x))
+        return network(x)
+
+    averaged, plain = logits_with_tta(network, many, "flip_shift")
+    some, same = logits_with_tta(counted, many, "flip_shift", 0.4)
+    assert passes == [6, *[3] * 5]  # 0.4 of 6, rounded up
+    assert torch.equal(same, plain)
+    rows = plain.softmax(1).amax(1).argsort()[:3]
+    expected = plain.clone()
+    expected[rows] = averaged[rows]
+    torch.testing.assert_close(some, expected)
+    assert torch.equal(*logits_with_tta(network, many, "none", 0.4))
+
+
+@pytest.mark.parametrize("fraction", [0.0, -0.5, 1.5])
+def test_a_fraction_is_above_0_and_at_most_1(fraction: float) -> None:
+    with pytest.raises(InputError, match="tta_fraction must be above 0 and at most 1"):
+        ImageClassifier(nn.Flatten(), tta_fraction=fraction)

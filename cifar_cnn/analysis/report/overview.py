@@ -38,7 +38,8 @@ def _test_note(test: TestResult) -> str:
     interval = f"95\u00a0% confidence interval over test images: {100 * low:.1f} to {100 * high:.1f}\u00a0%"
     note = f"{n:,} test images, never used for model selection; {interval}"
     if test["tta"] != "none":
-        note += f"; test-time augmentation: {test['tta']}"
+        some = f" of the least confident {test['tta_fraction']:.0%}" if test["tta_fraction"] < 1 else ""
+        note += f"; test-time augmentation{some}: {test['tta']}"
     if changed := test["changed_code"]:
         note += f"; tested with code that was changed after the training: {', '.join(changed)}"
     return note
