@@ -14,16 +14,21 @@ from torch import Tensor, nn
 
 from cifar_cnn.analysis import charts, report
 from cifar_cnn.analysis.network.maps import grad_cam, last_maps
+from cifar_cnn.analysis.robustness.measure import measure_corruptions, write_corruptions
 from cifar_cnn.analysis.shown import find_shown, normalised
+from cifar_cnn.analysis.temperature import measure_calibration
 from cifar_cnn.callbacks.confusion_figure import confusion_counts, draw_confusion
 from cifar_cnn.callbacks.filter_figure import draw_filters
 from cifar_cnn.callbacks.filter_images import convolutions
 from cifar_cnn.callbacks.predictions import StorePredictions
 from cifar_cnn.callbacks.summary import RunSummary
 from cifar_cnn.errors import InputError
+from cifar_cnn.files import write_json
 from cifar_cnn.image_files.decoding import UNREADABLE, decode_image
+from cifar_cnn.runs.checksum import checksum
+from cifar_cnn.runs.folders import is_best
 from cifar_cnn.runs.run import RunFolder, find_run
-from cifar_cnn.runs.schemas import TestResult
+from cifar_cnn.runs.schemas import CalibrationResult, CorruptionResult, TestResult, read_calibration, read_corruptions
 
 if TYPE_CHECKING:  # pandas is optional, and importing matplotlib takes several hundred milliseconds
     import pandas
@@ -96,6 +101,40 @@ class Run(RunFolder):
             trainer.test(self.model, datamodule=self.datamodule, ckpt_path=self.checkpoint, weights_only=True)
             summary.print_test(trainer, self.model)
         return self.result
+
+    def corruptions(self, images: int | None = None) -> CorruptionResult:
+        """Return the accuracy under common corruptions at five severities; measure it first if that was not done yet.
+
+        The results and a plot are kept in corruptions.json and corruptions.png. See
+        :mod:`cifar_cnn.analysis.robustness.corruptions` for what the corruptions are.
+
+        Args:
+            images: measure on a random sample of this many test images, the same each time; by default on all.
+        """
+        tested = checksum(self.checkpoint)
+        found = read_corruptions(self.folder)
+        if found and found["checkpoint_checksum"] == tested and images in (None, found["images"]):
+            return found
+        result = measure_corruptions(self.trained, self.images("test"), images, checksum=tested)
+        if is_best(self.checkpoint):
+            write_corruptions(result, self.folder / "corruptions.json")
+        return result
+
+    def calibration(self) -> CalibrationResult:
+        """Fit a temperature on the validation images; return the test's scores without and with it.
+
+        The results are kept in calibration.json.
+
+        Raises:
+            InputError: the run has no validation images.
+        """
+        found = read_calibration(self.folder)
+        if found and found["checkpoint_checksum"] == checksum(self.checkpoint):
+            return found
+        result = measure_calibration(self, self.images("test"))
+        if is_best(self.checkpoint):
+            write_json(self.folder / "calibration.json", result)
+        return result
 
     def confusion(self) -> "PlainFigure":
         """Draw the confusion matrix of the test images or, before a test, of the validation images."""

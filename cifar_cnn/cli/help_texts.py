@@ -62,14 +62,17 @@ what to run:
   --test_after_fit BOOL     test the best checkpoint at the end (default: false)
 
 images:
-  --data.source NAME        CIFAR10 (downloaded once), ImageFolder (your own), Shapes (drawn offline) (default: CIFAR10)
-  --data.source.root DIR    folder of the CIFAR10 archive (default: data); for ImageFolder, one with train/ and test/
+  --data.source NAME        CIFAR10 or CIFAR100 (downloaded once), ImageFolder (your own), Arrays (NumPy files with
+                            --data.source.train FILE and .test FILE), Shapes (drawn offline) (default: CIFAR10)
+  --data.source.root DIR    folder of the CIFAR archive (default: data); for ImageFolder, one with train/ and test/
   --data.batch_size N       images per training step (default: 128)
   --data.val_size N         training images set aside for validation; 0: none (default: 5000)
   --data.augment.crop N     random shift by up to N pixels (default: 0)
   --data.augment.flip BOOL  mirror a random half of the images; alternating: each image every second epoch (default:
                             false)
   --data.augment.cutout N   blank a random square of N x N pixels (default: 0)
+  --data.augment.brightness X, --data.augment.contrast X
+                            change both for each image, by up to X (default: 0)
 
 network and training:
   --model.backbone NAME     SimpleCNN, ResNet18, SpeedrunNet, or any torch.nn.Module by its import path (required)
@@ -122,11 +125,14 @@ report.html. A test of another checkpoint, of other images or of a subset writes
 test_NAME_predictions.npz instead; test.json records which images were tested.""",
     examples="""\
   cifar-cnn test --data.source ImageFolder --data.source.root DIR --name blurred
+  cifar-cnn test --data.source Arrays --data.source.test images.npy --data.source.test_labels labels.npy --name new
   cifar-cnn test --model.tta flip""",
     options="""\
   --name NAME               name of images other than the run's, for test_NAME.json; otherwise a hash of the images
   --model.tta NAME          test-time augmentation: none, flip (average over mirrored images) or flip_shift (also over
                             images shifted by one pixel) (default: as trained)
+  --corruptions [N]         also measure the accuracy under common corruptions, on all images or on N of them
+  --temperature             also fit a temperature on the validation images and score the confidence with it
   --report BOOL             write report.html (default: true)""",
 )
 

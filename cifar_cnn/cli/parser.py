@@ -16,7 +16,7 @@ from cifar_cnn import compat, packaged_configs, process
 from cifar_cnn.callbacks.filter_images import FilterImages
 from cifar_cnn.callbacks.save_config import SaveConfig
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.cli import checkpoint_option, class_options, config_values, foreign_run, model_class
+from cifar_cnn.cli import checkpoint_option, class_options, config_values, foreign_run, further_tests, model_class
 from cifar_cnn.cli.instantiate import check_parts, plain_errors_of_parts, plain_errors_of_trainer
 from cifar_cnn.cli.plain_errors import explain
 from cifar_cnn.cli.run_callbacks import result_files, run_callbacks
@@ -114,6 +114,7 @@ class CLI(LightningCLI):
             parser.add_argument("--name", type=str | None, help=_NAMES[self.command])
         if self.command == "fit":
             parser.link_arguments("name", "trainer.name")
+        further_tests.add_options(parser, self.command)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Parse the command line, with the checkpoint's settings as the defaults of model and data."""
@@ -171,5 +172,5 @@ class CLI(LightningCLI):
     def start(self) -> None:
         """Train, validate or test."""
         resumed = self.checkpoint if self.command == "fit" or self.checkpoint is None else self.checkpoint.path
-        method = getattr(self.trainer, self.command)
+        method = further_tests.method(self.trainer, self.command, self.config)
         method(self.model, datamodule=self.datamodule, ckpt_path=resumed, weights_only=True)

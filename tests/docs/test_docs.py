@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 import torch
@@ -101,15 +102,31 @@ def test_a_training_step_in_a_script_is_resumed_only_by_that_script(
     assert "was trained as 'Mixup' and cannot be resumed as 'ImageClassifier': resume" in capsys.readouterr().err
 
 
+def save_arrays() -> None:
+    """The files that the recipes name."""
+    images = np.random.default_rng(0).integers(0, 256, (100, 32, 32, 3), dtype=np.uint8)
+    for name in ("train", "test"):
+        np.savez(f"{name}.npz", images=images, labels=np.arange(100) % 10)
+    np.save("cifar10.1_v6_data.npy", images)
+    np.save("cifar10.1_v6_labels.npy", np.arange(100) % 10)
+    Path("CIFAR-10-C").mkdir()
+    np.lib.format.open_memmap("CIFAR-10-C/fog.npy", "w+", np.uint8, (50_000, 32, 32, 3))
+    np.save("CIFAR-10-C/labels.npy", np.arange(50_000) % 10)
+
+
 def test_every_recipe_works(run: Run, image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (config,) = blocks("recipes.md", "yaml")
     Path("timm.yaml").write_text(config)
     ran = commands("recipes.md")
-    assert {words[0] for words in ran} == {"fit", "compare", "predict", "export"}
+    assert {words[0] for words in ran} == {"fit", "test", "compare", "predict", "export"}
+    save_arrays()
     for words in ran:
         words = [word.replace("DIR", str(image_folder)) for word in words]
         if words[0] == "fit":
-            run(*words[:3], *SMALL, *FEW, *words[3:])
+            small = SMALL[-10:] if "--data.source" in words else SMALL
+            run(*words[:3], *small, *FEW, *words[3:])
+        elif words[0] == "test":
+            run(*words, "--trainer.limit_test_batches", "1", *FEW[-2:])
         elif any(word.endswith("*") for word in words):
             run("compare", *map(str, sorted(Path("lightning_logs").glob("version_*"))[-1:]))
         elif words[0] == "compare":

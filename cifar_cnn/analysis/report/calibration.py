@@ -5,14 +5,19 @@ from typing import Any
 from cifar_cnn.analysis import charts
 from cifar_cnn.analysis.calibration import bins_of
 from cifar_cnn.analysis.report.material import Material, Section
+from cifar_cnn.analysis.temperature import BINS
+from cifar_cnn.runs.checksum import checksum
 from cifar_cnn.runs.predictions import Predictions
-
-BINS = 15  # as in Guo et al. (2017)
+from cifar_cnn.runs.schemas import read_calibration
 
 
 def content(material: Material) -> dict[str, Any] | None:
     """See :func:`calibration`."""
-    return calibration(material.predictions) if material.predictions else None
+    if material.predictions is None:
+        return None
+    result = read_calibration(material.run.folder)
+    is_current = bool(result) and result["checkpoint_checksum"] == checksum(material.run.checkpoint)
+    return {**calibration(material.predictions), "scaled": result if is_current else None}
 
 
 SECTION = Section("calibration", "Calibration", "Calibration", content)

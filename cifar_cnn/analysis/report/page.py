@@ -11,7 +11,18 @@ from torch import nn
 
 from cifar_cnn.analysis.network.layers import layers_of
 from cifar_cnn.analysis.numbers import count
-from cifar_cnn.analysis.report import calibration, cam, classes, curves, filters, layers, maps, mistakes, theory
+from cifar_cnn.analysis.report import (
+    calibration,
+    cam,
+    classes,
+    curves,
+    filters,
+    layers,
+    maps,
+    mistakes,
+    robustness,
+    theory,
+)
 from cifar_cnn.analysis.report.environment import facts
 from cifar_cnn.analysis.report.material import Material
 from cifar_cnn.analysis.report.overview import basis, tiles
@@ -29,6 +40,7 @@ SECTIONS = (
     curves.SECTION,
     classes.SECTION,
     calibration.SECTION,
+    robustness.SECTION,
     mistakes.SECTION,
     filters.SECTION,
     maps.SECTION,
