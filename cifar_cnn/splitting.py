@@ -34,7 +34,9 @@ def stratified_choice(labels: Tensor, classes: int, size: int, seed: int) -> Ten
     exact = counts.double() * size / n
     share = exact.floor().long()
     remainder = exact - share
-    remainder_order = torch.argsort(remainder - (counts - share == 1).double(), descending=True, stable=True)
+    left = counts - share
+    last = (left == 1).double() + 2 * (left == 0)  # an empty class has none to give
+    remainder_order = torch.argsort(remainder - last, descending=True, stable=True)
     share[remainder_order[: size - int(share.sum())]] += 1
 
     shuffled = random_order(n, seed)

@@ -76,6 +76,12 @@ def test_split_is_a_partition_with_each_class_in_proportion(counts: list[int], d
         assert abs(int((val.labels == label).sum()) - count * val_size / n) < 1
 
 
+def test_split_of_single_images_takes_none_from_an_empty_class() -> None:
+    images = torch.zeros(2, 1, 1, 1, dtype=torch.uint8)
+    train, val = stratified_split(ImageSet(images, torch.tensor([1, 2]), ("empty", "a", "b")), 1, seed=3)
+    assert (len(train), len(val)) == (1, 1)
+
+
 def test_split_depends_only_on_the_seed(make_images: Callable[..., ImageSet]) -> None:
     image_set = make_images(200)
     first, same, other = (stratified_split(image_set, 50, seed)[1].images for seed in (0, 0, 1))

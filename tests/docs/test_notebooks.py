@@ -40,7 +40,8 @@ def run_notebook(path: Path, folder: Path) -> list[Any]:
 
 def texts(cells: list[Any]) -> str:
     outputs = [output for cell in cells for output in cell.outputs]
-    return "\n".join(str(output.get("text") or output.get("data", {}).get("text/plain", "")) for output in outputs)
+    found = (output.get("text") or f"{output.get('data', {}).get('text/plain', '')}\n" for output in outputs)
+    return "".join(map(str, found))  # nbclient 0.10 may give the lines of a cell as several texts
 
 
 def kinds(cells: list[Any]) -> list[str]:
