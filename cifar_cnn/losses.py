@@ -125,6 +125,6 @@ def _log_softmax(x: Tensor, dim: int) -> Tensor:
 
 
 def _is_autocast_enabled(device: str) -> bool:
-    # Under autocast, losses stay in float32. is_autocast_enabled raises for "meta", and torch 2.9 cannot compile
+    # Under autocast, losses stay in float32. is_autocast_enabled raises for "meta", and torch 2.11 cannot compile
     # is_autocast_available.
     return device != "meta" and torch.is_autocast_enabled(device)
