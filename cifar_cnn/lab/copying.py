@@ -1,16 +1,38 @@
-"""Copy a student's weights into the package's own network, in the order in which they run."""
+"""Compare a student's network with the package's own, which gets its weights in the order in which they run."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cifar_cnn.lab.tracing import Operation
 
 _KINDS = {"conv": nn.Conv2d, "linear": nn.Linear, "batch_norm": nn.BatchNorm2d}
 
 
-def copy_layers(operations: Iterable[Operation], network: nn.Module) -> None:
+def same_output(
+    own: nn.Module, operations: Sequence[Operation], same: nn.Module, x: Tensor, tolerance: float = 1e-4
+) -> bool:
+    """Whether the package's network has the same output with the same weights, in training and afterwards.
+
+    Args:
+        own: the student's network; left in training mode if the outputs are equal.
+        operations: its operations, from which the weights are taken.
+        same: the package's network; it is changed.
+        x: the input of both.
+        tolerance: absolute.
+    """
+    for train in (True, False):
+        copy_layers(operations, same)  # again: training changes the running averages
+        with torch.no_grad():
+            output, expected = own.train(train)(x.clone()), same.train(train)(x.clone())
+        if not torch.allclose(output, expected, rtol=1e-3, atol=tolerance):
+            return False
+    own.train()
+    return True
+
+
+def copy_layers(operations: Sequence[Operation], network: nn.Module) -> None:
     """Copy the weights of operations into the layers of a network, whose order is that of its modules.
 
     A bias that the network's convolution lacks is taken off the running mean of the BatchNorm that follows: the

@@ -25,16 +25,24 @@ def write_files(folder: Path, language: str) -> list[Path]:
         InputError: see :func:`cifar_cnn.lab.start`.
     """
     contents = {FILE: module(language), NOTEBOOK: notebook.content(language, skeleton, rendered)}
-    paths = [folder / name for name in contents]
-    if existing := [path for path in paths if path.exists()]:
+    if existing := [folder / name for name in contents if (folder / name).exists()]:
         raise InputError(f"{existing[0]} exists already: name another folder; no file of yours is overwritten")
+    return write_all(folder, contents)
+
+
+def write_all(folder: Path, contents: dict[str, str]) -> list[Path]:
+    """Write files, given by name, into a folder, which is created if it is missing; returns their paths.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path, content in zip(paths, contents.values(), strict=True):
-            write(path, content)
+        for name, content in contents.items():
+            write(folder / name, content)
     except OSError as error:
         raise InputError(f"cannot write into {folder}: {error.strerror or error}") from error
-    return paths
+    return [folder / name for name in contents]
 
 
 def module(language: str) -> str:

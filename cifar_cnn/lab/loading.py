@@ -5,9 +5,10 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from cifar_cnn.lab.checking import SECONDS, check_object, guarded
+from cifar_cnn.lab.checking import check_object, guarded
 from cifar_cnn.lab.exercises import Exercise
 from cifar_cnn.lab.findings import Finding, Outcome, finding
+from cifar_cnn.lab.processes import SECONDS
 from cifar_cnn.lab.student import raised
 
 _MODULE = "lab"  # the name that the commands import it by, so that it may refer to itself

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from cifar_cnn.backbones import SimpleCNN
 from cifar_cnn.lab import learning, student
-from cifar_cnn.lab.comparison import differences
-from cifar_cnn.lab.copying import copy_layers
+from cifar_cnn.lab.comparison import after, differences
+from cifar_cnn.lab.copying import same_output
 from cifar_cnn.lab.findings import Finding, Wrong, finding, limited
 from cifar_cnn.lab.sequences import GLOBAL_MAX, Layer, canonical, features, head
 from cifar_cnn.lab.tracing import Operation, Trace
@@ -45,19 +45,14 @@ def check(build: Any, exercise: str, name: str) -> list[Finding]:
         NotDone: it has not been written.
         Wrong: it cannot be made or run.
     """
-    network = student.network(build, name)
-    images, _ = learning.some_images(3)
-    trace, logits = student.traced(network, images, name)
-    check_logits(network, logits, 3, name)
-    operations = run_operations(trace, logits)
-    layers = canonical(operations)
+    network, images, trace, logits = traced_on_images(build, name)
+    layers = canonical(run_operations(trace, logits))
     found = differences(layers, _LAYERS[exercise]) if exercise != "6" else _without_linear(layers)
     found = own_weights(trace, logits) + found + (without_bias(layers) if exercise != "6" else [])
     if exercise == "3" and not any(each.kind in ("global_max", "global_avg") for each in layers):
         found = [finding("still_flat") if each.key == "global_max_missing_here" else each for each in found]
-    found = found or check_batches(network, name)
-    found += learning.without_gradient(network, student.traced(network, images, name)[1]) if not found else []
-    if not found and exercise in _SAME and not _equals(network, layers, _SAME[exercise](), images):
+    found = found or check_training(network, images, name)
+    if not found and exercise in _SAME and not same_output(network, layers, _SAME[exercise](), images):
         found = [finding("other_output")]
     if found and (asked := _SAME.get(exercise)):
         found = [*limited(found), *other_count(network, asked(), layers)]
@@ -78,19 +73,24 @@ def other_count(network: nn.Module, asked: nn.Module, layers: Sequence[Operation
 def without_bias(layers: Sequence[Operation]) -> list[Finding]:
     """Layers without a bias that no BatchNorm follows, which would bring its own."""
     following = [*(each.kind for each in layers[1:]), ""]
-    own = [each for each, after in zip(layers, following, strict=True) if after != "batch_norm"]
+    own = [each for each, then in zip(layers, following, strict=True) if then != "batch_norm"]
     own = [each for each in own if each.kind in ("conv", "linear") and "bias" not in each.tensors]
     return [finding("no_bias", layer=each.title) for each in own]
 
 
-def check_logits(network: nn.Module, logits: Tensor, n: int, name: str) -> None:
-    """Check the shape of a network's output for a batch of n images.
+def traced_on_images(build: Any, name: str) -> tuple[nn.Module, Tensor, Trace, Tensor]:
+    """Make a network and run it on a batch: the network, the images, the operations and the logits.
 
     Raises:
-        Wrong: it is another one than (n, 10).
+        NotDone: it has not been written.
+        Wrong: it cannot be made or run, or the logits of n images are not (n, 10).
     """
-    if tuple(logits.shape) != (n, 10):
-        raise Wrong(finding("shape", name=name, n=n, shape=list(logits.shape)))
+    network = student.network(build, name)
+    images, _ = learning.some_images(3)
+    trace, logits = student.traced(network, images, name)
+    if tuple(logits.shape) != (len(images), 10):
+        raise Wrong(finding("shape", name=name, n=len(images), shape=list(logits.shape)))
+    return network, images, trace, logits
 
 
 def run_operations(trace: Trace, logits: Tensor) -> list[Operation]:
@@ -114,10 +114,19 @@ def own_weights(trace: Trace, output: Tensor) -> list[Finding]:
     found = [finding("used_twice", layer=each) for each in dict.fromkeys(layers) if layers.count(each) > 1][:1]
     end = trace.maker(output)
     idle = trace.unused(end) if end is not None else []
-    return found + [finding("result_not_used", name=each.title, after=_before(trace, each)) for each in idle[:1]]
+    for each in idle[:1]:
+        before = after(trace.operations, trace.operations.index(each))
+        found.append(finding("result_not_used", name=each.title, after=before))
+    return found
 
 
-def check_batches(network: nn.Module, name: str) -> list[Finding]:
+def check_training(network: nn.Module, images: Tensor, name: str) -> list[Finding]:
+    """Check that training can run the network and that a gradient reaches every parameter."""
+    found = _check_batches(network, name)
+    return found or learning.without_gradient(network, student.traced(network, images, name)[1])
+
+
+def _check_batches(network: nn.Module, name: str) -> list[Finding]:
     """Check the output's shape for other batch sizes than 3."""
     network.eval()  # BatchNorm in a head cannot be trained on one image
     for n in (1, 8):
@@ -165,24 +174,6 @@ def _without_linear(layers: Sequence[Operation]) -> list[Finding]:
         if first.kind in ("conv", "batch_norm") and second.kind == "conv":
             found.append(finding("relu_missing", after=first.title))
     return found
-
-
-def _equals(network: nn.Module, layers: Sequence[Operation], same: nn.Module, images: Tensor) -> bool:
-    """Whether the package's network has the same output with the same weights, in training and afterwards."""
-    copy_layers(layers, same)
-    for train in (True, False):
-        with torch.no_grad():
-            own, expected = network.train(train)(images), same.train(train)(images)
-        if not torch.allclose(own, expected, rtol=1e-3, atol=1e-4):
-            return False
-        copy_layers(layers, same)  # the running averages have changed
-    network.train()
-    return True
-
-
-def _before(trace: Trace, operation: Operation) -> str:
-    at = trace.operations.index(operation)
-    return next((each.title for each in reversed(trace.operations[:at]) if each.tensors), "")
 
 
 def _sizes(operation: Operation) -> str:

@@ -2,16 +2,15 @@
 
 from typing import Any
 
-import torch
 from torch import nn
 
 from cifar_cnn.backbones import ResNet18
-from cifar_cnn.lab import learning, student
+from cifar_cnn.lab import learning
 from cifar_cnn.lab.blocks import Block, split, wrong_block
 from cifar_cnn.lab.comparison import differences
-from cifar_cnn.lab.copying import copy_layers
+from cifar_cnn.lab.copying import same_output
 from cifar_cnn.lab.findings import Finding, finding, limited
-from cifar_cnn.lab.networks import check_batches, check_logits, other_count, own_weights
+from cifar_cnn.lab.networks import check_training, other_count, own_weights, traced_on_images
 from cifar_cnn.lab.sequences import RELU, Layer, batch_norm, conv, linear
 from cifar_cnn.lab.tracing import Operation
 
@@ -32,18 +31,14 @@ def check(build: Any, exercise: str, name: str) -> list[Finding]:
         NotDone: it has not been written.
         Wrong: it cannot be made or run, or has no residual block.
     """
-    network = student.network(build, name)
-    images, _ = learning.some_images(3)
-    trace, logits = student.traced(network, images, name)
-    check_logits(network, logits, 3, name)
+    network, images, trace, logits = traced_on_images(build, name)
     stem, blocks = split(trace, logits)
     found = own_weights(trace, logits) + (_wrong_stem(stem) or _wrong_blocks(blocks) or _wrong_head(blocks[-1]))
-    found = found or check_batches(network, name)
-    found += learning.without_gradient(network, student.traced(network, images, name)[1]) if not found else []
-    if not found and not _equals(network, stem, blocks, images):
+    found = found or check_training(network, images, name)
+    layers = [*stem, *(each for block in blocks for each in (*block.shortcut, *block.main)), *blocks[-1].after]
+    if not found and not same_output(network, layers, _with_stem(stem), images, tolerance=1e-3):
         found = [finding("other_output")]
     if found:
-        layers = [*stem, *(each for block in blocks for each in (*block.shortcut, *block.main)), *blocks[-1].after]
         return [*limited(found), *other_count(network, ResNet18(), layers)]
     return learning.learns_by_heart(network, n=32)
 
@@ -81,19 +76,11 @@ def _wrong_head(last: Block) -> list[Finding]:
     return [finding("extra", after=before, **each.values) if each.key == "extra_first" else each for each in found]
 
 
-def _equals(network: nn.Module, stem: list[Operation], blocks: list[Block], images: torch.Tensor) -> bool:
-    """Whether the package's network has the same output with the same weights."""
-    same = ResNet18(stem_stride=2 if stem[0].sizes["stride"] == (2, 2) else 1)
+def _with_stem(stem: list[Operation]) -> ResNet18:
+    """The package's ResNet-18 with the stride and the pooling of a student's stem."""
+    network = ResNet18(stem_stride=2 if stem[0].sizes["stride"] == (2, 2) else 1)
     if stem[-1].kind in ("max_pool", "avg_pool"):
         sizes: Any = stem[-1].sizes
         kind = nn.MaxPool2d if stem[-1].kind == "max_pool" else nn.AvgPool2d
-        same.stem[3] = kind(sizes["kernel"], sizes["stride"], sizes["padding"])
-    in_blocks = [each for block in blocks for each in (*block.shortcut, *block.main)]
-    for train in (True, False):
-        copy_layers([*stem, *in_blocks, *blocks[-1].after], same)
-        with torch.no_grad():
-            own, expected = network.train(train)(images), same.train(train)(images)
-        if not torch.allclose(own, expected, rtol=1e-3, atol=1e-3):
-            return False
-    network.train()
-    return True
+        network.stem[3] = kind(sizes["kernel"], sizes["stride"], sizes["padding"])
+    return network

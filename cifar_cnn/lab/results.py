@@ -29,7 +29,12 @@ class Results:
     @property
     def passed(self) -> bool:
         """Whether all exercises passed."""
-        return all(each.status == "passed" for each in self.outcomes)
+        return self.count == len(self.outcomes)
+
+    @property
+    def count(self) -> int:
+        """How many exercises passed."""
+        return sum(each.status == "passed" for each in self.outcomes)
 
     def hints(self, exercise: str) -> list[str]:
         """What to look at in an exercise, the most important first."""
@@ -74,9 +79,8 @@ class Results:
 
     @property
     def summary(self) -> str:
-        """How many exercises passed."""
-        count = sum(each.status == "passed" for each in self.outcomes)
-        return texts(self.language)["words"]["summary"].format(passed=count, count=len(self.outcomes))
+        """A sentence on how many exercises passed."""
+        return texts(self.language)["words"]["summary"].format(passed=self.count, count=len(self.outcomes))
 
 
 def _wrapped(start: str, hints: list[str], width: int) -> list[str]:

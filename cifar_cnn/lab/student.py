@@ -1,5 +1,6 @@
 """Run a student's code: its mistakes become findings that name the line."""
 
+import copy
 import re
 import types
 from collections.abc import Callable
@@ -82,8 +83,6 @@ def network(build: Callable[..., Any] | nn.Module, name: str, *args: int) -> nn.
     what = f"{name}({', '.join(map(str, args))})"
     torch.manual_seed(0)
     if isinstance(build, nn.Module):
-        import copy
-
         return copy.deepcopy(build)
     if not callable(build):
         raise Wrong(finding("no_class", what=name, found=type(build).__name__))

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cifar_cnn.errors import InputError
-from cifar_cnn.files import write
 from cifar_cnn.lab import texts
 from cifar_cnn.lab.exercises import select
 from cifar_cnn.lab.findings import Outcome, finding
-from cifar_cnn.lab.handout import FILE, NOTEBOOK, rendered
+from cifar_cnn.lab.handout import FILE, NOTEBOOK, rendered, write_all
 from cifar_cnn.lab.processes import Task, check_files
 from cifar_cnn.lab.results import Results
 from cifar_cnn.tables import printable
@@ -109,13 +108,7 @@ def write_results(submissions: Iterable[Submission], folder: Path, language: str
     """
     ordered = sorted(submissions, key=lambda each: each.name)
     contents = {"results.csv": _csv(ordered), "results.html": _html(ordered, language)}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in contents.items():
-            write(folder / name, content)
-    except OSError as error:
-        raise InputError(f"cannot write into {folder}: {error.strerror or error}") from error
-    return [folder / name for name in contents]
+    return write_all(folder, contents)
 
 
 def _csv(submissions: Sequence[Submission]) -> str:
@@ -124,9 +117,8 @@ def _csv(submissions: Sequence[Submission]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["submission", "passed", *(each.exercise for each in submissions[0].results.outcomes)])
     for name, results in submissions:
-        count = sum(each.status == "passed" for each in results.outcomes)
         cells = [_cell(each, results) for each in results.outcomes]
-        writer.writerow([_safe(name), count, *map(_safe, cells)])
+        writer.writerow([_safe(name), results.count, *map(_safe, cells)])
     return text.getvalue()
 
 
@@ -144,7 +136,7 @@ def _html(submissions: Sequence[Submission], language: str) -> str:
     rows = [
         {
             "name": printable(name),
-            "count": sum(each.status == "passed" for each in results.outcomes),
+            "count": results.count,
             "cells": [(each.status, results.hints(each.exercise)) for each in results.outcomes],
         }
         for name, results in submissions
