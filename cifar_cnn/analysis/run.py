@@ -117,7 +117,7 @@ class Run(RunFolder):
             return found
         result = measure_corruptions(self.trained, self.images("test"), images, checksum=tested)
         if is_best(self.checkpoint):
-            write_corruptions(result, self.folder / "corruptions.json")
+            write_corruptions(self.folder / "corruptions.json", result)
         return result
 
     def calibration(self) -> CalibrationResult:

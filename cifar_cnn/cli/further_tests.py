@@ -77,18 +77,26 @@ def run(
             digest = checksum(ckpt_path)
             sample = None if most is True else most
             corrupted = measure_corruptions(tested.trained, datamodule.image_set("test"), sample, checksum=digest)
-            path = written.with_name(written.name.replace("test", "corruptions", 1)) if written else None
-            if path:
-                write_corruptions(corrupted, path)
-            print("", *corruption_lines(corrupted), *([f"Written to {relative(path)}"] if path else []), sep="\n")
+            _conclude("corruptions", corrupted, corruption_lines, write_corruptions, written)
         if config["temperature"]:
             calibrated = measure_calibration(tested, datamodule.image_set("test"))
-            path = written.with_name(written.name.replace("test", "calibration", 1)) if written else None
-            if path:
-                write_json(path, calibrated)
-            print("", *calibration_lines(calibrated), *([f"Written to {relative(path)}"] if path else []), sep="\n")
+            _conclude("calibration", calibrated, calibration_lines, write_json, written)
     except OSError as error:
         raise InputError(f"{error.filename} cannot be written: {error.strerror}") from error
     finally:
         if report and written is not None and written.name == "test.json":
             write_report(trainer, written.parent, datamodule, None)
+
+
+def _conclude(
+    name: str,
+    result: Any,
+    lines: Callable[[Any], list[str]],
+    write: Callable[[Path, Any], None],
+    test_file: Path | None,
+) -> None:
+    """Print the lines of a result, and write it beside the file of the test, if there is one."""
+    path = test_file.with_name(test_file.name.replace("test", name, 1)) if test_file else None
+    if path:
+        write(path, result)
+    print("", *lines(result), *([f"Written to {relative(path)}"] if path else []), sep="\n")

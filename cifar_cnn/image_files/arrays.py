@@ -88,11 +88,11 @@ def read_array(path: Path, name: str) -> np.ndarray:
         if not _is_archive(path):
             return np.load(path, mmap_mode="r", allow_pickle=False)  # checks that the file is as long as declared
         with zipfile.ZipFile(path) as archive:
-            return _read_part(archive, _parts(path)[name])
+            return _read_part(archive, _parts(archive)[name])
     except InputError:
         raise
     except KeyError as error:
-        there = ", ".join(_parts(path)) or "no arrays"
+        there = ", ".join(_names(path)) or "no arrays"
         raise InputError(f"{relative(path)} has no array {name!r}; it has {there}: write it with {_SAVE}") from error
     except OSError as error:
         raise InputError(f"{relative(path)} cannot be read: {error.strerror or error}") from error
@@ -144,7 +144,7 @@ def _read_labels(files: ArrayFiles) -> np.ndarray:
 
 def _read_names(path: Path) -> tuple[str, ...] | None:
     """The array ``class_names`` of an .npz file; None if there is none."""
-    if not _is_archive(path) or "class_names" not in _parts(path):
+    if not _is_archive(path) or "class_names" not in _names(path):
         return None
     names = read_array(path, "class_names")
     if names.dtype.kind != "U" or names.ndim != 1:
@@ -170,9 +170,13 @@ def _is_archive(path: Path) -> bool:
     return start.startswith(b"PK")
 
 
-def _parts(path: Path) -> dict[str, zipfile.ZipInfo]:
+def _names(path: Path) -> list[str]:
     with zipfile.ZipFile(path) as archive:
-        return {part.filename.removesuffix(".npy"): part for part in archive.infolist()}
+        return list(_parts(archive))
+
+
+def _parts(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    return {part.filename.removesuffix(".npy"): part for part in archive.infolist()}
 
 
 def _is_channels_first(images: np.ndarray, path: Path) -> bool:

@@ -76,7 +76,7 @@ def _generator(seed: int, name: str, severity: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state[0]))
 
 
-def write_corruptions(result: CorruptionResult, path: Path) -> None:
+def write_corruptions(path: Path, result: CorruptionResult) -> None:
     """Write the JSON file, and the plot as a PNG beside it.
 
     Raises:
