@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"

@@ -153,7 +153,7 @@ def machine() -> dict[str, Any]:
 
 def run(main: Callable[[list[str]], None]) -> None:
     """Run a benchmark as a program; a mistake of the user is reported in one line, with exit status 2."""
-    from cifar_cnn.errors import InputError
+    from cifar_cnn.base.errors import InputError
 
     try:
         main(sys.argv[1:])

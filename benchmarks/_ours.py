@@ -11,11 +11,11 @@ from torch import Tensor
 
 import cifar_cnn.cli
 from benchmarks._measure import now
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli import CLI
 from cifar_cnn.data import ImageSet, Source
 from cifar_cnn.data.sources import Split
-from cifar_cnn.errors import InputError
 
 
 class RandomImages(Source):

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from cifar_cnn.analysis.network.summary import summary
     from cifar_cnn.analysis.run import Run, load_run
     from cifar_cnn.backbones import ResidualBlock, ResNet18, SimpleCNN, SpeedrunNet
+    from cifar_cnn.base.errors import InputError, Stopped
     from cifar_cnn.classifier import ImageClassifier
     from cifar_cnn.data import CIFAR10, CIFAR100, Arrays, Augment, CIFAR10DataModule, ImageFolder, ImageSet, Shapes
-    from cifar_cnn.errors import InputError, Stopped
     from cifar_cnn.losses import CrossEntropyLoss, cross_entropy
     from cifar_cnn.trainer import Trainer
 
@@ -35,7 +35,7 @@ _MODULES = {
     "backbones": ("ResNet18", "ResidualBlock", "SimpleCNN", "SpeedrunNet"),
     "classifier": ("ImageClassifier",),
     "data": ("CIFAR10", "CIFAR100", "Arrays", "Augment", "CIFAR10DataModule", "ImageFolder", "ImageSet", "Shapes"),
-    "errors": ("InputError", "Stopped"),
+    "base.errors": ("InputError", "Stopped"),
     "losses": ("CrossEntropyLoss", "cross_entropy"),
     "trainer": ("Trainer",),
 }

@@ -12,7 +12,7 @@ import signal
 if importlib.util.find_spec("cifar_cnn") is None:  # this file was started by its path, without being installed
     sys.path.append(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-from cifar_cnn import process, streams
+from cifar_cnn.base import process, streams
 from cifar_cnn.cli import command_names, help_texts
 from cifar_cnn.trust import own_modules
 

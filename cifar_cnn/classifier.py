@@ -11,11 +11,11 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MetricCollection
 
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.input_checks.fractions import checked_fraction
+from cifar_cnn.base.input_checks.run_length import finite_steps
+from cifar_cnn.base.means import TrainMeans
 from cifar_cnn.data.batches import Batch, as_batch
-from cifar_cnn.errors import InputError
-from cifar_cnn.input_checks.fractions import checked_fraction
-from cifar_cnn.input_checks.run_length import finite_steps
-from cifar_cnn.means import TrainMeans
 from cifar_cnn.metrics import accuracy_per_class, eval_metrics, in_float32, test_metrics
 from cifar_cnn.optim import learning_rate, parameter_groups
 from cifar_cnn.parts import keep_plain

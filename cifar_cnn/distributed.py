@@ -14,10 +14,10 @@ from pathlib import Path
 from lightning.pytorch import Trainer
 from torch import distributed
 
+from cifar_cnn.base.errors import InputError, Stopped
+from cifar_cnn.base.process import STARTED_BY, local_rank
+from cifar_cnn.base.tables import printable
 from cifar_cnn.compat import ScriptLauncher
-from cifar_cnn.errors import InputError, Stopped
-from cifar_cnn.process import STARTED_BY, local_rank
-from cifar_cnn.tables import printable
 
 # Environment variable that passes the checkpoint to resume from to the processes that Lightning starts.
 _CHECKPOINT = "CIFAR_CNN_CHECKPOINT"

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cifar_cnn.input_checks.cross_entropy import check_options, check_tensors
+from cifar_cnn.base.input_checks.cross_entropy import check_options, check_tensors
 
 Reduction = Literal["mean", "sum", "none"]
 

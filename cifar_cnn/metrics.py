@@ -5,7 +5,7 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
-from cifar_cnn.means import MeanLoss
+from cifar_cnn.base.means import MeanLoss
 
 
 def eval_metrics(prefix: str, num_classes: int, **more: Metric) -> MetricCollection:

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from cifar_cnn import distributed as processes
-from cifar_cnn.tables import printable
+from cifar_cnn.base.tables import printable
 
 _WARNINGS = (
     r".*tensorboardX.*",

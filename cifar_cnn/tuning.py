@@ -19,9 +19,9 @@ from lightning.pytorch.tuner import Tuner
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
 
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.callbacks.defaults import DEFAULTS
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.errors import InputError
 from cifar_cnn.trainer import Trainer
 from cifar_cnn.trust import names as trust
 

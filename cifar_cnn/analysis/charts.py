@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # importing matplotlib takes several hundred milliseconds
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-    from cifar_cnn.figures import PlainFigure
+    from cifar_cnn.base.figures import PlainFigure
 
 # Colors in a PNG; in an SVG they become variables of the page, which has a light and a dark theme.
 TEXT, MUTED, LINE = "#1b1f24", "#5f6875", "#e3e6ea"
@@ -64,7 +64,7 @@ def chart(
     import matplotlib
     from cycler import cycler
 
-    from cifar_cnn.figures import PlainFigure
+    from cifar_cnn.base.figures import PlainFigure
 
     with matplotlib.rc_context({**_STYLE, "axes.prop_cycle": cycler(color=SERIES)}):
         figure = PlainFigure(figsize=(width, height), layout="constrained")

@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from cifar_cnn.errors import InputError
-from cifar_cnn.files import replacing
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.files import replacing
+from cifar_cnn.base.image_files import folders
+from cifar_cnn.base.image_files.decoding import UNREADABLE, decode_image, why
+from cifar_cnn.base.image_files.folders import Skipped
+from cifar_cnn.base.paths import expanded
+from cifar_cnn.base.tables import printable
 from cifar_cnn.hardware import available_cores
-from cifar_cnn.image_files import folders
-from cifar_cnn.image_files.decoding import UNREADABLE, decode_image, why
-from cifar_cnn.image_files.folders import Skipped
-from cifar_cnn.paths import expanded
 from cifar_cnn.runs.checkpoints import Trained
-from cifar_cnn.tables import printable
 
 
 @dataclass(frozen=True)

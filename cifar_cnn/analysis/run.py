@@ -17,14 +17,14 @@ from cifar_cnn.analysis.network.maps import grad_cam, last_maps
 from cifar_cnn.analysis.robustness.measure import measure_corruptions, write_corruptions
 from cifar_cnn.analysis.shown import find_shown, normalised
 from cifar_cnn.analysis.temperature import measure_calibration
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.files import write_json
+from cifar_cnn.base.image_files.decoding import UNREADABLE, decode_image
 from cifar_cnn.callbacks.confusion_figure import confusion_counts, draw_confusion
 from cifar_cnn.callbacks.filter_figure import draw_filters
 from cifar_cnn.callbacks.filter_images import convolutions
 from cifar_cnn.callbacks.predictions import StorePredictions
 from cifar_cnn.callbacks.summary import RunSummary
-from cifar_cnn.errors import InputError
-from cifar_cnn.files import write_json
-from cifar_cnn.image_files.decoding import UNREADABLE, decode_image
 from cifar_cnn.runs.checksum import checksum
 from cifar_cnn.runs.folders import is_best
 from cifar_cnn.runs.run import RunFolder, find_run
@@ -33,7 +33,7 @@ from cifar_cnn.runs.schemas import CalibrationResult, CorruptionResult, TestResu
 if TYPE_CHECKING:  # pandas is optional, and importing matplotlib takes several hundred milliseconds
     import pandas
 
-    from cifar_cnn.figures import PlainFigure
+    from cifar_cnn.base.figures import PlainFigure
 
 PAGE_HEIGHT = 900  # height of the report in a notebook, in pixels
 ImageInput = str | os.PathLike | np.ndarray | Tensor
@@ -185,7 +185,7 @@ class Run(RunFolder):
 
     def grad_cam(self, image: ImageInput) -> "PlainFigure":
         """Draw which parts of an image support the predicted class (Selvaraju et al. 2017)."""
-        from cifar_cnn.figures import PlainFigure
+        from cifar_cnn.base.figures import PlainFigure
 
         shown = self._pixels(image)
         pixels = normalised(self.trained, torch.from_numpy(shown.copy()).permute(2, 0, 1)[None])

@@ -5,10 +5,10 @@ from datetime import datetime
 from pathlib import Path
 
 from cifar_cnn.analysis.numbers import duration
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.tables import text_table
 from cifar_cnn.runs.folders import check_links, run_folders
 from cifar_cnn.runs.run import RunFolder
-from cifar_cnn.tables import text_table
 
 COLUMNS = ("run", "name", "epochs", "val", "test", "started", "time", "status")
 _LEFT = ("run", "name", "started", "status")  # columns of text

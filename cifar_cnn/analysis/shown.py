@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.callbacks.predictions import FILE_NAME, VAL_FILE_NAME
 from cifar_cnn.data import ImageSet
 from cifar_cnn.data.augment import normalize
-from cifar_cnn.errors import InputError
 from cifar_cnn.runs.checkpoints import Trained
 from cifar_cnn.runs.checksum import checksum
 from cifar_cnn.runs.predictions import Predictions, load_predictions, read_predictions

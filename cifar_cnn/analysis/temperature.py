@@ -11,12 +11,12 @@ from torch.nn import functional
 
 from cifar_cnn.analysis.calibration import bins_of
 from cifar_cnn.analysis.shown import fits
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.tables import text_table
 from cifar_cnn.data import ImageSet
-from cifar_cnn.errors import InputError
 from cifar_cnn.runs.checksum import checksum
 from cifar_cnn.runs.run import RunFolder, Split
 from cifar_cnn.runs.schemas import CalibrationResult, CalibrationScores
-from cifar_cnn.tables import text_table
 
 BINS = 15  # as in Guo et al. (2017)
 

@@ -6,8 +6,8 @@ Source: He, Zhang, Ren, Sun, Deep Residual Learning for Image Recognition (2015)
 import torch
 from torch import Tensor, nn
 
-from cifar_cnn.errors import InputError
-from cifar_cnn.input_checks.backbones import check_channels
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.input_checks.backbones import check_channels
 from cifar_cnn.parts import remember_arguments
 
 

@@ -4,8 +4,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from cifar_cnn.errors import InputError
-from cifar_cnn.input_checks.backbones import check_at_least, check_channels, check_exactly
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.input_checks.backbones import check_at_least, check_channels, check_exactly
 from cifar_cnn.parts import remember_arguments
 
 

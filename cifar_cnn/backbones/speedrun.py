@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cifar_cnn.errors import InputError
-from cifar_cnn.input_checks.backbones import check_at_least, check_channels
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.input_checks.backbones import check_at_least, check_channels
 from cifar_cnn.parts import remember_arguments
 
 Activation = Literal["gelu", "silu"]

@@ -10,7 +10,7 @@ from cifar_cnn.runs.predictions import Predictions
 if TYPE_CHECKING:  # importing matplotlib takes several hundred milliseconds
     from matplotlib.axes import Axes
 
-    from cifar_cnn.figures import PlainFigure
+    from cifar_cnn.base.figures import PlainFigure
 
 MATRIX_CLASSES = 30  # a larger matrix is unreadable
 NUMBERED_CLASSES = 20  # in a larger matrix the cells are too small for numbers
@@ -42,7 +42,7 @@ def draw_confusion(counts: np.ndarray, class_names: tuple[str, ...]) -> "PlainFi
         counts: (classes, classes), as :func:`confusion_counts` returns them.
         class_names: names of the classes, in the order of the rows.
     """
-    from cifar_cnn.figures import PlainFigure
+    from cifar_cnn.base.figures import PlainFigure
 
     labels = [name if len(name) <= 20 else f"{name[:19]}…" for name in class_names]
     matrix = len(class_names) <= MATRIX_CLASSES

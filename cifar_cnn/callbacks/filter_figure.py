@@ -11,7 +11,7 @@ from torch import Tensor
 if TYPE_CHECKING:  # importing matplotlib takes several hundred milliseconds
     from matplotlib.axes import Axes
 
-    from cifar_cnn.figures import PlainFigure
+    from cifar_cnn.base.figures import PlainFigure
 
 TITLE_SIZE = 10  # points
 TEXT_SIZE = 8  # points
@@ -169,7 +169,7 @@ def _mosaic(filters: _Filters) -> _Mosaic:
 
 def _figure_of(mosaic: _Mosaic, filters: _Filters, title: str) -> tuple["PlainFigure", "Axes"]:
     """A figure of the mosaic with its title; tile (row, column) is centred on (column, row)."""
-    from cifar_cnn.figures import PlainFigure
+    from cifar_cnn.base.figures import PlainFigure
 
     rows, columns = mosaic.rows, mosaic.columns
     height, width = mosaic.tile_height, mosaic.tile_width

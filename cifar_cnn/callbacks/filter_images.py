@@ -9,8 +9,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from torch import Tensor, nn
 
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.callbacks.filter_figure import draw_filters
-from cifar_cnn.errors import InputError
 from cifar_cnn.resume.loops import run_folder
 
 log = logging.getLogger("cifar_cnn")

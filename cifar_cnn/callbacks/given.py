@@ -13,8 +13,8 @@ from lightning.pytorch.callbacks import (
     SpikeDetection,
 )
 
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.errors import InputError
 
 
 def check_given(callbacks: Iterable[Callback], model: ImageClassifier) -> None:

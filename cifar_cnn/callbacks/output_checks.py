@@ -7,10 +7,10 @@ from lightning.pytorch.callbacks import BaseFinetuning
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.checks.network import has_own_steps
 from cifar_cnn.checks.outputs import wrong_logits, wrong_loss
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.errors import InputError
 
 
 class OutputChecks(Callback):

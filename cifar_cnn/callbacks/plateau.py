@@ -6,8 +6,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.errors import InputError
 from cifar_cnn.resume.loops import validates
 
 

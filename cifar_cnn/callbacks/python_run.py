@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 
-from cifar_cnn import files
+from cifar_cnn.base import files
 from cifar_cnn.callbacks.own_code import OwnCode
 from cifar_cnn.callbacks.save_config import SaveConfig
 from cifar_cnn.classifier import ImageClassifier

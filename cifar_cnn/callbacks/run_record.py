@@ -16,11 +16,11 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from cifar_cnn.base.errors import is_interruption
+from cifar_cnn.base.files import write_json
 from cifar_cnn.callbacks.stopwatch import EpochStopwatch
 from cifar_cnn.data.batches import TrainBatches
 from cifar_cnn.data.module import CIFAR10DataModule
-from cifar_cnn.errors import is_interruption
-from cifar_cnn.files import write_json
 from cifar_cnn.optim import learning_rate
 from cifar_cnn.resume.loops import images_evaluated, overfits, run_folder
 from cifar_cnn.runs.schemas import read_record

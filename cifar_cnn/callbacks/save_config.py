@@ -6,7 +6,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
-from cifar_cnn.files import write
+from cifar_cnn.base.files import write
 from cifar_cnn.trust import ownership
 
 

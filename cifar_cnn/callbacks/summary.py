@@ -11,11 +11,12 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.files import write_json
+from cifar_cnn.base.paths import relative
+from cifar_cnn.base.sizes import count_parameters
 from cifar_cnn.callbacks.stopwatch import EpochStopwatch
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.errors import InputError
-from cifar_cnn.files import write_json
-from cifar_cnn.paths import relative
 from cifar_cnn.resume.checkpoints import best_checkpoint
 from cifar_cnn.resume.loops import images_evaluated, overfits, run_folder, validates
 from cifar_cnn.runs import kept_code
@@ -23,7 +24,6 @@ from cifar_cnn.runs.checkpoints import read_checkpoint
 from cifar_cnn.runs.checksum import checksum
 from cifar_cnn.runs.folders import is_best, result_path
 from cifar_cnn.runs.results import ResultFiles
-from cifar_cnn.sizes import count_parameters
 
 
 class RunSummary(Callback):

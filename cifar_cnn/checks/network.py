@@ -14,6 +14,8 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.image_files.memory import check_memory
 from cifar_cnn.checks.hidden_layers import HiddenLayers
 from cifar_cnn.checks.image_sides import smallest_side, wrong_side
 from cifar_cnn.checks.layer_advice import form, layer_advice, written
@@ -21,8 +23,6 @@ from cifar_cnn.checks.layer_trace import LayerTrace
 from cifar_cnn.checks.outputs import wrong_logits, wrong_loss
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule
-from cifar_cnn.errors import InputError
-from cifar_cnn.image_files.memory import check_memory
 from cifar_cnn.metrics import in_float32
 from cifar_cnn.parts.losses import name_of_loss
 from cifar_cnn.trust.tracebacks import own_line

@@ -4,8 +4,8 @@ import argparse
 from functools import partial
 from typing import Any, NoReturn
 
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.cli import suggestions
-from cifar_cnn.errors import InputError
 
 
 class ArgumentParser(argparse.ArgumentParser):

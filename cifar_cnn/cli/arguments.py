@@ -5,9 +5,9 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.cli import lab_arguments
 from cifar_cnn.cli.argument_parser import ArgumentParser
-from cifar_cnn.errors import InputError
 from cifar_cnn.runs.folders import RUNS
 
 

@@ -6,11 +6,11 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from cifar_cnn import distributed as processes
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli import foreign_run, model_class
 from cifar_cnn.cli.configs import option_values
 from cifar_cnn.data import CIFAR10DataModule
-from cifar_cnn.errors import InputError
 from cifar_cnn.resume.resumable import check_class
 from cifar_cnn.runs import kept_code, trained_as
 from cifar_cnn.runs.checkpoints import Checkpoint, check_network, read_checkpoint, read_to_resume

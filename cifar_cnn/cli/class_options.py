@@ -15,9 +15,9 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from cifar_cnn import compat
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.cli.given_values import chosen, name_and_value, split_options
 from cifar_cnn.data import Source
-from cifar_cnn.errors import InputError
 from cifar_cnn.trust import loss_options
 from cifar_cnn.trust import names as trust
 

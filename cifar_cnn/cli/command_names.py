@@ -2,9 +2,9 @@
 
 import os
 
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.process import is_own, program
 from cifar_cnn.cli import suggestions
-from cifar_cnn.errors import InputError
-from cifar_cnn.process import is_own, program
 
 TRAINING = ("fit", "validate", "test")  # methods of the Trainer
 # Modules of cifar_cnn.cli.commands.

@@ -6,10 +6,10 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.cli.configs import option_values
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.distributed import prints_messages
-from cifar_cnn.errors import InputError
 from cifar_cnn.hardware import best_precision
 from cifar_cnn.runs.checkpoints import Checkpoint
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import yaml
 
-from cifar_cnn.errors import InputError
-from cifar_cnn.files import check_yaml
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.files import check_yaml
 
 
 def option_values(args: list[str], *names: str) -> list[str]:

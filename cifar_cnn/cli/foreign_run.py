@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
+from cifar_cnn.base.paths import relative
 from cifar_cnn.cli import given_values
 from cifar_cnn.distributed import prints_messages
-from cifar_cnn.paths import relative
 from cifar_cnn.runs.checkpoints import Checkpoint
 from cifar_cnn.runs.folders import run_of
 from cifar_cnn.runs.schemas import read_config

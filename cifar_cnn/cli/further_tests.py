@@ -12,11 +12,11 @@ from lightning.pytorch.cli import LightningArgumentParser
 from cifar_cnn.analysis.robustness.measure import corruption_lines, measure_corruptions, write_corruptions
 from cifar_cnn.analysis.run import Run
 from cifar_cnn.analysis.temperature import calibration_lines, measure_calibration
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.files import write_json
+from cifar_cnn.base.paths import relative
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule
-from cifar_cnn.errors import InputError
-from cifar_cnn.files import write_json
-from cifar_cnn.paths import relative
 from cifar_cnn.runs.checksum import checksum
 from cifar_cnn.trainer import Trainer
 from cifar_cnn.trainer.conclusion import summary_of, write_report

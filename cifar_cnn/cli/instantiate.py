@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from jsonargparse import Namespace
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from cifar_cnn.base.errors import InputError, causes
 from cifar_cnn.cli import class_options
-from cifar_cnn.errors import InputError, causes
 from cifar_cnn.resume import library_errors
 from cifar_cnn.resume.endings import is_raised_in
 from cifar_cnn.runs.checkpoints import Checkpoint

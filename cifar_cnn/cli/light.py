@@ -2,8 +2,8 @@
 
 import sys
 
+from cifar_cnn.base.errors import ENDING, InputError, Terminated, terminable
 from cifar_cnn.cli import arguments
-from cifar_cnn.errors import ENDING, InputError, Terminated, terminable
 
 
 def run(args: list[str]) -> int:

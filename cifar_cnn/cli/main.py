@@ -7,12 +7,12 @@ from contextlib import redirect_stdout, suppress
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from cifar_cnn import distributed as processes
-from cifar_cnn import packaged_configs, process
+from cifar_cnn.base import packaged_configs, process
+from cifar_cnn.base.errors import ENDING, InputError, Stopped, terminable
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli import arguments, checkpoint_option, command_names, model_class
 from cifar_cnn.cli.configs import check_configs, option_values
 from cifar_cnn.cli.parser import CLI
-from cifar_cnn.errors import ENDING, InputError, Stopped, terminable
 from cifar_cnn.hardware import configure_hardware
 from cifar_cnn.quiet import plain_output
 from cifar_cnn.resume.endings import interruption

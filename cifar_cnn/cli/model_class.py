@@ -17,9 +17,9 @@ from jsonargparse import Namespace, get_loader
 from lightning.pytorch.cli import LightningArgumentParser
 from torch import nn
 
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli import class_options, given_values, suggestions
-from cifar_cnn.errors import InputError
 from cifar_cnn.runs import trained_as
 from cifar_cnn.runs.contents import class_path
 from cifar_cnn.trust import names as trust

@@ -12,7 +12,9 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 import cifar_cnn.backbones
 import cifar_cnn.losses
 import cifar_cnn.optim  # noqa: F401  (imported so that the command line accepts the short names of the classes)
-from cifar_cnn import compat, packaged_configs, process
+from cifar_cnn import compat
+from cifar_cnn.base import packaged_configs, process
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.callbacks.filter_images import FilterImages
 from cifar_cnn.callbacks.save_config import SaveConfig
 from cifar_cnn.classifier import ImageClassifier
@@ -21,7 +23,6 @@ from cifar_cnn.cli.instantiate import check_parts, plain_errors_of_parts, plain_
 from cifar_cnn.cli.plain_errors import explain
 from cifar_cnn.cli.run_callbacks import result_files, run_callbacks
 from cifar_cnn.data import CIFAR10DataModule
-from cifar_cnn.errors import InputError
 from cifar_cnn.resume.checkpoints import BestCheckpoint, LastCheckpoint
 from cifar_cnn.resume.not_finite import NotFinite
 from cifar_cnn.resume.resumable import check_same

@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from cifar_cnn import backbones, data, losses, optim
+from cifar_cnn.base.errors import causes
 from cifar_cnn.cli import class_options, given_values, suggestions
 from cifar_cnn.cli.configs import SECTIONS, option_values
-from cifar_cnn.errors import causes
 from cifar_cnn.trust import names as trust
 from cifar_cnn.trust.loss_options import makes_a_module
 

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
-from cifar_cnn import packaged_configs
+from cifar_cnn.base import packaged_configs
 
 # Names that other programs use for these options, without sections.
 _MEANT = {

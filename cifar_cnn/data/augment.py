@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cifar_cnn.errors import InputError
-from cifar_cnn.padding import PaddingMode, padded_index, take_pixels
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.padding import PaddingMode, padded_index, take_pixels
 
 Flip = bool | Literal["alternating"]
 

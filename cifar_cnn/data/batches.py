@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.generators import generator
+from cifar_cnn.base.input_checks.images import check_normalised
+from cifar_cnn.base.splitting import random_order
 from cifar_cnn.data.augment import Draws, draw
 from cifar_cnn.data.images import ImageSet
-from cifar_cnn.errors import InputError
-from cifar_cnn.generators import generator
-from cifar_cnn.input_checks.images import check_normalised
-from cifar_cnn.splitting import random_order
 
 
 class Batch(NamedTuple):

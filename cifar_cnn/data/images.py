@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cifar_cnn.errors import InputError
-from cifar_cnn.input_checks.images import checked_images, checked_labels
-from cifar_cnn.splitting import stratified_choice
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.input_checks.images import checked_images, checked_labels
+from cifar_cnn.base.splitting import stratified_choice
 
 
 @dataclass(frozen=True)

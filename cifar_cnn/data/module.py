@@ -9,19 +9,19 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 
-from cifar_cnn.batch_mapping import PreparedBatches
-from cifar_cnn.channel_statistics import channel_mean_std
+from cifar_cnn.base.batch_mapping import PreparedBatches
+from cifar_cnn.base.channel_statistics import channel_mean_std
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.input_checks.images import check_as_trained, check_classes
+from cifar_cnn.base.input_checks.run_length import check_sizes, finite_steps
+from cifar_cnn.base.running_trainer import drawn_seed, is_testing, overfits, running, seed_of_run, share_of
+from cifar_cnn.base.splitting import random_order
 from cifar_cnn.data.augment import Augment, denormalize, draw
 from cifar_cnn.data.batches import Batch, EvalBatches, TrainBatches
 from cifar_cnn.data.images import ImageSet, on_gpu_if_it_fits, stratified_split
 from cifar_cnn.data.preparation import Preparation
 from cifar_cnn.data.sources import CIFAR10, ChannelStats, Source, Split
-from cifar_cnn.errors import InputError
-from cifar_cnn.input_checks.images import check_as_trained, check_classes
-from cifar_cnn.input_checks.run_length import check_sizes, finite_steps
 from cifar_cnn.parts import keep_plain
-from cifar_cnn.running_trainer import drawn_seed, is_testing, overfits, running, seed_of_run, share_of
-from cifar_cnn.splitting import random_order
 
 Batches = EvalBatches | TrainBatches | PreparedBatches
 log = logging.getLogger("cifar_cnn")
@@ -147,7 +147,7 @@ class CIFAR10DataModule(LightningDataModule):
 
         With ``augmented``, the images are augmented as in a training step.
         """
-        from cifar_cnn.figures import draw_images  # matplotlib takes half a second to import
+        from cifar_cnn.base.figures import draw_images  # matplotlib takes half a second to import
 
         image_set = self.image_set(split)
         sample = random_order(len(image_set))[:n]

@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.data.augment import Augment, normalize, resize
 from cifar_cnn.data.batches import Batch
 from cifar_cnn.data.sources import ChannelStats
-from cifar_cnn.errors import InputError
 
 
 class Preparation:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.lab import exercises, handout, texts
 from cifar_cnn.lab.findings import Outcome
 from cifar_cnn.lab.processes import Task, check_files

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 
 
 class Exercise(NamedTuple):

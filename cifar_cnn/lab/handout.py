@@ -6,8 +6,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from cifar_cnn.errors import InputError
-from cifar_cnn.files import write
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.files import write
 from cifar_cnn.lab import notebook
 from cifar_cnn.lab.exercises import EXERCISES, Exercise
 from cifar_cnn.lab.texts import texts

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.tables import printable
 from cifar_cnn.lab import texts
 from cifar_cnn.lab.exercises import select
 from cifar_cnn.lab.findings import Outcome, finding
 from cifar_cnn.lab.handout import FILE, NOTEBOOK, rendered, write_all
 from cifar_cnn.lab.processes import Task, check_files
 from cifar_cnn.lab.results import Results
-from cifar_cnn.tables import printable
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would evaluate a cell that starts so
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import yaml
 
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.tables import printable
 from cifar_cnn.lab.findings import Finding
-from cifar_cnn.tables import printable
 
 LANGUAGES = ("en", "ro")
 DEFAULT = "en"

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 
 
 def parameter_groups(

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from torch.optim import Optimizer
 
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.parts.fraction_schedule import FractionSchedule
 
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 
 
 class LossFunction(Protocol):

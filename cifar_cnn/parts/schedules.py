@@ -7,7 +7,7 @@ from typing import Any
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 
 # The second argument is the number of steps in the run. Schedules with another second argument do not receive it.
 ScheduleCallable = Callable[[Optimizer, int], LRScheduler] | Callable[[Optimizer], LRScheduler]

@@ -7,7 +7,7 @@ from typing import IO, Any
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 
-from cifar_cnn.files import replacing
+from cifar_cnn.base.files import replacing
 
 log = logging.getLogger("cifar_cnn")
 

@@ -10,10 +10,10 @@ from typing import Any, Literal
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, ModelCheckpoint
 
-from cifar_cnn import process
-from cifar_cnn.errors import Stopped
-from cifar_cnn.files import move, remove_leftovers
-from cifar_cnn.paths import relative
+from cifar_cnn.base import process
+from cifar_cnn.base.errors import Stopped
+from cifar_cnn.base.files import move, remove_leftovers
+from cifar_cnn.base.paths import relative
 from cifar_cnn.resume.loops import validates
 from cifar_cnn.runs.folders import LAST, PREVIOUS
 

@@ -13,8 +13,8 @@ from lightning.fabric.utilities.spike import TrainingSpikeException
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from cifar_cnn import distributed as processes
-from cifar_cnn.errors import InputError, Stopped, Terminated
-from cifar_cnn.paths import relative
+from cifar_cnn.base.errors import InputError, Stopped, Terminated
+from cifar_cnn.base.paths import relative
 from cifar_cnn.resume import library_errors
 from cifar_cnn.resume.checkpoints import how_to_resume, last_checkpoint
 

@@ -10,7 +10,7 @@ from urllib.error import URLError
 from lightning.pytorch.loggers import Logger
 from torch import nn
 
-from cifar_cnn.errors import InputError, causes
+from cifar_cnn.base.errors import InputError, causes
 from cifar_cnn.runs.loggers import RunCSVLogger, RunTensorBoardLogger
 from cifar_cnn.trust import names as trust
 from cifar_cnn.trust.tracebacks import own_line

@@ -10,9 +10,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from cifar_cnn.errors import Stopped
+from cifar_cnn.base.errors import Stopped
+from cifar_cnn.base.paths import relative
 from cifar_cnn.optim import learning_rate
-from cifar_cnn.paths import relative
 from cifar_cnn.resume.checkpoints import best_checkpoint, last_checkpoint
 from cifar_cnn.resume.first_not_finite import diagnosis
 

@@ -8,8 +8,8 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import ModelPruning, StochasticWeightAveraging
 
 from cifar_cnn import distributed as processes
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.errors import InputError
 from cifar_cnn.runs import trained_as
 from cifar_cnn.runs.checkpoints import Checkpoint
 from cifar_cnn.runs.contents import load_weights

@@ -6,10 +6,10 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.paths import relative
 from cifar_cnn.distributed import prints_messages
-from cifar_cnn.errors import InputError
 from cifar_cnn.optim import FractionSchedule
-from cifar_cnn.paths import relative
 from cifar_cnn.resume.loops import epoch_of
 from cifar_cnn.runs.folders import run_of
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from cifar_cnn import streams
+from cifar_cnn.base import streams
+from cifar_cnn.base.errors import ENDING, Stopped, Terminated
 from cifar_cnn.distributed import prints_messages
-from cifar_cnn.errors import ENDING, Stopped, Terminated
 from cifar_cnn.resume.checkpoints import how_to_resume, last_checkpoint
 
 log = logging.getLogger("cifar_cnn")

@@ -14,17 +14,17 @@ import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.tables import printable_values
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.data.module import CIFAR10DataModule
-from cifar_cnn.errors import InputError
 from cifar_cnn.hardware import best_precision
 from cifar_cnn.runs import kept_code, trained_as
 from cifar_cnn.runs.contents import check_weights, load_weights
 from cifar_cnn.runs.folders import LAST, PREVIOUS
 from cifar_cnn.runs.schemas import CheckpointContent
 from cifar_cnn.runs.typed import mismatch
-from cifar_cnn.tables import printable_values
 from cifar_cnn.trust import names as trust
 from cifar_cnn.trust import ownership
 

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.errors import InputError
 from cifar_cnn.parts import record_known
 
 

@@ -5,8 +5,8 @@ import os
 import re
 from pathlib import Path
 
-from cifar_cnn.errors import InputError
-from cifar_cnn.paths import expanded, relative
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.paths import expanded, relative
 
 log = logging.getLogger("cifar_cnn")
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.paths import relative
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.distributed import prints_messages
-from cifar_cnn.errors import InputError
-from cifar_cnn.paths import relative
 from cifar_cnn.runs.checkpoints import read_checkpoint
 from cifar_cnn.runs.folders import find_checkpoint
 

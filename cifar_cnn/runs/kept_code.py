@@ -19,9 +19,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.paths import relative
 from cifar_cnn.distributed import prints_messages
-from cifar_cnn.errors import InputError
-from cifar_cnn.paths import relative
 from cifar_cnn.runs.folders import run_of
 from cifar_cnn.trust import names as trust
 from cifar_cnn.trust import ownership, user_code

@@ -14,7 +14,7 @@ from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
-from cifar_cnn.files import replacing
+from cifar_cnn.base.files import replacing
 from cifar_cnn.parts import record_known
 from cifar_cnn.runs.metric_rows import metric_rows, unchecked_rows
 

@@ -5,8 +5,8 @@ import io
 import math
 from pathlib import Path
 
-from cifar_cnn.errors import InputError
-from cifar_cnn.paths import relative
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.paths import relative
 
 Epoch = dict[str, float]
 Row = dict[str, str]

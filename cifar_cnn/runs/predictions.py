@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cifar_cnn.errors import InputError
-from cifar_cnn.files import replacing
-from cifar_cnn.image_files.arrays import declared
-from cifar_cnn.paths import relative
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.files import replacing
+from cifar_cnn.base.image_files.arrays import declared
+from cifar_cnn.base.paths import relative
 
 # The arrays of the file, with their dtype and number of dimensions.
 _ARRAYS = {"logits": ("f4", 2), "labels": ("i8", 1), "indices": ("i8", 1)}

@@ -9,9 +9,9 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.data import Arrays, ImageSet, Source
 from cifar_cnn.data.sources.cifar import OfficialArchive
-from cifar_cnn.errors import InputError
 from cifar_cnn.runs.folders import result_path
 from cifar_cnn.runs.schemas import TestedOn, fingerprint_of_tested_images
 

@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal, TypedDict, TypeVar, cast
 from torch import Tensor
 from yaml.constructor import SafeConstructor
 
-from cifar_cnn.errors import InputError
-from cifar_cnn.files import check_yaml
-from cifar_cnn.paths import relative
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.files import check_yaml
+from cifar_cnn.base.paths import relative
+from cifar_cnn.base.tables import printable_values
 from cifar_cnn.runs.typed import Rule, mismatch
-from cifar_cnn.tables import printable_values
 from cifar_cnn.tta import TTA
 
 Fraction = Annotated[float, Rule("a number from 0 to 1", lambda value: 0 <= value <= 1)]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from cifar_cnn.errors import InputError
-from cifar_cnn.paths import relative
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.paths import relative
 
 LOCK = ".training.lock"
 _SECONDS = 1.0  # timeout; is_training may hold the lock briefly

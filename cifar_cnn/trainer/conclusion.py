@@ -11,9 +11,9 @@ from torch import nn
 
 from cifar_cnn.analysis.network.summary import summary
 from cifar_cnn.analysis.report import try_to_write_report
+from cifar_cnn.base.paths import relative
 from cifar_cnn.callbacks.summary import RunSummary
 from cifar_cnn.data import CIFAR10DataModule
-from cifar_cnn.paths import relative
 from cifar_cnn.resume.checkpoints import best_checkpoint
 
 log = logging.getLogger("cifar_cnn")

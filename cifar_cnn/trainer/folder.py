@@ -7,7 +7,7 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.loggers import Logger
 
-from cifar_cnn.paths import relative
+from cifar_cnn.base.paths import relative
 from cifar_cnn.resume.resumable import check_resumable
 from cifar_cnn.runs.checkpoints import Checkpoint, read_to_resume
 from cifar_cnn.runs.folders import RUNS, find_checkpoint, new_run_folder, run_of

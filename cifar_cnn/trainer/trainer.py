@@ -16,16 +16,16 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 
 from cifar_cnn import distributed as processes
-from cifar_cnn import process
 from cifar_cnn.analysis.run import Run
+from cifar_cnn.base import process
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.paths import relative
 from cifar_cnn.callbacks.python_run import record_python
 from cifar_cnn.callbacks.summary import validation_line, why_not_validated
 from cifar_cnn.checks.network import check_network
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule
-from cifar_cnn.errors import InputError
 from cifar_cnn.hardware import configure_hardware
-from cifar_cnn.paths import relative
 from cifar_cnn.quiet import plain_output
 from cifar_cnn.resume.checkpoint_io import AtomicCheckpointIO
 from cifar_cnn.resume.endings import errors_in_one_line

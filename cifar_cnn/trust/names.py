@@ -29,9 +29,9 @@ import yaml
 from jsonargparse import set_parsing_settings
 from torch import nn
 
+from cifar_cnn.base.errors import InputError, causes
 from cifar_cnn.compat import PARSING_SETTINGS
 from cifar_cnn.data import CIFAR10DataModule
-from cifar_cnn.errors import InputError, causes
 from cifar_cnn.parts.losses import FunctionLoss
 from cifar_cnn.trust import own_modules, pretrained
 from cifar_cnn.trust.loss_options import loss_function, makes_a_module

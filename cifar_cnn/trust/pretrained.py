@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torchvision.models import WeightsEnum
 
 from cifar_cnn import compat
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.trust.ownership import VARIABLE
 
 _current: ContextVar["_Downloads | None"] = ContextVar("downloads", default=None)

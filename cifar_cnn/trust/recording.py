@@ -16,7 +16,7 @@ import yaml
 from jsonargparse import ArgumentParser, Namespace
 from jsonargparse.typing import register_type
 
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 
 
 def _dtype(name: str) -> torch.dtype:

@@ -7,8 +7,8 @@ import os
 import secrets
 from typing import Any
 
-from cifar_cnn.files import locked, replacing
-from cifar_cnn.paths import user_folder
+from cifar_cnn.base.files import locked, replacing
+from cifar_cnn.base.paths import user_folder
 
 
 def signed(content: Any) -> str | None:

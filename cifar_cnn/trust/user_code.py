@@ -13,7 +13,7 @@ import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from cifar_cnn.files import write
+from cifar_cnn.base.files import write
 from cifar_cnn.trust import own_modules
 
 FOLDER = "code"  # subfolder of a run

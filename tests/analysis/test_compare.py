@@ -19,8 +19,8 @@ from cifar_cnn.analysis.compare import plan, plots
 from cifar_cnn.analysis.compare.networks import Network, names_of
 from cifar_cnn.analysis.compare.results import RunResult, read_run
 from cifar_cnn.analysis.compare.writing import Comparison, print_and_write
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.cli.commands.compare import FitCommands
-from cifar_cnn.errors import InputError
 from cifar_cnn.runs.run import RunFolder
 from tests.conftest import SMALL, RunCommand
 
@@ -305,7 +305,7 @@ def test_a_file_that_cannot_be_replaced_is_unchanged(monkeypatch: pytest.MonkeyP
         raise OSError(28, "No space left on device")
 
     Path("compare.md").write_text("as it was")
-    monkeypatch.setattr("cifar_cnn.files.move", fail)
+    monkeypatch.setattr("cifar_cnn.base.files.move", fail)
     result = RunResult(Path(), 0, "", 0.5, [0.4, 0.5], 1.0, np.array([True]), "", "none")
     comparison = Comparison("cifar-cnn compare a.yaml", [Network("a", "", {0: result})], {})
     with pytest.raises(InputError, match=r"cannot write into .*: No space left on device"):

@@ -11,7 +11,7 @@ from cifar_cnn.analysis.robustness.measure import measure_corruptions
 from cifar_cnn.analysis.robustness.warping import elastic, shifted, zoomed
 from cifar_cnn.analysis.run import load_run
 from cifar_cnn.analysis.temperature import calibration_scores, fit_temperature
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.runs.run import RunFolder
 from tests.conftest import RunCommand
 

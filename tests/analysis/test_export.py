@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from cifar_cnn.analysis import export
 from cifar_cnn.analysis.export_formats import FORMATS
 from cifar_cnn.backbones import SpeedrunNet
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli.arguments import PARSERS
-from cifar_cnn.errors import InputError
 from cifar_cnn.runs.checkpoints import Trained, load_trained
 from cifar_cnn.tta import TTA
 from tests.conftest import RunCommand

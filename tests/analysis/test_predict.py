@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 from cifar_cnn.analysis import predict
-from cifar_cnn.image_files import folders
-from cifar_cnn.image_files.decoding import decode_image
+from cifar_cnn.base.image_files import folders
+from cifar_cnn.base.image_files.decoding import decode_image
 from cifar_cnn.runs.checkpoints import load_trained
 from tests.conftest import RunCommand
 

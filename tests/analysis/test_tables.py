@@ -1,4 +1,4 @@
-from cifar_cnn.tables import markdown_table, text_table
+from cifar_cnn.base.tables import markdown_table, text_table
 
 ROWS = [["name", "n"], ["a", "10"], ["longer", "2"]]
 

@@ -16,9 +16,9 @@ from cifar_cnn.analysis.compare import plots as compare_plots
 from cifar_cnn.analysis.compare.networks import Network
 from cifar_cnn.analysis.compare.results import RunResult
 from cifar_cnn.analysis.report.classes import confusion
+from cifar_cnn.base.figures import PlainFigure
 from cifar_cnn.callbacks.confusion_figure import draw_confusion, worst_confusions
 from cifar_cnn.callbacks.filter_figure import draw_filters
-from cifar_cnn.figures import PlainFigure
 from cifar_cnn.runs.predictions import Predictions
 
 NAMES = ("cost_$1_$2", "$\\frac$", "_hidden", "a_b^c")

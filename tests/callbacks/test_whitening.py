@@ -7,13 +7,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 
 from cifar_cnn.backbones import SimpleCNN, SpeedrunNet
+from cifar_cnn.base.channel_statistics import channel_mean_std
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.callbacks.whitening import WhitenFirstConv, whitening_filters
-from cifar_cnn.channel_statistics import channel_mean_std
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule, ImageSet, Shapes, Source
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.data.sources import Split
-from cifar_cnn.errors import InputError
 
 
 def fit(backbone: nn.Module, whitening: WhitenFirstConv, *callbacks: Callback, **arguments: Any) -> ImageClassifier:

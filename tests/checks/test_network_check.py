@@ -14,10 +14,10 @@ from torchvision.models import VisionTransformer, convnext_tiny, googlenet
 import cifar_cnn.cli
 from cifar_cnn.__main__ import main
 from cifar_cnn.backbones import ResNet18, SimpleCNN
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.checks.network import check_network
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule, ImageSet, Shapes, Source
-from cifar_cnn.errors import InputError
 from tests.conftest import CONFIGS, SMALL
 
 

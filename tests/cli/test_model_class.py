@@ -10,9 +10,9 @@ import torch
 import yaml
 
 import cifar_cnn.cli
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli import model_class
-from cifar_cnn.errors import InputError
 from cifar_cnn.runs.checkpoints import read_checkpoint
 from tests.conftest import CONFIGS, SMALL
 

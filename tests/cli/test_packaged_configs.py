@@ -5,7 +5,7 @@ from unittest import mock
 
 import pytest
 
-from cifar_cnn import packaged_configs
+from cifar_cnn.base import packaged_configs
 from cifar_cnn.runs.run import RunFolder, find_run
 from tests.conftest import CONFIGS, SMALL, RunCommand
 
@@ -29,7 +29,7 @@ def test_a_wheel_holds_every_config(tmp_path: Path) -> None:
         build.run()
         assert sorted(path.stem for path in tmp_path.rglob("*.yaml")) == expected
     assert all(path.read_bytes() == (CONFIGS / path.name).read_bytes() for path in tmp_path.rglob("*.yaml"))
-    with mock.patch.object(packaged_configs, "__file__", str(tmp_path / "cifar_cnn" / "packaged_configs.py")):
+    with mock.patch.object(packaged_configs, "__file__", str(tmp_path / "cifar_cnn" / "base" / "packaged_configs.py")):
         assert packaged_configs.folder() == tmp_path / "cifar_cnn" / "configs"
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cifar_cnn import streams
-from cifar_cnn.errors import ENDING, Terminated, terminable
+from cifar_cnn.base import streams
+from cifar_cnn.base.errors import ENDING, Terminated, terminable
 from cifar_cnn.resume.endings import interruption
 from tests.conftest import CONFIGS
 
@@ -33,7 +33,9 @@ def test_a_command_works_with_a_closed_stream(closed: str) -> None:
 
 @needs_shell
 def test_no_file_takes_the_number_of_a_closed_stream() -> None:
-    code = "from cifar_cnn import streams; streams.prepare(); import os; f = open('file', 'w'); os._exit(f.fileno())"
+    code = (
+        "from cifar_cnn.base import streams; streams.prepare(); import os; f = open('file', 'w'); os._exit(f.fileno())"
+    )
     result = shell(f'{sys.executable} -c "{code}" <&- >&- 2>&-')
     assert result.returncode > 2
 
@@ -49,8 +51,8 @@ def test_output_that_cannot_be_written_is_one_line(command: str) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full stands for a full disk")
 def test_messages_that_cannot_be_written_are_dropped() -> None:
-    code = "from cifar_cnn import streams; import sys; streams.prepare(); print('x' * 9999, file=sys.stderr); print(1)"
-    result = shell(f'{sys.executable} -c "{code}" 2>/dev/full')
+    code = "from cifar_cnn.base import streams; import sys; streams.prepare(); print('x' * 9999, file=sys.stderr)"
+    result = shell(f'{sys.executable} -c "{code}; print(1)" 2>/dev/full')
     assert (result.returncode, result.stdout) == (0, "1\n")
 
 
@@ -61,7 +63,7 @@ def test_a_closed_pipe_is_not_an_error() -> None:
 
 
 def test_characters_that_the_terminal_lacks_are_escaped() -> None:
-    code = r"from cifar_cnn import streams; streams.prepare(); print('röt', '\u4e00')"
+    code = r"from cifar_cnn.base import streams; streams.prepare(); print('röt', '\u4e00')"
     environment = {**PYTHON, "PYTHONIOENCODING": "latin-1"}
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
     assert result.stdout.split() == ["röt".encode("latin-1"), rb"\u4e00"]

@@ -6,10 +6,10 @@ import pytest
 from torch import nn
 
 import cifar_cnn.cli
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli import command_names, suggestions
 from cifar_cnn.cli.plain_errors import explain
-from cifar_cnn.errors import InputError
 from tests.cli.test_class_options import OnlyParses
 from tests.conftest import CONFIGS
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.data.sources import Arrays
-from cifar_cnn.errors import InputError
 from tests.conftest import RunCommand
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
@@ -108,9 +108,9 @@ def test_a_file_takes_no_more_memory_than_it_says_and_than_there_is(monkeypatch:
         archive.writestr("images.npy", header.getvalue() + bytes(1000))
         archive.writestr("labels.npy", labels.getvalue())
     assert "its header declares 192.0 TB; 1.0 kB follow" in message(train="huge.npz")
-    monkeypatch.setattr("cifar_cnn.image_files.arrays.available_memory", lambda: 1000)
+    monkeypatch.setattr("cifar_cnn.base.image_files.arrays.available_memory", lambda: 1000)
     assert "own.npz needs 3.8 kB of memory; 1.0 kB are available" in message(train=saved(), class_names=list("abcd"))
-    monkeypatch.setattr("cifar_cnn.image_files.memory.available_memory", lambda: 1000)
+    monkeypatch.setattr("cifar_cnn.base.image_files.memory.available_memory", lambda: 1000)
     np.save("images.npy", IMAGES)
     np.save("labels.npy", LABELS)
     words = message(train="images.npy", train_labels="labels.npy")

@@ -5,8 +5,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import functional as per_image
 
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.data.augment import Augment, PaddingMode, crop, cutout, draw, flip, jitter, normalize, resize
-from cifar_cnn.errors import InputError
 
 N, SIZE = 64, 12
 TORCHVISION_MODE = {"reflect": "reflect", "zeros": "constant", "replicate": "edge"}

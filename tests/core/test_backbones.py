@@ -8,7 +8,7 @@ from torchvision.models import resnet18
 
 from cifar_cnn.backbones import ResidualBlock, ResNet18, SimpleCNN, SpeedrunNet
 from cifar_cnn.backbones.speedrun import SpeedrunGroup
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 
 SIMPLE: list[dict[str, Any]] = [
     {"channels": (32, 64, 128)},

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.data import ImageSet
 from cifar_cnn.data.batches import Batch, EvalBatches, TrainBatches
-from cifar_cnn.errors import InputError
 
 MakeImages = Callable[..., ImageSet]
 

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cifar_cnn.backbones import ResNet18, SimpleCNN, SpeedrunNet
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.callbacks.eager_fallback import EagerFallback
 from cifar_cnn.callbacks.output_checks import OutputChecks
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule, Shapes
-from cifar_cnn.errors import InputError
 from cifar_cnn.losses import CrossEntropyLoss
 from cifar_cnn.optim import WarmupCosine
 from cifar_cnn.parts.losses import FunctionLoss

@@ -7,13 +7,13 @@ import torch
 from lightning.pytorch import Trainer
 
 from cifar_cnn.backbones import SimpleCNN
-from cifar_cnn.channel_statistics import channel_mean_std
+from cifar_cnn.base.channel_statistics import channel_mean_std
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import Augment, Batch, CIFAR10DataModule, ImageSet, Shapes
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.data.preparation import Preparation
 from cifar_cnn.data.sources import Source, Split
-from cifar_cnn.errors import InputError
 
 QUIET: dict[str, Any] = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
 

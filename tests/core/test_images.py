@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from cifar_cnn.channel_statistics import channel_mean_std
+from cifar_cnn.base.channel_statistics import channel_mean_std
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.data import ImageSet
 from cifar_cnn.data.images import stratified_split
-from cifar_cnn.errors import InputError
 
 
 def test_an_image_set_gives_images_with_their_labels(make_images: Callable[..., ImageSet]) -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.callbacks.output_checks import check_loss
-from cifar_cnn.errors import InputError
 from cifar_cnn.losses import CrossEntropyLoss, Reduction, cross_entropy
 from cifar_cnn.parts.losses import FunctionLoss, as_module, name_of_loss
 

@@ -6,10 +6,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cifar_cnn.backbones import SimpleCNN
+from cifar_cnn.base.means import MeanLoss, TrainMeans
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule, Shapes
 from cifar_cnn.data.batches import Batch
-from cifar_cnn.means import MeanLoss, TrainMeans
 from cifar_cnn.metrics import accuracy_per_class
 from tests.core.test_classifier import quiet_trainer
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRScheduler, MultiStepLR, OneCycleLR, StepLR
 
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.optim import (
     Muon,
     PiecewiseLinear,

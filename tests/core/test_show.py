@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.figures import COLUMNS, PlainFigure, draw_images
 from cifar_cnn.data import Augment, CIFAR10DataModule, Shapes
-from cifar_cnn.errors import InputError
-from cifar_cnn.figures import COLUMNS, PlainFigure, draw_images
 
 
 @pytest.fixture

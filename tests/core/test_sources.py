@@ -18,9 +18,9 @@ from PIL import Image
 from scipy.linalg import solve
 from torchvision import datasets
 
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.image_files.decoding import decode_image
 from cifar_cnn.data.sources import CIFAR10, CIFAR100, ImageFolder, Shapes
-from cifar_cnn.errors import InputError
-from cifar_cnn.image_files.decoding import decode_image
 
 NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 PER_FILE = 20

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.errors import InputError
 from cifar_cnn.tta import TTA, logits_with_tta, views
 
 

@@ -26,7 +26,7 @@ from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 import cifar_cnn.cli.main  # all of the command line, so that no child has to
-from cifar_cnn import files
+from cifar_cnn.base import files
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data.batches import Batch
 from cifar_cnn.optim import WarmupCosine

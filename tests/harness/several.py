@@ -26,9 +26,9 @@ from PIL import Image
 from torch import Tensor, distributed, nn
 
 import cifar_cnn.analysis.report  # noqa: F401  (so that no child has to import it)
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.image_files import archives
 from cifar_cnn.data.sources import image_folder
-from cifar_cnn.errors import InputError
-from cifar_cnn.image_files import archives
 from tests.core.test_sources import Server, make_archive
 from tests.harness import killed
 from tests.harness.killed import RUN, outcome, start, wait, watch

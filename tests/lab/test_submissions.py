@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cifar_cnn import lab
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.lab import submissions
 from cifar_cnn.lab.findings import Outcome
 from cifar_cnn.lab.submissions import Submission, write_results

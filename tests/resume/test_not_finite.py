@@ -10,10 +10,10 @@ import torch
 from lightning.pytorch import Callback
 from torch import Tensor, nn
 
+from cifar_cnn.base.errors import Stopped
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule, Shapes
 from cifar_cnn.data.batches import Batch
-from cifar_cnn.errors import Stopped
 from cifar_cnn.optim import Muon
 from cifar_cnn.resume.checkpoints import LastCheckpoint
 from cifar_cnn.resume.first_not_finite import first_not_finite

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cifar_cnn import distributed
-from cifar_cnn.process import STARTED_BY
+from cifar_cnn.base.process import STARTED_BY
 from cifar_cnn.resume.rng_state import RNGState
 
 

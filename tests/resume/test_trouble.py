@@ -18,9 +18,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.tensorboard import SummaryWriter
 
 import cifar_cnn.cli
-from cifar_cnn import files
-from cifar_cnn.errors import Stopped
-from cifar_cnn.files import replacing
+from cifar_cnn.base import files
+from cifar_cnn.base.errors import Stopped
+from cifar_cnn.base.files import replacing
 from cifar_cnn.resume.signals import StopOnSignal
 from cifar_cnn.runs.folders import new_run_folder
 from cifar_cnn.runs.loggers import RunCSVLogger

@@ -26,7 +26,7 @@ from cifar_cnn.analysis.report.overview import basis, tiles
 from cifar_cnn.analysis.run import Run
 from cifar_cnn.analysis.runs import table
 from cifar_cnn.analysis.shown import find_shown
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.runs.checkpoints import load_trained, read_checkpoint
 from cifar_cnn.runs.metric_rows import metric_rows
 from cifar_cnn.runs.run import RunFolder

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from cifar_cnn.backbones import ResNet18, SimpleCNN
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.errors import InputError
 from cifar_cnn.runs.checkpoints import read_checkpoint
 from cifar_cnn.runs.init_from import load_initial_weights
 

@@ -13,8 +13,8 @@ import yaml
 from PIL import Image
 
 import cifar_cnn.cli
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.data import CIFAR10, CIFAR100, Arrays, ImageFolder, Shapes
-from cifar_cnn.errors import InputError
 from cifar_cnn.runs.folders import result_path
 from cifar_cnn.runs.results import ResultFiles, is_other_source
 from tests.conftest import RunCommand

@@ -11,7 +11,7 @@ from PIL import Image
 
 import cifar_cnn.cli
 from cifar_cnn.analysis.run import Run, load_run
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 from tests.conftest import SMALL
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.runs import checkpoints
 from cifar_cnn.runs.folders import find_checkpoint, new_run_folder, run_folders, run_of
 

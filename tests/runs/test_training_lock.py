@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cifar_cnn.errors import InputError, Stopped, Terminated, is_interruption
+from cifar_cnn.base.errors import InputError, Stopped, Terminated, is_interruption
 from cifar_cnn.runs.run import RunFolder
 from cifar_cnn.runs.training_lock import LOCK, is_training, training_in
 

@@ -22,10 +22,10 @@ import cifar_cnn.cli
 from cifar_cnn.analysis.network.summary import summary
 from cifar_cnn.analysis.run import load_run
 from cifar_cnn.backbones import SimpleCNN
+from cifar_cnn.base.errors import InputError, Stopped
 from cifar_cnn.callbacks.filter_images import FilterImages
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import Augment, CIFAR10DataModule, Shapes
-from cifar_cnn.errors import InputError, Stopped
 from cifar_cnn.resume.not_finite import NotFinite
 from cifar_cnn.runs.training_lock import training_in
 from cifar_cnn.trainer import Trainer

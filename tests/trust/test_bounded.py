@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from cifar_cnn import quiet
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.image_files import cache
+from cifar_cnn.base.tables import printable, printable_values
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.distributed import stop_with_message
-from cifar_cnn.errors import InputError
-from cifar_cnn.image_files import cache
 from cifar_cnn.runs.checkpoints import check_network, load_trained, read_checkpoint
 from cifar_cnn.runs.schemas import read_record
-from cifar_cnn.tables import printable, printable_values
 from cifar_cnn.trust import names as trust
 from tests.conftest import RunCommand, checkpoint_content
 

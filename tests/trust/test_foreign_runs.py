@@ -11,9 +11,9 @@ import pytest
 import torch
 import yaml
 
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.cli import foreign_run
 from cifar_cnn.data import CIFAR10, CIFAR10DataModule, ImageFolder
-from cifar_cnn.errors import InputError
 from cifar_cnn.runs.checkpoints import Checkpoint, read_checkpoint
 from cifar_cnn.runs.run import RunFolder
 from cifar_cnn.trust import names as trust
@@ -35,7 +35,7 @@ def somebody_else(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         requests.append(request.full_url)
         raise OSError("no network")
 
-    monkeypatch.setattr("cifar_cnn.download.urlopen", urlopen)
+    monkeypatch.setattr("cifar_cnn.base.download.urlopen", urlopen)
     return requests
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.runs.folders import check_links
 from tests.conftest import RunCommand
 

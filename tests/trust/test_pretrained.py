@@ -7,9 +7,9 @@ from timm.models import _builder
 from torch import nn
 from torchvision.models import ResNet18_Weights, WeightsEnum, get_model
 
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli import run
-from cifar_cnn.errors import InputError
 from cifar_cnn.runs.checkpoints import load_trained
 from cifar_cnn.trust import names as trust
 from cifar_cnn.trust import pretrained

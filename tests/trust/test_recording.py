@@ -11,7 +11,7 @@ import yaml
 from torch import nn
 from torchvision import models
 
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.trust import names as trust
 from cifar_cnn.trust.recording import RecordingParser
 

@@ -19,9 +19,9 @@ import torch
 from PIL import Image, PngImagePlugin
 
 import cifar_cnn.cli
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.image_files.decoding import UNREADABLE, decode_image
 from cifar_cnn.data.sources import CIFAR10, ImageFolder
-from cifar_cnn.errors import InputError
-from cifar_cnn.image_files.decoding import UNREADABLE, decode_image
 from tests.conftest import CONFIGS, SMALL, checkpoint_content
 
 Capture = pytest.CaptureFixture[str]
@@ -253,26 +253,32 @@ PARTS: dict[str, dict[str, Any]] = {
     **{
         f"loss, the function {path}": naming("loss", "cifar_cnn.parts.losses.FunctionLoss", function=path, options={})
         for path in (
-            *("evil.net", "os.mkdir", "torch.hub.load", "torch.nn.functional.warnings.warn", "cifar_cnn.files.move"),
+            *(
+                "evil.net",
+                "os.mkdir",
+                "torch.hub.load",
+                "torch.nn.functional.warnings.warn",
+                "cifar_cnn.base.files.move",
+            ),
             *("torch.nn.functional.torch.hub.load", "lightning.pytorch.cli.instantiate_class", "torch.nn.init.zeros_"),
         )
     },
-    "loss, a function by its name": naming("loss", "cifar_cnn.files.move"),
+    "loss, a function by its name": naming("loss", "cifar_cnn.base.files.move"),
     "a module's loss": naming(
         ".torch.nn.TransformerEncoder.norm",
         "cifar_cnn.parts.losses.FunctionLoss",
-        function="cifar_cnn.files.move",
+        function="cifar_cnn.base.files.move",
     ),
     "optimizer": naming("optimizer", SPEC),
     "optimizer by its name": naming("optimizer", "evil.Net"),
     "optimizer, a function": naming("optimizer", "evil.net"),
     "optimizer by torch.hub": naming("optimizer", "torch.hub.load", **HUB),
-    "optimizer by a function of ours": naming("optimizer", "cifar_cnn.files.move", source="evil.py", target=MARK),
+    "optimizer by a function of ours": naming("optimizer", "cifar_cnn.base.files.move", source="evil.py", target=MARK),
     "optimizer by a function without types": naming("optimizer", "torch.nn.init.zeros_", tensor=[0.0]),
     "schedule": naming("schedule", SPEC),
     "schedule by its name": naming("schedule", "evil.net"),
     "schedule of the standard library": naming("schedule", "shutil.rmtree", path="lightning_logs"),
-    "schedule by a function of ours": naming("schedule", "cifar_cnn.files.move", source="evil.py", target=MARK),
+    "schedule by a function of ours": naming("schedule", "cifar_cnn.base.files.move", source="evil.py", target=MARK),
     "a module's module": naming(".torch.nn.TransformerEncoder.norm", SPEC),
     "a module's module by its name": naming(".torch.nn.TransformerEncoder.norm", "evil.Net"),
     "a module's module's module": naming(
@@ -484,7 +490,7 @@ def test_a_bad_archive_is_neither_extracted_nor_kept(
     content: bytes, endless: bool, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(CIFAR10, "archive", CIFAR10.archive._replace(size=1_000_000))
-    monkeypatch.setattr("cifar_cnn.download.urlopen", lambda *args, **kwargs: Served(content, endless))
+    monkeypatch.setattr("cifar_cnn.base.download.urlopen", lambda *args, **kwargs: Served(content, endless))
     with pytest.raises(InputError, match=message):
         CIFAR10("data", "http://mirror/cifar").prepare()
     assert os.listdir() == ["data"]

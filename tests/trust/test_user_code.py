@@ -11,9 +11,9 @@ import torch
 
 import cifar_cnn.cli
 from cifar_cnn.analysis.compare.results import read_run
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli import checkpoint_option
-from cifar_cnn.errors import InputError
 from cifar_cnn.runs import kept_code, trained_as
 from cifar_cnn.runs.checkpoints import load_trained, read_checkpoint
 from cifar_cnn.trust import names as trust

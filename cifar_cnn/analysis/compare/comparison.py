@@ -5,13 +5,13 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from cifar_cnn import packaged_configs
 from cifar_cnn.analysis.compare import plan
 from cifar_cnn.analysis.compare.networks import group
 from cifar_cnn.analysis.compare.results import read_run
 from cifar_cnn.analysis.compare.writing import Comparison, print_and_write
-from cifar_cnn.errors import InputError
-from cifar_cnn.paths import relative
+from cifar_cnn.base import packaged_configs
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.paths import relative
 from cifar_cnn.runs.folders import BEST, check_links, run_of
 
 

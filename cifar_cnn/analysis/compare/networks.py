@@ -9,12 +9,12 @@ from typing import Any
 from cifar_cnn.analysis.compare.results import RunResult
 from cifar_cnn.analysis.network.costs import macs_of
 from cifar_cnn.analysis.statistics import Difference, Seed, difference
-from cifar_cnn.errors import InputError
-from cifar_cnn.paths import relative
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.paths import relative
+from cifar_cnn.base.sizes import count_parameters
 from cifar_cnn.runs.checkpoints import load_trained
 from cifar_cnn.runs.folders import BEST
 from cifar_cnn.runs.run import RunFolder
-from cifar_cnn.sizes import count_parameters
 
 
 @dataclass

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 from tqdm import tqdm
 
-from cifar_cnn.errors import ENDING, InputError, terminable
-from cifar_cnn.files import write
-from cifar_cnn.paths import relative
+from cifar_cnn.base.errors import ENDING, InputError, terminable
+from cifar_cnn.base.files import write
+from cifar_cnn.base.paths import relative
 from cifar_cnn.runs.folders import RUNS, run_folders
 from cifar_cnn.runs.run import RunFolder
 

@@ -8,7 +8,7 @@ from matplotlib.ticker import LogFormatter, MaxNLocator, PercentFormatter
 
 from cifar_cnn.analysis import charts
 from cifar_cnn.analysis.compare.networks import Network
-from cifar_cnn.figures import PlainFigure
+from cifar_cnn.base.figures import PlainFigure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from cifar_cnn.analysis.statistics import Seed
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.paths import relative
 from cifar_cnn.callbacks.predictions import FILE_NAME
-from cifar_cnn.errors import InputError
-from cifar_cnn.paths import relative
 from cifar_cnn.runs.predictions import read_predictions
 from cifar_cnn.runs.run import RunFolder
 from cifar_cnn.runs.schemas import Config

@@ -7,7 +7,7 @@ from typing import Any
 
 from cifar_cnn.analysis.compare.networks import Network, Pair, same_images
 from cifar_cnn.analysis.statistics import LEVEL, Interval
-from cifar_cnn.tables import markdown_table
+from cifar_cnn.base.tables import markdown_table
 
 
 def network_table(networks: list[Network]) -> str:

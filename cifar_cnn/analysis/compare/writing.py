@@ -11,9 +11,9 @@ from cifar_cnn.analysis import charts
 from cifar_cnn.analysis.compare.networks import Network, Pair, pairs_of
 from cifar_cnn.analysis.compare.tables import network_table, notes, option_table, pair_table
 from cifar_cnn.analysis.statistics import LEVEL
-from cifar_cnn.errors import InputError
-from cifar_cnn.files import write
-from cifar_cnn.paths import relative
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.files import write
+from cifar_cnn.base.paths import relative
 
 Rows = list[dict[str, Any]]
 

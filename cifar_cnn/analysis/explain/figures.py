@@ -10,7 +10,7 @@ from cifar_cnn.analysis.explain.shifts import shift
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from cifar_cnn.figures import PlainFigure
+    from cifar_cnn.base.figures import PlainFigure
 
 Curves = dict[str, tuple[range, list[float]]]
 

@@ -11,9 +11,9 @@ from cifar_cnn.analysis.explain.figures import equivariance_chart, feature_chart
 from cifar_cnn.analysis.explain.texts import as_numbers, as_text, side_by_side
 from cifar_cnn.analysis.explain.theory import Theory, explain
 from cifar_cnn.analysis.shown import SPLIT_NAMES
-from cifar_cnn.errors import InputError
-from cifar_cnn.files import write
-from cifar_cnn.paths import relative
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.files import write
+from cifar_cnn.base.paths import relative
 from cifar_cnn.runs.run import RunFolder, Split
 
 

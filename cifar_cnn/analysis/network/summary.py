@@ -8,8 +8,8 @@ from torch import nn
 
 from cifar_cnn.analysis.network.costs import total_macs
 from cifar_cnn.analysis.network.layers import Layer, layers_of
-from cifar_cnn.sizes import count_parameters
-from cifar_cnn.tables import text_table
+from cifar_cnn.base.sizes import count_parameters
+from cifar_cnn.base.tables import text_table
 
 _COLUMNS: dict[str, Callable[[Layer], str]] = {
     "layer": lambda layer: layer.name or "(network)",

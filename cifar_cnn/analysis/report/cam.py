@@ -11,8 +11,8 @@ from cifar_cnn.analysis.network.maps import grad_cam, last_maps
 from cifar_cnn.analysis.report.material import Material, Section
 from cifar_cnn.analysis.report.pictures import one_of_each_class, thumbnail
 from cifar_cnn.analysis.shown import normalised
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.data import ImageSet
-from cifar_cnn.errors import InputError
 from cifar_cnn.runs.predictions import Predictions
 
 EACH = 6  # correct predictions, and mistakes, at most

@@ -3,7 +3,7 @@
 from typing import Any
 
 from cifar_cnn.analysis.report.material import Material, Section
-from cifar_cnn.sizes import count_parameters
+from cifar_cnn.base.sizes import count_parameters
 
 
 def content(material: Material) -> dict[str, Any] | None:

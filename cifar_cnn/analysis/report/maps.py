@@ -11,7 +11,7 @@ from cifar_cnn.analysis.network.maps import map_layers, outputs_of
 from cifar_cnn.analysis.report.material import Material, Section
 from cifar_cnn.analysis.report.pictures import one_of_each_class, thumbnail
 from cifar_cnn.analysis.shown import normalised
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 
 IMAGES = 4  # one of each of the first classes
 LAYERS = 5  # evenly chosen

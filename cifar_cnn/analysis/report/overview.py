@@ -7,9 +7,9 @@ from cifar_cnn.analysis.report.environment import seed_of
 from cifar_cnn.analysis.report.material import Material
 from cifar_cnn.analysis.shown import Shown
 from cifar_cnn.analysis.statistics import wilson_interval
+from cifar_cnn.base.sizes import count_parameters
 from cifar_cnn.runs.run import RunFolder
 from cifar_cnn.runs.schemas import FitRecord, ImagesRecord, TestResult
-from cifar_cnn.sizes import count_parameters
 
 Tile = dict[str, str]
 

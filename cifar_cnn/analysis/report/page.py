@@ -27,9 +27,9 @@ from cifar_cnn.analysis.report.environment import facts
 from cifar_cnn.analysis.report.material import Material
 from cifar_cnn.analysis.report.overview import basis, tiles
 from cifar_cnn.analysis.shown import SPLIT_NAMES, find_shown, or_reason
+from cifar_cnn.base.files import write
+from cifar_cnn.base.paths import relative
 from cifar_cnn.data import CIFAR10DataModule
-from cifar_cnn.files import write
-from cifar_cnn.paths import relative
 from cifar_cnn.runs.run import RunFolder
 from cifar_cnn.runs.schemas import read_config
 

@@ -10,16 +10,16 @@ from tqdm import tqdm
 
 from cifar_cnn.analysis import charts
 from cifar_cnn.analysis.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.files import replacing, write_json
+from cifar_cnn.base.splitting import random_order
+from cifar_cnn.base.tables import text_table
 from cifar_cnn.data import ImageSet
-from cifar_cnn.errors import InputError
-from cifar_cnn.files import replacing, write_json
 from cifar_cnn.runs.checkpoints import Trained
 from cifar_cnn.runs.schemas import CorruptionResult
-from cifar_cnn.splitting import random_order
-from cifar_cnn.tables import text_table
 
 if TYPE_CHECKING:
-    from cifar_cnn.figures import PlainFigure
+    from cifar_cnn.base.figures import PlainFigure
 
 _BATCH = 500  # images; the random numbers depend on it
 _PANELS = {

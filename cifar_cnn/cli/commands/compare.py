@@ -7,11 +7,11 @@ from pathlib import Path
 
 import yaml
 
-from cifar_cnn import packaged_configs
 from cifar_cnn.analysis.compare import compare, plan, run_or_config
+from cifar_cnn.base import packaged_configs
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.cli.configs import option_values
 from cifar_cnn.cli.main import check_options
-from cifar_cnn.errors import InputError
 from cifar_cnn.runs.folders import RUNS
 
 DEFAULT_EPOCHS = 10  # of `cifar-cnn fit`

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from cifar_cnn import packaged_configs
+from cifar_cnn.base import packaged_configs
 
 
 def run(options: Namespace) -> int:

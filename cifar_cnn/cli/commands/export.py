@@ -4,8 +4,8 @@ from argparse import Namespace
 from pathlib import Path
 
 from cifar_cnn.analysis.export import Exported, check_packages, export_checkpoint
-from cifar_cnn.errors import InputError
-from cifar_cnn.paths import relative
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.paths import relative
 from cifar_cnn.runs.folders import find_checkpoint, run_of
 
 _SUFFIXES = {"onnx": ".onnx", "torch_export": ".pt2"}

@@ -5,10 +5,10 @@ from argparse import Namespace
 from pathlib import Path
 
 from cifar_cnn import lab
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.paths import relative
+from cifar_cnn.base.tables import printable
 from cifar_cnn.lab import submissions
-from cifar_cnn.paths import relative
-from cifar_cnn.tables import printable
 
 
 def run(options: Namespace) -> int:

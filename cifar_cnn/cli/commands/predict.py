@@ -4,10 +4,10 @@ import sys
 from argparse import Namespace
 
 from cifar_cnn.analysis.predict import classify_files
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.tables import printable
 from cifar_cnn.runs.checkpoints import load_trained
 from cifar_cnn.runs.folders import find_checkpoint
-from cifar_cnn.tables import printable
 
 
 def run(options: Namespace) -> int:

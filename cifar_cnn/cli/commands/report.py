@@ -3,8 +3,8 @@
 from argparse import Namespace
 
 from cifar_cnn.analysis.report import write_report
-from cifar_cnn.errors import InputError
-from cifar_cnn.paths import relative
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.paths import relative
 from cifar_cnn.runs.folders import is_best
 from cifar_cnn.runs.run import RunFolder, find_run
 

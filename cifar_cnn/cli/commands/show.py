@@ -9,14 +9,14 @@ from typing import Any
 
 import yaml
 
+from cifar_cnn.base.errors import InputError, causes
+from cifar_cnn.base.figures import show_in_window
+from cifar_cnn.base.paths import relative
 from cifar_cnn.cli import class_options, suggestions
 from cifar_cnn.cli.configs import check_configs
 from cifar_cnn.cli.parser import ArgumentMessage, Parser
 from cifar_cnn.cli.plain_errors import explain
 from cifar_cnn.data import CIFAR10DataModule
-from cifar_cnn.errors import InputError, causes
-from cifar_cnn.figures import show_in_window
-from cifar_cnn.paths import relative
 from cifar_cnn.runs.run import RunFolder, find_run
 
 

@@ -5,11 +5,11 @@ from functools import cached_property
 
 import torch
 
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.image_files.arrays import ArrayFiles, read_class_names, read_images
+from cifar_cnn.base.paths import expanded
 from cifar_cnn.data.images import ImageSet
 from cifar_cnn.data.sources.base import Source, Split
-from cifar_cnn.errors import InputError
-from cifar_cnn.image_files.arrays import ArrayFiles, read_class_names, read_images
-from cifar_cnn.paths import expanded
 
 
 class Arrays(Source):

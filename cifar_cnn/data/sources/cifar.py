@@ -6,10 +6,10 @@ from typing import ClassVar
 from torch import Tensor
 from torchvision import datasets
 
+from cifar_cnn.base.image_files.archives import Archive, extract_into, read_archive
+from cifar_cnn.base.paths import expanded
 from cifar_cnn.data.images import ImageSet
 from cifar_cnn.data.sources.base import Source, Split
-from cifar_cnn.image_files.archives import Archive, extract_into, read_archive
-from cifar_cnn.paths import expanded
 
 
 class OfficialArchive(Source):

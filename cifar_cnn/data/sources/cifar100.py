@@ -6,9 +6,9 @@ from typing import Literal
 from torch import Tensor
 from torchvision import datasets
 
+from cifar_cnn.base.image_files.archives import Archive
+from cifar_cnn.base.image_files.cifar100_labels import CLASSES, FINE_NAMES, SUPERCLASS_OF
 from cifar_cnn.data.sources.cifar import OfficialArchive
-from cifar_cnn.image_files.archives import Archive
-from cifar_cnn.image_files.cifar100_labels import CLASSES, FINE_NAMES, SUPERCLASS_OF
 
 
 class CIFAR100(OfficialArchive):

@@ -6,13 +6,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.image_files.cache import cache_files, fingerprint, read_or_make
+from cifar_cnn.base.image_files.class_folders import class_names_in, files_of_classes
+from cifar_cnn.base.image_files.decoding import decode_all
+from cifar_cnn.base.paths import expanded
 from cifar_cnn.data.images import ImageSet
 from cifar_cnn.data.sources.base import Source, Split
-from cifar_cnn.errors import InputError
-from cifar_cnn.image_files.cache import cache_files, fingerprint, read_or_make
-from cifar_cnn.image_files.class_folders import class_names_in, files_of_classes
-from cifar_cnn.image_files.decoding import decode_all
-from cifar_cnn.paths import expanded
 
 
 class ImageFolder(Source):

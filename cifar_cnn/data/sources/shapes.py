@@ -3,11 +3,11 @@
 import numpy as np
 import torch
 
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.image_files.memory import check_memory
+from cifar_cnn.base.shape_drawing import SHAPES, draw_shapes
 from cifar_cnn.data.images import ImageSet
 from cifar_cnn.data.sources.base import Source, Split
-from cifar_cnn.errors import InputError
-from cifar_cnn.image_files.memory import check_memory
-from cifar_cnn.shape_drawing import SHAPES, draw_shapes
 
 PORTION = 1000  # images drawn at once, because the float images of a large set would not fit in memory
 

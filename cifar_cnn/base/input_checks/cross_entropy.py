@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 
 
 def check_options(reduction: str, label_smoothing: float) -> None:

@@ -7,10 +7,10 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from cifar_cnn.errors import InputError
-from cifar_cnn.image_files.memory import available_memory, check_memory, in_words
-from cifar_cnn.paths import relative
-from cifar_cnn.tables import printable
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.image_files.memory import available_memory, check_memory, in_words
+from cifar_cnn.base.paths import relative
+from cifar_cnn.base.tables import printable
 
 _SAVE = "np.savez(FILE, images=images, labels=labels)"
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from torchvision.datasets import CIFAR10
 from torchvision.datasets.utils import check_integrity, extract_archive
 
-from cifar_cnn.download import download
-from cifar_cnn.errors import InputError
-from cifar_cnn.files import locked
+from cifar_cnn.base.download import download
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.files import locked
 
 
 class Archive(NamedTuple):

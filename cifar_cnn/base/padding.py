@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 
 PaddingMode = Literal["reflect", "zeros", "replicate"]
 

@@ -13,7 +13,7 @@ from typing import IO, Any
 import yaml
 from filelock import FileLock, Timeout
 
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 
 log = logging.getLogger("cifar_cnn")
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 
 Sizes = Sequence[tuple[float, int]]  # (fraction of the run at which the size applies, pixels per side)
 

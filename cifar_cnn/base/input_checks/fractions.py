@@ -1,6 +1,6 @@
 """Fractions of a batch."""
 
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 
 
 def checked_fraction(fraction: float) -> float:

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cifar_cnn.files import locked, remove_leftovers, replacing
-from cifar_cnn.image_files.folders import ImageFile
-from cifar_cnn.paths import relative, user_folder
+from cifar_cnn.base.files import locked, remove_leftovers, replacing
+from cifar_cnn.base.image_files.folders import ImageFile
+from cifar_cnn.base.paths import relative, user_folder
 
 SAMPLE = 256  # number of files whose first bytes are part of the fingerprint
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 
 
 def check_memory(images: int, size: int, more: int = 0, resizable: bool = True) -> None:

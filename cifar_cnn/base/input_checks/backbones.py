@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 
 
 def check_channels(images: Tensor, network: str, channels: int) -> None:

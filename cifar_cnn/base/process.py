@@ -4,12 +4,12 @@ import os
 import shlex
 import sys
 
-from cifar_cnn.paths import relative
+from cifar_cnn.base.paths import relative
 
 # Environment variable that identifies processes started by Lightning before they have imported anything.
 STARTED_BY = "CIFAR_CNN_STARTED_BY"
 
-_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 def local_rank() -> int:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from cifar_cnn.errors import InputError
-from cifar_cnn.image_files.decoding import is_image_name
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.image_files.decoding import is_image_name
 
 
 class ImageFile(NamedTuple):

@@ -10,7 +10,7 @@ from urllib.request import Request, urlopen
 from torchvision.datasets.utils import calculate_md5
 from tqdm import tqdm
 
-from cifar_cnn.files import remove_leftovers, replacing
+from cifar_cnn.base.files import remove_leftovers, replacing
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 
 log = logging.getLogger("cifar_cnn")
 

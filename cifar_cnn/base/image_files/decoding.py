@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm import tqdm
 
-from cifar_cnn.errors import InputError
-from cifar_cnn.image_files.memory import check_memory
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.image_files.memory import check_memory
 
 IMAGE_SUFFIXES = frozenset(
     (

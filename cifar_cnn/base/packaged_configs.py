@@ -8,14 +8,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from cifar_cnn.errors import InputError
+from cifar_cnn.base.errors import InputError
 
 _OPTIONS = ("-c", "--config")
 
 
 def folder() -> Path:
     """The folder of the configs: in the package, or in the repository that the package is used from."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     installed = package / "configs"
     return installed if installed.is_dir() else package.parent / "configs"
 

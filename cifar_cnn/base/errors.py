@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
-from cifar_cnn import streams
+from cifar_cnn.base import streams
 
 _BY_A_SIGNAL = 128  # exit statuses above this mean that a signal ended the process
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_only
 
-from cifar_cnn.errors import InputError
-from cifar_cnn.image_files.decoding import IMAGE_SUFFIXES, is_image_name
-from cifar_cnn.image_files.folders import ImageFile, Skipped, regular_files
+from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.image_files.decoding import IMAGE_SUFFIXES, is_image_name
+from cifar_cnn.base.image_files.folders import ImageFile, Skipped, regular_files
 
 log = logging.getLogger("cifar_cnn")
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from cifar_cnn import files
-from cifar_cnn.paths import expanded, relative, user_folder
+from cifar_cnn.base import files
+from cifar_cnn.base.paths import expanded, relative, user_folder
 
 
 def test_temporary_names_are_unique_and_never_those_of_the_users_files() -> None:

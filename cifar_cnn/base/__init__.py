@@ -1,0 +1,1 @@
+"""What all rooms use: files, paths, errors, tables, figures, and small functions on tensors and seeds."""
