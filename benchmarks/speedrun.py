@@ -25,12 +25,12 @@ from benchmarks._commands import process_environment
 from benchmarks._measure import machine, run
 from cifar_cnn.backbones import SpeedrunNet
 from cifar_cnn.base.channel_statistics import channel_mean_std
-from cifar_cnn.base.splitting import random_order
 from cifar_cnn.callbacks.whitening import whitening_filters
 from cifar_cnn.data import ImageFolder
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.hardware import best_precision, configure_hardware
 from cifar_cnn.optim import Muon
+from cifar_cnn.subsets.splitting import random_order
 from cifar_cnn.tta import logits_with_tta
 
 CONFIG = Path(__file__).parent.parent / "configs" / "speedrun.yaml"

@@ -18,11 +18,11 @@ from cifar_cnn.base.errors import InputError
 from cifar_cnn.base.files import replacing
 from cifar_cnn.base.image_files.decoding import UNREADABLE, decode_image, why
 from cifar_cnn.base.image_files.folders import Skipped
-from cifar_cnn.base.splitting import random_order
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.data.module import CIFAR10DataModule
 from cifar_cnn.runs import kept_code
 from cifar_cnn.runs.checkpoints import Trained, load_trained, read_checkpoint
+from cifar_cnn.subsets.splitting import random_order
 from cifar_cnn.trust import names as trust
 from cifar_cnn.tta import TTA, views
 

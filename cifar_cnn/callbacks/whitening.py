@@ -6,9 +6,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from cifar_cnn.base.errors import InputError
-from cifar_cnn.base.splitting import random_order
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.data.module import CIFAR10DataModule
+from cifar_cnn.subsets.splitting import random_order
 
 
 class WhitenFirstConv(Callback):

@@ -9,9 +9,9 @@ from torch import Tensor
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.base.generators import generator
 from cifar_cnn.base.input_checks.images import check_normalised
-from cifar_cnn.base.splitting import random_order
 from cifar_cnn.data.augment import Draws, draw
 from cifar_cnn.data.images import ImageSet
+from cifar_cnn.subsets.splitting import random_order
 
 
 class Batch(NamedTuple):

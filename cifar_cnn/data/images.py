@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.base.input_checks.images import checked_images, checked_labels
-from cifar_cnn.base.splitting import stratified_choice
+from cifar_cnn.subsets.splitting import stratified_choice
 
 
 @dataclass(frozen=True)

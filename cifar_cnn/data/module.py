@@ -15,13 +15,13 @@ from cifar_cnn.base.errors import InputError
 from cifar_cnn.base.input_checks.images import check_as_trained, check_classes
 from cifar_cnn.base.input_checks.run_length import check_sizes, finite_steps
 from cifar_cnn.base.running_trainer import drawn_seed, is_testing, overfits, running, seed_of_run, share_of
-from cifar_cnn.base.splitting import random_order
 from cifar_cnn.data.augment import Augment, denormalize, draw
 from cifar_cnn.data.batches import Batch, EvalBatches, TrainBatches
 from cifar_cnn.data.images import ImageSet, on_gpu_if_it_fits, stratified_split
 from cifar_cnn.data.preparation import Preparation
 from cifar_cnn.data.sources import CIFAR10, ChannelStats, Source, Split
 from cifar_cnn.parts import keep_plain
+from cifar_cnn.subsets.splitting import random_order
 
 Batches = EvalBatches | TrainBatches | PreparedBatches
 log = logging.getLogger("cifar_cnn")

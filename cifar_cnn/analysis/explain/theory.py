@@ -7,9 +7,9 @@ from cifar_cnn.analysis.explain.invariance import Invariance, measure_invariance
 from cifar_cnn.analysis.network.layers import Layer, Sharing, layers_of, sharing_of
 from cifar_cnn.analysis.network.maps import map_layers
 from cifar_cnn.base.errors import InputError
-from cifar_cnn.base.splitting import random_order
 from cifar_cnn.data import ImageSet
 from cifar_cnn.runs.checkpoints import Trained
+from cifar_cnn.subsets.splitting import random_order
 
 
 @dataclass(frozen=True)

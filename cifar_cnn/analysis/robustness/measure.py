@@ -12,11 +12,11 @@ from cifar_cnn.analysis import charts
 from cifar_cnn.analysis.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.base.files import replacing, write_json
-from cifar_cnn.base.splitting import random_order
 from cifar_cnn.base.tables import text_table
 from cifar_cnn.data import ImageSet
 from cifar_cnn.runs.checkpoints import Trained
 from cifar_cnn.runs.schemas import CorruptionResult
+from cifar_cnn.subsets.splitting import random_order
 
 if TYPE_CHECKING:
     from cifar_cnn.base.figures import PlainFigure

@@ -1,0 +1,1 @@
+"""Which images a run trains and validates on, with which labels: splits, folds, subsets, label noise, class weights."""
