@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+import sysconfig
 
 from cifar_cnn.base.paths import relative
 
@@ -15,6 +16,17 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 def local_rank() -> int:
     """The rank of this process among the processes of a run on this machine."""
     return int(os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID") or 0)
+
+
+def environment() -> dict[str, str]:
+    """The environment variables with which a new Python process imports this very package.
+
+    Without them, it would import another copy of the package that is installed, such as an editable checkout.
+    """
+    root = os.path.dirname(os.path.dirname(_PACKAGE))
+    if root in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
+        return dict(os.environ)  # installed; on PYTHONPATH, all other packages would take precedence over Python's own
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
 def program(model: type) -> str:

@@ -4,13 +4,13 @@ One process, :mod:`cifar_cnn.lab.host`, imports PyTorch, which takes seconds, an
 """
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cifar_cnn.base import process
 from cifar_cnn.lab.findings import Finding, Outcome
 
 SECONDS = 30.0  # for one exercise; all together take less
@@ -35,7 +35,6 @@ def check_files(tasks: Iterable[Task], seconds: float = SECONDS) -> Iterator[tup
     """
     request = json.dumps({"tasks": list(tasks), "seconds": seconds})
     root = str(Path(__file__).parents[2])  # where cifar_cnn is imported from
-    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     fixed = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONSAFEPATH", "PYTHONDONTWRITEBYTECODE"), "1")
     fixed["MPLBACKEND"] = "agg"  # plt.show() opens no window and does not wait for one to be closed
     host = subprocess.Popen(
@@ -45,7 +44,7 @@ def check_files(tasks: Iterable[Task], seconds: float = SECONDS) -> Iterator[tup
         text=True,
         encoding="utf-8",
         cwd=root,  # on its sys.path then, where no file of the student's may stand in for a library
-        env={**os.environ, **fixed, "PYTHONPATH": path},
+        env={**process.environment(), **fixed},
     )
     assert host.stdin is not None
     assert host.stdout is not None

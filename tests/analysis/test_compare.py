@@ -246,6 +246,17 @@ def test_a_subprocess_is_awaited_and_under_nohup_survives_the_terminal(configs: 
     assert "Trained     SimpleCNN" in task.log.read_text()
 
 
+def test_a_subprocess_imports_the_package_of_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if another copy of the package is installed, which an earlier entry of sys.path stands for here."""
+    other = Path("installed/cifar_cnn")
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("raise SystemExit('the other copy')")
+    monkeypatch.setenv("PYTHONPATH", str(other.parent.resolve()))
+    task = plan.Task("version", 1, Path("log.txt"), lambda: ["--version"], lambda: None)
+    assert plan._run_command(task, lambda epochs: None, interval=0.05) == 0
+    assert task.log.read_text() == f"cifar-cnn {cifar_cnn.__version__}\n"
+
+
 def test_an_interrupted_subprocess_saves_first(configs: list[str]) -> None:
     options = [word if word != "2" else "1000000" for word in SHORT]
     task = plan.training(Path("plain.yaml"), 0, FitCommands(options), Path("out"))

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from cifar_cnn.base.errors import ENDING, InputError, terminable
 from cifar_cnn.base.files import write
 from cifar_cnn.base.paths import relative
+from cifar_cnn.base.process import environment
 from cifar_cnn.runs.folders import RUNS, run_folders
 from cifar_cnn.runs.run import RunFolder
 
@@ -172,7 +173,9 @@ def _run_command(task: Task, at: Callable[[int], None], interval: float = 0.5) -
         # Started by its path, since -m would prefer a package cifar_cnn in the current folder.
         command = [sys.executable, str(PROGRAM), *task.command()]
         # In its own session, a fit receives one signal rather than two on Ctrl-C, and so saves a checkpoint first.
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, env=environment(), start_new_session=True
+        )
         with terminable(*ENDING):
             try:
                 while process.poll() is None:
