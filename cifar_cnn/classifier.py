@@ -1,26 +1,24 @@
 """ImageClassifier: the one LightningModule, for any backbone, loss, optimizer and schedule."""
 
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.optim import SGD
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MetricCollection
 
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.base.input_checks.fractions import checked_fraction
-from cifar_cnn.base.input_checks.run_length import finite_steps
 from cifar_cnn.base.means import TrainMeans
 from cifar_cnn.data.batches import Batch, as_batch
 from cifar_cnn.metrics import accuracy_per_class, eval_metrics, in_float32, test_metrics
 from cifar_cnn.optim import learning_rate, parameter_groups
 from cifar_cnn.parts import keep_plain
 from cifar_cnn.parts.losses import LossFunction, as_module
-from cifar_cnn.parts.schedules import ScheduleCallable, make_schedule
+from cifar_cnn.parts.schedules import Interval, ScheduleCallable, schedule_config
 from cifar_cnn.tta import TTA, logits_with_tta
 
 
@@ -31,8 +29,9 @@ class ImageClassifier(LightningModule):
         backbone: any module from (N, C, H, W) images to (N, num_classes) logits.
         loss: any module or function of (logits, target) that returns a scalar; by default torch's cross-entropy.
         optimizer: called with the backbone's parameter groups; by default SGD with Nesterov momentum.
-        schedule: called with the optimizer and the number of steps in the run, and stepped after each batch
-            (ReduceLROnPlateau: after each validation, using its ``monitor``). None keeps the learning rate constant.
+        schedule: called with the optimizer and the number of steps in the run. None keeps the learning rate constant.
+        schedule_interval: when the schedule is stepped: after each ``step`` or ``epoch``. By default each step if it
+            receives the number of steps, else each epoch; ReduceLROnPlateau: each validation, using its ``monitor``.
         decay_bias_and_norm: apply the optimizer's weight decay to biases and normalisation parameters too.
         parameter_groups: optimizer options by parameter name pattern, such as ``{"head.*": {"lr": 0.01}}``; with
             ``until``, the group's schedule ends at that fraction of the run.
@@ -40,7 +39,8 @@ class ImageClassifier(LightningModule):
             ``flip_shift`` adds shifts by one pixel.
         tta_fraction: fraction of each test batch, its least confident images, that ``tta`` is used for; predict: all.
         channels_last: store images and weights as NHWC, which makes most convolutions faster.
-        compile: compile the backbone with torch.compile; checkpoints are the same with and without it.
+        compile: compile the backbone with torch.compile, in the given mode or in torch's default mode; checkpoints are
+            the same with and without it.
         num_classes: number of classes; the command line takes it from the data.
         init_from: folder or checkpoint of a run whose weights initialise a new fit; parameters whose shape differs, as
             in the last layer with another number of classes, keep their random initialisation.
@@ -56,12 +56,13 @@ class ImageClassifier(LightningModule):
         loss: nn.Module | LossFunction | None = None,
         optimizer: OptimizerCallable = lambda p: SGD(p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4),
         schedule: ScheduleCallable | None = None,
+        schedule_interval: Interval | None = None,
         decay_bias_and_norm: bool = True,
         parameter_groups: dict[str, dict[str, float]] | None = None,
         tta: TTA = "none",
         tta_fraction: float = 1.0,
         channels_last: bool = True,
-        compile: bool = False,
+        compile: bool | Literal["reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = False,
         num_classes: int = 10,
         init_from: str | None = None,
     ) -> None:
@@ -73,7 +74,7 @@ class ImageClassifier(LightningModule):
         self.backbone = backbone
         self.loss = as_module(loss)
         self.make_optimizer = optimizer
-        self.make_schedule = schedule
+        self.make_schedule, self.schedule_interval = schedule, schedule_interval
         self.decay_bias_and_norm = decay_bias_and_norm
         self.parameter_groups = parameter_groups or {}
         self.tta, self.tta_fraction = tta, checked_fraction(tta_fraction)
@@ -94,7 +95,8 @@ class ImageClassifier(LightningModule):
         """Set the memory format of the weights and compile the backbone."""
         self.backbone.to(memory_format=self.memory_format)
         if self.to_compile:
-            self.backbone.compile()  # in place, so the names in the state_dict do not change
+            mode = None if self.to_compile is True else self.to_compile
+            self.backbone.compile(mode=mode)  # in place, so the names in the state_dict do not change
             self.to_compile = False
 
     def logits_with_tta(self, images: Tensor) -> Tensor:
@@ -182,9 +184,5 @@ class ImageClassifier(LightningModule):
             raise InputError(f"optimizer: {error}") from error
         if self.make_schedule is None:
             return optimizer
-        total_steps = finite_steps(self.trainer.estimated_stepping_batches, "a schedule")
-        schedule = make_schedule(self.make_schedule, optimizer, total_steps)
-        stepped: dict[str, Any] = {"interval": "step"}
-        if isinstance(schedule, ReduceLROnPlateau):
-            stepped = {"interval": "epoch", "monitor": getattr(schedule, "monitor", "val/loss")}
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, **stepped}}
+        schedule = schedule_config(self.make_schedule, optimizer, self.trainer, self.schedule_interval)
+        return {"optimizer": optimizer, "lr_scheduler": schedule}

@@ -66,7 +66,9 @@ def check_same(checkpoint: Checkpoint, given: Mapping[str, Any]) -> None:
         given: hyper-parameters of the model as plain data; those missing on either side are not compared.
     """
     saved = checkpoint.content["hyper_parameters"]
-    known = [name for name in ("optimizer", "decay_bias_and_norm") if name in saved and name in given]
+    known = [
+        name for name in ("optimizer", "schedule_interval", "decay_bias_and_norm") if name in saved and name in given
+    ]
     changed = [name for name in known if saved[name] != given[name]]
     if "schedule" in saved and "schedule" in given and _class_path(saved) != _class_path(given):
         changed.append("schedule")

@@ -10,6 +10,7 @@ from cifar_cnn.base.errors import InputError
 from cifar_cnn.base.paths import relative
 from cifar_cnn.distributed import prints_messages
 from cifar_cnn.optim import FractionSchedule
+from cifar_cnn.parts.schedules import epochs_in
 from cifar_cnn.resume.loops import epoch_of
 from cifar_cnn.runs.folders import run_of
 
@@ -36,8 +37,12 @@ class Resumed(Callback):
         epoch = epoch_of(trainer, trainer.current_epoch + 1)
         _say(f"Resuming {_name(trainer)} at epoch {epoch}, step {trainer.global_step}{of}")
         for config in trainer.lr_scheduler_configs:
-            if of and isinstance(config.scheduler, LRScheduler) and (change := _change(config.scheduler, int(total))):
-                advice = f"for a single schedule over all {int(total)} steps, start a new run: {_new_run(trainer)}"
+            if not of or not isinstance(config.scheduler, LRScheduler):
+                continue
+            length = int(total) if config.interval == "step" else epochs_in(int(total), trainer)
+            unit = f"{config.interval}s"
+            if change := _change(config.scheduler, length, unit):
+                advice = f"for a single schedule over all {length} {unit}, start a new run: {_new_run(trainer)}"
                 if isinstance(config.scheduler, OneCycleLR):
                     raise InputError(f"{change}; {advice}")
                 _say(f"{change}; {advice}")
@@ -56,18 +61,18 @@ class Resumed(Callback):
             _say(f"Nothing left to train: {done}, and was stopped there by max_steps, a time limit or a callback")
 
 
-def _change(schedule: LRScheduler, total: int) -> str | None:
-    """How the learning rate changes when a run is resumed with a different length; None if it does not."""
+def _change(schedule: LRScheduler, total: int, unit: str) -> str | None:
+    """How the learning rate changes when a run is resumed with a different length in steps or epochs, if it does."""
     step, name = schedule.last_epoch, type(schedule).__name__
     if isinstance(schedule, FractionSchedule):
         before, now = (float(rates[0]) for rates in (schedule.get_last_lr(), schedule.get_lr()))
         if abs(now - before) > 1e-6 * max(now, before):
             rates = f"the learning rate goes from {before:.3g} to {now:.3g}"
-            return f"{name} now spans {total} steps: at step {step} {rates}"
+            return f"{name} now spans {total} {unit}: at {unit[:-1]} {step} {rates}"
     if isinstance(schedule, OneCycleLR) and total > schedule.total_steps:
-        return f"OneCycleLR was created for {schedule.total_steps} steps and cannot be extended; this run has {total}"
+        return f"OneCycleLR was created for {schedule.total_steps} {unit} and cannot be extended; this run has {total}"
     if isinstance(schedule, CosineAnnealingLR) and schedule.T_max < total:
-        return f"CosineAnnealingLR was created for {schedule.T_max} steps: after that the learning rate rises again"
+        return f"CosineAnnealingLR was created for {schedule.T_max} {unit}: after that the learning rate rises again"
     return None
 
 

@@ -198,6 +198,7 @@ def test_other_backbones_losses_and_optimizers_by_class_path(cifar_cnn_command: 
 
 def test_schedules_of_torch_by_class_path(cifar_cnn_command: Command, capsys: Capture) -> None:
     steps = ["--model.schedule", "torch.optim.lr_scheduler.StepLR", "--model.schedule.step_size", 8]
+    steps += ["--model.schedule_interval", "step"]
     more = ["--trainer.max_epochs", 2, "--trainer.log_every_n_steps", 1, "--model.optimizer.lr", 0.5]
     assert cifar_cnn_command("fit", *QUICK, *steps, *more) == 0
     with (RUN / "metrics.csv").open() as file:

@@ -1,6 +1,7 @@
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -149,6 +150,15 @@ def test_compiled_and_eager_agree_and_have_the_same_checkpoint() -> None:
         assert not model.to_compile
         results.append(trainer.callback_metrics["train/loss"])
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
+
+
+def test_the_backbone_is_compiled_in_the_given_mode() -> None:
+    for given, mode in ((True, None), ("max-autotune", "max-autotune")):
+        model = small(compile=given)
+        with mock.patch.object(model.backbone, "compile") as compiled:
+            model.setup("fit")
+            model.setup("test")
+        compiled.assert_called_once_with(mode=mode)
 
 
 def test_without_a_compiler_the_run_is_eager_and_says_so(

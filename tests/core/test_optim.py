@@ -1,12 +1,21 @@
 import math
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 from torch.optim import SGD
-from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, LRScheduler, MultiStepLR, OneCycleLR, StepLR
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    ExponentialLR,
+    LRScheduler,
+    MultiStepLR,
+    OneCycleLR,
+    ReduceLROnPlateau,
+    StepLR,
+)
 
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.optim import (
@@ -16,7 +25,7 @@ from cifar_cnn.optim import (
     orthogonalize,
     parameter_groups,
 )
-from cifar_cnn.parts.schedules import make_schedule
+from cifar_cnn.parts.schedules import make_schedule, schedule_config
 
 
 def optimizer(lr: float = 0.1, momentum: float = 0.0) -> SGD:
@@ -309,6 +318,44 @@ def test_a_schedule_receives_the_length_of_the_run_if_it_takes_one(make: Any, me
     expected = rates(meant(optimizer(momentum=0.9)), 6)
     assert rates(make_schedule(make, optimizer(momentum=0.9), 6), 6) == expected
     assert len(set(expected)) > 1
+
+
+def run_of(steps: float) -> Any:
+    return SimpleNamespace(estimated_stepping_batches=steps, num_training_batches=8, accumulate_grad_batches=2)
+
+
+INTERVALS: dict[str, tuple[Any, str]] = {
+    "own": (WarmupCosine, "step"),
+    "cosine over the run": (CosineAnnealingLR, "step"),
+    "cosine with its own length": (partial(CosineAnnealingLR, T_max=200), "epoch"),
+    "milestones": (partial(MultiStepLR, milestones=[100, 150]), "epoch"),
+    "a function without the length": (lambda sgd: MultiStepLR(sgd, [100, 150]), "epoch"),
+    "a function with the length": (lambda sgd, steps: StepLR(sgd, steps // 2), "step"),
+    "one cycle of a given length": (partial(OneCycleLR, max_lr=1.0, epochs=2, steps_per_epoch=4), "step"),
+    "a function that returns one cycle": (lambda sgd: OneCycleLR(sgd, 1.0, 8), "step"),
+    "plateau": (ReduceLROnPlateau, "epoch"),
+}
+
+
+@pytest.mark.parametrize(("make", "interval"), INTERVALS.values(), ids=INTERVALS)
+def test_a_schedule_counts_steps_if_it_knows_their_number_and_epochs_otherwise(make: Any, interval: str) -> None:
+    assert schedule_config(make, optimizer(momentum=0.9), run_of(10), None)["interval"] == interval
+
+
+def test_a_schedule_over_the_run_can_change_once_an_epoch() -> None:
+    config = schedule_config(CosineAnnealingLR, optimizer(), run_of(10), "epoch")
+    assert (config["interval"], config["scheduler"].T_max) == (
+        "epoch",
+        3,
+    )  # 4 steps each
+    by_step = schedule_config(partial(MultiStepLR, milestones=[100]), optimizer(), run_of(10), "step")
+    assert by_step["interval"] == "step"
+
+
+def test_only_a_schedule_that_receives_the_length_needs_a_run_with_an_end() -> None:
+    assert schedule_config(partial(ExponentialLR, gamma=0.9), optimizer(), run_of(float("inf")), None)
+    with pytest.raises(InputError, match="a schedule needs the length of the run"):
+        schedule_config(CosineAnnealingLR, optimizer(), run_of(float("inf")), None)
 
 
 @pytest.mark.parametrize(

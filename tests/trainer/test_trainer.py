@@ -37,6 +37,7 @@ data: {source: {class_path: Shapes, init_args: {train_size: 200, test_size: 20}}
 model:
   backbone: {class_path: SimpleCNN, init_args: {channels: [4, 4, 8], batch_norm: true}}
   optimizer: {class_path: torch.optim.SGD, init_args: {lr: 0.05, momentum: 0.9, nesterov: true, weight_decay: 5.0e-4}}
+  schedule: {class_path: torch.optim.lr_scheduler.MultiStepLR, init_args: {milestones: [1], gamma: 0.5}}
 trainer: {max_epochs: 2, enable_progress_bar: false}
 test_after_fit: true
 """
@@ -49,7 +50,8 @@ def make_data(**options: Any) -> CIFAR10DataModule:
 
 def make_model() -> ImageClassifier:
     optimizer = functools.partial(torch.optim.SGD, lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    return ImageClassifier(SimpleCNN((4, 4, 8), batch_norm=True), optimizer=optimizer)
+    schedule = functools.partial(torch.optim.lr_scheduler.MultiStepLR, milestones=[1], gamma=0.5)
+    return ImageClassifier(SimpleCNN((4, 4, 8), batch_norm=True), optimizer=optimizer, schedule=schedule)
 
 
 def make_trainer(**options: Any) -> Trainer:
@@ -155,7 +157,9 @@ def test_a_run_resumes_exactly_in_another_python_process() -> None:
     assert "Resuming version_1 at epoch 2/3, step 7 of 15" in result.stderr
     whole, resumed = (weights(f"lightning_logs/version_{i}/checkpoints/last.ckpt") for i in (0, 1))
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
-    assert len(load_run("lightning_logs/version_1").metrics["epoch"]) == 3
+    for run in map(load_run, ("lightning_logs/version_0", "lightning_logs/version_1")):
+        assert len(run.metrics["epoch"]) == 3
+        assert run.metrics["lr"] == pytest.approx([0.025] * 3)  # logged after the epoch's step
 
 
 class Unknown(nn.Module):
