@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 from jsonargparse import DefaultHelpFormatter
 from jsonargparse._common import parsing_settings
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
+from numpy._core.multiarray import _reconstruct
 
 # The launcher that starts the program again for each additional process. It is the only one with an attribute
 # ``procs``, and no public property distinguishes it from the others (checked with lightning 2.6).
@@ -34,6 +36,16 @@ LOADERS_OF_PRETRAINED_WEIGHTS = (
     ("torchvision.models.densenet", "_load_state_dict"),  # renames the weights first
     ("timm.models._builder", "load_pretrained"),
 )
+
+
+# What torch.load(weights_only=True) needs to read NumPy arrays of integers from a .pt file. Old files name the first
+# function in its former module, and no public name leads to it (checked with NumPy 2.2 to 2.4 and torch 2.12).
+NUMPY_ARRAYS: list[Any] = [
+    np.ndarray,
+    np.dtype,
+    *(type(np.dtype(each)) for each in (np.int8, np.uint8, np.int16, np.int32, np.int64)),
+    *((_reconstruct, f"{module}.multiarray._reconstruct") for module in ("numpy._core", "numpy.core")),
+]
 
 
 @contextmanager

@@ -1,12 +1,13 @@
 """Test-time augmentation: average the logits of several views of an image."""
 
-import math
 from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from cifar_cnn.base.confidence import least_confident
 
 TTA = Literal["none", "flip", "flip_shift"]
 
@@ -56,9 +57,3 @@ def _averaged(network: Callable[[Tensor], Tensor], images: Tensor, plain: Tensor
     (first, _), *others = views(images, tta)
     weighted = [first * plain.float(), *(weight * network(view).float() for weight, view in others)]
     return torch.stack(weighted).sum(0)
-
-
-def least_confident(logits: Tensor, fraction: float) -> Tensor:
-    """The images with the lowest probability of their predicted class, a fraction of all, rounded up: int64, (M,)."""
-    order = logits.float().softmax(1).amax(1).argsort(stable=True)
-    return order[: math.ceil(fraction * len(logits))]

@@ -31,7 +31,7 @@ def measure_calibration(run: RunFolder, images: ImageSet) -> CalibrationResult:
     Raises:
         InputError: the run has no validation images.
     """
-    if not run.data_config.get("val_size"):
+    if not len(run.datamodule.image_set("val")):
         raise InputError(
             f"{run.name} has no validation images (data.val_size is 0): a temperature is fitted on images that were "
             "not trained on"

@@ -1,8 +1,10 @@
-"""A loader that applies a function to each batch, as Lightning's hooks do in a run with a Trainer."""
+"""A loader that prepares each batch, as Lightning's hooks do in a run with a Trainer."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from lightning.pytorch import LightningDataModule
 
 
 @dataclass(frozen=True)
@@ -11,11 +13,11 @@ class PreparedBatches:
 
     Attributes:
         batches: the loader.
-        prepare: converts a batch of the loader to a batch for the network.
+        datamodule: converts a batch of the loader to a batch for the network.
     """
 
     batches: Any
-    prepare: Callable[[Any], Any]
+    datamodule: LightningDataModule
 
     @property
     def image_set(self) -> Any:
@@ -26,4 +28,4 @@ class PreparedBatches:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[Any]:
-        return map(self.prepare, self.batches)
+        return (self.datamodule.on_after_batch_transfer(batch, 0) for batch in self.batches)

@@ -17,9 +17,14 @@ def is_testing(trainer: Trainer | None) -> bool:
     return trainer is not None and trainer.state.fn == TrainerFn.TESTING
 
 
+def is_fitting(trainer: Trainer | None) -> bool:
+    """Whether the Trainer runs ``fit``."""
+    return trainer is not None and trainer.state.fn == TrainerFn.FITTING
+
+
 def overfits(trainer: Trainer | None) -> bool:
     """Whether a running Trainer fits with ``overfit_batches``."""
-    return trainer is not None and trainer.state.fn == TrainerFn.FITTING and trainer.overfit_batches > 0  # type: ignore[attr-defined]
+    return is_fitting(trainer) and trainer.overfit_batches > 0  # type: ignore[union-attr]
 
 
 def share_of(trainer: Trainer | None) -> dict[str, int]:

@@ -111,8 +111,10 @@ def _write(path: Path, predictions: Predictions) -> None:
 
 
 def _by_image(image_set: ImageSet, logits: Tensor, labels: Tensor, indices: Tensor) -> Predictions:
-    """The predictions in the order of ``image_set``."""
-    order = indices.argsort()
+    """The predictions in the order of ``image_set``; ``indices`` are positions in the source's split."""
+    if image_set.positions is not None:
+        indices = torch.searchsorted(image_set.positions, indices.to(image_set.positions.device))
+    order = indices.argsort().to(logits.device)
     indices = indices[order].cpu()
     partial = len(indices) < len(image_set)
     images = image_set.images[indices.to(image_set.images.device)] if partial else image_set.images

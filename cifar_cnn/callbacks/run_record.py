@@ -160,7 +160,7 @@ def _now() -> str:
 
 
 def images(trainer: Trainer) -> dict[str, Any] | None:
-    """The images of a trainer's data module: class of the source, numbers of images and classes, side in pixels."""
+    """The images of a trainer's data module: class of the source, numbers of images and classes, choice, shape."""
     datamodule = getattr(trainer, "datamodule", None)
     if not isinstance(datamodule, CIFAR10DataModule):
         return None
@@ -171,6 +171,7 @@ def images(trainer: Trainer) -> dict[str, Any] | None:
         "validation": len(datamodule.image_set("val")),
         "classes": datamodule.num_classes,
         "size": datamodule.train_images.shape[-1],
+        **datamodule.chosen.facts,
     }
 
 

@@ -47,7 +47,7 @@ class WhitenFirstConv(Callback):
             raise InputError("WhitenFirstConv takes the training images from a CIFAR10DataModule")
         with torch.no_grad():
             train = datamodule.train_images
-            pixels = train[random_order(len(train), datamodule.split_seed)[: self.images]]
+            pixels = train[random_order(len(train), datamodule.subset.seed)[: self.images]]
             filters = whitening_filters(normalize(pixels, *datamodule.mean_std), conv.kernel_size[0], self.eps)
             if conv.weight.shape != filters.shape:
                 raise InputError(

@@ -64,9 +64,17 @@ what to run:
 images:
   --data.source NAME        CIFAR10 or CIFAR100 (downloaded once), ImageFolder (your own), Arrays (NumPy files with
                             --data.source.train FILE and .test FILE), Shapes (drawn offline) (default: CIFAR10)
-  --data.source.root DIR    folder of the CIFAR archive (default: data); for ImageFolder, one with train/ and test/
+  --data.source.root DIR    folder of the CIFAR archive (default: data); for ImageFolder, one with train/, test/ and,
+                            optionally, val/
   --data.batch_size N       images per training step (default: 128)
-  --data.val_size N         training images set aside for validation; 0: none (default: 5000)
+  --data.val_size N         number or fraction of the training images set aside for validation; 0: none; by default
+                            5000, unless the source has validation images
+  --data.fold K, --data.folds N
+                            validate on one of N parts of the training images; K is 0 to N - 1
+  --data.train_fraction X  train on this fraction of the training images alone (default: 1.0)
+  --data.train_per_class N  train on this number of images of each class instead
+  --data.label_noise X      fraction of the training labels to replace by a wrong one, or a file of training labels
+                            (default: 0.0)
   --data.augment.crop N     random shift by up to N pixels (default: 0)
   --data.augment.flip BOOL  mirror a random half of the images; alternating: each image every second epoch (default:
                             false)

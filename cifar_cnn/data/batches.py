@@ -21,7 +21,7 @@ class Batch(NamedTuple):
         images: (N, C, H, W); uint8 from the loader, normalised floats after the transfer to the device.
         labels: int64, (N,); class indices.
         draws: random numbers for the augmentation; None in evaluation and after augmentation.
-        indices: int64, (N,); positions in the loader's ``image_set``; None if the batch is not from such a loader.
+        indices: int64, (N,); positions of the images in the source's split; None for the batches of another loader.
     """
 
     images: Tensor
@@ -58,12 +58,12 @@ class EvalBatches:
         return -(-len(self.image_set) // (self.batch_size * self.world_size))
 
     def __iter__(self) -> Iterator[Batch]:
-        images, labels = self.image_set.images, self.image_set.labels
         step_size = self.batch_size * self.world_size
-        for start in range(0, len(labels), step_size):
+        for start in range(0, len(self.image_set), step_size):
             share = slice(start + self.rank, start + step_size, self.world_size)
-            indices = self.order[share].to(images.device, non_blocking=True)
-            yield Batch(images[indices], labels[indices], indices=indices)
+            indices = self.order[share].to(self.image_set.images.device, non_blocking=True)
+            images, labels, positions = self.image_set.take(indices)
+            yield Batch(images, labels, None, positions)
 
 
 class TrainBatches:
@@ -136,7 +136,8 @@ class TrainBatches:
         draws = None if self.fixed else self._draws(indices, epoch, step)
         # Order and draws are generated on the CPU, so that they do not depend on the device of the images.
         indices = indices[self.rank :: self.world_size].to(self.image_set.images.device, non_blocking=True)
-        return Batch(self.image_set.images[indices], self.image_set.labels[indices], draws, indices)
+        images, labels, positions = self.image_set.take(indices)
+        return Batch(images, labels, draws, positions)
 
     def _draws(self, indices: Tensor, epoch: int, step: int) -> Draws:
         # Each process draws for all images of the step (``indices``) and takes its own rows, so that the augmentation

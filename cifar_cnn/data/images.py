@@ -1,17 +1,15 @@
-"""Sets of images in memory, and the split into training and validation images."""
+"""Sets of images in memory."""
 
 import hashlib
 import operator
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cifar_cnn.base.errors import InputError
 from cifar_cnn.base.input_checks.images import checked_images, checked_labels
-from cifar_cnn.subsets.splitting import stratified_choice
 
 
 @dataclass(frozen=True)
@@ -22,6 +20,8 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         images: uint8, (N, 3, H, W). NumPy arrays are converted.
         labels: int64, (N,), indices of class names. Other integers, NumPy arrays and lists are converted.
         class_names: one name per class.
+        positions: int64, (N,), ascending; the images' positions in a larger set, such as a source's training split;
+            None if they are 0 to N - 1.
 
     Raises:
         InputError: the images are not uint8 or have another shape, or a label is not an index of a class name.
@@ -30,6 +30,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
     images: Tensor
     labels: Tensor
     class_names: tuple[str, ...]
+    positions: Tensor | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "images", checked_images(self.images))
@@ -48,7 +49,13 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
 
     def to(self, device: torch.device) -> "ImageSet":
         """Copy to ``device``."""
-        return ImageSet(self.images.to(device), self.labels.to(device), self.class_names)
+        positions = self.positions.to(device) if self.positions is not None else None
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device), positions=positions)
+
+    def take(self, indices: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Images, labels and positions of the images at ``indices`` (int64, (M,), on the same device)."""
+        positions = indices if self.positions is None else self.positions[indices]
+        return self.images[indices], self.labels[indices], positions
 
     def sha256(self) -> str:
         """The SHA-256 hash of all images and labels, in hexadecimal."""
@@ -57,22 +64,8 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
         return digest.hexdigest()
 
     def subset(self, indices: Tensor) -> "ImageSet":
-        """Copy the images at ``indices`` (int64, (M,)), in that order."""
-        return ImageSet(self.images[indices], self.labels[indices], self.class_names)
-
-
-def stratified_split(image_set: ImageSet, val_size: int, seed: int) -> tuple[ImageSet, ImageSet]:
-    """Split into (train, val), stratified by class; InputError if ``val_size`` leaves no training image."""
-    n = len(image_set)
-    if not 0 <= val_size < n:
-        raise InputError(f"val_size must be from 0 to {n - 1} for {n} training images; it is {val_size}")
-    val = stratified_choice(image_set.labels, len(image_set.class_names), val_size, seed)
-    return image_set.subset(torch.nonzero(~val)[:, 0]), image_set.subset(torch.nonzero(val)[:, 0])
-
-
-def on_gpu_if_it_fits(image_set: ImageSet, device: torch.device) -> ImageSet:
-    """Move images to a GPU if they take less than half of its free memory; the network needs the rest."""
-    if device.type != "cuda":
-        return image_set
-    free, _ = torch.cuda.mem_get_info(device)
-    return image_set.to(device) if image_set.images.nbytes < free / 2 else image_set
+        """The images at ``indices`` (int64, (M,), ascending), as a copy unless these are all images."""
+        if len(indices) == len(self):
+            return self
+        images, labels, positions = self.take(indices)
+        return ImageSet(images, labels, self.class_names, positions)

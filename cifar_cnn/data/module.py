@@ -1,9 +1,10 @@
 """CIFAR10DataModule: load images from a source and make normalised batches on the device."""
 
 import logging
-from functools import partial
+import os
+from dataclasses import replace
 from itertools import count
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
@@ -11,17 +12,18 @@ from torch import Tensor
 
 from cifar_cnn.base.batch_mapping import PreparedBatches
 from cifar_cnn.base.channel_statistics import channel_mean_std
-from cifar_cnn.base.errors import InputError
-from cifar_cnn.base.input_checks.images import check_as_trained, check_classes
-from cifar_cnn.base.input_checks.run_length import check_sizes, finite_steps
-from cifar_cnn.base.running_trainer import drawn_seed, is_testing, overfits, running, seed_of_run, share_of
+from cifar_cnn.base.gpu_memory import on_gpu_if_it_fits
+from cifar_cnn.base.input_checks.images import check_alike, check_as_trained, check_loaded, check_split
+from cifar_cnn.base.input_checks.run_length import check_batch_sizes, check_sizes, side_at_this_step
+from cifar_cnn.base.running_trainer import drawn_seed, is_fitting, is_testing, overfits, running, seed_of_run, share_of
 from cifar_cnn.data.augment import Augment, denormalize, draw
 from cifar_cnn.data.batches import Batch, EvalBatches, TrainBatches
-from cifar_cnn.data.images import ImageSet, on_gpu_if_it_fits, stratified_split
+from cifar_cnn.data.images import ImageSet
 from cifar_cnn.data.preparation import Preparation
 from cifar_cnn.data.sources import CIFAR10, ChannelStats, Source, Split
 from cifar_cnn.parts import keep_plain
 from cifar_cnn.subsets.splitting import random_order
+from cifar_cnn.subsets.subset import Chosen, Subset
 
 Batches = EvalBatches | TrainBatches | PreparedBatches
 log = logging.getLogger("cifar_cnn")
@@ -33,16 +35,17 @@ if TYPE_CHECKING:
 class CIFAR10DataModule(LightningDataModule):
     """Training, validation and test batches from a source of images.
 
-    The validation images are taken from the training images; the test images are loaded only for ``test``. In a
-    training loop without a Trainer, call ``prepare_data()`` and ``setup("fit")``, then iterate over
-    ``train_dataloader()`` once per epoch (:class:`cifar_cnn.data.Batch`).
+    Unless the source has validation images of its own, they are taken from the training images; the test images are
+    loaded only for ``test``. In a training loop without a Trainer, call ``prepare_data()`` and ``setup("fit")``, then
+    iterate over ``train_dataloader()`` once per epoch (:class:`cifar_cnn.data.Batch`).
 
     Args:
         source: CIFAR10, ImageFolder, Shapes or another Source.
         batch_size: images per training step in each process.
         eval_batch_size: images per step of validation and test, in each process.
-        val_size: number of training images to use for validation, stratified by class; 0 trains on all images.
-        split_seed: seed of that split. Runs that differ only in ``seed`` validate on the same images.
+        val_size: number or fraction of the training images to use for validation, stratified by class; 0 trains on all.
+            By default 5000, unless the source, ``folds`` or ``val_indices`` give the validation images.
+        split_seed: seed of this and each other choice of images and labels, which thus do not depend on ``seed``.
         seed: seed of the order and augmentation of the training images; by default the seed of ``seed_everything`` or,
             without one, torch's seed.
         augment: augmentation of the training images.
@@ -51,39 +54,58 @@ class CIFAR10DataModule(LightningDataModule):
             From each fraction on, training images are scaled down to that size, which makes most networks faster.
             Validation and test images are not resized. Source: fast.ai's DAWNBench entries (2018).
         drop_last: omit the training images that do not fill the last batch; they differ from epoch to epoch.
+        val_indices: file of the validation images' indices in the training split: .npy, .npz, .json or .txt.
+        fold: validate on this one, from 0, of ``folds`` parts of the training images (cross-validation).
+        folds: number of these parts, stratified by class.
+        train_fraction: fraction of the images left for training to train on, stratified by class.
+        train_per_class: number of images of each class to train on instead.
+        label_noise: fraction of the training labels to replace by another class; or a file of training labels: .npy,
+            .npz or .pt. Validation and test labels are not changed.
+        label_noise_pairs: replace the labels of these classes alone, each by the other class of its pair.
+        label_noise_array: name of the array of labels, if the file holds several.
     """
+
+    chosen: Chosen  # the training and validation images, set when they are loaded
 
     def __init__(
         self,
         source: Source | None = None,
         batch_size: int = 128,
         eval_batch_size: int = 500,
-        val_size: int = 5000,
+        val_size: int | float | None = None,
         split_seed: int = 0,
         seed: int | None = None,
         augment: Augment = Augment(),  # noqa: B008  (frozen)
         drop_last: bool = True,
         on_gpu: bool = True,
         image_sizes: list[tuple[float, int]] | None = None,
+        val_indices: str | os.PathLike | None = None,
+        fold: int | None = None,
+        folds: int | None = None,
+        train_fraction: float = 1.0,
+        train_per_class: int | None = None,
+        label_noise: float | str | os.PathLike = 0.0,
+        label_noise_pairs: dict[str, str] | None = None,
+        label_noise_array: str | None = None,
     ) -> None:
         super().__init__()
-        if batch_size < 1 or eval_batch_size < 1:
-            raise InputError(f"batch sizes must be 1 or more, not {batch_size} and {eval_batch_size}")
+        check_batch_sizes(batch_size, eval_batch_size)
         check_sizes(image_sizes or [])
+        validation = (val_size, split_seed, val_indices, fold, folds)
+        noise = (label_noise, label_noise_pairs, label_noise_array)
+        self.subset = Subset(*validation, train_fraction, train_per_class, *noise)
         self.save_hyperparameters()
         self.not_recorded = keep_plain(self.hparams, type(self))  # arguments missing in hparams, with the reason
         self.source = source or CIFAR10()
         self.batch_size = batch_size
         self.eval_batch_size = eval_batch_size
-        self.val_size = val_size
-        self.split_seed = split_seed
         self.seed = seed
         self.augment = augment
         self.drop_last = drop_last
         self.on_gpu = on_gpu
         self.image_sizes = image_sizes
         self._mean_std: ChannelStats | None = self.source.mean_std
-        self._sets: dict[str, ImageSet] = {}  # train, val, test, once they are loaded
+        self._sets: dict[Split, ImageSet] = {}  # once they are loaded
         self._train_batches: TrainBatches | None = None
         self._position: dict[str, int] | None = None  # of the training batches, from a checkpoint
         self._epochs = count()  # for loops without a Trainer
@@ -109,25 +131,26 @@ class CIFAR10DataModule(LightningDataModule):
 
     def prepare_data(self) -> None:
         """Download or decode the images. Lightning calls this in one process per machine."""
-        split: Split = "test" if is_testing(self.trainer) else "train"
-        if split not in self._sets:
-            self.source.prepare(split)
+        fits: tuple[Split, ...] = ("train", "val") if self.source.has_val else ("train",)
+        for split in ("test",) if is_testing(self.trainer) else fits:
+            if split not in self._sets:
+                self.source.prepare(split)
 
     def setup(self, stage: str) -> None:
         """Load the images of ``stage``."""
         if stage in ("fit", "validate") and "train" not in self._sets:
             whole = self._load("train")
-            train, val = stratified_split(whole, self.val_size, self.split_seed)
-            check_classes(whole.class_names, whole.labels, train.labels, self.val_size)
+            own_val = type(self.source).__name__ if self.source.has_val else None
+            self.chosen = self.subset.split(whole.labels, whole.class_names, own_val)
+            val = self._load("val") if own_val else whole.subset(self.chosen.val)
+            check_alike(whole.images, val.images, whole.class_names, val.class_names)
+            train = replace(whole.subset(self.chosen.train), labels=self.chosen.labels)
             self._sets |= {"train": train, "val": val}
         elif stage == "test" and "test" not in self._sets:
             self._sets["test"] = self._load("test")
 
     def _load(self, split: Split) -> ImageSet:
-        images = self.source.load(split)
-        if not isinstance(images, ImageSet):
-            source = type(self.source).__name__
-            raise InputError(f"{source}.load must return an ImageSet; it returned {type(images).__name__}")
+        check_loaded(images := self.source.load(split), ImageSet, self.source)
         return images
 
     @property
@@ -135,14 +158,13 @@ class CIFAR10DataModule(LightningDataModule):
         """The training images in memory: uint8, (N, 3, H, W)."""
         return self.image_set("train").images
 
-    def image_set(self, split: Literal["train", "val", "test"]) -> ImageSet:
+    def image_set(self, split: Split) -> ImageSet:
         """The images of a split, loaded if necessary but never downloaded; InputError if they cannot be loaded."""
-        if split not in ("train", "val", "test"):
-            raise InputError(f"split must be 'train', 'val' or 'test', not {split!r}")
+        check_split(split)
         self.setup("test" if split == "test" else "fit")
         return self._sets[split]
 
-    def show(self, split: Literal["train", "val", "test"] = "train", n: int = 24, augmented: bool = False) -> "Figure":
+    def show(self, split: Split = "train", n: int = 24, augmented: bool = False) -> "Figure":
         """Plot ``n`` random images with their classes, the same at each call, in a matplotlib figure.
 
         With ``augmented``, the images are augmented as in a training step.
@@ -167,7 +189,7 @@ class CIFAR10DataModule(LightningDataModule):
         check_sizes(self.image_sizes or [], self.train_images.shape[-1])
         batches = self._make_train_batches(fixed=overfits(trainer))
         if trainer is None:
-            return self._prepared(batches)
+            return PreparedBatches(batches, self)
         if batches.fixed and trainer.is_global_zero:
             log.info("Training and validating on the same unaugmented batches of %d images.", batches.step_size)
         # Lightning also restores a loader's position, but loses it if the schedule needs the length of the run.
@@ -214,19 +236,16 @@ class CIFAR10DataModule(LightningDataModule):
             **share_of(trainer),
         )
 
-    def _eval_batches(self, split: Literal["val", "test"]) -> Batches:
+    def _eval_batches(self, split: Split) -> Batches:
         trainer = self._running_trainer
         batches = EvalBatches(self._where_batches_are_made(split), self.eval_batch_size, **share_of(trainer))
-        return self._prepared(batches) if trainer is None else batches
+        return PreparedBatches(batches, self) if trainer is None else batches
 
-    def _where_batches_are_made(self, split: Literal["train", "val", "test"]) -> ImageSet:
+    def _where_batches_are_made(self, split: Split) -> ImageSet:
         images, trainer = self.image_set(split), self._running_trainer
         if trainer is None or not self.on_gpu:
             return images
         return on_gpu_if_it_fits(images, trainer.strategy.root_device)
-
-    def _prepared(self, batches: EvalBatches | TrainBatches) -> PreparedBatches:
-        return PreparedBatches(batches, partial(self.on_after_batch_transfer, dataloader_idx=0))
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Normalise a Batch of uint8 images, in training after augmentation; return any other batch unchanged."""
@@ -235,15 +254,8 @@ class CIFAR10DataModule(LightningDataModule):
         if self._preparation is None:
             self._preparation = Preparation(self.augment, self.mean_std)
         model = self.trainer.lightning_module if self.trainer is not None else None
-        return self._preparation(batch, self._size_now(), model.dtype if model is not None else torch.float32)  # type: ignore[arg-type]
-
-    def _size_now(self) -> int | None:
-        """The side of training images at this step in pixels; None without progressive resizing."""
-        trainer = self._running_trainer
-        if not self.image_sizes or trainer is None:
-            return None
-        done = trainer.global_step / finite_steps(trainer.estimated_stepping_batches, "image_sizes")
-        return next(size for fraction, size in reversed(self.image_sizes) if done >= fraction)
+        size = side_at_this_step(self.image_sizes or [], self._running_trainer)
+        return self._preparation(batch, size, model.dtype if model is not None else torch.float32)  # type: ignore[arg-type]
 
     def state_dict(self) -> dict[str, Any]:
         """Classes, image size, normalisation, and the position in the training batches."""
@@ -254,13 +266,15 @@ class CIFAR10DataModule(LightningDataModule):
             "mean": list(mean),
             "std": list(std),
             "drawn_seed": self._drawn_seed,
+            "training_images": self.chosen.digest,
             "position": self._train_batches.state_dict() if self._train_batches is not None else None,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore normalisation and position; InputError if the checkpoint has other classes or another image size."""
         images = self._sets.get("test") or self._sets.get("train")
-        check_as_trained(state_dict, self.class_names, images.images if images is not None else None)
+        digest = self.chosen.digest if is_fitting(self.trainer) else None
+        check_as_trained(state_dict, self.class_names, images.images if images is not None else None, digest)
         self._position = state_dict.get("position")
         self._drawn_seed = state_dict.get("drawn_seed")
         self._mean_std = (tuple(state_dict["mean"]), tuple(state_dict["std"]))

@@ -107,7 +107,11 @@ def _arguments(given: Mapping[str, Any], source: Source) -> dict[str, Any]:
     arguments = {name: value for name, value in dict(given.get("init_args") or {}).items() if value is not None}
     if isinstance(source, OfficialArchive):  # the MD5 sum guarantees the same archive everywhere
         return {"labels": arguments.get("labels", "fine")}
-    ignored = ("cache", "class_names", *(("train", "train_labels") if isinstance(source, Arrays) else ()))
+    ignored = (
+        "cache",
+        "class_names",
+        *(("train", "train_labels", "val", "val_labels") if isinstance(source, Arrays) else ()),
+    )
     paths = ("root", "test", "test_labels")
     return {
         name: os.path.abspath(os.path.expanduser(value)) if name in paths and isinstance(value, str) else value

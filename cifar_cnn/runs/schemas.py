@@ -31,6 +31,9 @@ class ImagesRecord(TypedDict, total=False):
     validation: Count
     classes: Count
     size: Count  # side in pixels
+    train_of: Count  # number of images that the training images were chosen from, if not all of them
+    fold: str  # such as "0 of 5"
+    labels_changed: Count  # number of training labels changed by label noise
     validated: Count  # number of images in the newest validation
     validated_on_training: bool
 

@@ -44,3 +44,37 @@ def stratified_choice(labels: Tensor, classes: int, size: int, seed: int) -> Ten
     for label, number in enumerate(share.tolist()):
         chosen[shuffled[labels[shuffled] == label][:number]] = True
     return chosen
+
+
+def stratified_fold(labels: Tensor, fold: int, folds: int, seed: int) -> Tensor:
+    """Choose one of ``folds`` parts of about equal size that together hold each image once.
+
+    Both the sizes of the parts and their numbers of images of a class differ by at most 1.
+
+    Args:
+        labels: int64, (N,).
+        fold: index of the part, from 0.
+        folds: number of parts.
+        seed: seed of the division; the same for all its parts.
+
+    Returns:
+        bool, (N,); True for the chosen images.
+    """
+    shuffled = random_order(len(labels), seed)
+    by_class = shuffled[labels[shuffled].argsort(stable=True)]
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    chosen[by_class[fold::folds]] = True
+    return chosen
+
+
+def same_per_class(labels: Tensor, classes: int, number: int, seed: int) -> Tensor:
+    """Choose ``number`` images of each class at random, or all of a class that has fewer.
+
+    Returns:
+        bool, (N,); True for the chosen images.
+    """
+    shuffled = random_order(len(labels), seed)
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    for label in range(classes):
+        chosen[shuffled[labels[shuffled] == label][:number]] = True
+    return chosen

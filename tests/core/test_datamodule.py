@@ -171,11 +171,13 @@ def test_batches_without_a_trainer_equal_those_of_a_trainer() -> None:
     mean, std = map(torch.tensor, alone.mean_std)
     for split, loader in {"val": alone.val_dataloader(), "test": alone.test_dataloader()}.items():
         image_set = alone.image_set(split)  # type: ignore[arg-type]
+        source = alone.source.load("test" if split == "test" else "train")
         only = next(iter(loader))
         assert isinstance(only, Batch)
         assert only.indices is not None
-        assert sorted(only.indices.tolist()) == list(range(len(image_set)))
-        assert torch.equal(only.images, normalize(image_set.images[only.indices], mean, std))
+        positions = range(len(source)) if image_set.positions is None else image_set.positions.tolist()
+        assert sorted(only.indices.tolist()) == list(positions)
+        assert torch.equal(only.images, normalize(source.images[only.indices], mean, std))
 
 
 def small_source(make_images: Callable[..., ImageSet], labels: list[int], classes: int = 10) -> Source:
@@ -190,7 +192,7 @@ def small_source(make_images: Callable[..., ImageSet], labels: list[int], classe
 
 def test_a_class_without_training_images_after_the_split_is_named(make_images: Callable[..., ImageSet]) -> None:
     data = CIFAR10DataModule(small_source(make_images, list(range(10))), val_size=5)
-    with pytest.raises(InputError, match=r"val_size 5 of 10 images leaves no training image of class \d, .*: lower it"):
+    with pytest.raises(InputError, match=r"val_size 5 of 10 images leaves no training image of class \d, .*: choose"):
         data.setup("fit")
     data = CIFAR10DataModule(small_source(make_images, [0] * 9 + [1], 2), val_size=5)
     assert set(data.image_set("train").labels.tolist()) == {0, 1}

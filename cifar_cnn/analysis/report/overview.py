@@ -99,11 +99,24 @@ def _speed(material: Material) -> Tile | None:
     return _tile("Images per second", f"{speed:,.0f}", "training images; median over epochs, excluding validation")
 
 
+def _choice(images: ImagesRecord) -> list[str]:
+    """How the training images were chosen, and how many of their labels are wrong."""
+    found = []
+    if "train_of" in images:
+        found.append(f"trained on {images.get('train', 0):,} of {images['train_of']:,} images")
+    if "fold" in images:
+        found.append(f"validated on fold {images['fold']}")
+    if "labels_changed" in images:
+        share = images["labels_changed"] / max(images.get("train", 0), 1)
+        found.append(f"{images['labels_changed']:,} training labels ({share:.1%}) changed by label noise")
+    return found
+
+
 def basis(run: RunFolder) -> str:
     """The conditions of the headline figures in one line: source of the images, seed, hardware, version."""
     fit = run.record
     source, side = type(run.datamodule.source).__name__, run.trained.image_size
-    found = [f"Images from {source}, {side} x {side} pixels"]
+    found = [f"Images from {source}, {side} x {side} pixels", *_choice(fit.get("images") or ImagesRecord())]
     found += [seed_of(fit)] if "seed" in fit else []
     found += [name for name in (fit.get("hardware"), fit.get("precision")) if name]
     found += [f"torch {fit['versions']['torch']}"] if fit.get("versions", {}).get("torch") else []

@@ -12,7 +12,7 @@ from cifar_cnn.base.image_files.memory import available_memory, check_memory, in
 from cifar_cnn.base.paths import relative
 from cifar_cnn.base.tables import printable
 
-_SAVE = "np.savez(FILE, images=images, labels=labels)"
+_FIX = ": write it with np.savez(FILE, images=images, labels=labels)"
 
 
 class ArrayFiles(NamedTuple):
@@ -74,18 +74,19 @@ def read_class_names(files: ArrayFiles) -> tuple[str, ...]:
     return _read_names(files.images) or tuple(map(str, range(int(_read_labels(files).max()) + 1)))
 
 
-def read_array(path: Path, name: str) -> np.ndarray:
+def read_array(path: Path, name: str, fix: str = _FIX) -> np.ndarray:
     """An array of an .npz file, or that of an .npy file, mapped into memory.
 
     Args:
         path: the file.
         name: of the array in an .npz file, and in messages.
+        fix: end of the message about a missing array or another type of file.
 
     Raises:
         InputError: the file cannot be read, lacks the array, or the array is larger than the memory.
     """
     try:
-        if not _is_archive(path):
+        if not _is_archive(path, fix):
             return np.load(path, mmap_mode="r", allow_pickle=False)  # checks that the file is as long as declared
         with zipfile.ZipFile(path) as archive:
             return _read_part(archive, _parts(archive)[name])
@@ -93,7 +94,7 @@ def read_array(path: Path, name: str) -> np.ndarray:
         raise
     except KeyError as error:
         there = ", ".join(_names(path)) or "no arrays"
-        raise InputError(f"{relative(path)} has no array {name!r}; it has {there}: write it with {_SAVE}") from error
+        raise InputError(f"{relative(path)} has no array {name!r}; it has {there}{fix}") from error
     except OSError as error:
         raise InputError(f"{relative(path)} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # a damaged file can fail in a hundred ways
@@ -152,7 +153,7 @@ def _read_names(path: Path) -> tuple[str, ...] | None:
     return tuple(map(printable, names.tolist()))
 
 
-def _is_archive(path: Path) -> bool:
+def _is_archive(path: Path, fix: str = _FIX) -> bool:
     """Whether a file is .npz rather than .npy.
 
     Raises:
@@ -166,7 +167,7 @@ def _is_archive(path: Path) -> bool:
     except OSError as error:
         raise InputError(f"{relative(path)} cannot be read: {error.strerror or error}") from error
     if not start.startswith((b"PK", b"\x93NUMPY")):
-        raise InputError(f"{relative(path)} is no .npz or .npy file: write it with {_SAVE}")
+        raise InputError(f"{relative(path)} is no .npz or .npy file{fix}")
     return start.startswith(b"PK")
 
 

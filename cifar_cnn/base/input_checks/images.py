@@ -58,38 +58,80 @@ def checked_labels(labels: Any, images: int, classes: int) -> Tensor:
     return labels
 
 
-def check_classes(class_names: Sequence[str], labels: Tensor, train_labels: Tensor, val_size: int) -> None:
+def check_classes(class_names: Sequence[str], labels: Tensor, train_labels: Tensor, choice: str) -> None:
     """Check that each class has training images; warn about classes without any images.
 
     Args:
         class_names: one name per class.
         labels: int64, (N,); labels of all images.
-        train_labels: int64, (N - val_size,); labels of the images that remain for training.
-        val_size: number of validation images.
+        train_labels: int64, (M,); labels of the images that are trained on.
+        choice: the options that chose these, for the message.
 
     Raises:
-        InputError: the validation split leaves no training image of a class.
+        InputError: a class that has images has none for training.
     """
     there, left = (torch.bincount(part, minlength=len(class_names)) for part in (labels, train_labels))
     if emptied := [name for name, a, b in zip(class_names, there, left, strict=True) if a and not b]:
         raise InputError(
-            f"val_size {val_size} of {len(labels)} images leaves no training image of {_listed(emptied)}: "
-            "lower it or add images"
+            f"{choice} leaves no training image of {_listed(emptied)}: choose another number or add images"
         )
     if missing := [name for name, a in zip(class_names, there, strict=True) if not a]:
         log.warning("There is no training image of %s: the network cannot learn these classes.", _listed(missing))
 
 
-def check_as_trained(trained: Mapping[str, Any], class_names: Sequence[str], images: Tensor | None) -> None:
-    """Check that a trained network can classify new images.
-
-    Args:
-        trained: ``class_names`` and ``image_size`` of the training images.
-        class_names: the classes of the new images.
-        images: (N, C, H, W), the new images; None if they are not loaded.
+def check_split(split: str) -> None:
+    """Check the name of a split.
 
     Raises:
-        InputError: the classes or the sizes differ.
+        InputError: it is another one.
+    """
+    if split not in ("train", "val", "test"):
+        raise InputError(f"split must be 'train', 'val' or 'test', not {split!r}")
+
+
+def check_loaded(images: Any, cls: type, source: Any) -> None:
+    """Check the type of what a source has loaded.
+
+    Raises:
+        InputError: it is not a ``cls``.
+    """
+    if not isinstance(images, cls):
+        raise InputError(
+            f"{type(source).__name__}.load must return an {cls.__name__}; it returned {type(images).__name__}"
+        )
+
+
+def check_alike(train: Tensor, val: Tensor, train_names: Sequence[str], val_names: Sequence[str]) -> None:
+    """Check that a source's validation images, (M, C, H, W), have the classes and the shape of its training images.
+
+    Raises:
+        InputError: they differ.
+    """
+    if list(train_names) != list(val_names):
+        raise InputError(
+            f"the validation images have the classes {', '.join(val_names)}; the training images have "
+            f"{', '.join(train_names)}"
+        )
+    if train.shape[1:] != val.shape[1:]:
+        raise InputError(
+            f"the validation images have the shape {tuple(val.shape[1:])}, the training images "
+            f"{tuple(train.shape[1:])}: make them equal"
+        )
+
+
+def check_as_trained(
+    trained: Mapping[str, Any], class_names: Sequence[str], images: Tensor | None, digest: str | None = None
+) -> None:
+    """Check that a trained network can classify new images or, in a resumed run, that the images are the same.
+
+    Args:
+        trained: ``class_names``, ``image_size`` and ``training_images``, a digest, of the training images.
+        class_names: the classes of the new images.
+        images: (N, C, H, W), the new images; None if they are not loaded.
+        digest: that of the training images of a resumed run; None for another use of the network.
+
+    Raises:
+        InputError: the classes or the sizes differ or, in a resumed run, the choice of images or a label.
     """
     if list(class_names) != trained["class_names"]:
         raise InputError(
@@ -101,6 +143,12 @@ def check_as_trained(trained: Mapping[str, Any], class_names: Sequence[str], ima
             f"the checkpoint was trained on images of {trained['image_size']} pixels per side; these have "
             f"{images.shape[-1]}: set image_size of the source",
             options=["data.source.image_size"],
+        )
+    if digest is not None and digest != trained.get("training_images", digest):
+        raise InputError(
+            "the checkpoint was trained on other images or labels: resume with the same data, or start a new run with "
+            "the weights of this one (init_from)",
+            options=["model.init_from"],
         )
 
 

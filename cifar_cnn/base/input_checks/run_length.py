@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from lightning.pytorch import Trainer
+
 from cifar_cnn.base.errors import InputError
 
 Sizes = Sequence[tuple[float, int]]  # (fraction of the run at which the size applies, pixels per side)
@@ -25,6 +27,16 @@ def finite_steps(steps: float, what: str) -> int:
     return int(steps)
 
 
+def check_batch_sizes(*sizes: int) -> None:
+    """Check the numbers of images per step.
+
+    Raises:
+        InputError: one is below 1.
+    """
+    if min(sizes) < 1:
+        raise InputError(f"batch sizes must be 1 or more, not {' and '.join(map(str, sizes))}")
+
+
 def check_sizes(sizes: Sizes, side: int | None = None) -> None:
     """Check the fractions and sizes of progressive resizing.
 
@@ -38,3 +50,16 @@ def check_sizes(sizes: Sizes, side: int | None = None) -> None:
         raise InputError("the sizes in image_sizes must be 1 or more pixels")
     if side is not None and any(size > side for _, size in sizes):
         raise InputError(f"image_sizes must not exceed the {side} pixels of the images; they are {list(sizes)}")
+
+
+def side_at_this_step(sizes: Sizes, trainer: Trainer | None) -> int | None:
+    """The side of training images at this step in pixels; None without progressive resizing or a running Trainer.
+
+    Args:
+        sizes: pairs of (fraction of the run, pixels per side).
+        trainer: the running Trainer.
+    """
+    if not sizes or trainer is None:
+        return None
+    done = trainer.global_step / finite_steps(trainer.estimated_stepping_batches, "image_sizes")
+    return next(size for fraction, size in reversed(sizes) if done >= fraction)

@@ -27,6 +27,8 @@ class Arrays(Source):
             CIFAR-10-C.
         class_names: the classes in the order of their labels; by default those in the file or, in a test, those of the
             network, or else the numbers of the labels.
+        val: file of the validation images; by default, some of the training images validate.
+        val_labels: .npy file of the validation labels, unless they are in ``val``.
     """
 
     def __init__(
@@ -37,9 +39,13 @@ class Arrays(Source):
         test_labels: str | os.PathLike | None = None,
         test_rows: tuple[int, int] | None = None,
         class_names: list[str] | None = None,
+        val: str | os.PathLike | None = None,
+        val_labels: str | os.PathLike | None = None,
     ) -> None:
+        self.has_val = val is not None
         self.files: dict[Split, ArrayFiles | None] = {
             "train": _files(train, train_labels),
+            "val": _files(val, val_labels),
             "test": _files(test, test_labels),
         }
         self.test_rows = test_rows
@@ -47,28 +53,20 @@ class Arrays(Source):
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
-        """The classes, in the order of the labels.
-
-        Raises:
-            InputError: no file was given, or it cannot be read.
-        """
+        """The classes, in the order of the labels; InputError if no file was given, or it cannot be read."""
         return self.given_names or read_class_names(
             self._files("train" if self.files["train"] or not self.files["test"] else "test")
         )
 
     def load(self, split: Split) -> ImageSet:
-        """The images of a split: (N, 3, H, W).
-
-        Raises:
-            InputError: the file was not given or cannot be used, or has other classes.
-        """
+        """The images of a split: (N, 3, H, W); InputError if there is no usable file, or it has other classes."""
         rows = self.test_rows if split == "test" else None
         images, labels = read_images(self._files(split), self.class_names, rows)
         return ImageSet(torch.from_numpy(images), torch.from_numpy(labels), self.class_names)
 
     def _files(self, split: Split) -> ArrayFiles:
         if (files := self.files[split]) is None:
-            what = {"train": "training", "test": "test"}[split]
+            what = {"train": "training", "val": "validation"}.get(split, split)
             raise InputError(f"Arrays has no {what} images: give {split}, an .npz or .npy file")
         return files
 

@@ -1,4 +1,4 @@
-"""Base class of the sources, each of which provides an ImageSet for ``train`` and one for ``test``."""
+"""Base class of the sources, each of which provides an ImageSet for ``train``, ``test`` and, if it has one, ``val``."""
 
 from abc import ABC, abstractmethod
 from typing import Any, Literal
@@ -6,21 +6,23 @@ from typing import Any, Literal
 from cifar_cnn.data.images import ImageSet
 from cifar_cnn.parts import remember_arguments
 
-Split = Literal["train", "test"]
+Split = Literal["train", "val", "test"]
 ChannelStats = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 class Source(ABC):
-    """A set of labelled training and test images.
+    """Labelled training and test images.
 
     Attributes:
         mean_std: per-channel mean and standard deviation of the training images in [0, 1]; None to measure them.
         image_size: optional; pixels per side, if known before the images are loaded.
+        has_val: whether the source has validation images of its own; otherwise some training images validate.
         read_only: True if another user's checkpoint named the source, which then must not download anything or write
             outside the user's cache folder.
     """
 
     mean_std: ChannelStats | None = None
+    has_val = False
     read_only = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -27,19 +27,11 @@ class OfficialArchive(Source):
         self.timeout = timeout
 
     def prepare(self, split: Split = "train") -> None:
-        """Download and extract, unless the verified files are there.
-
-        Raises:
-            InputError: no mirror has the archive, ``root`` cannot be written, or the source is read-only.
-        """
+        """Download and extract, unless the verified files are there; InputError if that fails or is not allowed."""
         extract_into(self.root, self.archive, self.urls, self.timeout, self.read_only)
 
     def load(self, split: Split) -> ImageSet:
-        """The 50,000 or 10,000 images: (N, 3, 32, 32).
-
-        Raises:
-            InputError: the files are missing or damaged.
-        """
+        """The 50,000 or 10,000 images: (N, 3, 32, 32); InputError if the files are missing or damaged."""
         images, labels = read_archive(self.root, self.archive, split == "train")
         return ImageSet(images, self._classes_of(labels), self.class_names)
 

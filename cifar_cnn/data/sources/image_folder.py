@@ -18,6 +18,8 @@ from cifar_cnn.data.sources.base import Source, Split
 class ImageFolder(Source):
     """Images in folders ``root/train/<class>`` and ``root/test/<class>``, in any common format and size.
 
+    The images in ``root/val/<class>``, if there is such a folder, are the validation images.
+
     Subfolders of a class folder, also linked ones, belong to that class. Images are scaled and centre-cropped to
     ``image_size`` and cached after decoding. They are decoded again if the name, size or time of a file has changed, or
     the content of any file in a sample.
@@ -42,6 +44,7 @@ class ImageFolder(Source):
     ) -> None:
         self.given_names = tuple(class_names) if class_names is not None else None
         self.root = expanded(root)
+        self.has_val = (self.root / "val").is_dir()
         self.image_size = image_size
         self.cache = expanded(cache) if cache is not None else None
         self._prepared: dict[Split, ImageSet] = {}
@@ -58,11 +61,7 @@ class ImageFolder(Source):
         self._prepared[split] = self.load(split)
 
     def load(self, split: Split) -> ImageSet:
-        """The images of a split, from the cache or decoded: (N, 3, image_size, image_size).
-
-        Raises:
-            InputError: a folder is missing or empty, or a file is not a readable image.
-        """
+        """The images of a split, from the cache or decoded; InputError for a missing folder or an unreadable file."""
         if split in self._prepared:
             return self._prepared.pop(split)
         names = self.class_names
