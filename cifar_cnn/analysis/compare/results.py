@@ -28,7 +28,7 @@ class RunResult:
     Attributes:
         folder: folder of the run.
         seed: its ``seed_everything``; None if it was not seeded.
-        key: its config without seed, name and folder: equal for the runs of one experiment.
+        key: its config without seed, fold, name and folder: equal for the runs of one experiment.
         test_accuracy: accuracy of the best checkpoint, from 0 to 1.
         val_accuracy: validation accuracy after each finished epoch; NaN without a validation.
         seconds: training time, validation included.
@@ -48,11 +48,14 @@ class RunResult:
     images: str
     tta: str
     changed_code: tuple[str, ...] = ()
+    fold: int | None = None  # of a cross-validation
 
     @property
     def number(self) -> Seed:
-        """The identifier of the run within its network: its seed, or its folder if it was not seeded."""
-        return str(self.folder) if self.seed is None else self.seed
+        """The identifier of the run within its network: its seed and fold, or its folder if it was not seeded."""
+        if self.seed is None:
+            return str(self.folder)
+        return self.seed if self.fold is None else f"seed {self.seed}, fold {self.fold}"
 
     @property
     def best_validation(self) -> float | None:
@@ -83,6 +86,7 @@ def read_run(folder: Path) -> RunResult:
         images,
         test["tta"],
         tuple(test["changed_code"]),
+        config.get("data", {}).get("fold"),
     )
 
 
@@ -97,7 +101,9 @@ def _read_predictions(path: Path) -> tuple[np.ndarray, str]:
 def _key(config: Config) -> str:
     options = config.get("trainer", {})
     trainer = {name: value for name, value in options.items() if name not in NOT_OF_THE_EXPERIMENT}
-    return json.dumps(_sorted({**config, "trainer": trainer, "seed_everything": None, "name": None}), default=str)
+    data = {**config.get("data", {}), "fold": None}
+    of_one_run = {"seed_everything": None, "name": None}
+    return json.dumps(_sorted({**config, "trainer": trainer, "data": data, **of_one_run}), default=str)
 
 
 def _sorted(content: Any) -> Any:

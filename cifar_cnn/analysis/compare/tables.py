@@ -89,6 +89,12 @@ def notes(networks: list[Network]) -> list[str]:
         if changed := sorted({name for run in network.runs.values() for name in run.changed_code}):
             files = ", ".join(changed)
             notes.append(f"{network.name} was tested with code that was changed after the training: {files}.")
+    folded = [network.name for network in networks if len({run.fold for run in network.runs.values()}) > 1]
+    if folded:
+        notes.append(
+            f"Cross-validation: the runs of {', '.join(folded)} differ in their fold, so sd and the interval over seeds "
+            "cover the choice of training images too; the column val is the mean over the folds."
+        )
     unseeded = [network.name for network in networks if any(run.seed is None for run in network.runs.values())]
     if unseeded:
         notes.append(f"Some runs were not seeded (seed_everything false): {', '.join(unseeded)}.")
