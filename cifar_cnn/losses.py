@@ -3,9 +3,10 @@
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cifar_cnn.base.input_checks.cross_entropy import check_options, check_tensors
+from cifar_cnn.parts.class_weights import ClassWeights
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -79,28 +80,25 @@ def cross_entropy(
     return loss if _is_autocast_enabled(prediction.device.type) else loss.to(result_dtype)
 
 
-class CrossEntropyLoss(nn.Module):
+class CrossEntropyLoss(ClassWeights):
     """`cross_entropy` as a module, for use in a config.
 
     Args:
-        weight: a weight for each class; a buffer that checkpoints do not contain.
+        weight: a weight for each class; "balanced": n / (k * count) for n training images in k classes.
         ignore_index: targets of this value have no loss and no gradient.
         reduction: "mean", "sum" or "none".
         label_smoothing: the fraction of the target, in [0, 1], that is spread evenly over all classes.
     """
 
-    weight: Tensor | None
-
     def __init__(
         self,
-        weight: list[float] | None = None,
+        weight: list[float] | Literal["balanced"] | None = None,
         ignore_index: int = -100,
         reduction: Reduction = "mean",
         label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(weight)
         check_options(reduction, label_smoothing)
-        self.register_buffer("weight", None if weight is None else torch.tensor(weight), persistent=False)
         self.ignore_index = ignore_index
         self.reduction: Reduction = reduction
         self.label_smoothing = label_smoothing

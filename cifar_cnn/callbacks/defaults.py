@@ -6,6 +6,7 @@ from lightning.pytorch import Callback
 from lightning.pytorch.callbacks import ProgressBar
 
 from cifar_cnn.callbacks.checkpoint_contents import CheckpointContents
+from cifar_cnn.callbacks.class_counts import ClassCounts
 from cifar_cnn.callbacks.eager_fallback import EagerFallback
 from cifar_cnn.callbacks.epoch_lines import EpochLines
 from cifar_cnn.callbacks.filter_images import FilterImages
@@ -30,7 +31,7 @@ BEFORE_GIVEN: tuple[type[Callback], ...] = (
     EpochLines,  # before callbacks that may stop the fit when an epoch is logged
 )
 AFTER_GIVEN: tuple[type[Callback], ...] = (
-    *(CheckpointContents, EagerFallback, OutputChecks, FusedStep),
+    *(ClassCounts, CheckpointContents, EagerFallback, OutputChecks, FusedStep),
     *(RunSummary, ValidateAtEnd, StorePredictions, RunRecord, StopOnSignal),
     *(RNGState, MidEpoch),  # after the given callbacks, whose state they restore
     *(Resumed, TensorBoardPages, TimedProgressBar),

@@ -19,6 +19,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.parts import record_known
+from cifar_cnn.parts.class_weights import names_of_weights
 
 
 def class_path(cls: type) -> str:
@@ -65,7 +66,7 @@ def check_weights(model: LightningModule, content: Mapping[str, Any]) -> None:
         InputError: the weights belong to another network.
     """
     own, given = model.state_dict(), content["state_dict"]
-    extra = [name for name in given if name not in own]
+    extra = [name for name in given if name not in own and name not in names_of_weights(model)]
     if content.get("model") != class_path(type(model)):
         further = [name for name in extra if not name.startswith("backbone.")]
         extra = [name for name in extra if name.startswith("backbone.")]
