@@ -9,7 +9,7 @@ from cifar_cnn.analysis.compare.tables import notes
 
 
 def test_runs_that_differ_in_their_fold_are_one_network(trained_run: Path, tmp_path: Path) -> None:
-    folders = []
+    folders: list[Path] = []
     for fold, crop in ((0, 2), (1, 2), (0, 4)):
         folder = shutil.copytree(trained_run, tmp_path / f"{len(folders)}")
         config = yaml.safe_load((folder / "config.yaml").read_text())

@@ -92,8 +92,8 @@ def notes(networks: list[Network]) -> list[str]:
     folded = [network.name for network in networks if len({run.fold for run in network.runs.values()}) > 1]
     if folded:
         notes.append(
-            f"Cross-validation: the runs of {', '.join(folded)} differ in their fold, so sd and the interval over seeds "
-            "cover the choice of training images too; the column val is the mean over the folds."
+            f"Cross-validation: the runs of {', '.join(folded)} differ in their fold. The column val is the mean over "
+            "the folds; sd and the interval over seeds cover the choice of training images too."
         )
     unseeded = [network.name for network in networks if any(run.seed is None for run in network.runs.values())]
     if unseeded:
