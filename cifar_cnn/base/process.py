@@ -11,6 +11,7 @@ from cifar_cnn.base.paths import relative
 STARTED_BY = "CIFAR_CNN_STARTED_BY"
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+PROGRAM = os.path.join(_PACKAGE, "__main__.py")  # python PROGRAM is the command cifar-cnn
 
 
 def local_rank() -> int:

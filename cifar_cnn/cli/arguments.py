@@ -163,6 +163,14 @@ def compare() -> ArgumentParser:
         "--seeds", type=int, default=3, metavar="N", help="train each config with the seeds 0 to N-1 (default: 3)"
     )
     parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="run N trainings at a time, which share the cores and GPUs (default: 1). With fewer threads, sums of "
+        "floating-point numbers are rounded differently, so the results are not exactly those of --jobs 1",
+    )
+    parser.add_argument(
         "--output", type=Path, metavar="DIR", help=f"folder for the results and runs (default: {RUNS}/compare_N)"
     )
     return parser

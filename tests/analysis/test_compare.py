@@ -5,6 +5,8 @@ import re
 import shutil
 import signal
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from filelock import FileLock
 
 import cifar_cnn.cli
 from cifar_cnn.analysis.compare import plan, plots
+from cifar_cnn.analysis.compare.carrying_out import carry_out
+from cifar_cnn.analysis.compare.local import Processes, check_memory_for, share
 from cifar_cnn.analysis.compare.networks import Network, names_of
 from cifar_cnn.analysis.compare.results import RunResult, read_run
 from cifar_cnn.analysis.compare.writing import Comparison, print_and_write
@@ -29,20 +33,32 @@ FOLDER = Path("lightning_logs/compare_0")
 SHORT = [*SMALL[: SMALL.index("--report")], "--trainer.max_epochs", "2", "--trainer.enable_progress_bar", "false"]
 
 
+@dataclass
+class Ended:
+    """A process that has ended."""
+
+    status: int
+
+    def poll(self) -> int:
+        return self.status
+
+    terminate = wait = poll
+
+
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Run the commands of subprocesses in this process, which saves the seconds of importing torch."""
     ran = []
 
-    def run(task: plan.Task, at: Any) -> int:
-        ran.append(task.command())
+    def start(engine: Processes, task: plan.Task, place: int) -> Ended:
+        ran.append(task.work.command())
         task.log.parent.mkdir(parents=True, exist_ok=True)
         with task.log.open("w") as log, monkeypatch.context() as patch:
             patch.setattr(sys, "argv", ["cifar-cnn", *ran[-1]])
             patch.setattr(sys, "stderr", log)
-            return cifar_cnn.cli.run(ran[-1])
+            return Ended(cifar_cnn.cli.run(ran[-1]))
 
-    monkeypatch.setattr(plan, "_run_command", run)
+    monkeypatch.setattr(Processes, "start", start)
     return ran
 
 
@@ -227,22 +243,50 @@ def test_networks_are_named_by_their_differences() -> None:
     assert names_of([Path("a/version_0"), Path("b/version_0")], set()) == ["a/version_0", "b/version_0"]
 
 
+@dataclass
+class Words:
+    """A command instead of work on a run."""
+
+    words: list[str]
+
+    def command(self) -> list[str]:
+        return self.words
+
+    def run(self) -> None:
+        return None
+
+
+class Watched(Processes):
+    """Calls a function at each look at a process."""
+
+    def __init__(self, at: Callable[[plan.Task], None], jobs: int = 1) -> None:
+        super().__init__(jobs)
+        self.at = at
+        self.started: list[tuple[str, int]] = []
+
+    def start(self, task: plan.Task, place: int) -> Any:
+        process = super().start(task, place)
+        self.started.append((task.name, place))
+        poll = process.poll
+
+        def watched() -> int | None:
+            self.at(task)
+            return poll()
+
+        process.poll = watched  # type: ignore[method-assign]
+        return process
+
+
 def test_a_subprocess_is_awaited_and_under_nohup_survives_the_terminal(configs: list[str]) -> None:
     task = plan.training(Path("plain.yaml"), 0, FitCommands(SHORT), Path("out"))
     assert task.epochs == 2
-    seen: list[int] = []
-
-    def at(epochs: int) -> None:
-        seen.append(epochs)
-        os.kill(os.getpid(), signal.SIGHUP)
-
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        assert plan._run_command(task, at, interval=0.05) == 0
+        carry_out([task], Watched(lambda task: os.kill(os.getpid(), signal.SIGHUP)), interval=0.05)
     finally:
         signal.signal(signal.SIGHUP, before)
     assert task.is_done()
-    assert seen == sorted(seen)
+    assert not task.failure
     assert "Trained     SimpleCNN" in task.log.read_text()
 
 
@@ -252,38 +296,127 @@ def test_a_subprocess_imports_the_package_of_its_parent(monkeypatch: pytest.Monk
     other.mkdir(parents=True)
     (other / "__init__.py").write_text("raise SystemExit('the other copy')")
     monkeypatch.setenv("PYTHONPATH", str(other.parent.resolve()))
-    task = plan.Task("version", 1, Path("log.txt"), lambda: ["--version"], lambda: None)
-    assert plan._run_command(task, lambda epochs: None, interval=0.05) == 0
+    task = plan.Task("version", 1, Path("log.txt"), Words(["--version"]))
+    assert Processes().start(task, 0).wait() == 0
     assert task.log.read_text() == f"cifar-cnn {cifar_cnn.__version__}\n"
 
 
 def test_an_interrupted_subprocess_saves_first(configs: list[str]) -> None:
     options = [word if word != "2" else "1000000" for word in SHORT]
     task = plan.training(Path("plain.yaml"), 0, FitCommands(options), Path("out"))
-
-    def interrupt(epochs: int) -> None:
-        if epochs:
-            os.kill(os.getpid(), signal.SIGTERM)
-
     with pytest.raises(KeyboardInterrupt):
-        plan._run_command(task, interrupt, interval=0.05)
+        carry_out([task], Watched(once(lambda: bool((run := task.run()) and RunFolder(run).epochs))), interval=0.05)
     assert "stopped by SIGTERM" in task.log.read_text()
-    assert task.command()[:2] == ["fit", "--ckpt_path"]
+    assert task.work.command()[:2] == ["fit", "--ckpt_path"]
     assert not task.is_done()
 
 
-def test_the_progress_bar_covers_the_whole_plan(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    def run(task: plan.Task, at: Any) -> int:
-        for epochs in (0, 1, 9):  # 9 is more than planned
-            at(epochs)
-        task.log.write_text("what went wrong\n")
-        return 1
+def once(ready: Callable[[], bool]) -> Callable[[plan.Task], None]:
+    """Send SIGTERM to this process when ``ready``, a single time."""
+    signals = [signal.SIGTERM]
 
-    monkeypatch.setattr(plan, "_run_command", run)
-    tasks = [plan.Task(f"task {i}", 3, Path(f"{i}.txt"), list, lambda: None) for i in range(2)]
-    plan.carry_out(tasks)
+    def interrupt(task: plan.Task) -> None:
+        if signals and ready():
+            os.kill(os.getpid(), signals.pop())
+
+    return interrupt
+
+
+SAVES = """
+import signal, sys, time
+def save(*_):
+    time.sleep(0.2)
+    print("saved", sys.argv[1])
+    sys.exit(1)
+signal.signal(signal.SIGTERM, save)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_an_interruption_lets_all_subprocesses_save_and_starts_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("program.py").write_text(SAVES)
+    monkeypatch.setattr("cifar_cnn.analysis.compare.local.PROGRAM", "program.py")
+    tasks = [plan.Task(f"task {i}", 3, Path(f"{i}.txt"), Words([str(i)])) for i in range(3)]
+    engine = Watched(once(lambda: all(task.log.read_text() == "ready\n" for task in tasks[:2])), jobs=2)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(tasks, engine, interval=0.02)
+    assert [task.log.read_text() for task in tasks[:2]] == ["ready\nsaved 0\n", "ready\nsaved 1\n"]
+    assert engine.started == [("task 0", 0), ("task 1", 1)]
+    assert not any(task.failure for task in tasks)
+
+
+def test_a_place_is_used_again_and_a_failure_stops_no_other() -> None:
+    code = "import sys, time; time.sleep(float(sys.argv[1])); sys.exit('cifar-cnn: error: what went wrong')"
+    tasks = [plan.Task(f"task {i}", 3, Path(f"{i}.txt"), Words([str(t)])) for i, t in enumerate((0, 1, 0, 0))]
+    engine = Watched(lambda task: None, jobs=2)
+    with pytest.MonkeyPatch.context() as patch:
+        Path("program.py").write_text(code)
+        patch.setattr("cifar_cnn.analysis.compare.local.PROGRAM", "program.py")
+        carry_out(tasks, engine, interval=0.02)
+    assert engine.started == [("task 0", 0), ("task 1", 1), ("task 2", 0), ("task 3", 0)]
+    assert [task.failure for task in tasks] == ["what went wrong"] * 4
+
+
+def test_processes_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cifar_cnn.analysis.compare.local.available_cores", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    gpus = [0]
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus[0])
+    threads = {"OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
+    assert share(0, 1) == {}
+    assert share(3, 4) == threads
+    assert share(0, 16)["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert share(0, 2)["OMP_NUM_THREADS"] == "1"
+    for gpus[0], jobs, own in (
+        (1, 2, ["0", "0"]),
+        (2, 3, ["0", "1", "0"]),
+        (5, 2, ["0,1", "2,3"]),
+        (3, 3, list("012")),
+    ):
+        assert [share(place, jobs)["CUDA_VISIBLE_DEVICES"] for place in range(jobs)] == own
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6,4")
+    gpus[0] = 2
+    assert [share(place, 2)["CUDA_VISIBLE_DEVICES"] for place in range(2)] == ["6", "4"]
+
+
+def test_the_images_of_all_jobs_must_fit_into_memory(image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrays = np.zeros((100, 32, 32, 3), np.uint8)
+    np.savez("images.npz", images=arrays, labels=np.arange(100) % 2)
+    fits = FitCommands(["--data.batch_size", "4", "--trainer.max_epochs=1"])
+    Path("drawn.yaml").write_text("data: {source: {class_path: Shapes, init_args: {train_size: 100, test_size: 20}}}")
+    of_arrays = FitCommands(["--data.source", "Arrays", "--data.source.train=images.npz"])
+    of_folder = FitCommands(["--data.source", "ImageFolder", "--data.source.root", str(image_folder)])
+    for source, images in (
+        (fits.source(Path("drawn.yaml")), 100),
+        (of_arrays.source(Path("drawn.yaml")), 100),
+        (of_folder.source(Path("drawn.yaml")), 40),
+        (FitCommands(["--data.source", "CIFAR10"]).source(Path("drawn.yaml")), 50_000),
+    ):
+        assert source is not None
+        needed = 2 * images * 3 * 32 * 32
+        monkeypatch.setattr("cifar_cnn.analysis.compare.local.available_memory", lambda needed=needed: 3.5 * needed)
+        check_memory_for(3, [None, source])
+        with pytest.raises(InputError, match=r"the images of 4 runs at a time need .*: set jobs to 3"):
+            check_memory_for(4, [source])
+    assert FitCommands(["--data.source", "Nothing"]).source(Path("drawn.yaml")) is None
+
+
+def test_the_progress_bar_covers_the_whole_plan(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    tasks = [plan.Task(f"task {i}", 3, Path(f"{i}.txt"), Words([])) for i in range(2)]
+
+    def start(engine: Processes, task: plan.Task, place: int) -> Ended:
+        task.log.write_text("what went wrong\n")
+        return Ended(1)
+
+    monkeypatch.setattr(Processes, "start", start)
+    carry_out(tasks, Processes(2))
     assert [task.failure for task in tasks] == ["what went wrong"] * 2
-    assert "task 1: 100%" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "task 0 and 1 more:   0%" in err
+    assert "6/6" in err
 
 
 def test_mistakes_are_one_line(trained_run: Path, configs: list[str], run_command: RunCommand) -> None:
@@ -298,6 +431,7 @@ def test_mistakes_are_one_line(trained_run: Path, configs: list[str], run_comman
         ([run, "--trainer.max_epochs", "3"], "--trainer.max_epochs applies to configs"),
         ([configs[0], "--trainer.max_epochs"], "--trainer.max_epochs needs a value"),
         ([configs[0], "--seeds", "0"], "--seeds must be 1 or more"),
+        ([configs[0], "--jobs", "0"], "jobs must be 1 or more, not 0"),
         ([configs[0], "broken.yaml"], "^broken.yaml: model.backbone: there is no 'SimpelCNN'; nearest: SimpleCNN"),
         ([configs[0], "--trainer.max_epoch", "1"], "unknown option --trainer.max_epoch; nearest: --trainer.max_epochs"),
         ([run, "--output", "full"], "full exists and is not the folder of a comparison"),

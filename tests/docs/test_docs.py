@@ -132,7 +132,8 @@ def test_every_recipe_works(run: Run, image_folder: Path, monkeypatch: pytest.Mo
         elif words[0] == "compare":
             # Its subprocesses are tested in test_compare.py; here only that the command is valid.
             planned: list[Task] = []
-            monkeypatch.setattr("cifar_cnn.analysis.compare.plan.carry_out", planned.extend)
+            carry_out = "cifar_cnn.analysis.compare.comparison.carry_out"
+            monkeypatch.setattr(carry_out, lambda tasks, engine, planned=planned: planned.extend(tasks))
             with pytest.raises(AssertionError, match="no run has a result"):
                 run(*words)
             names = [f"simple_cnn_{name}, seed {seed}" for name in ("a", "batchnorm") for seed in (0, 1)]

@@ -6,6 +6,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from cifar_cnn.analysis.compare import plan
+from cifar_cnn.analysis.compare.carrying_out import Engine, carry_out
 from cifar_cnn.analysis.compare.networks import group
 from cifar_cnn.analysis.compare.results import read_run
 from cifar_cnn.analysis.compare.writing import Comparison, print_and_write
@@ -34,7 +35,9 @@ def run_or_config(name: str) -> Path:
     return Path(relative(run))
 
 
-def compare(items: list[Path], folder: Path, fits: plan.Fits, seeds: int, command_line: str) -> dict[str, str]:
+def compare(
+    items: list[Path], folder: Path, fits: plan.Fits, seeds: int, command_line: str, engine: Engine
+) -> dict[str, str]:
     """Compare runs, and configs that are trained first; print and write the results.
 
     Args:
@@ -43,6 +46,7 @@ def compare(items: list[Path], folder: Path, fits: plan.Fits, seeds: int, comman
         fits: the commands that train and test.
         seeds: number of seeds to train each config with.
         command_line: the command line, which is recorded with the results.
+        engine: starts the trainings and tests, one or several at a time.
 
     Returns:
         The reason for each failed task, by the name of the task. All other runs are compared.
@@ -52,15 +56,17 @@ def compare(items: list[Path], folder: Path, fits: plan.Fits, seeds: int, comman
     """
     try:
         with FileLock(folder / ".lock", timeout=0):
-            return _compare(items, folder, fits, seeds, command_line)
+            return _compare(items, folder, fits, seeds, command_line, engine)
     except Timeout:
         raise InputError(f"another process is working on this comparison, in {folder}") from None
 
 
-def _compare(items: list[Path], folder: Path, fits: plan.Fits, seeds: int, command_line: str) -> dict[str, str]:
+def _compare(
+    items: list[Path], folder: Path, fits: plan.Fits, seeds: int, command_line: str, engine: Engine
+) -> dict[str, str]:
     tasks = [(item, task) for item in items for task in _tasks(item, folder, fits, seeds)]
     if not all(task.is_done() for _, task in tasks):
-        plan.carry_out([task for _, task in tasks])
+        carry_out([task for _, task in tasks], engine)
     failures = {task.name: task.failure for _, task in tasks if task.failure}
     runs = [(item, run) for item, task in tasks if not task.failure and (run := task.run()) is not None]
     if not runs:

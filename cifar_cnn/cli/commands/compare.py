@@ -8,10 +8,13 @@ from pathlib import Path
 import yaml
 
 from cifar_cnn.analysis.compare import compare, plan, run_or_config
+from cifar_cnn.analysis.compare.local import Processes, check_memory_for
 from cifar_cnn.base import packaged_configs
 from cifar_cnn.base.errors import InputError
+from cifar_cnn.cli.commands.show import data_of
 from cifar_cnn.cli.configs import option_values
 from cifar_cnn.cli.main import check_options
+from cifar_cnn.data import Source
 from cifar_cnn.runs.folders import RUNS
 
 DEFAULT_EPOCHS = 10  # of `cifar-cnn fit`
@@ -28,10 +31,12 @@ def run(options: Namespace) -> int:
         raise InputError("--seeds must be 1 or more")
     items = [run_or_config(name) for name in options.items]
     _check(items, options.fit_options)
+    fits, engine = FitCommands(options.fit_options), Processes(options.jobs)
+    check_memory_for(options.jobs, map(fits.source, filter(Path.is_file, items)))
     identity = plan.identity(items, options.seeds, options.fit_options)
     folder = plan.plan_folder(identity, Path(RUNS), options.output)
     try:
-        failures = compare(items, folder, FitCommands(options.fit_options), options.seeds, options.command_line)
+        failures = compare(items, folder, fits, options.seeds, options.command_line, engine)
     except KeyboardInterrupt:
         print(f"\nInterrupted; repeat the command to resume {folder}", file=sys.stderr)
         return 130
@@ -89,3 +94,10 @@ class FitCommands:
             return max(1, int(given[-1] if given else in_config or DEFAULT_EPOCHS))
         except (TypeError, ValueError):
             return DEFAULT_EPOCHS
+
+    def source(self, config: Path) -> Source | None:
+        """The source of the images of a config; None if it cannot be created, which the fit will report."""
+        try:
+            return data_of([str(config)], self.options).source
+        except Exception:  # an error of the user's own class too
+            return None

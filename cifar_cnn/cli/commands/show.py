@@ -4,6 +4,7 @@ import json
 import os
 from argparse import Namespace
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,18 @@ def _data(options: Namespace) -> CIFAR10DataModule:
     for option in options.fit_options:
         if option.startswith("--") and not option.startswith("--data."):
             raise InputError(f"unknown option {option.partition('=')[0]}: show accepts --config and data options")
-    return _instantiate([*_sections(options.config), *options.fit_options])
+    return data_of(options.config, options.fit_options)
+
+
+def data_of(configs: list[str], options: list[str]) -> CIFAR10DataModule:
+    """The data module of configs and options of ``fit``; options of other parts than the data are not used.
+
+    Raises:
+        InputError: a config or option is invalid.
+    """
+    rest = iter(options)
+    words = [[word] if "=" in word else [word, next(rest)] for word in rest]
+    return _instantiate([*_sections(configs), *chain(*(each for each in words if each[0].startswith("--data.")))])
 
 
 def _sections(configs: list[str]) -> Iterator[str]:
