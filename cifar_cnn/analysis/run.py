@@ -1,7 +1,5 @@
 """Run: a run's model, results and figures, for Python and notebooks."""
 
-import base64
-import html
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +12,7 @@ from torch import Tensor, nn
 
 from cifar_cnn.analysis import charts, report
 from cifar_cnn.analysis.network.maps import grad_cam, last_maps
+from cifar_cnn.analysis.pages import framed
 from cifar_cnn.analysis.robustness.measure import measure_corruptions, write_corruptions
 from cifar_cnn.analysis.shown import find_shown, normalised
 from cifar_cnn.analysis.temperature import measure_calibration
@@ -35,7 +34,6 @@ if TYPE_CHECKING:  # pandas is optional, and importing matplotlib takes several 
 
     from cifar_cnn.base.figures import PlainFigure
 
-PAGE_HEIGHT = 900  # height of the report in a notebook, in pixels
 ImageInput = str | os.PathLike | np.ndarray | Tensor
 
 
@@ -229,10 +227,7 @@ class Run(RunFolder):
         page = self.folder / "report.html"
         if not page.is_file():
             self.report()
-        content = base64.b64encode(page.read_bytes()).decode()
-        title = html.escape(f"Report of {self.name}", quote=True)
-        style = f"width: 100%; height: {PAGE_HEIGHT}px; border: 1px solid #ccc"
-        return f'<iframe title="{title}" src="data:text/html;base64,{content}" style="{style}"></iframe>'
+        return framed(page.read_bytes(), f"Report of {self.name}")
 
 
 def load_run(folder: str | os.PathLike | None = None, *, backbone: nn.Module | None = None) -> Run:

@@ -1,13 +1,14 @@
 """Differences between groups of runs, with their uncertainty over training runs and over test images."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 LEVEL = 0.95  # confidence level of all intervals
+MARGIN = 0.005  # difference in accuracy below which two groups of runs count as equivalent by default
 Interval = tuple[float, float]  # its lower and upper end
 Seed = int | str  # identifies a run within its group
 S = TypeVar("S", bound=Seed)
@@ -20,6 +21,8 @@ class Difference:
     Attributes:
         mean: mean accuracy of B minus mean accuracy of A.
         seeds_interval: confidence interval over training runs; None for fewer than two runs in either group.
+        seeds_p: two-sided p value of the t test that belongs to this interval; None without it.
+        equivalence_p: p value of the two one-sided t tests of :func:`equivalence`; None without an interval.
         paired: True for a paired t interval over the seeds that both groups share, False for Welch's t interval over
             two independent groups.
         images_interval: bootstrap confidence interval over test images; None if the runs were tested on different
@@ -32,6 +35,13 @@ class Difference:
     paired: bool
     images_interval: Interval | None
     mcnemar_p: float | None
+    seeds_p: float | None = None
+    equivalence_p: float | None = None
+
+    @property
+    def p(self) -> float | None:
+        """The p value over training runs or, for one run in each group, that of McNemar's test."""
+        return self.mcnemar_p if self.seeds_p is None else self.seeds_p
 
 
 def difference(
@@ -39,6 +49,7 @@ def difference(
     b: Mapping[S, float],
     a_correct: Mapping[S, np.ndarray] | None = None,
     b_correct: Mapping[S, np.ndarray] | None = None,
+    margin: float = MARGIN,
 ) -> Difference:
     """Compare two groups of runs.
 
@@ -50,6 +61,7 @@ def difference(
         a_correct: for each run of A by its seed, whether each test image was classified correctly: bool, (N,). None if
             the groups were tested on different images.
         b_correct: the same for B.
+        margin: largest difference in accuracy of two groups that count as equivalent, from 0 to 1.
     """
     shared = sorted(a.keys() & b.keys(), key=str)
     paired = len(shared) >= 2 or (len(a) == len(b) == 1 and bool(shared))
@@ -69,6 +81,8 @@ def difference(
         paired,
         images_interval,
         mcnemar_p,
+        seeds_p(a_values, b_values, paired),
+        equivalence(a_values, b_values, paired, margin),
     )
 
 
@@ -83,18 +97,82 @@ def seeds_interval(a: np.ndarray, b: np.ndarray, paired: bool) -> Interval | Non
     Returns:
         None for fewer than two values of either.
     """
-    from scipy import stats  # takes a second to import
-
     if min(len(a), len(b)) < 2:
         return None
     mean = float(b.mean() - a.mean())
-    if (np.ptp(b - a) if paired else max(np.ptp(a), np.ptp(b))) == 0:  # Welch's degrees of freedom would be 0 / 0
+    if _is_constant(a, b, paired):
         return mean, mean
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # from the unused p value, if accuracies are nearly equal
-        result = stats.ttest_rel(b, a) if paired else stats.ttest_ind(b, a, equal_var=False)
-    interval = result.confidence_interval(LEVEL)
+    interval = _t_test(a, b, paired).confidence_interval(LEVEL)
     return float(interval.low), float(interval.high)
+
+
+def seeds_p(a: np.ndarray, b: np.ndarray, paired: bool) -> float | None:
+    """Two-sided p value of Student's t test that mean(b) equals mean(a); see :func:`seeds_interval`."""
+    if min(len(a), len(b)) < 2:
+        return None
+    if _is_constant(a, b, paired):
+        return float(a.mean() == b.mean())
+    return float(_t_test(a, b, paired).pvalue)
+
+
+def equivalence(a: np.ndarray, b: np.ndarray, paired: bool, margin: float) -> float | None:
+    """The p value of two one-sided t tests (TOST) that the means differ by ``margin`` or more.
+
+    A p value below 0.05 means that the 90 % confidence interval of mean(b) - mean(a) lies within plus or minus
+    ``margin``: the groups are equivalent. Source: Schuirmann 1987.
+
+    Args:
+        a: accuracy of each run of A.
+        b: accuracy of each run of B; with ``paired`` in the order of the same seeds.
+        paired: use paired t tests rather than Welch's.
+        margin: largest difference that counts as equivalent.
+
+    Returns:
+        The larger of the two p values; None for fewer than two values of either.
+    """
+    if min(len(a), len(b)) < 2:
+        return None
+    if _is_constant(a, b, paired):
+        return float(abs(b.mean() - a.mean()) >= margin)
+    above = _t_test(a, b + margin, paired, "greater")  # rejects that B is worse by the margin or more
+    below = _t_test(a, b - margin, paired, "less")
+    return float(max(above.pvalue, below.pvalue))
+
+
+def _is_constant(a: np.ndarray, b: np.ndarray, paired: bool) -> bool:
+    """Whether the runs do not vary at all, for which a t test would divide 0 by 0."""
+    return bool((np.ptp(b - a) if paired else max(np.ptp(a), np.ptp(b))) == 0)
+
+
+def _t_test(
+    a: np.ndarray, b: np.ndarray, paired: bool, alternative: Literal["two-sided", "less", "greater"] = "two-sided"
+) -> Any:
+    from scipy import stats  # takes a second to import
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # about precision, if accuracies are nearly equal
+        if paired:
+            return stats.ttest_rel(b, a, alternative=alternative)
+        return stats.ttest_ind(b, a, equal_var=False, alternative=alternative)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p values for their number by Holm's method (1979).
+
+    If all hypotheses with an adjusted p value below 0.05 are rejected, the probability that any of them is true is at
+    most 5 %, whatever the dependence between the tests.
+
+    Args:
+        p_values: the p values.
+
+    Returns:
+        The adjusted p values in the same order.
+    """
+    values = np.asarray(p_values, float)
+    order = values.argsort()
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)).clip(max=1)
+    return adjusted.tolist()
 
 
 def bootstrap_interval(values: np.ndarray, resamples: int = 10_000, seed: int = 0) -> Interval:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cifar_cnn.base.errors import InputError
-from cifar_cnn.cli import lab_arguments
+from cifar_cnn.cli import compare_arguments, lab_arguments
 from cifar_cnn.cli.argument_parser import ArgumentParser
 from cifar_cnn.runs.folders import RUNS
 
@@ -138,44 +138,6 @@ def explain() -> ArgumentParser:
     return parser
 
 
-def compare() -> ArgumentParser:
-    """The options of ``cifar-cnn compare``."""
-    parser = ArgumentParser(
-        "compare",
-        "Compare runs, or configs (first trained with several seeds each): mean and standard deviation of the test\n"
-        "accuracy, and the difference between each pair with confidence intervals.\n\n"
-        "Tables (terminal, Markdown, CSV, JSON) and plots are written to lightning_logs/compare_N. To resume an\n"
-        "interrupted comparison, repeat the command. Options with a dot, such as --trainer.max_epochs 5, are passed\n"
-        "to each fit.",
-        [
-            "lightning_logs/version_0 lightning_logs/version_1",
-            "simple_cnn_a simple_cnn_batchnorm --seeds 3",
-            "configs/simple_cnn_*.yaml --trainer.max_epochs 5 --data.source ImageFolder --data.source.root DIR",
-        ],
-    )
-    parser.add_argument(
-        "items",
-        nargs="+",
-        metavar="RUN_OR_CONFIG",
-        help="folders of runs (tested first if necessary), or configs (files, or names from `cifar-cnn configs`)",
-    )
-    parser.add_argument(
-        "--seeds", type=int, default=3, metavar="N", help="train each config with the seeds 0 to N-1 (default: 3)"
-    )
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=1,
-        metavar="N",
-        help="run N trainings at a time, which share the cores and GPUs (default: 1). With fewer threads, sums of "
-        "floating-point numbers are rounded differently, so the results are not exactly those of --jobs 1",
-    )
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help=f"folder for the results and runs (default: {RUNS}/compare_N)"
-    )
-    return parser
-
-
 def export() -> ArgumentParser:
     """The options of ``cifar-cnn export``."""
     parser = ArgumentParser(
@@ -272,7 +234,7 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "predict": predict,
     "report": report,
     "explain": explain,
-    "compare": compare,
+    "compare": compare_arguments.compare,
     "export": export,
     "runs": runs,
     "show": show,

@@ -1,3 +1,4 @@
+import base64
 import csv
 import json
 import os
@@ -17,12 +18,14 @@ import yaml
 from filelock import FileLock
 
 import cifar_cnn.cli
-from cifar_cnn.analysis.compare import plan, plots
+from cifar_cnn.analysis.compare import compare_runs, plan, plots
 from cifar_cnn.analysis.compare.carrying_out import carry_out
+from cifar_cnn.analysis.compare.compared import Compared
+from cifar_cnn.analysis.compare.disagreements import disagreements
 from cifar_cnn.analysis.compare.local import Processes, check_memory_for, share
 from cifar_cnn.analysis.compare.networks import Network, names_of
 from cifar_cnn.analysis.compare.results import RunResult, read_run
-from cifar_cnn.analysis.compare.writing import Comparison, print_and_write
+from cifar_cnn.analysis.compare.writing import print_and_write
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.cli.commands.compare import FitCommands
 from cifar_cnn.runs.run import RunFolder
@@ -76,7 +79,7 @@ def configs() -> list[str]:
 def test_configs_are_trained_with_each_seed_and_compared(
     in_this_process: list[list[str]], configs: list[str], run_command: RunCommand
 ) -> None:
-    command = ["compare", *configs, "--seeds", "2", *SHORT]
+    command = ["compare", *configs, "--seeds", "2", "--ensemble", *SHORT]
     finished = run_command(*command)
     assert finished.status == 0
     output = finished.out
@@ -105,7 +108,17 @@ def test_configs_are_trained_with_each_seed_and_compared(
     (axes,) = plots.curves([Network("plain", "", {0: read_run(folder)}, 1, 1)]).axes
     assert len(np.asarray(axes.lines[0].get_ydata())) == 2
     assert np.isfinite(np.asarray(axes.lines[0].get_ydata())).all()
-    plain, norm = content["networks"]
+    plain, norm, ensemble = content["networks"]
+    probabilities, labels = [], np.zeros(0)
+    for run in content["runs"]:
+        with np.load(Path(run["folder"], "test_predictions.npz")) as predictions:
+            exponentials, labels = np.exp(predictions["logits"].astype(float)), predictions["labels"]
+            probabilities.append(exponentials / exponentials.sum(1, keepdims=True))
+    assert ensemble["name"] == "ensemble of 4 runs"
+    assert ensemble["test_accuracy_mean"] == (np.mean(probabilities, 0).argmax(1) == labels).mean()
+    assert ensemble["parameters"] == 2 * (plain["parameters"] + norm["parameters"])
+    assert "Ensemble of 4 runs: the mean of their probabilities; 95% confidence interval" in output
+    check_page((FOLDER / "compare.html").read_text(encoding="utf-8"), labels, content)
     assert plain["test_accuracy_mean"] == pytest.approx(np.mean(accuracies["plain"]))
     assert plain["test_accuracy_sd"] == pytest.approx(np.std(accuracies["plain"], ddof=1))
     # 32 - 30 - 15 - 13 - 6: filters, biases and the fully connected layers by hand.
@@ -116,6 +129,8 @@ def test_configs_are_trained_with_each_seed_and_compared(
     (difference,) = content["differences"]
     assert difference["b_minus_a"] == pytest.approx(np.mean(accuracies["norm"]) - np.mean(accuracies["plain"]))
     assert difference["paired"]
+    assert difference["holm_p"] == difference["seeds_p"]  # a single pair
+    assert difference["equivalence_margin"] == 0.005
     assert difference["over_images"][0] <= difference["b_minus_a"] <= difference["over_images"][1]
 
     markdown = (FOLDER / "compare.md").read_text()
@@ -134,6 +149,26 @@ def test_configs_are_trained_with_each_seed_and_compared(
     assert len(in_this_process) == 4
     refused = run_command.refused("compare", *configs, "--seeds", "3", *SHORT, "--output", FOLDER)
     assert "holds another comparison" in refused
+
+
+def check_page(page: str, labels: np.ndarray, content: dict[str, Any]) -> None:
+    """Check the page of a comparison of two networks with two runs each, tested on the same images."""
+    assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", page)
+    table, differences = re.findall(r"<tbody>(.*?)</tbody>", page, re.DOTALL)
+    assert re.findall(r"</i>(\w+)</td>", table) == ["plain", "norm"]
+    accuracies = [row["test_accuracy_mean"] for row in content["networks"]]
+    assert [float(value) for value in re.findall(r"<tr>.*?(?:data-value=.*?){2}\"([\d.]+)\"", table)] == accuracies
+    assert "<td>plain</td><td>norm</td>" in differences
+    assert page.count("<svg") == 4  # curves and three costs
+    right: dict[str, list[np.ndarray]] = {"plain": [], "norm": []}
+    for run in content["runs"]:
+        with np.load(Path(run["folder"], "test_predictions.npz")) as predictions:
+            right[run["name"]].append(predictions["logits"].argmax(1) == labels)
+    share = {name: np.mean(each, 0) for name, each in right.items()}
+    for better, worse in (("plain", "norm"), ("norm", "plain")):
+        n = int(((share[better] > 0.5) & (share[worse] < 0.5)).sum())
+        _, _, rest = page.partition(f"{better} right, {worse} wrong: {n} images</h3>")
+        assert rest[: rest.index("</div>")].count('<img src="data:image/png;base64,') == min(n, 12)
 
 
 def test_an_interrupted_comparison_resumes_and_a_failed_run_stops_no_other(
@@ -207,6 +242,53 @@ def test_runs_are_read_and_untested_ones_are_tested(
     assert "Tested with test-time augmentation: quickstart, run_2 (flip).\n" in output
     assert "Some networks were tested on different images" in output
     assert re.search(r"^\| quickstart, run_0 +\| quickstart, run_2 .* different images \|", output, re.MULTILINE)
+
+
+def test_runs_are_compared_in_python(trained_run: Path) -> None:
+    for name, lr in (("run_0", 0.1), ("run_1", 1.0)):
+        shutil.copytree(trained_run, name)
+        config = yaml.safe_load((trained_run / "config.yaml").read_text())
+        config["model"]["optimizer"]["init_args"]["lr"] = lr
+        Path(name, "config.yaml").write_text(yaml.safe_dump(config))
+    comparison = compare_runs(["run_0", "run_1"], margin=1, ensemble=True)
+    assert [row["n"] for row in comparison.rows] == [1, 1, 2]
+    assert comparison.rows[2]["test_accuracy_mean"] == pytest.approx(comparison.rows[0]["test_accuracy_mean"])
+    ((_, _, result),) = comparison.pairs
+    assert (result.mean, result.p, comparison.holm_p, result.equivalence_p) == (0, 1, [1], None)
+    html = comparison._repr_html_()
+    page = base64.b64decode(re.findall('base64,([^"]+)', html)[0]).decode()
+    assert "quickstart, run_0 right, quickstart, run_1 wrong: 0 images" in page
+    assert not list(Path().glob("lightning_logs"))
+    alone = compare_runs(["run_0"], ensemble=True)
+    assert "There is no ensemble: an ensemble needs two or more runs." in alone.notes
+    for runs, margin, message in (([], 1, "give one or more"), (["run_0"], 0, "margin must be between 0 and 100")):
+        with pytest.raises(InputError, match=message):
+            compare_runs(runs, margin=margin)
+
+
+def test_positions_replace_images_that_are_gone(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("run_0", "run_1"):
+        shutil.copytree(trained_run, name)
+    with np.load("run_1/test_predictions.npz") as arrays:
+        shifted = {**arrays, "logits": np.roll(arrays["logits"], 1, axis=1)}
+    np.savez("run_1/test_predictions.npz", **shifted)
+    test = json.loads(Path("run_0/test.json").read_text())
+    test["tested_on"]["sha256"] = "others"
+    Path("run_0/test.json").write_text(json.dumps(test))
+    found = disagreements(compare_runs(["run_0", "run_1"]).pairs)
+    assert found["missing"] == [
+        "The test images have changed since the test. Their positions in the test set are given instead."
+    ]
+    ((better, worse),) = (pair["sides"] for pair in found["pairs"])
+    with np.load("run_0/test_predictions.npz") as arrays:
+        a, labels = arrays["logits"].argmax(1), arrays["labels"]
+    b = (a + 1) % 10
+    positions = np.flatnonzero((a == labels) & (b != labels))
+    assert better["count"] == len(positions)
+    assert [image["index"] for image in better["images"]] == positions[:12].tolist()
+    assert worse["count"] == ((b == labels) & (a != labels)).sum()
+    assert {image["src"] for image in better["images"]} == {""}
+    assert [image["said"] for image in better["images"]] == [test["class_names"][b[i]] for i in positions[:12]]
 
 
 def test_a_test_of_another_checkpoint_is_not_used_for_the_best(
@@ -431,6 +513,7 @@ def test_mistakes_are_one_line(trained_run: Path, configs: list[str], run_comman
         ([run, "--trainer.max_epochs", "3"], "--trainer.max_epochs applies to configs"),
         ([configs[0], "--trainer.max_epochs"], "--trainer.max_epochs needs a value"),
         ([configs[0], "--seeds", "0"], "--seeds must be 1 or more"),
+        ([configs[0], "--margin", "0"], "margin must be between 0 and 100 percentage points, not 0"),
         ([configs[0], "--jobs", "0"], "jobs must be 1 or more, not 0"),
         ([configs[0], "broken.yaml"], "^broken.yaml: model.backbone: there is no 'SimpelCNN'; nearest: SimpleCNN"),
         ([configs[0], "--trainer.max_epoch", "1"], "unknown option --trainer.max_epoch; nearest: --trainer.max_epochs"),
@@ -452,8 +535,8 @@ def test_a_file_that_cannot_be_replaced_is_unchanged(monkeypatch: pytest.MonkeyP
     Path("compare.md").write_text("as it was")
     monkeypatch.setattr("cifar_cnn.base.files.move", fail)
     result = RunResult(Path(), 0, "", 0.5, [0.4, 0.5], 1.0, np.array([True]), "", "none")
-    comparison = Comparison("cifar-cnn compare a.yaml", [Network("a", "", {0: result})], {})
+    compared = Compared("cifar-cnn compare a.yaml", [Network("a", "", {0: result})], {})
     with pytest.raises(InputError, match=r"cannot write into .*: No space left on device"):
-        print_and_write(Path.cwd(), comparison)
+        print_and_write(Path.cwd(), compared)
     assert [path.name for path in Path().iterdir()] == ["compare.md"]
     assert Path("compare.md").read_text() == "as it was"

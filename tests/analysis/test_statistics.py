@@ -2,7 +2,16 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cifar_cnn.analysis.statistics import bootstrap_interval, difference, mcnemar, seeds_interval, wilson_interval
+from cifar_cnn.analysis.statistics import (
+    bootstrap_interval,
+    difference,
+    equivalence,
+    holm,
+    mcnemar,
+    seeds_interval,
+    seeds_p,
+    wilson_interval,
+)
 
 
 def test_paired_and_welch_intervals_equal_scipys() -> None:
@@ -44,6 +53,42 @@ def test_intervals_equal_the_textbook_formulas(paired: bool) -> None:
 def test_nearly_equal_accuracies_print_no_warning() -> None:
     low, high = seeds_interval(np.full(3, 0.7), np.array([0.1, 0.1, 0.1 + 1e-16]), paired=False) or (0, 0)
     assert (low, high) == pytest.approx((-0.6, -0.6))
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_p_values_belong_to_the_intervals(paired: bool) -> None:
+    rng = np.random.default_rng(0)
+    found = set()
+    for n in range(2, 30):
+        a, b = 0.7 + 0.01 * rng.random((2, n))
+        low, high = seeds_interval(a, b, paired) or (0.0, 0.0)
+        p = seeds_p(a, b, paired)
+        assert p is not None
+        assert (p < 0.05) == (not low <= 0 <= high)
+        # Two one-sided tests at 5 % reject where the 90 % interval lies within the margin.
+        test = stats.ttest_rel(b, a) if paired else stats.ttest_ind(b, a, equal_var=False)
+        interval = test.confidence_interval(0.9)
+        for margin in (0.002, 0.005):
+            p = equivalence(a, b, paired, margin)
+            assert p is not None
+            assert (p < 0.05) == (-margin < interval.low and interval.high < margin)
+            found.add(p < 0.05)
+    assert found == {True, False}
+
+
+def test_p_values_of_runs_that_do_not_vary() -> None:
+    half, more = np.full(3, 0.5), np.full(3, 0.75)
+    assert (seeds_p(half, more, True), seeds_p(half, half, False)) == (0.0, 1.0)
+    assert [equivalence(half, more, True, margin) for margin in (0.2, 0.25, 0.3)] == [1.0, 1.0, 0.0]
+    assert seeds_p(half[:1], more[:1], True) is None
+    assert equivalence(half[:1], more[:1], True, 0.1) is None
+
+
+def test_holm_by_hand() -> None:
+    # The smallest is multiplied by 4, the next by 3, ...; none is smaller than the one before, and none exceeds 1.
+    assert holm([0.04, 0.01, 0.6, 0.02]) == pytest.approx([0.08, 0.04, 0.6, 0.06])
+    assert holm([0.01, 0.012, 0.7, 0.9]) == pytest.approx([0.04, 0.04, 1.0, 1.0])
+    assert holm([]) == []
 
 
 def test_bootstrap_equals_resampling_the_images() -> None:

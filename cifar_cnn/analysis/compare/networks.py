@@ -8,7 +8,7 @@ from typing import Any
 
 from cifar_cnn.analysis.compare.results import RunResult
 from cifar_cnn.analysis.network.costs import macs_of
-from cifar_cnn.analysis.statistics import Difference, Seed, difference
+from cifar_cnn.analysis.statistics import MARGIN, Difference, Seed, difference
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.base.paths import relative
 from cifar_cnn.base.sizes import count_parameters
@@ -134,9 +134,9 @@ def names_of(folders: list[Path], taken: set[str]) -> list[str]:
     return names
 
 
-def pairs_of(networks: list[Network]) -> list[Pair]:
-    """Each pair of networks with its difference."""
-    return [(a, b, _difference(a, b)) for a, b in itertools.combinations(networks, 2)]
+def pairs_of(networks: list[Network], margin: float = MARGIN) -> list[Pair]:
+    """Each pair of networks with its difference; see :func:`cifar_cnn.analysis.statistics.difference`."""
+    return [(a, b, _difference(a, b, margin)) for a, b in itertools.combinations(networks, 2)]
 
 
 def same_images(*networks: Network) -> bool:
@@ -144,9 +144,9 @@ def same_images(*networks: Network) -> bool:
     return len({run.images for network in networks for run in network.runs.values()}) == 1
 
 
-def _difference(a: Network, b: Network) -> Difference:
+def _difference(a: Network, b: Network, margin: float) -> Difference:
     a_accuracy, b_accuracy = ({seed: run.test_accuracy for seed, run in each.runs.items()} for each in (a, b))
     if not same_images(a, b):
-        return difference(a_accuracy, b_accuracy)
+        return difference(a_accuracy, b_accuracy, margin=margin)
     a_correct, b_correct = ({seed: run.correct for seed, run in each.runs.items()} for each in (a, b))
-    return difference(a_accuracy, b_accuracy, a_correct, b_correct)
+    return difference(a_accuracy, b_accuracy, a_correct, b_correct, margin)

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from torch import nn
 
 from cifar_cnn.analysis.network.layers import layers_of
 from cifar_cnn.analysis.numbers import count
+from cifar_cnn.analysis.pages import render
 from cifar_cnn.analysis.report import (
     calibration,
     cam,
@@ -73,16 +73,7 @@ def write_report(run: RunFolder) -> Path:
     Raises:
         OSError: the folder cannot be written.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # only reports need it
-
-    environment = Environment(
-        loader=PackageLoader("cifar_cnn.analysis"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("page.html.j2").render(content(run))
+    page = render("page.html.j2", content(run))
     path = run.folder / "report.html"
     write(path, page)
     return path
@@ -110,7 +101,6 @@ def content(run: RunFolder) -> dict[str, Any]:
         "basis": basis(run),
         "run": run.folder.name,
         "split": SPLIT_NAMES[shown.split],
-        "written": datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         "tiles": tiles(material),
         "sections": _sections(material, missing),
         "facts": facts(material),

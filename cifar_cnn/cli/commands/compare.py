@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from cifar_cnn.analysis.compare import compare, plan, run_or_config
+from cifar_cnn.analysis.compare import Settings, compare, margin_of, plan, run_or_config
 from cifar_cnn.analysis.compare.local import Processes, check_memory_for
 from cifar_cnn.base import packaged_configs
 from cifar_cnn.base.errors import InputError
@@ -33,10 +33,11 @@ def run(options: Namespace) -> int:
     _check(items, options.fit_options)
     fits, engine = FitCommands(options.fit_options), Processes(options.jobs)
     check_memory_for(options.jobs, map(fits.source, filter(Path.is_file, items)))
+    settings = Settings(options.seeds, margin_of(options.margin), options.ensemble, options.command_line)
     identity = plan.identity(items, options.seeds, options.fit_options)
     folder = plan.plan_folder(identity, Path(RUNS), options.output)
     try:
-        failures = compare(items, folder, fits, options.seeds, options.command_line, engine)
+        failures = compare(items, folder, fits, engine, settings)
     except KeyboardInterrupt:
         print(f"\nInterrupted; repeat the command to resume {folder}", file=sys.stderr)
         return 130

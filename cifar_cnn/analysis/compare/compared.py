@@ -1,0 +1,69 @@
+"""The result of a comparison: the networks, each pair, and the ensemble."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from cifar_cnn.analysis.compare.ensemble import Ensemble, ensemble_of
+from cifar_cnn.analysis.compare.networks import Network, Pair, pairs_of
+from cifar_cnn.analysis.compare.tables import network_notes
+from cifar_cnn.analysis.statistics import LEVEL, MARGIN, holm
+from cifar_cnn.base.errors import InputError
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The result of a comparison.
+
+    Attributes:
+        command: the command line that produced it; empty for a comparison in Python.
+        networks: the networks, with their runs.
+        failures: the reason for each failed task, by the name of the task.
+        margin: networks whose accuracies differ by less count as equivalent; from 0 to 1.
+        with_ensemble: whether to add the ensemble of all runs.
+    """
+
+    command: str
+    networks: list[Network]
+    failures: dict[str, str]
+    margin: float = MARGIN
+    with_ensemble: bool = False
+
+    @cached_property
+    def pairs(self) -> list[Pair]:
+        """All pairs of networks, with their differences."""
+        return pairs_of(self.networks, self.margin)
+
+    @cached_property
+    def holm_p(self) -> list[float | None]:
+        """For each pair its p value, adjusted for the number of pairs; None for pairs without a p value."""
+        adjusted = iter(holm([each.p for _, _, each in self.pairs if each.p is not None]))
+        return [None if each.p is None else next(adjusted) for _, _, each in self.pairs]
+
+    @cached_property
+    def ensemble(self) -> Ensemble | str | None:
+        """The ensemble of all runs, or the reason why there is none; None if it was not asked for."""
+        try:
+            return ensemble_of(self.networks) if self.with_ensemble else None
+        except InputError as error:
+            return str(error)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of the table of networks as plain data; the ensemble is the last one."""
+        ensemble = [self.ensemble.summary()] if isinstance(self.ensemble, Ensemble) else []
+        return [*(network.summary() for network in self.networks), *ensemble]
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences that a reader of the table of networks needs."""
+        notes = network_notes(self.networks)
+        if isinstance(self.ensemble, Ensemble):
+            low, high = self.ensemble.interval
+            notes.append(
+                f"{self.ensemble.name.capitalize()}: the mean of their probabilities; {LEVEL:.0%} confidence interval "
+                f"of its accuracy over test images (Wilson): {low:.2%} to {high:.2%}."
+            )
+        elif self.ensemble is not None:
+            notes.append(f"There is no ensemble: {self.ensemble}.")
+        return notes

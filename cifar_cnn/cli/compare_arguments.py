@@ -1,0 +1,57 @@
+"""The options of ``cifar-cnn compare``. Does not import torch, so that help and errors appear at once."""
+
+from pathlib import Path
+
+from cifar_cnn.cli.argument_parser import ArgumentParser
+from cifar_cnn.runs.folders import RUNS
+
+
+def compare() -> ArgumentParser:
+    """The options of ``cifar-cnn compare``."""
+    parser = ArgumentParser(
+        "compare",
+        "Compare runs, or configs (first trained with several seeds each): mean and standard deviation of the test\n"
+        "accuracy, and the difference between each pair with confidence intervals.\n\n"
+        "A page (compare.html), tables (Markdown, CSV, JSON) and plots are written to lightning_logs/compare_N. To\n"
+        "resume an interrupted comparison, repeat the command. Options with a dot, such as --trainer.max_epochs 5,\n"
+        "are passed to each fit.",
+        [
+            "lightning_logs/version_0 lightning_logs/version_1 --ensemble",
+            "simple_cnn_a simple_cnn_batchnorm --seeds 3 --jobs 2",
+            "configs/simple_cnn_*.yaml --trainer.max_epochs 5 --data.source ImageFolder --data.source.root DIR",
+        ],
+    )
+    parser.add_argument(
+        "items",
+        nargs="+",
+        metavar="RUN_OR_CONFIG",
+        help="folders of runs (tested first if necessary), or configs (files, or names from `cifar-cnn configs`)",
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=3, metavar="N", help="train each config with the seeds 0 to N-1 (default: 3)"
+    )
+    _add_engine(parser)
+    parser.add_argument("--ensemble", action="store_true", help="add the ensemble of all runs: mean of probabilities")
+    parser.add_argument(
+        "--margin",
+        type=float,
+        default=0.5,
+        metavar="X",
+        help="percentage points below which a difference counts as none in the test for equivalence (default: 0.5)",
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help=f"folder for the results and runs (default: {RUNS}/compare_N)"
+    )
+    return parser
+
+
+def _add_engine(parser: ArgumentParser) -> None:
+    """Add the options that decide where the trainings run."""
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="run N trainings at a time, which share the cores and GPUs (default: 1). With fewer threads, sums of "
+        "floating-point numbers are rounded differently, so the results are not exactly those of --jobs 1",
+    )
