@@ -1,6 +1,8 @@
 """The options of ``cifar-cnn compare``. Does not import torch, so that help and errors appear at once."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 from cifar_cnn.cli.argument_parser import ArgumentParser
 from cifar_cnn.runs.folders import RUNS
@@ -55,3 +57,41 @@ def _add_engine(parser: ArgumentParser) -> None:
         help="run N trainings at a time, which share the cores and GPUs (default: 1). With fewer threads, sums of "
         "floating-point numbers are rounded differently, so the results are not exactly those of --jobs 1",
     )
+    parser.add_argument(
+        "--executor",
+        metavar="NAME",
+        help="submit each training as a job through submitit instead: slurm, or local to try it out. "
+        "--executor.NAME VALUE passes any parameter to submitit, such as --executor.timeout_min 240 "
+        "--executor.slurm_partition gpu --executor.gpus_per_node 1",
+    )
+
+
+def split_executor(options: list[str]) -> tuple[list[str], dict[str, Any]]:
+    """Separate the parameters of the executor from options of ``fit``.
+
+    Args:
+        options: options with a dot and their values, each in a word of its own or as ``--name=value``.
+
+    Returns:
+        The options of ``fit``, and the parameters by name. A value that is valid JSON is a number, truth value, list or
+        dict; all others are texts, such as a time limit ``2:00:00``.
+    """
+    of_fit: list[str] = []
+    parameters: dict[str, Any] = {}
+    rest = iter(options)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if not equals:
+            value = next(rest)
+        if name.startswith("--executor."):
+            parameters[name.removeprefix("--executor.")] = _value(value)
+        else:
+            of_fit += [word] if equals else [word, value]
+    return of_fit, parameters
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -46,7 +46,7 @@ class TrainingWork:
 
 
 @dataclass(frozen=True)
-class TestWork:
+class EvaluationWork:
     """Test a trained run.
 
     Attributes:

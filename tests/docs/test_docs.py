@@ -133,7 +133,7 @@ def test_every_recipe_works(run: Run, image_folder: Path, monkeypatch: pytest.Mo
             # Its subprocesses are tested in test_compare.py; here only that the command is valid.
             planned: list[Task] = []
             carry_out = "cifar_cnn.analysis.compare.comparison.carry_out"
-            monkeypatch.setattr(carry_out, lambda tasks, engine, planned=planned: planned.extend(tasks))
+            monkeypatch.setattr(carry_out, lambda tasks, engine, folder, planned=planned: planned.extend(tasks))
             with pytest.raises(AssertionError, match="no run has a result"):
                 run(*words)
             names = [f"simple_cnn_{name}, seed {seed}" for name in ("a", "batchnorm") for seed in (0, 1)]

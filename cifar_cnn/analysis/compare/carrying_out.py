@@ -4,6 +4,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 from tqdm import tqdm
@@ -36,14 +37,14 @@ class Engine(Protocol):
 
     at_once: int
 
-    def prepare(self, tasks: Sequence[Task]) -> None:
-        """Get ready for all tasks of the plan that are not done."""
+    def prepare(self, tasks: Sequence[Task], folder: Path) -> None:
+        """Get ready for all tasks of the plan in ``folder`` that are not done."""
 
     def start(self, task: Task, place: int) -> Started:
         """Start a task; ``place``, from 0 to ``at_once`` - 1, is not used by another one that is running."""
 
 
-def carry_out(tasks: list[Task], engine: Engine, interval: float = 0.5) -> None:
+def carry_out(tasks: list[Task], engine: Engine, folder: Path, interval: float = 0.5) -> None:
     """Carry out the unfinished tasks; a failed task is reported and the others still run.
 
     If this process is interrupted, all running tasks are asked to save and stop, and are waited for.
@@ -51,10 +52,11 @@ def carry_out(tasks: list[Task], engine: Engine, interval: float = 0.5) -> None:
     Args:
         tasks: the tasks of the plan.
         engine: starts them.
+        folder: folder of the plan.
         interval: seconds between two looks at the running tasks.
     """
     waiting = [task for task in tasks if not task.is_done()]
-    engine.prepare(waiting)
+    engine.prepare(waiting, folder)
     running: dict[int, tuple[Task, Started]] = {}
     with _Progress(tasks, waiting) as progress, terminable(*ENDING):
         try:

@@ -88,7 +88,7 @@ def compare(
 def _compare(items: list[Path], folder: Path, fits: plan.Fits, engine: Engine, settings: Settings) -> dict[str, str]:
     tasks = [(item, task) for item in items for task in _tasks(item, folder, fits, settings.seeds)]
     if not all(task.is_done() for _, task in tasks):
-        carry_out([task for _, task in tasks], engine)
+        carry_out([task for _, task in tasks], engine, folder)
     failures = {task.name: task.failure for _, task in tasks if task.failure}
     runs = [(item, run) for item, task in tasks if not task.failure and (run := task.run()) is not None]
     if not runs:

@@ -37,7 +37,7 @@ class Processes:
             raise InputError(f"jobs must be 1 or more, not {jobs}")
         self.at_once = jobs
 
-    def prepare(self, tasks: Sequence[Task]) -> None:
+    def prepare(self, tasks: Sequence[Task], folder: Path) -> None:
         """Nothing is needed before the first task starts."""
 
     def start(self, task: Task, place: int) -> "subprocess.Popen[bytes]":

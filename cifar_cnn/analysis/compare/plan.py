@@ -10,7 +10,7 @@ from cifar_cnn.base.errors import InputError
 from cifar_cnn.base.files import write
 from cifar_cnn.data import Source
 from cifar_cnn.runs.run import RunFolder
-from cifar_cnn.runs.work import CHECKPOINT, TestWork, TrainingWork, Work
+from cifar_cnn.runs.work import CHECKPOINT, EvaluationWork, TrainingWork, Work
 
 PLAN = "plan.json"
 
@@ -72,7 +72,7 @@ def training(config: Path, seed: int, fits: Fits, folder: Path) -> Task:
 
 def testing(run: Path, fits: Fits, folder: Path) -> Task:
     """A task that tests the best checkpoint of a trained run."""
-    return Task(f"test of {run.name}", 1, folder / f"test_{run.name}.txt", TestWork(run, fits.test(run)), False)
+    return Task(f"test of {run.name}", 1, folder / f"test_{run.name}.txt", EvaluationWork(run, fits.test(run)), False)
 
 
 def identity(items: list[Path], seeds: int, options: list[str]) -> dict[str, Any]:

@@ -4,14 +4,18 @@ import sys
 from argparse import Namespace
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from cifar_cnn.analysis.compare import Settings, compare, margin_of, plan, run_or_config
+from cifar_cnn.analysis.compare.carrying_out import Engine
+from cifar_cnn.analysis.compare.cluster import Cluster
 from cifar_cnn.analysis.compare.local import Processes, check_memory_for
 from cifar_cnn.base import packaged_configs
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.cli.commands.show import data_of
+from cifar_cnn.cli.compare_arguments import split_executor
 from cifar_cnn.cli.configs import option_values
 from cifar_cnn.cli.main import check_options
 from cifar_cnn.data import Source
@@ -29,19 +33,34 @@ def run(options: Namespace) -> int:
     """
     if options.seeds < 1:
         raise InputError("--seeds must be 1 or more")
+    fit_options, parameters = split_executor(options.fit_options)
     items = [run_or_config(name) for name in options.items]
-    _check(items, options.fit_options)
-    fits, engine = FitCommands(options.fit_options), Processes(options.jobs)
-    check_memory_for(options.jobs, map(fits.source, filter(Path.is_file, items)))
+    _check(items, fit_options)
+    fits = FitCommands(fit_options)
+    engine = _engine(options, parameters, items, fits)
     settings = Settings(options.seeds, margin_of(options.margin), options.ensemble, options.command_line)
-    identity = plan.identity(items, options.seeds, options.fit_options)
+    identity = plan.identity(items, options.seeds, fit_options)
     folder = plan.plan_folder(identity, Path(RUNS), options.output)
     try:
         failures = compare(items, folder, fits, engine, settings)
     except KeyboardInterrupt:
-        print(f"\nInterrupted; repeat the command to resume {folder}", file=sys.stderr)
+        goes_on = "; its jobs continue" if options.executor not in (None, "local") else ""
+        print(f"\nInterrupted{goes_on}; repeat the command to resume {folder}", file=sys.stderr)
         return 130
     return 1 if failures else 0
+
+
+def _engine(options: Namespace, parameters: dict[str, Any], items: list[Path], fits: "FitCommands") -> Engine:
+    """What starts the trainings: processes of this machine, or an executor of submitit."""
+    if options.executor is None:
+        if parameters:
+            raise InputError(f"--executor.{next(iter(parameters))} needs --executor, such as --executor slurm")
+        check_memory_for(options.jobs, map(fits.source, filter(Path.is_file, items)))
+        return Processes(options.jobs)
+    if options.jobs != 1:
+        limit = "--executor.slurm_array_parallelism limits the number of jobs at a time"
+        raise InputError(f"give either --jobs or --executor; {limit}")
+    return Cluster(options.executor, parameters)
 
 
 def _check(items: list[Path], fit_options: list[str]) -> None:
