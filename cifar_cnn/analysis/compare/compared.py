@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from cifar_cnn.analysis.compare import tables
 from cifar_cnn.analysis.compare.ensemble import Ensemble, ensemble_of
 from cifar_cnn.analysis.compare.networks import Network, Pair, pairs_of
-from cifar_cnn.analysis.compare.tables import network_notes
 from cifar_cnn.analysis.statistics import LEVEL, MARGIN, holm
 from cifar_cnn.base.errors import InputError
 
@@ -57,7 +57,7 @@ class Compared:
     @property
     def notes(self) -> list[str]:
         """Sentences that a reader of the table of networks needs."""
-        notes = network_notes(self.networks)
+        notes = tables.notes(self.networks)
         if isinstance(self.ensemble, Ensemble):
             low, high = self.ensemble.interval
             notes.append(

@@ -130,7 +130,7 @@ def _optional(value: Any, form: Callable[[Any], str]) -> str:
     return "-" if value is None else form(value)
 
 
-def network_notes(networks: list[Network]) -> list[str]:
+def notes(networks: list[Network]) -> list[str]:
     """Sentences about unusual conditions under which accuracies were measured."""
     runs = [(network.name, run.tta) for network in networks for run in network.runs.values()]
     augmented = sorted({f"{name} ({tta})" for name, tta in runs if tta != "none"})
