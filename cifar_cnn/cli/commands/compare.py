@@ -44,8 +44,10 @@ def run(options: Namespace) -> int:
     try:
         failures = compare(items, folder, fits, engine, settings)
     except KeyboardInterrupt:
-        goes_on = "; its jobs continue" if options.executor not in (None, "local") else ""
-        print(f"\nInterrupted{goes_on}; repeat the command to resume {folder}", file=sys.stderr)
+        if options.executor in (None, "local"):
+            print(f"\nInterrupted; repeat the command to resume {folder}", file=sys.stderr)
+        else:
+            print(f"\nInterrupted; the jobs continue. Repeat the command to wait for them: {folder}", file=sys.stderr)
         return 130
     return 1 if failures else 0
 
