@@ -16,7 +16,7 @@ from cifar_cnn.analysis.export_formats import FORMATS, Format, quiet
 from cifar_cnn.analysis.predict import image_files
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.base.files import replacing
-from cifar_cnn.base.image_files.decoding import UNREADABLE, decode_image, why
+from cifar_cnn.base.image_files.decoding import UNREADABLE, check_decodable, decode_image, why
 from cifar_cnn.base.image_files.folders import Skipped
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.data.module import CIFAR10DataModule
@@ -157,11 +157,17 @@ def _write_verified(trained: Trained, output: Path, format: Format, images: Tens
     return difference
 
 
+def input_shape(trained: Trained) -> str:
+    """The shape of the exported network's input, such as ``RGB (N, 3, 32, 32)``."""
+    color = {1: "grey ", 3: "RGB "}.get(trained.channels, "")
+    return f"{color}(N, {trained.channels}, {trained.image_size}, {trained.image_size})"
+
+
 def _metadata(trained: Trained) -> dict[str, str]:
     return {
         "class_names": json.dumps(trained.class_names, ensure_ascii=False),
         "image_size": str(trained.image_size),
-        "input": f"images: uint8 RGB (N, 3, {trained.image_size}, {trained.image_size}), values 0 to 255",
+        "input": f"images: uint8 {input_shape(trained)}, values 0 to 255",
         "output": "probabilities: float32 (N, classes), in the order of class_names",
         "test_time_augmentation": trained.classifier.tta,
         "producer": f"cifar-cnn {__version__}, torch {torch.__version__}",
@@ -187,11 +193,12 @@ def _verification_images(
         n: maximum number of images.
     """
     if paths:
+        check_decodable(trained.channels)
         decoded = []
         files = list(image_files(paths, [], Skipped()))
         for path in (files[index] for index in random_order(len(files))[:n]):
             try:
-                decoded.append(decode_image(path, trained.image_size))
+                decoded.append(decode_image(path, trained.image_size, trained.channels))
             except UNREADABLE as error:
                 raise InputError(f"unreadable image: {path}{why(error)}") from error
         if len(decoded) < 2:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.base.files import replacing
 from cifar_cnn.base.image_files import folders
-from cifar_cnn.base.image_files.decoding import UNREADABLE, decode_image, why
+from cifar_cnn.base.image_files.decoding import UNREADABLE, check_decodable, decode_image, why
 from cifar_cnn.base.image_files.folders import Skipped
 from cifar_cnn.base.paths import expanded
 from cifar_cnn.base.tables import printable
@@ -55,8 +55,10 @@ def classify_files(
         batch_size: images in a forward pass.
 
     Raises:
-        InputError: there are no images, or ``output`` cannot be written.
+        InputError: there are no images, the network takes others than RGB or grey ones, or ``output`` cannot be
+            written.
     """
+    check_decodable(trained.channels)
     # The first walk only counts, so that a million names are never in memory at once.
     skipped = Skipped()
     count = sum(1 for _ in image_files(paths, [], skipped))
@@ -120,7 +122,7 @@ def _predict(
 ) -> list[tuple[Path, list[float]]]:
     def decode(path: Path) -> np.ndarray | str:
         try:
-            return decode_image(path, trained.image_size)
+            return decode_image(path, trained.image_size, trained.channels)
         except UNREADABLE as error:
             return _text(path) + why(error)
 

@@ -18,7 +18,8 @@ from cifar_cnn.analysis.shown import find_shown, normalised
 from cifar_cnn.analysis.temperature import measure_calibration
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.base.files import write_json
-from cifar_cnn.base.image_files.decoding import UNREADABLE, decode_image
+from cifar_cnn.base.image_files.decoding import UNREADABLE, check_decodable, decode_image
+from cifar_cnn.base.visible import visible
 from cifar_cnn.callbacks.confusion_figure import confusion_counts, draw_confusion
 from cifar_cnn.callbacks.filter_figure import draw_filters
 from cifar_cnn.callbacks.filter_images import convolutions
@@ -195,7 +196,7 @@ class Run(RunFolder):
         figure = PlainFigure(figsize=(6, 3.2), dpi=100, layout="constrained")
         panels = figure.subplots(1, 2)
         for axes, title in zip(panels, ("image", f"evidence for {self.class_names[int(label)]}"), strict=True):
-            axes.imshow(shown)
+            axes.imshow(visible(torch.from_numpy(shown.copy()).permute(2, 0, 1)).permute(1, 2, 0).numpy())
             axes.set_title(title, fontsize=10)
             axes.axis("off")
         panels[1].imshow(heat, cmap="turbo", alpha=0.5, vmin=0, vmax=1)
@@ -207,20 +208,24 @@ class Run(RunFolder):
 
     def _pixels(self, image: ImageInput) -> np.ndarray:
         """An image as uint8 (side, side, 3), resized to the size that the network was trained on."""
-        side = self.trained.image_size
+        side, channels = self.trained.image_size, self.trained.channels
         if isinstance(image, (str, os.PathLike)):
+            check_decodable(channels)
             try:
-                return decode_image(Path(image), side)
+                return decode_image(Path(image), side, channels)
             except UNREADABLE as error:
                 raise InputError(f"{os.fspath(image)} cannot be read as an image: {error}") from error
         array = np.asarray(image)
-        array = array.transpose(1, 2, 0) if array.ndim == 3 and array.shape[0] == 3 else array
-        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != 3:
+        array = array.transpose(1, 2, 0) if array.ndim == 3 and array.shape[0] == channels else array
+        if array.dtype != np.uint8 or array.ndim != 3 or array.shape[-1] != channels:
             raise InputError(
-                f"an image must be uint8 of shape (H, W, 3) or (3, H, W); this one is {array.dtype} of {array.shape}"
+                f"an image must be uint8 of shape (H, W, {channels}) or ({channels}, H, W); this one is {array.dtype} "
+                f"of {array.shape}"
             )
         if array.shape[:2] == (side, side):
             return np.ascontiguousarray(array)
+        if channels == 1:
+            return np.asarray(Image.fromarray(array[..., 0]).resize((side, side), Image.Resampling.BICUBIC))[..., None]
         return np.asarray(Image.fromarray(array).resize((side, side), Image.Resampling.BICUBIC))
 
     def _repr_html_(self) -> str:

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from torch import Tensor
 
+from cifar_cnn.base.visible import visible
+
 COLUMNS = 8  # of a figure of images
 
 
@@ -45,7 +47,7 @@ def draw_images(images: Tensor, titles: list[str]) -> PlainFigure:
     """Draw images in rows of eight.
 
     Args:
-        images: uint8, (N, C, H, W), with 1 or 3 channels.
+        images: uint8, (N, C, H, W), shown as :func:`cifar_cnn.base.visible.visible` does.
         titles: one above each image.
     """
     rows = max(1, math.ceil(len(images) / COLUMNS))
@@ -53,7 +55,7 @@ def draw_images(images: Tensor, titles: list[str]) -> PlainFigure:
     for axes in (grid := figure.subplots(rows, COLUMNS, squeeze=False)).flat:
         axes.axis("off")
     for axes, image, title in zip(grid.flat, images, titles, strict=False):
-        axes.imshow(image.permute(1, 2, 0).squeeze(-1), cmap="gray", vmin=0, vmax=255)
+        axes.imshow(visible(image).permute(1, 2, 0).numpy())
         axes.set_title(title if len(title) <= 16 else f"{title[:15]}…", fontsize=8)
     return figure
 

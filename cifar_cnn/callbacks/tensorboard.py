@@ -80,8 +80,8 @@ def _write_graph(logger: TensorBoardLogger, trainer: Trainer, pl_module: Lightni
     datamodule = getattr(trainer, "datamodule", None)
     if backbone is None or datamodule is None:
         return
-    size = datamodule.train_images.shape[-1]
-    image = torch.zeros(1, 3, size, size, device=pl_module.device, dtype=pl_module.dtype)  # type: ignore[arg-type]
+    shape = datamodule.train_images.shape[1:]
+    image = torch.zeros(1, *shape, device=pl_module.device, dtype=pl_module.dtype)  # type: ignore[arg-type]
     training = backbone.training
     try:
         with torch.no_grad():

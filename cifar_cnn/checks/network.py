@@ -131,7 +131,7 @@ def _shapes(datamodule: CIFAR10DataModule) -> list[tuple[int, int, int]]:
             return []  # training will raise the same error
         channels, height, width = datamodule.train_images.shape[1:]
     else:
-        channels, height, width = 3, side, side
+        channels, height, width = datamodule.source.channels, side, side
     check_memory(_IMAGES, height, more=_IMAGES * _CHANNELS * height * width * 4)
     smaller = {size for _, size in datamodule.image_sizes or [] if size < height}
     return [(channels, height, width), *((channels, size, size) for size in sorted(smaller))]

@@ -53,8 +53,13 @@ class Trained:
     std: Tensor
     precision: str = "32-true"
 
+    @property
+    def channels(self) -> int:
+        """The number of channels of the images."""
+        return len(self.mean)
+
     def probabilities(self, images: Tensor) -> Tensor:
-        """Map uint8 images (N, 3, image_size, image_size) to probabilities (N, num_classes), on the CPU.
+        """Map uint8 images (N, channels, image_size, image_size) to probabilities (N, num_classes), on the CPU.
 
         With test-time augmentation, if the run was configured with it.
         """
@@ -62,7 +67,7 @@ class Trained:
 
     @torch.inference_mode()
     def logits(self, images: Tensor) -> Tensor:
-        """Map uint8 images (N, 3, image_size, image_size) to float32 logits (N, num_classes), on the CPU.
+        """Map uint8 images (N, channels, image_size, image_size) to float32 logits (N, num_classes), on the CPU.
 
         With test-time augmentation, if the run was configured with it.
         """

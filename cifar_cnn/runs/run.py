@@ -254,7 +254,7 @@ class RunFolder:
         """Logits of images, normalised as in training, with the run's test-time augmentation.
 
         Args:
-            images: uint8, (N, 3, H, W) or (N, H, W, 3), or one image without N; of the size used in training.
+            images: uint8, (N, C, H, W) or (N, H, W, C), or one image without N; of the size used in training.
             batch_size: number of images per batch.
 
         Returns:
@@ -263,23 +263,24 @@ class RunFolder:
         Raises:
             InputError: the images have another type, layout or size.
         """
-        pixels = _as_batch(images, self.trained.image_size)
+        pixels = _as_batch(images, self.trained.channels, self.trained.image_size)
         return torch.cat([self.trained.logits(batch) for batch in pixels.split(batch_size)])
 
     def __repr__(self) -> str:
         return f"Run({relative(self.folder)}: {self.name})"
 
 
-def _as_batch(images: Tensor | np.ndarray, side: int) -> Tensor:
-    """Images as uint8 (N, 3, H, W)."""
+def _as_batch(images: Tensor | np.ndarray, channels: int, side: int) -> Tensor:
+    """Images as uint8 (N, C, H, W)."""
     pixels = torch.as_tensor(images)
     pixels = pixels[None] if pixels.ndim == 3 else pixels
-    if pixels.ndim == 4 and pixels.shape[1] != 3 and pixels.shape[-1] == 3:
+    if pixels.ndim == 4 and pixels.shape[1] != channels and pixels.shape[-1] == channels:
         pixels = pixels.permute(0, 3, 1, 2)
-    if pixels.dtype != torch.uint8 or pixels.shape[1:] != (3, side, side):
+    if pixels.dtype != torch.uint8 or pixels.shape[1:] != (channels, side, side):
+        dtype, shape = str(pixels.dtype).removeprefix("torch."), tuple(torch.as_tensor(images).shape)
         raise InputError(
-            f"images must be uint8 of shape (N, 3, {side}, {side}) or (N, {side}, {side}, 3), values 0 to 255; these "
-            f"are {str(pixels.dtype).removeprefix('torch.')} of shape {tuple(torch.as_tensor(images).shape)}"
+            f"images must be uint8 of shape (N, {channels}, {side}, {side}) or (N, {side}, {side}, {channels}), values "
+            f"0 to 255; these are {dtype} of shape {shape}"
         )
     return pixels
 

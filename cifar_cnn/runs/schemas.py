@@ -148,7 +148,7 @@ class DataState(TypedDict):
     class_names: Annotated[list[str], Rule("a list of at least one name", bool)]
     image_size: Annotated[int, Rule("an integer from 1 to 16384", lambda value: 1 <= value <= 2**14)]
     mean: Annotated[
-        list[float], Rule("a list of 3 numbers, or of 1 for grey images", lambda value: len(value) in (1, 3))
+        list[float], Rule("a list of a number for each of 1 to 64 channels", lambda value: 1 <= len(value) <= 64)
     ]
     std: Annotated[list[float], Rule("a list of positive numbers", lambda value: all(each > 0 for each in value))]
 

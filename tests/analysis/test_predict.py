@@ -131,7 +131,7 @@ def test_linked_folders_are_read_and_skipped_files_are_reported(trained_run: Pat
 def test_memory_does_not_grow_with_the_number_of_images(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained = load_trained(trained_run / "checkpoints/best.ckpt")
     picture = np.zeros((32, 32, 3), np.uint8)
-    monkeypatch.setattr(predict, "decode_image", lambda path, size: picture)
+    monkeypatch.setattr(predict, "decode_image", lambda *arguments: picture)
     monkeypatch.setattr(folders, "is_image_name", lambda name: True)
 
     def peak(n: int) -> int:

@@ -63,13 +63,26 @@ def test_class_names_come_from_the_arguments_the_file_or_the_labels() -> None:
     assert "class_names must be text" in message(train=saved(class_names=np.arange(4)))
 
 
+@pytest.mark.parametrize("images", [IMAGES[..., 0], IMAGES[..., :1], IMAGES[..., :1].transpose(0, 3, 1, 2)])
+def test_grey_images_have_one_channel(images: np.ndarray) -> None:
+    assert torch.equal(Arrays(saved(images=images)).load("train").images, torch.from_numpy(IMAGES[:, None, ..., 0]))
+
+
+def test_images_may_have_four_channels() -> None:
+    images = np.concatenate([IMAGES, IMAGES[..., :1]], 3)
+    found = Arrays(saved(images=images)).load("train").images
+    assert torch.equal(found, torch.from_numpy(images).permute(0, 3, 1, 2))
+
+
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
         ({"images": IMAGES / 255}, "images are float64 of shape (20, 8, 8, 3): save them as (images * 255).round()"),
         ({"images": IMAGES.astype(int)}, "images are int64 of shape (20, 8, 8, 3): save them as uint8"),
-        ({"images": IMAGES[..., 0]}, "(20, 8, 8): save them as (N, H, W, 3) or (N, 3, H, W); for grey ones, np.repeat"),
-        ({"images": IMAGES[:, :3]}, "which could be (N, 3, H, W) or (N, H, W, 3): use images of over 3 pixels a side"),
+        ({"images": IMAGES[:, :, :6, 0]}, "images are uint8 of shape (20, 1, 8, 6): crop or scale them to squares"),
+        ({"images": LABELS.astype(np.uint8)}, "(20,): save them as (N, H, W, C), (N, C, H, W) or, for grey ones, (N"),
+        ({"images": np.repeat(IMAGES, 2, 3)}, "save them as (N, H, W, C) or (N, C, H, W), with up to 4 channels"),
+        ({"images": IMAGES[:, :3]}, "which could be (N, C, H, W) or (N, H, W, C): use images of over 4 pixels a side"),
         ({"images": IMAGES[:, :5]}, "images are uint8 of shape (20, 5, 8, 3): crop or scale them to squares"),
         ({"images": np.array([IMAGES, None], object)}, "images cannot be read: Python objects are not loaded"),
         ({"labels": LABELS[:-1]}, "has 20 images, but there are 19 labels"),

@@ -329,6 +329,14 @@ def test_the_cache_is_used_until_something_changes(image_folder: Path, capsys: p
     assert not decodes(cache=image_folder.parent / "elsewhere")
 
 
+def test_image_folder_reads_grey_images(image_folder: Path) -> None:
+    colour, grey = (ImageFolder(image_folder, image_size=16, channels=c).load("train") for c in (3, 1))
+    assert grey.images.shape == (40, 1, 16, 16)
+    luma = (colour.images * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    assert (grey.images - luma).abs().max() <= 2  # scaled after the conversion, not before
+    assert torch.equal(ImageFolder(image_folder, image_size=16).load("train").images, colour.images)  # own caches
+
+
 def test_two_folders_share_a_cache(image_folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(image_folder, other)  # with the times of the files

@@ -45,7 +45,7 @@ class Network:
         trained = load_trained(self.first.folder / "checkpoints" / BEST)
         backbone = trained.classifier.backbone
         self.parameters = count_parameters(backbone)
-        self.macs = macs_of(backbone, (3, trained.image_size, trained.image_size))
+        self.macs = macs_of(backbone, (trained.channels, trained.image_size, trained.image_size))
 
     def accuracies(self) -> list[float]:
         """The test accuracy of each run."""

@@ -6,6 +6,7 @@ from cifar_cnn.analysis import charts
 from cifar_cnn.analysis.explain.equivariance import Equivariance, example_pictures
 from cifar_cnn.analysis.explain.invariance import POOLINGS, Invariance
 from cifar_cnn.analysis.explain.shifts import shift
+from cifar_cnn.base.visible import visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,7 +90,7 @@ def equivariance_chart(equivariance: Equivariance, pixels: tuple[int, ...] = (3,
 def _draw_images(row: "list[Axes]", equivariance: Equivariance, by: int) -> None:
     moved = shift(equivariance.example[None], by, (0, 1))[0]
     for axes, image, title in zip(row, (equivariance.example, moved), ("image", "shifted image"), strict=False):
-        axes.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
+        axes.imshow(visible(image).permute(1, 2, 0).numpy(), interpolation="nearest")
         axes.set_title(title, **_SMALL)
     row[2].set_visible(False)
 

@@ -12,6 +12,7 @@ from cifar_cnn.analysis.report.material import Material, Section
 from cifar_cnn.analysis.report.pictures import one_of_each_class, thumbnail
 from cifar_cnn.analysis.shown import normalised
 from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.visible import visible
 from cifar_cnn.data import ImageSet
 from cifar_cnn.runs.predictions import Predictions
 
@@ -60,9 +61,9 @@ def _chosen(images: ImageSet, predictions: Predictions) -> list[int]:
 
 
 def _overlay(image: Tensor, heat: np.ndarray) -> str:
-    """A picture of an image, uint8 (3, H, W), half covered by heat, (H, W)."""
+    """A picture of an image, uint8 (C, H, W), half covered by heat, (H, W)."""
     factor = max(1, 96 // image.shape[-1])
-    shown = image.permute(1, 2, 0).numpy().repeat(factor, 0).repeat(factor, 1)
+    shown = visible(image).permute(1, 2, 0).numpy().repeat(factor, 0).repeat(factor, 1)
     size = (shown.shape[1], shown.shape[0])
     large = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(size, Image.Resampling.BILINEAR))
     overlay = 0.5 * shown + 0.5 * charts.colored(large, 0, 1, "turbo")

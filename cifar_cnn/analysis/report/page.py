@@ -91,8 +91,8 @@ def content(run: RunFolder) -> dict[str, Any]:
     metrics = or_reason("Learning curves", lambda: curves.read_metrics(run.folder / "metrics.csv"), missing) or {}
     shown = find_shown(run)
     missing += shown.missing
-    side = run.trained.image_size
-    network_layers = or_reason("Layers", lambda: layers_of(run.trained.classifier.backbone, (3, side, side)), missing)
+    shape = (run.trained.channels, run.trained.image_size, run.trained.image_size)
+    network_layers = or_reason("Layers", lambda: layers_of(run.trained.classifier.backbone, shape), missing)
     material = Material(run, shown, metrics, network_layers)
     fit = run.record
     return {

@@ -5,12 +5,13 @@ from PIL import Image
 from torch import Tensor
 
 from cifar_cnn.analysis import charts
+from cifar_cnn.base.visible import visible
 from cifar_cnn.data import ImageSet
 
 
 def thumbnail(image: Tensor, side: int = 96) -> str:
-    """A uint8 image (3, H, W) as the src of an <img>; larger ones are scaled down to ``side`` pixels."""
-    pixels = image.permute(1, 2, 0).numpy()
+    """A uint8 image (C, H, W) as the src of an <img>; larger ones are scaled down to ``side`` pixels."""
+    pixels = visible(image).permute(1, 2, 0).contiguous().numpy()
     if max(pixels.shape[:2]) > side:
         pixels = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BOX))
     return charts.picture(pixels)

@@ -136,9 +136,9 @@ def saturate(images: Tensor, severity: int, generator: Generator) -> Tensor:
 def jpeg_compression(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """Compress as JPEG, by Pillow as in the source."""
     quality = (80, 65, 58, 50, 40)[severity - 1]
-    pixels = (images * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    decoded = np.stack([_compressed(each, quality) for each in pixels])
-    return torch.from_numpy(decoded).permute(0, 3, 1, 2).float() / 255
+    pixels = (images * 255).round().byte().permute(0, 2, 3, 1).squeeze(-1).numpy()  # grey: (N, H, W)
+    decoded = torch.from_numpy(np.stack([_compressed(each, quality) for each in pixels]))
+    return decoded.view(len(images), *images.shape[2:], -1).permute(0, 3, 1, 2).float() / 255
 
 
 def _compressed(pixels: np.ndarray, quality: int) -> np.ndarray:

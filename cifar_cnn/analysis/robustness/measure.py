@@ -43,8 +43,10 @@ def measure_corruptions(
         checksum: of the checkpoint, to be recorded.
 
     Raises:
-        InputError: ``most`` is below 1.
+        InputError: ``most`` is below 1, or the images are neither RGB nor grey.
     """
+    if trained.channels not in (1, 3):
+        raise InputError(f"corruptions exist for RGB and grey images; these have {trained.channels} channels")
     if most is not None and most < 1:
         raise InputError(f"the number of images must be 1 or more, not {most}")
     sample = images if most is None or most >= len(images) else images.subset(random_order(len(images))[:most])

@@ -12,6 +12,7 @@ from cifar_cnn.base.image_files.memory import available_memory, check_memory, in
 from cifar_cnn.base.paths import relative
 from cifar_cnn.base.tables import printable
 
+_MOST_CHANNELS = 4
 _FIX = ": write it with np.savez(FILE, images=images, labels=labels)"
 
 
@@ -20,7 +21,7 @@ class ArrayFiles(NamedTuple):
 
     Attributes:
         images: an .npz file with the arrays ``images``, ``labels`` and, optionally, ``class_names``, or an .npy file of
-            images. Images are uint8, (N, H, W, 3) or (N, 3, H, W), with H equal to W.
+            images. Images are uint8, (N, H, W, C), (N, C, H, W) with up to 4 channels, or (N, H, W); H equals W.
         labels: an .npy file of labels, integers (N,); None if they are in ``images``.
     """
 
@@ -39,7 +40,7 @@ def read_images(
         rows: first image, and end; by default all.
 
     Returns:
-        The images, (N, 3, H, W), and the labels, int64 (N,).
+        The images, (N, C, H, W), and the labels, int64 (N,).
 
     Raises:
         InputError: a file cannot be read, has other classes, or an array has another type, shape or length.
@@ -48,6 +49,7 @@ def read_images(
     if (names := _read_names(path)) not in (None, class_names):
         raise InputError(f"{relative(path)} has the classes {', '.join(names)}, not {', '.join(class_names)}")
     images = read_array(path, "images")
+    images = images[:, None] if images.ndim == 3 else images  # grey
     channels_first = _is_channels_first(images, path)
     given = _read_labels(files)
     if given.max() >= len(class_names):
@@ -181,19 +183,18 @@ def _parts(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 
 def _is_channels_first(images: np.ndarray, path: Path) -> bool:
-    """Whether images are (N, 3, H, W) and not (N, H, W, 3); checks that they are one of these."""
+    """Whether images are (N, C, H, W) and not (N, H, W, C); checks that they are one of these."""
     start = f"{relative(path)}: images are {images.dtype} of shape {images.shape}"
     if images.dtype != np.uint8:
         fix = "(images * 255).round().astype('uint8'), if they go from 0 to 1" if images.dtype.kind == "f" else "uint8"
         raise InputError(f"{start}: save them as {fix}")
-    last = images.shape[-1:] == (3,)
-    first = images.ndim == 4 and images.shape[1] == 3
-    if images.ndim != 4 or not (first or last):
-        is_grey = images.ndim == 3 or images.shape[-1:] == (1,)
-        fix = "; for grey ones, np.repeat(images.reshape(*images.shape[:3], 1), 3, 3)" if is_grey else ""
-        raise InputError(f"{start}: save them as (N, H, W, 3) or (N, 3, H, W){fix}")
+    if images.ndim != 4:
+        raise InputError(f"{start}: save them as (N, H, W, C), (N, C, H, W) or, for grey ones, (N, H, W)")
+    first, last = images.shape[1] <= _MOST_CHANNELS, images.shape[3] <= _MOST_CHANNELS
+    if not (first or last):
+        raise InputError(f"{start}: save them as (N, H, W, C) or (N, C, H, W), with up to {_MOST_CHANNELS} channels")
     if first and last:
-        raise InputError(f"{start}, which could be (N, 3, H, W) or (N, H, W, 3): use images of over 3 pixels a side")
+        raise InputError(f"{start}, which could be (N, C, H, W) or (N, H, W, C): use images of over 4 pixels a side")
     height, width = images.shape[2:] if first else images.shape[1:3]
     if height != width:
         raise InputError(f"{start}: crop or scale them to squares")

@@ -34,10 +34,22 @@ def is_image_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
 
 
-def decode_image(path: Path, size: int) -> np.ndarray:
-    """Read one image as uint8 RGB of shape (size, size, 3): turned upright, scaled and centre-cropped.
+def check_decodable(channels: int) -> None:
+    """Check that image files can be decoded to this number of channels.
 
-    Grey and palette images become RGB. Transparency is dropped: a pixel keeps its stored colour, as in torchvision's
+    Raises:
+        InputError: it is neither 3, for RGB, nor 1, for grey.
+    """
+    if channels not in (1, 3):
+        raise InputError(f"image files are read as RGB or grey; the network takes images of {channels} channels")
+
+
+def decode_image(path: Path, size: int, channels: int = 3) -> np.ndarray:
+    """Read one image as uint8 of shape (size, size, channels): turned upright, scaled and centre-cropped.
+
+    It becomes RGB, or grey for one channel.
+
+    Transparency is dropped: a pixel keeps its stored colour, as in torchvision's
     ImageFolder. Of 16 bits per pixel, the upper 8 are kept. Floats are taken to range from 0 to 1, or from 0 to 255 if
     a value is above 1; 32-bit integers from 0 to 255.
 
@@ -54,10 +66,10 @@ def decode_image(path: Path, size: int) -> np.ndarray:
             upright = Image.fromarray(_levels(upright, image.format))
         elif image.mode in ("P", "PA"):  # avoids Pillow's warning about palettes with transparent colours
             upright = upright.convert("RGBA")
-        upright = upright.convert("RGB")
+        upright = upright.convert("L" if channels == 1 else "RGB")
         if upright.size != (size, size):
             upright = ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC)
-        return np.asarray(upright)
+        return np.asarray(upright).reshape(size, size, channels)
 
 
 def _levels(image: Image.Image, file_format: str | None) -> np.ndarray:
@@ -82,24 +94,25 @@ def why(error: BaseException) -> str:
     return f" ({error})" if isinstance(error, InputError) else ""
 
 
-def decode_all(paths: list[Path], size: int, name: str) -> Tensor:
-    """Read many images in parallel: uint8, (N, 3, size, size).
+def decode_all(paths: list[Path], size: int, name: str, channels: int = 3) -> Tensor:
+    """Read many images in parallel: uint8, (N, channels, size, size).
 
     Args:
         paths: the files.
         size: side in pixels.
         name: name of the images, for the progress bar.
+        channels: 3 for RGB, 1 for grey.
 
     Raises:
         InputError: some files cannot be read as images, or the images do not fit into memory.
     """
     check_memory(len(paths), size)
-    images = torch.empty(len(paths), 3, size, size, dtype=torch.uint8)
+    images = torch.empty(len(paths), channels, size, size, dtype=torch.uint8)
     rows = images.numpy()
 
     def decode(index: int) -> str | None:
         try:
-            rows[index] = decode_image(paths[index], size).transpose(2, 0, 1)
+            rows[index] = decode_image(paths[index], size, channels).transpose(2, 0, 1)
         except UNREADABLE as error:
             return f"{paths[index]}{why(error)}"
         return None

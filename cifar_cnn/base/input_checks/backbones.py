@@ -12,7 +12,11 @@ def check_channels(images: Tensor, network: str, channels: int) -> None:
         InputError: the images have another number of channels.
     """
     if images.shape[1] != channels:
-        raise InputError(f"{network} was made for {channels} channels; the images have {images.shape[1]}")
+        raise InputError(
+            f"{network} was made for {channels} channels; the images have {images.shape[1]}: set in_channels of the "
+            "backbone",
+            options=["model.backbone.in_channels"],
+        )
 
 
 def check_at_least(images: Tensor, network: str, side: int) -> None:

@@ -25,10 +25,10 @@ def checked_images(images: Any) -> Tensor:
         raise InputError(
             f"an ImageSet takes uint8 images, 0 to 255, not normalised; these are {_name(images.dtype)}: write {fix}"
         )
-    if images.ndim != 4 or (images.shape[1] > 4 and images.shape[3] in (1, 3)):
-        fix = "images.permute(0, 3, 1, 2)" if images.ndim == 4 else "images[:, None].repeat(1, 3, 1, 1) for grey ones"
+    if images.ndim != 4 or (images.shape[1] > 4 and images.shape[3] in (1, 3, 4)):
+        fix = "images.permute(0, 3, 1, 2)" if images.ndim == 4 else "images[:, None] for grey ones"
         raise InputError(
-            f"an ImageSet takes images of shape (N, 3, H, W); these have {tuple(images.shape)}: write {fix}"
+            f"an ImageSet takes images of shape (N, C, H, W); these have {tuple(images.shape)}: write {fix}"
         )
     return images
 
@@ -137,6 +137,10 @@ def check_as_trained(
         raise InputError(
             f"the checkpoint was trained on the classes {', '.join(trained['class_names'])}; "
             f"these images have {', '.join(class_names)}"
+        )
+    if images is not None and images.shape[1] != len(trained["mean"]):
+        raise InputError(
+            f"the checkpoint was trained on images of {len(trained['mean'])} channels; these have {images.shape[1]}"
         )
     if images is not None and images.shape[-1] != trained["image_size"]:
         raise InputError(

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from cifar_cnn.analysis.export import Exported, check_packages, export_checkpoint
+from cifar_cnn.analysis.export import Exported, check_packages, export_checkpoint, input_shape
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.base.paths import relative
 from cifar_cnn.runs.folders import find_checkpoint, run_of
@@ -45,7 +45,7 @@ def _show(exported: Exported, what: str) -> None:
     rows = {
         "Exported": what,
         "File": f"{output}, {output.stat().st_size / 2**20:.1f} MiB",
-        "Input": f"images: uint8 RGB, (N, 3, {trained.image_size}, {trained.image_size})",
+        "Input": f"images: uint8 {input_shape(trained)}",
         "Output": f"probabilities: float32, (N, {len(trained.class_names)}), of {', '.join(trained.class_names)}",
         "Passes": f"{exported.passes} per image; test-time augmentation: {trained.classifier.tta}",
         "Verified": f"on {exported.images} {exported.origin}: largest difference to PyTorch {exported.difference:.1e}",

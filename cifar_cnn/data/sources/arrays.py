@@ -16,7 +16,8 @@ class Arrays(Source):
     """Images and labels in NumPy files: arrays of your own, CIFAR-10.1, a corruption of CIFAR-10-C.
 
     An .npz file holds ``images``, ``labels`` and, optionally, ``class_names``. An .npy file holds images, and another
-    one their labels. Images are uint8, (N, H, W, 3) or (N, 3, H, W), with H equal to W; labels are integers, (N,).
+    one their labels. Images are uint8, (N, H, W, C) or (N, C, H, W) with up to 4 channels, or (N, H, W) for grey
+    ones; H equals W. Labels are integers, (N,).
 
     Args:
         train: file of the training images; without it, the source can only be tested on.
@@ -59,7 +60,7 @@ class Arrays(Source):
         )
 
     def load(self, split: Split) -> ImageSet:
-        """The images of a split: (N, 3, H, W); InputError if there is no usable file, or it has other classes."""
+        """The images of a split: (N, C, H, W); InputError if there is no usable file, or it has other classes."""
         rows = self.test_rows if split == "test" else None
         images, labels = read_images(self._files(split), self.class_names, rows)
         return ImageSet(torch.from_numpy(images), torch.from_numpy(labels), self.class_names)

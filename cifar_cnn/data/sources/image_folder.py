@@ -2,6 +2,7 @@
 
 import os
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ class ImageFolder(Source):
             ``root`` is not writable, in the user's cache folder.
         class_names: names of the class folders in the order of their labels; by default the sorted names of the folders
             in ``train``. If given, a test does not need ``train``.
+        channels: 3 for RGB, 1 for grey.
     """
 
     FORMAT = 2  # of the cache file; caches with another number are not used
@@ -41,11 +43,12 @@ class ImageFolder(Source):
         image_size: int = 32,
         cache: str | os.PathLike | None = None,
         class_names: list[str] | None = None,
+        channels: Literal[1, 3] = 3,
     ) -> None:
         self.given_names = tuple(class_names) if class_names is not None else None
         self.root = expanded(root)
         self.has_val = (self.root / "val").is_dir()
-        self.image_size = image_size
+        self.image_size, self.channels = image_size, channels
         self.cache = expanded(cache) if cache is not None else None
         self._prepared: dict[Split, ImageSet] = {}
         if image_size < 1:
@@ -64,13 +67,15 @@ class ImageFolder(Source):
         """The images of a split, from the cache or decoded; InputError for a missing folder or an unreadable file."""
         if split in self._prepared:
             return self._prepared.pop(split)
-        names = self.class_names
+        names, channels = self.class_names, self.channels
         known = "train" if self.given_names is None else f"the network ({', '.join(names)})"
         files, labels = files_of_classes(self.root / split, names, known, all_filled=split == "train")
-        key = fingerprint(files, self.root, self.FORMAT, self.image_size, split, self.root.resolve())
-        caches = cache_files(self.root, f"{split}-{self.image_size}px", self.cache, self.read_only)
+        key = fingerprint(files, self.root, self.FORMAT, self.image_size, channels, split, self.root.resolve())
+        caches = cache_files(
+            self.root, f"{split}-{self.image_size}px{'-grey' * (channels == 1)}", self.cache, self.read_only
+        )
 
         def decode() -> Tensor:
-            return decode_all([file.path for file in files], self.image_size, split)
+            return decode_all([file.path for file in files], self.image_size, split, channels)
 
         return ImageSet(read_or_make(caches, key, len(labels), decode), torch.tensor(labels), names)
