@@ -263,8 +263,8 @@ class RunFolder:
         Raises:
             InputError: the images have another type, layout or size.
         """
-        pixels = _as_batch(images, self.trained.channels, self.trained.image_size)
-        return torch.cat([self.trained.logits(batch) for batch in pixels.split(batch_size)])
+        pixels = _as_batch(images, self.trained.channels, self.trained.image_size).split(batch_size)
+        return torch.cat([self.trained.logits(batch) for batch in pixels])
 
     def __repr__(self) -> str:
         return f"Run({relative(self.folder)}: {self.name})"
@@ -277,11 +277,9 @@ def _as_batch(images: Tensor | np.ndarray, channels: int, side: int) -> Tensor:
     if pixels.ndim == 4 and pixels.shape[1] != channels and pixels.shape[-1] == channels:
         pixels = pixels.permute(0, 3, 1, 2)
     if pixels.dtype != torch.uint8 or pixels.shape[1:] != (channels, side, side):
+        expected = f"(N, {channels}, {side}, {side}) or (N, {side}, {side}, {channels}), values 0 to 255"
         dtype, shape = str(pixels.dtype).removeprefix("torch."), tuple(torch.as_tensor(images).shape)
-        raise InputError(
-            f"images must be uint8 of shape (N, {channels}, {side}, {side}) or (N, {side}, {side}, {channels}), values "
-            f"0 to 255; these are {dtype} of shape {shape}"
-        )
+        raise InputError(f"images must be uint8 of shape {expected}; these are {dtype} of shape {shape}")
     return pixels
 
 
