@@ -258,6 +258,8 @@ def test_runs_are_compared_in_python(trained_run: Path) -> None:
     html = comparison._repr_html_()
     page = base64.b64decode(re.findall('base64,([^"]+)', html)[0]).decode()
     assert "quickstart, run_0 right, quickstart, run_1 wrong: 0 images" in page
+    assert "<th>model.optimizer.lr</th><td>0.1</td><td>1.0</td>" in page
+    assert re.search(r"\| model.optimizer.lr +\| +0.1 \| +1.0 \|", repr(comparison))
     assert not list(Path().glob("lightning_logs"))
     alone = compare_runs(["run_0"], ensemble=True)
     assert "There is no ensemble: an ensemble needs two or more runs." in alone.notes

@@ -67,3 +67,10 @@ class Compared:
         elif self.ensemble is not None:
             notes.append(f"There is no ensemble: {self.ensemble}.")
         return notes
+
+    @property
+    def texts(self) -> list[str]:
+        """The tables and notes as paragraphs of text."""
+        pairs = tables.pair_table(self.pairs, self.holm_p, self.margin) if self.pairs else ""
+        paragraphs = [tables.network_table(self.rows), tables.option_table(self.networks), pairs, *self.notes]
+        return [text for text in paragraphs if text]

@@ -112,6 +112,9 @@ class Comparison(Compared):
             print(a.name, b.name, difference.mean, difference.seeds_interval, difference.p)
     """
 
+    def __repr__(self) -> str:
+        return "\n\n".join(self.texts)
+
     def _repr_html_(self) -> str:
         return framed(page(self), "Comparison")
 

@@ -32,6 +32,7 @@ def content(compared: Compared) -> dict[str, Any]:
         "rows": [_row(row, color) for row, color in zip(compared.rows, [*colors, ""], strict=False)],
         "about": tables.about_networks(networks),
         "notes": compared.notes,
+        "options": tables.option_rows(networks),
         "several": plots.several(networks),
         "curves": curves,
         "costs": costs,

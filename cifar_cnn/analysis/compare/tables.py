@@ -42,15 +42,20 @@ def about_networks(networks: list[Network]) -> str:
 
 
 def option_table(networks: list[Network]) -> str:
-    """The options in which given runs differ; empty for configs, whose names identify them."""
+    """The options in which given runs differ as a table; empty if there are none."""
+    rows = option_rows(networks)
+    return markdown_table(rows, left=range(1)) if rows else ""
+
+
+def option_rows(networks: list[Network]) -> list[list[str]]:
+    """The options in which given runs differ, with a header; empty for configs, whose names identify them."""
     if not any(network.key for network in networks):
-        return ""
+        return []
     given = [_options(json.loads(network.first.key)) for network in networks]
     names = sorted({name for options in given for name in options})
     rows = [[name, *(options.get(name, "-") for options in given)] for name in names]
     rows = [row for row in rows if len(set(row[1:])) > 1]
-    header = ["option", *(network.name for network in networks)]
-    return markdown_table([header, *rows], left=range(1)) if rows else ""
+    return [["option", *(network.name for network in networks)], *rows] if rows else []
 
 
 def _options(content: Any, name: str = "") -> dict[str, str]:

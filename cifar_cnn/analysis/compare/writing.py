@@ -24,19 +24,14 @@ def print_and_write(folder: Path, compared: Compared) -> None:
     Raises:
         InputError: the folder cannot be written.
     """
-    for text in [network_table(compared.rows), option_table(compared.networks), _pairs(compared), *compared.notes]:
-        if text:
-            print(f"\n{text}")
+    for text in compared.texts:
+        print(f"\n{text}")
     try:
         _write(folder, compared)
     except OSError as error:
         raise InputError(f"cannot write into {folder}: {error.strerror}") from error
     names = "compare.html, compare.md, compare.json, 3 tables as CSV, accuracy.png, curves.png"
     print(f"\nWritten to {relative(folder)}: {names}")
-
-
-def _pairs(compared: Compared) -> str:
-    return pair_table(compared.pairs, compared.holm_p, compared.margin) if compared.pairs else ""
 
 
 def _write(folder: Path, compared: Compared) -> None:
@@ -127,7 +122,11 @@ def _markdown(compared: Compared) -> str:
         "![validation accuracy by epoch](curves.png)",
     ]
     if compared.pairs:
-        parts += ["## Differences", _pairs(compared), *how_to_read(compared.margin)]
+        parts += [
+            "## Differences",
+            pair_table(compared.pairs, compared.holm_p, compared.margin),
+            *how_to_read(compared.margin),
+        ]
     if compared.failures:
         parts += ["## Failed", "\n".join(f"- {name}: {reason}" for name, reason in compared.failures.items())]
     return "\n\n".join(parts) + "\n"
