@@ -158,8 +158,12 @@ class Conventional:
     def __init__(self, threads: int) -> None:
         self.threads = threads
         self.started = False
-        # A new interpreter rather than a fork, so that it inherits none of this process's settings.
-        self._pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+        # A new interpreter rather than a fork of this process, so that it inherits none of this process's settings.
+        # Where there is a fork server, it imports the libraries once for all such processes.
+        served = "forkserver" in multiprocessing.get_all_start_methods()
+        context = multiprocessing.get_context("forkserver" if served else "spawn")
+        context.set_forkserver_preload(["benchmarks._ours"])
+        self._pool = ProcessPoolExecutor(1, context)
 
     def __enter__(self) -> "Conventional":
         return self

@@ -19,12 +19,15 @@ from cifar_cnn.data import ImageSet
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
-# A few hundred drawn images are enough to exercise all parts of a command.
+# A few hundred drawn images are enough to exercise all parts of a command. Testing the network and drawing its
+# confusion matrix takes as long as the rest of such a fit, so only tests that read the results add TESTED.
 SMALL = [
     *("--data.source", "Shapes", "--data.source.train_size", "300", "--data.source.test_size", "50"),
     *("--data.val_size", "40", "--data.batch_size", "32", "--trainer.enable_progress_bar", "false"),
-    *("--report", "false", "--filters.enabled", "false"),
+    *("--test_after_fit", "false", "--report", "false", "--filters.enabled", "false"),
 ]
+TESTED = ["--test_after_fit", "true"]
+NARROW = ["--model.backbone.channels", "[8, 8, 16, 16]"]  # for ResNet-18: measuring the full one takes many seconds
 PICTURES = ["--filters.enabled", "true"]  # drawing them takes as long as the rest of a small fit
 
 
@@ -61,14 +64,10 @@ def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tested run of two epochs; read-only."""
     root = tmp_path_factory.mktemp("trained")
-    arguments = ["fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL, *PICTURES]
-    arguments += ["--trainer.max_epochs", "2", "--report", "false", "--trainer.default_root_dir", str(root)]
-    arguments += [
-        "--trainer.log_every_n_steps",
-        "4",
-        "--trainer.precision",
-        "32-true",
-    ]  # makes results independent of the batch size
+    arguments = ["fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL, *PICTURES, *TESTED]
+    arguments += ["--trainer.max_epochs", "2", "--trainer.default_root_dir", str(root)]
+    # With this precision, results do not depend on the batch size.
+    arguments += ["--trainer.log_every_n_steps", "4", "--trainer.precision", "32-true"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["cifar-cnn", *arguments])
         assert cifar_cnn.cli.run(arguments) == 0

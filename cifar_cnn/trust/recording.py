@@ -8,7 +8,7 @@ user passes it. Otherwise it is omitted, and the class applies its own default.
 import inspect
 import warnings
 from argparse import SUPPRESS
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -73,7 +73,9 @@ class RecordingParser(ArgumentParser):
 
         self._adders |= {dest: adder(dest) for dest in added}
         own = inspect.signature(component).parameters
-        defaults = self.get_defaults(skip_validation=True)
+        defaults: Mapping[str, Any] | Namespace = {dest: self._stated_default(dest) for dest in added}
+        if not all(map(_is_plain, defaults.values())):  # jsonargparse describes classes as class_path and init_args
+            defaults = self.get_defaults(skip_validation=True)
         for dest in added:
             default = defaults.get(dest)
             # An argument that a class passes on as **kwargs shows the default of the other class, although the first
@@ -85,6 +87,13 @@ class RecordingParser(ArgumentParser):
             if foreign or not (_is_plain(default) or self._reads_back(dest, default)):
                 self.set_defaults({dest: SUPPRESS})
         return added
+
+    def _stated_default(self, dest: str) -> Any:
+        """The default of an argument as its class states it; None without one."""
+        try:
+            return self.get_default(dest)
+        except KeyError:
+            return None
 
     def _reads_back(self, name: str, value: Any) -> bool:
         """Whether a value is unchanged after writing and reading it; for a class, whether it can be read at all."""

@@ -33,7 +33,13 @@ from tests.conftest import SMALL, RunCommand
 
 Capture = pytest.CaptureFixture[str]
 FOLDER = Path("lightning_logs/compare_0")
-SHORT = [*SMALL[: SMALL.index("--report")], "--trainer.max_epochs", "2", "--trainer.enable_progress_bar", "false"]
+SHORT = [
+    *SMALL[: SMALL.index("--test_after_fit")],
+    "--trainer.max_epochs",
+    "2",
+    "--trainer.enable_progress_bar",
+    "false",
+]
 
 
 @dataclass

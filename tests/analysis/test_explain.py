@@ -229,7 +229,7 @@ class Flat(nn.Sequential):
 def test_explain_compares_runs_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
     for head in ("flatten", "max_pool"):
         quick = ["--config", str(CONFIGS / "quickstart.yaml"), *SMALL, "--trainer.max_epochs", "1"]
-        assert cifar_cnn.cli.run(["fit", *quick, "--model.backbone.head", head, "--test_after_fit", "false"]) == 0
+        assert cifar_cnn.cli.run(["fit", *quick, "--model.backbone.head", head]) == 0
     capsys.readouterr()
     runs = ["lightning_logs/version_0", "lightning_logs/version_1"]
     assert cifar_cnn.cli.run(["explain", *runs, "--images", "30"]) == 0

@@ -22,10 +22,10 @@ from cifar_cnn.analysis.report.page import content
 from cifar_cnn.analysis.run import load_run
 from cifar_cnn.data import ImageSet
 from cifar_cnn.runs.predictions import Predictions, load_predictions
-from tests.conftest import CONFIGS, PICTURES, SMALL
+from tests.conftest import CONFIGS, PICTURES, SMALL, TESTED
 
 Capture = pytest.CaptureFixture[str]
-QUICK = ["fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL, "--trainer.max_epochs", "2"]
+QUICK = ["fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL, *TESTED, "--trainer.max_epochs", "2"]
 RUN = Path("lightning_logs/version_0")
 WIDTHS = (360, 768, 1280)
 

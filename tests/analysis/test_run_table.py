@@ -32,7 +32,7 @@ def test_a_folder_without_runs_is_one_line(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_run_has_its_given_name(capsys: pytest.CaptureFixture[str]) -> None:
-    few = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1", "--test_after_fit", "false"]
+    few = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1"]
     arguments = ["fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL, *few, "--name", "my baseline"]
     assert cifar_cnn.cli.run(arguments) == 0
     run = RunFolder("lightning_logs/version_0")

@@ -64,7 +64,6 @@ def test_stored_predictions_of_other_weights_are_computed_again(run: Path) -> No
 def test_only_the_images_of_a_limited_validation_are_shown(unasked: None, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL, "--trainer.max_epochs", "1"]
     command += ["--trainer.limit_train_batches", "2", "--data.eval_batch_size", "5", "--trainer.limit_val_batches", "3"]
-    command += ["--test_after_fit", "false"]
     assert cifar_cnn.cli.run(command) == 0
     assert "accuracy on 15 of 40 images (trainer.limit_val_batches), of the best epoch" in capsys.readouterr().out
     run = load_run("lightning_logs/version_0")

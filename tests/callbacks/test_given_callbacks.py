@@ -20,7 +20,7 @@ from tests.conftest import CONFIGS, SMALL
 Capture = pytest.CaptureFixture[str]
 RUN = Path("lightning_logs/version_0")
 TINY = [
-    *("fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL, "--test_after_fit", "false", "--data.val_size", "0"),
+    *("fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL, "--data.val_size", "0"),
     *(
         "--data.source.image_size",
         "16",

@@ -14,7 +14,7 @@ from tests.conftest import CONFIGS, SMALL
 Capture = pytest.CaptureFixture[str]
 Lines = Callable[..., list[str]]
 TINY = [
-    *("fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL, "--test_after_fit", "false"),
+    *("fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL),
     *("--data.source.train_size", "120", "--data.source.test_size", "10", "--data.source.image_size", "16"),
     *(
         "--model.backbone",

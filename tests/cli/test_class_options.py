@@ -228,7 +228,6 @@ def test_modules_and_functions_that_return_a_module_are_losses() -> None:
 
 def test_a_run_with_a_function_as_its_loss_is_resumed_tested_and_read(capsys: Capture) -> None:
     few = [*SMALL, "--trainer.limit_train_batches", "1", "--trainer.max_epochs", "1", "--model.schedule", "null"]
-    few += ["--filters.enabled", "false", "--test_after_fit", "false"]
     loss = [f"--model.loss={__name__}.cross_entropy", "--model.loss.temperature", "2"]
     assert cifar_cnn.cli.run(["fit", *QUICK.split(), *few, *loss]) == 0
     assert cifar_cnn.cli.run(["fit", "--ckpt_path", "last", "--trainer.max_epochs", "2"]) == 0, capsys.readouterr().err

@@ -38,7 +38,7 @@ number = 3
 """
 QUICK = [
     *("--config", str(CONFIGS / "quickstart.yaml"), *SMALL, "--trainer.max_epochs", "1"),
-    *("--trainer.limit_train_batches", "1", "--test_after_fit", "false", "--filters.enabled", "false"),
+    *("--trainer.limit_train_batches", "1"),
 ]
 MODEL = {"class_path": "own_step.Scaled", "init_args": {"alpha": 1e-3}}
 

@@ -9,7 +9,7 @@ from cifar_cnn.base import packaged_configs
 from cifar_cnn.runs.run import RunFolder, find_run
 from tests.conftest import CONFIGS, SMALL, RunCommand
 
-FEW = ["--trainer.max_epochs", "1", "--filters.enabled", "false", "--test_after_fit", "false"]
+FEW = ["--trainer.max_epochs", "1"]
 
 
 def test_the_repository_is_the_source_of_the_configs() -> None:

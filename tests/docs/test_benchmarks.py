@@ -27,26 +27,30 @@ def threads() -> Iterator[None]:
 
 @pytest.fixture
 def benchmark(capsys: pytest.CaptureFixture[str]) -> Callable[..., list[dict[str, Any]]]:
-    """Runs a benchmark with tiny sizes; checks the common fields of its comparisons and returns them."""
+    """Runs a benchmark with tiny sizes and returns its comparisons."""
 
     def quick(name: str, *options: str) -> list[dict[str, Any]]:
         importlib.import_module(f"benchmarks.{name}").main(["--quick", "--threads", "1", *options])
-        result = json.loads(capsys.readouterr().out)
-        assert result["benchmark"] == name
-        assert result["options"]["seed"] == 0
-        machine = result["machine"]
-        assert machine["cpu"]
-        assert machine["cores"] >= 1
-        assert machine["versions"]["torch"] == torch.__version__.split("+")[0]
-        for row in result["comparisons"]:
-            for side in (row["ours"], row["other"], *row["other_forms"].values()):
-                assert 0 < side["min"] <= side["median"] <= side["max"]
-                assert len(side["values"]) == len(row["ours"]["values"]) >= 1
-            assert row["ratio_spread"][0] <= row["ratio"] <= row["ratio_spread"][1]
-            assert (row["met"] is None) is (row["goal"] is None)
-        return result["comparisons"]
+        return comparisons(name, json.loads(capsys.readouterr().out))
 
     return quick
+
+
+def comparisons(name: str, result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Check the common fields of a benchmark's result and return its comparisons."""
+    assert result["benchmark"] == name
+    assert result["options"]["seed"] == 0
+    machine = result["machine"]
+    assert machine["cpu"]
+    assert machine["cores"] >= 1
+    assert machine["versions"]["torch"] == torch.__version__.split("+")[0]
+    for row in result["comparisons"]:
+        for side in (row["ours"], row["other"], *row["other_forms"].values()):
+            assert 0 < side["min"] <= side["median"] <= side["max"]
+            assert len(side["values"]) == len(row["ours"]["values"]) >= 1
+        assert row["ratio_spread"][0] <= row["ratio"] <= row["ratio_spread"][1]
+        assert (row["met"] is None) is (row["goal"] is None)
+    return result["comparisons"]
 
 
 Run = Callable[..., list[dict[str, Any]]]
@@ -90,12 +94,6 @@ def test_inference(benchmark: Run) -> None:
     assert test["images"] == 20
 
 
-def test_startup(benchmark: Run) -> None:
-    rows = benchmark("startup", "--commands", "help", "unknown_command", "first_step")
-    assert [row["name"] for row in rows] == ["help", "unknown_command", "first_step"]
-    assert rows[2]["ours"]["median"] > rows[0]["ours"]["median"]
-
-
 def test_memory() -> None:
     # In a separate process, since a process started from here would inherit pytest's peak memory.
     command = [sys.executable, "-m", "benchmarks.memory", "--quick", "--threads", "1"]
@@ -117,19 +115,22 @@ def test_a_mistake_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert error.count("\n") == 1
 
 
-def test_the_table(tmp_path: Path) -> None:
+def test_startup_and_the_table(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks", "startup", "--json", str(tmp_path / "results.json")]
-    result = subprocess.run(
-        [*command, "--", "--quick", "--commands", "help"], capture_output=True, text=True, cwd=CONFIGS.parent
-    )
+    options = ["--quick", "--threads", "1", "--commands", "help", "unknown_command", "first_step"]
+    result = subprocess.run([*command, "--", *options], capture_output=True, text=True, cwd=CONFIGS.parent)
     assert result.returncode == 0, result.stderr
-    head, rule, row, blank, machine = result.stdout.splitlines()
-    assert head.count("|") == rule.count("|") == row.count("|") == 8
-    assert row.startswith("| startup | help |")
+    (measured,) = json.loads((tmp_path / "results.json").read_text())
+    rows = comparisons("startup", measured)
+    assert [row["name"] for row in rows] == ["help", "unknown_command", "first_step"]
+    assert rows[2]["ours"]["median"] > rows[0]["ours"]["median"]
+    head, rule, *lines, blank, machine = result.stdout.splitlines()
+    for row, line in zip(rows, lines, strict=True):
+        assert head.count("|") == rule.count("|") == line.count("|") == 8
+        assert line.startswith(f"| startup | {row['name']} |")
+        assert f"{row['ratio']:.3f}" in line
     assert blank == ""
     assert f"torch {torch.__version__.split('+')[0]}" in machine
-    ((comparison,),) = (each["comparisons"] for each in json.loads((tmp_path / "results.json").read_text()))
-    assert f"{comparison['ratio']:.3f}" in row
 
 
 def test_sides_alternate_and_the_first_round_is_not_counted() -> None:

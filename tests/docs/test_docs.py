@@ -18,7 +18,7 @@ from cifar_cnn import lab
 from cifar_cnn.analysis.compare.plan import Task
 from cifar_cnn.analysis.report.curves import read_metrics
 from cifar_cnn.lab import submissions
-from tests.conftest import CONFIGS, SMALL
+from tests.conftest import CONFIGS, NARROW, SMALL
 
 Run = Callable[..., None]
 DOCS = CONFIGS.parent / "docs"
@@ -123,7 +123,8 @@ def test_every_recipe_works(run: Run, image_folder: Path, monkeypatch: pytest.Mo
     for words in ran:
         words = [word.replace("DIR", str(image_folder)) for word in words]
         if words[0] == "fit":
-            small = SMALL[-10:] if "--data.source" in words else SMALL
+            small = SMALL[-12:] if "--data.source" in words else SMALL
+            small = [*small, *NARROW] if "configs/resnet18.yaml" in words else small
             run(*words[:3], *small, *FEW, *words[3:])
         elif words[0] == "test":
             run(*words, "--trainer.limit_test_batches", "1", *FEW[-2:])

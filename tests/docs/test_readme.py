@@ -8,7 +8,7 @@ import pytest
 
 import cifar_cnn.cli
 from cifar_cnn.cli.command_names import ANALYSES
-from tests.conftest import CONFIGS, SMALL
+from tests.conftest import CONFIGS, NARROW, SMALL
 
 ROOT = CONFIGS.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -25,16 +25,17 @@ def test_every_command_of_the_readme_works(
 ) -> None:
     shutil.copytree(CONFIGS, "configs")
     few = ["--trainer.limit_train_batches", "1", "--trainer.max_epochs", "1", "--trainer.enable_progress_bar", "false"]
-    folder = [*few, "--model.backbone.num_classes", "2", "--data.val_size", "10"]
+    plain = [*few[-2:], "--report", "false"]  # `cifar-cnn report` writes one
+    folder = [*few, *NARROW, *plain, "--model.backbone.num_classes", "2", "--data.val_size", "10"]
     ran = commands("cifar-cnn")
     assert len(ran) >= 12
     for command in ran:
         words = [word.replace("DIR", str(image_folder)) for word in command]
         # The options that shorten it come first, so that those in the README take precedence.
-        short = {"fit": folder if "ImageFolder" in words else [*SMALL, *few]}.get(words[0], few[-2:])
+        short = {"fit": folder if "ImageFolder" in words else [*SMALL, *few]}.get(words[0], plain)
         short = [] if words[0] in ANALYSES else short
         if "--ckpt_path" in words and words[0] == "fit":
-            short = ["--trainer.max_epochs", "2", "--trainer.limit_train_batches", "1"]
+            short = ["--trainer.max_epochs", "2", "--trainer.limit_train_batches", "1", *plain]
         at = words.index("--config") + 2 if "--config" in words else len(words)
         if "--data.source" in words:
             short = [word for word in short if word != "Shapes"] if "ImageFolder" in words else few

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-import cifar_cnn.cli.main  # all of the command line, so that no child has to
 from cifar_cnn.base import files
 from cifar_cnn.classifier import ImageClassifier
+from cifar_cnn.cli import main as cli  # all of the command line, so that no child has to
 from cifar_cnn.data.batches import Batch
 from cifar_cnn.optim import WarmupCosine
 from cifar_cnn.resume import checkpoints as checkpoint
@@ -151,7 +151,7 @@ def start(args: list[str], folder: Path, model: type[ImageClassifier] = ImageCla
         os.dup2(output, 1)
         os.dup2(output, 2)
         sys.argv = ["cifar-cnn", *args]
-        status = cifar_cnn.cli.run(args, model=model)
+        status = cli.run(args, model=model)
         sys.stdout.flush()
     except BaseException:
         traceback.print_exc()
@@ -363,6 +363,7 @@ def side_by_side(folder: Path) -> dict[str, Any]:
 
 def main(folder: Path) -> None:
     """Run all scenarios and print the results."""
+    cli.check_options(FIT)  # fills jsonargparse's caches, so that no child has to
     whole = whole_fits(folder)
     parts = (kills, signals, signals_again, signals_before, damages)
     results: dict[str, Any] = {part.__name__: list(part(whole, folder)) for part in parts}

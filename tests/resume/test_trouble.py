@@ -31,7 +31,7 @@ Fit = Callable[..., int]
 RUN = Path("lightning_logs/version_0")
 LAST = RUN / "checkpoints/last.ckpt"
 QUICK = [
-    *("--config", str(CONFIGS / "quickstart.yaml"), *SMALL, "--test_after_fit", "false", "--trainer.max_epochs", "2"),
+    *("--config", str(CONFIGS / "quickstart.yaml"), *SMALL, "--trainer.max_epochs", "2"),
     *("--filters.enabled", "false", "--last_checkpoint.every_n_steps", "1"),
 ]
 NARROW = ["--model.backbone.channels", "[4,4,4]"]
