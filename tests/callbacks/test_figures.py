@@ -61,7 +61,7 @@ def test_every_figure_is_a_plain_figure() -> None:
     sources = {str(path.relative_to(folder)): path.read_text() for path in Path(folder).rglob("*.py")}
     assert [name for name, text in sources.items() if re.search(r"(?<!Plain)\bFigure\(", text)] == []
     # pyplot keeps every figure in memory until it is closed, so only windows, which the user closes, may use it
-    assert [name for name, text in sources.items() if re.search(r"import.*\bpyplot", text)] == ["figures.py"]
+    assert [name for name, text in sources.items() if re.search(r"import.*\bpyplot", text)] == ["base/figures.py"]
 
 
 def test_names_with_a_leading_underscore_are_in_the_legend() -> None:
