@@ -71,6 +71,15 @@ def chart(
         yield figure, list(figure.subplots(1, panels, squeeze=False, width_ratios=ratios)[0]) if panels else []
 
 
+def logarithmic(axes: "Axes", base: int = 10) -> None:
+    """Make the horizontal axis logarithmic, with plain numbers: the figure does not draw matplotlib's powers."""
+    from matplotlib.ticker import NullFormatter, StrMethodFormatter
+
+    axes.set_xscale("log", base=base)
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 def svg(figure: "PlainFigure", description: str) -> str:
     """Convert a figure to an <svg> element for a page that defines --text, --muted, --line and --s1 to --s4.
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from jsonargparse import Namespace
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from cifar_cnn.base.errors import InputError, causes
+from cifar_cnn.base.errors import InputError, Stopped, causes
 from cifar_cnn.cli import class_options
 from cifar_cnn.resume import library_errors
 from cifar_cnn.resume.endings import is_raised_in
@@ -38,6 +38,8 @@ def plain_errors_of_parts(config: Namespace, checkpoint: Checkpoint | None) -> I
     """
     try:
         yield
+    except Stopped:  # by a signal, during a search
+        raise
     except Exception as error:  # jsonargparse wraps the error of a class
         if mistake := _mistake(error):
             raise mistake from error

@@ -144,12 +144,14 @@ class CLI(LightningCLI):
     def instantiate_classes(self) -> None:
         """Instantiate; reject an incompatible checkpoint before writing any file."""
         check_parts(self.config)
-        if self.checkpoint and self.command == "fit":
+        resumed = self.checkpoint if self.command == "fit" else None
+        if resumed:
             check_resumed(self.config)
-            check_same(self.checkpoint, self._recorded()["model"])
+            check_same(resumed, self._recorded()["model"])
         with plain_errors_of_parts(self.config, self.checkpoint):
             self.config_dump = self._recorded()  # LightningCLI saves it in checkpoints
-            if self.command == "fit" and not self.checkpoint and tune(self.config, self._instantiated):
+            self._searches = tune(self.config, self._instantiated) if self.command == "fit" and not resumed else None
+            if self._searches is not None:
                 self.config_dump = self._recorded()
             super().instantiate_classes()
         self.datamodule.source.read_only = self._images_are_read_only
@@ -166,7 +168,8 @@ class CLI(LightningCLI):
         """Create the trainer with the callbacks that depend on the command line."""
         files = result_files(self.command, self.config, self.datamodule.source, self.checkpoint)
         trainer = self.config_init["trainer"]
-        trainer["callbacks"] = run_callbacks(trainer["callbacks"], self.model, self.config, files, self.command_line)
+        own = run_callbacks(trainer["callbacks"], self.model, self.config, files, self.command_line)
+        trainer["callbacks"] = [*own, *(self._searches or [])]
         with plain_errors_of_trainer():
             return super().instantiate_trainer(**kwargs)
 

@@ -1,13 +1,18 @@
 """Each of Lightning's callbacks works on the command line, or is rejected in one line."""
 
 import importlib.util
+import signal
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import lightning.pytorch.callbacks
 import pytest
 import torch
 import yaml
 from lightning.pytorch.callbacks import SpikeDetection
+from lightning.pytorch.tuner.lr_finder import _LRCallback
+from PIL import Image
 from torch import nn
 
 import cifar_cnn.cli
@@ -15,6 +20,7 @@ from cifar_cnn.callbacks.given import check_given
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli.main import check_options
 from cifar_cnn.data import CIFAR10DataModule
+from cifar_cnn.tuning.learning_rate import without_bias
 from tests.conftest import CONFIGS, SMALL
 
 Capture = pytest.CaptureFixture[str]
@@ -127,6 +133,9 @@ def test_a_run_with_finders_equals_a_run_with_their_results(capsys: Capture) -> 
     assert config["data"]["batch_size"] == 70
     lr = config["model"]["optimizer"]["init_args"]["lr"]
     assert 0.001 <= lr <= 0.1
+    for picture in ("batch_size_finder.png", "learning_rate_finder.png"):
+        with Image.open(RUN / picture) as image:
+            assert min(image.size) > 300
     assert fit("--model.optimizer.lr", str(lr), "--data.batch_size", "70") == 0
     last = [f"lightning_logs/version_{i}/checkpoints/last.ckpt" for i in range(2)]
     first, second = (torch.load(path, weights_only=True)["state_dict"] for path in last)
@@ -147,6 +156,24 @@ def test_a_run_with_finders_equals_a_run_with_their_results(capsys: Capture) -> 
 def test_a_search_that_finds_nothing_says_why(options: list[str], message: str, capsys: Capture) -> None:
     assert fit("--trainer.callbacks+=LearningRateFinder", *options) == 2
     assert message in capsys.readouterr().err
+    assert not Path("lightning_logs").exists()
+
+
+def test_the_smoothed_loss_of_a_search_has_no_bias() -> None:
+    callback = _LRCallback(num_training=5, early_stop_threshold=None)
+    trainer: Any = mock.MagicMock()
+    trainer.fit_loop.batch_idx, trainer.accumulate_grad_batches = 0, 1
+    for trainer.global_step in range(1, 6):
+        callback.on_train_batch_end(trainer, trainer, torch.tensor(2.5), None, 0)
+    assert callback.losses[0] < 1.3
+    assert without_bias(callback.losses) == pytest.approx([2.5] * 5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_signal_ends_a_search_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr(ImageClassifier, "training_step", lambda *_: signal.raise_signal(signal.SIGTERM))
+    assert fit("--trainer.callbacks+=LearningRateFinder") == 128 + signal.SIGTERM
+    assert "cifar-cnn: ended by SIGTERM: nothing is saved" in capsys.readouterr().err
     assert not Path("lightning_logs").exists()
 
 
