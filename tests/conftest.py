@@ -33,7 +33,7 @@ PICTURES = ["--filters.enabled", "true"]  # drawing them takes as long as the re
 
 SLOWEST = (
     *("test_survival", "test_ranks", "test_benchmarks", "test_notebooks", "test_readme", "test_docs"),
-    "test_given_callbacks",
+    *("test_cli", "test_compare", "test_given_callbacks"),
 )
 
 

@@ -11,6 +11,7 @@ from cifar_cnn.callbacks.eager_fallback import EagerFallback
 from cifar_cnn.callbacks.epoch_lines import EpochLines
 from cifar_cnn.callbacks.filter_images import FilterImages
 from cifar_cnn.callbacks.fused_step import FusedStep
+from cifar_cnn.callbacks.optimizer_modes import OptimizerModes
 from cifar_cnn.callbacks.output_checks import OutputChecks
 from cifar_cnn.callbacks.plateau import PlateauSchedule
 from cifar_cnn.callbacks.predictions import StorePredictions
@@ -27,6 +28,7 @@ from cifar_cnn.resume.rng_state import RNGState
 from cifar_cnn.resume.signals import StopOnSignal
 
 BEFORE_GIVEN: tuple[type[Callback], ...] = (
+    OptimizerModes,  # the other callbacks see, and save, the weights that are evaluated
     PlateauSchedule,  # the other callbacks see the new learning rate
     EpochLines,  # before callbacks that may stop the fit when an epoch is logged
 )
