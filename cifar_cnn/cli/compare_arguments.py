@@ -29,9 +29,7 @@ def compare() -> ArgumentParser:
         metavar="RUN_OR_CONFIG",
         help="folders of runs (tested first if necessary), or configs (files, or names from `cifar-cnn configs`)",
     )
-    parser.add_argument(
-        "--seeds", type=int, default=3, metavar="N", help="train each config with the seeds 0 to N-1 (default: 3)"
-    )
+    _add_runs(parser)
     _add_engine(parser)
     parser.add_argument("--ensemble", action="store_true", help="add the ensemble of all runs: mean of probabilities")
     parser.add_argument(
@@ -45,6 +43,21 @@ def compare() -> ArgumentParser:
         "--output", type=Path, metavar="DIR", help=f"folder for the results and runs (default: {RUNS}/compare_N)"
     )
     return parser
+
+
+def _add_runs(parser: ArgumentParser) -> None:
+    """Add the options that decide how often a config is trained."""
+    parser.add_argument(
+        "--seeds", type=int, metavar="N", help="train each config with the seeds 0 to N-1 (default: 3, with --folds 1)"
+    )
+    parser.add_argument(
+        "--folds",
+        type=int,
+        default=0,
+        metavar="N",
+        help="cross-validation: train each config N times, and validate on another Nth part of the training images "
+        "each time",
+    )
 
 
 def _add_engine(parser: ArgumentParser) -> None:

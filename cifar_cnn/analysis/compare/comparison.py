@@ -49,12 +49,14 @@ class Settings:
 
     Attributes:
         seeds: number of seeds to train each config with.
+        folds: number of folds to train each config on with each seed (cross-validation); 0 for a single training.
         margin: networks whose accuracies differ by less count as equivalent; from 0 to 1.
         ensemble: whether to add the ensemble of all runs.
         command_line: the command line, which is recorded with the results.
     """
 
     seeds: int = 3
+    folds: int = 0
     margin: float = MARGIN
     ensemble: bool = False
     command_line: str = ""
@@ -86,7 +88,7 @@ def compare(
 
 
 def _compare(items: list[Path], folder: Path, fits: plan.Fits, engine: Engine, settings: Settings) -> dict[str, str]:
-    tasks = [(item, task) for item in items for task in _tasks(item, folder, fits, settings.seeds)]
+    tasks = [(item, task) for item in items for task in tasks_of(item, folder, fits, settings)]
     if not all(task.is_done() for _, task in tasks):
         carry_out([task for _, task in tasks], engine, folder)
     failures = {task.name: task.failure for _, task in tasks if task.failure}
@@ -155,8 +157,15 @@ def margin_of(points: float) -> float:
     return points / 100
 
 
-def _tasks(item: Path, folder: Path, fits: plan.Fits, seeds: int) -> list[plan.Task]:
-    """Train a config with each seed, or test a run."""
+def tasks_of(item: Path, folder: Path, fits: plan.Fits, settings: Settings) -> list[plan.Task]:
+    """Train a config with each seed and on each fold, or test a run."""
     if item.is_file():
-        return [plan.training(item, seed, fits, folder / item.stem / f"seed_{seed}") for seed in range(seeds)]
+        places = [(seed, folder / item.stem / f"seed_{seed}") for seed in range(settings.seeds)]
+        if not settings.folds:
+            return [plan.training(item, seed, fits, place) for seed, place in places]
+        return [
+            plan.training(item, seed, fits, place / f"fold_{fold}", fold)
+            for seed, place in places
+            for fold in range(settings.folds)
+        ]
     return [plan.testing(item, fits, folder)]

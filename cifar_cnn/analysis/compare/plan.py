@@ -48,8 +48,8 @@ class Task:
 class Fits(Protocol):
     """The arguments of ``cifar-cnn`` for training and testing; the command line implements it."""
 
-    def fit(self, config: Path, seed: int, folder: Path) -> list[str]:
-        """Train a config with a seed in ``folder`` and test it."""
+    def fit(self, config: Path, seed: int, folder: Path, fold: int | None) -> list[str]:
+        """Train a config with a seed in ``folder``, on all folds but one if ``fold`` is given, and test it."""
 
     def resume(self, checkpoint: Path) -> list[str]:
         """Resume the run of a checkpoint and test it."""
@@ -64,10 +64,19 @@ class Fits(Protocol):
         """The source of the images of a config, before they are loaded; None if it cannot be created."""
 
 
-def training(config: Path, seed: int, fits: Fits, folder: Path) -> Task:
-    """A task that trains a config with a seed in ``folder``, or resumes the run there, and tests it."""
-    work = TrainingWork(folder, fits.fit(config, seed, folder), fits.resume(Path(CHECKPOINT)))
-    return Task(f"{config.stem}, seed {seed}", fits.epochs(config), folder / "log.txt", work)
+def training(config: Path, seed: int, fits: Fits, folder: Path, fold: int | None = None) -> Task:
+    """A task that trains a config with a seed in ``folder``, or resumes the run there, and tests it.
+
+    Args:
+        config: the config.
+        seed: the seed.
+        fits: the commands that train and test.
+        folder: folder for the run.
+        fold: the fold to validate on, in a cross-validation.
+    """
+    work = TrainingWork(folder, fits.fit(config, seed, folder, fold), fits.resume(Path(CHECKPOINT)))
+    name = f"{config.stem}, seed {seed}" + (f", fold {fold}" if fold is not None else "")
+    return Task(name, fits.epochs(config), folder / "log.txt", work)
 
 
 def testing(run: Path, fits: Fits, folder: Path) -> Task:
@@ -75,17 +84,19 @@ def testing(run: Path, fits: Fits, folder: Path) -> Task:
     return Task(f"test of {run.name}", 1, folder / f"test_{run.name}.txt", EvaluationWork(run, fits.test(run)), False)
 
 
-def identity(items: list[Path], seeds: int, options: list[str]) -> dict[str, Any]:
+def identity(items: list[Path], seeds: int, options: list[str], folds: int = 0) -> dict[str, Any]:
     """The inputs of a comparison as plain data; equal for calls that do the same work.
 
     Args:
         items: configs and folders of runs.
         seeds: number of seeds for each config.
         options: options of each fit.
+        folds: number of folds of a cross-validation; 0 without one.
     """
     contents = {str(item): hashlib.sha256(item.read_bytes()).hexdigest() if item.is_file() else "run" for item in items}
     trains = any(item.is_file() for item in items)
-    return {"items": contents, "seeds": seeds if trains else None, "options": options}
+    plan = {"items": contents, "seeds": seeds if trains else None, "options": options}
+    return plan | ({"folds": folds} if folds else {})
 
 
 def plan_folder(plan: dict[str, Any], root: Path, output: Path | None) -> Path:

@@ -31,15 +31,18 @@ def run(options: Namespace) -> int:
     Raises:
         InputError: an argument is neither a run nor a config, or no run has a result.
     """
-    if options.seeds < 1:
+    seeds = options.seeds if options.seeds is not None else 1 if options.folds else 3
+    if seeds < 1:
         raise InputError("--seeds must be 1 or more")
+    if options.folds and options.folds < 2:
+        raise InputError("--folds must be 2 or more")
     fit_options, parameters = split_executor(options.fit_options)
     items = [run_or_config(name) for name in options.items]
-    _check(items, fit_options)
-    fits = FitCommands(fit_options)
+    fits = FitCommands(fit_options, options.folds)
+    _check(items, fits)
     engine = _engine(options, parameters, items, fits)
-    settings = Settings(options.seeds, margin_of(options.margin), options.ensemble, options.command_line)
-    identity = plan.identity(items, options.seeds, fit_options)
+    settings = Settings(seeds, options.folds, margin_of(options.margin), options.ensemble, options.command_line)
+    identity = plan.identity(items, seeds, fit_options, options.folds)
     folder = plan.plan_folder(identity, Path(RUNS), options.output)
     try:
         failures = compare(items, folder, fits, engine, settings)
@@ -65,8 +68,9 @@ def _engine(options: Namespace, parameters: dict[str, Any], items: list[Path], f
     return Cluster(options.executor, parameters)
 
 
-def _check(items: list[Path], fit_options: list[str]) -> None:
+def _check(items: list[Path], fits: "FitCommands") -> None:
     """Check the arguments before any training."""
+    fit_options = fits.options
     configs = [item for item in items if item.is_file()]
     names = [*(config.stem for config in configs), *map(str, items)]
     if twice := {name for name in names if names.count(name) > 1}:
@@ -77,7 +81,7 @@ def _check(items: list[Path], fit_options: list[str]) -> None:
         raise InputError("runs are compared on all test images: remove --trainer.limit_test_batches")
     for config in configs:
         try:
-            check_options(["fit", "--config", str(config), *fit_options])
+            check_options(["fit", "--config", str(config), *fit_options, *fits.of_fold(0)])
         except InputError as error:
             where = f"{config} with these options" if fit_options else f"{config}"
             raise InputError(f"{where}: {error}") from error
@@ -89,15 +93,24 @@ class FitCommands:
 
     Attributes:
         options: options of each fit.
+        folds: number of folds of a cross-validation; 0 without one.
     """
 
     options: list[str]
+    folds: int = 0
 
-    def fit(self, config: Path, seed: int, folder: Path) -> list[str]:
+    def of_fold(self, fold: int | None) -> list[str]:
+        """The options that validate on a fold; none without a cross-validation."""
+        if fold is None or not self.folds:
+            return []
+        return ["--data.val_size", "null", "--data.fold", str(fold), "--data.folds", str(self.folds)]
+
+    def fit(self, config: Path, seed: int, folder: Path, fold: int | None = None) -> list[str]:
         """Train a config with a seed in ``folder``; test it on all test images, regardless of the config."""
         where = ["--seed_everything", str(seed), "--trainer.default_root_dir", str(folder)]
         test = ["--test_after_fit", "true", "--trainer.limit_test_batches", "1.0"]
-        return ["fit", "--config", packaged_configs.with_name(config), *self.options, *where, *test, *_QUIET]
+        options = [*self.options, *self.of_fold(fold)]
+        return ["fit", "--config", packaged_configs.with_name(config), *options, *where, *test, *_QUIET]
 
     def resume(self, checkpoint: Path) -> list[str]:
         """Resume the run of a checkpoint; the other options come from the run's config.yaml."""
