@@ -12,6 +12,7 @@ import optuna
 import pytest
 import torch
 import yaml
+from torch import nn
 
 import cifar_cnn.cli
 from cifar_cnn import lab
@@ -120,6 +121,8 @@ def test_every_recipe_works(run: Run, image_folder: Path, monkeypatch: pytest.Mo
     ran = commands("recipes.md")
     assert {words[0] for words in ran} == {"fit", "test", "compare", "predict", "export"}
     save_arrays()
+    compiled = []  # compiling takes a minute; a compiled network is trained in test_classifier.py
+    monkeypatch.setattr(nn.Module, "compile", lambda module, mode: compiled.append((type(module).__name__, mode)))
     for words in ran:
         words = [word.replace("DIR", str(image_folder)) for word in words]
         if words[0] == "fit":
@@ -147,6 +150,7 @@ def test_every_recipe_works(run: Run, image_folder: Path, monkeypatch: pytest.Mo
     _, example = blocks("recipes.md", "python")
     Path("use.py").write_text(example)
     runpy.run_path("use.py")
+    assert compiled == [("ResNet18", None)]
 
 
 @pytest.fixture
