@@ -3,7 +3,7 @@
 import io
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,36 @@ class Predictions:
             arrays["checkpoint_checksum"] = self.checkpoint_checksum
         with replacing(path) as file:
             np.savez(file, **arrays)
+
+
+def mean_of(predictions: Sequence[Predictions]) -> Predictions:
+    """The predictions of an ensemble: the mean of the probabilities of several networks on the same images.
+
+    Args:
+        predictions: the predictions of each network, one or more.
+
+    Returns:
+        The logits are the logarithms of the mean probabilities; there is no step and no checksum.
+
+    Raises:
+        InputError: the predictions have different classes or are of different images.
+    """
+    first, *others = predictions
+    if any(each.logits.shape[1] != first.logits.shape[1] for each in others):
+        numbers = sorted({each.logits.shape[1] for each in predictions})
+        raise InputError(f"predictions of different classes have no mean: {' and '.join(map(str, numbers))} classes")
+    if not all(_same_images(first, each) for each in others):
+        raise InputError("predictions of different images have no mean")
+    summed = torch.stack([each.logits.double().log_softmax(1) for each in predictions]).logsumexp(0)
+    logits = (summed - math.log(len(predictions))).float()
+    return Predictions(logits, first.labels, first.indices, images_sha256=first.images_sha256)
+
+
+def _same_images(a: Predictions, b: Predictions) -> bool:
+    if (a.indices is None) != (b.indices is None) or a.images_sha256 != b.images_sha256:
+        return False
+    same = a.indices is None or b.indices is None or torch.equal(a.indices, b.indices)
+    return same and torch.equal(a.labels, b.labels)
 
 
 def load_predictions(path: Path, num_classes: int | None = None) -> Predictions | None:

@@ -1,5 +1,6 @@
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,10 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.callbacks import predictions
 from cifar_cnn.callbacks.predictions import StorePredictions
 from cifar_cnn.data import ImageSet
 from cifar_cnn.data.batches import EvalBatches
+from cifar_cnn.runs.predictions import Predictions, mean_of
 
 MakeImages = Callable[..., ImageSet]
 
@@ -83,3 +86,32 @@ def test_predictions_of_a_limited_test_list_their_images(
     np.testing.assert_array_equal(found["logits"], image_set.images.flatten(1)[indices, :2])
     np.testing.assert_array_equal(found["labels"], image_set.labels[indices])
     assert found["images_sha256"] == hashlib.sha256(image_set.images[indices].numpy().tobytes()).hexdigest()
+
+
+def test_an_ensemble_predicts_the_mean_of_the_probabilities() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.tensor([0, 2, 1, 1])
+    two = [Predictions(9 * torch.randn(4, 3, generator=generator), labels, None, 1, "a", "b") for _ in range(2)]
+    mean = mean_of(two)
+    torch.testing.assert_close(mean.probabilities, (two[0].probabilities + two[1].probabilities) / 2)
+    assert (mean.images_sha256, mean.step, mean.checkpoint_checksum) == ("a", None, "")
+    torch.testing.assert_close(mean_of(two[:1]).probabilities, two[0].probabilities)
+    # A probability of 0 in float32 does not become NaN.
+    certain = Predictions(torch.tensor([[0.0, 500.0]]), torch.tensor([0]))
+    assert mean_of([certain, certain]).logits.tolist() == [[-500.0, 0.0]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"logits": torch.zeros(4, 2)}, "2 and 3 classes"),
+        ({"labels": torch.tensor([1, 1, 0, 2])}, "different images"),
+        ({"images_sha256": "b"}, "different images"),
+        ({"indices": torch.arange(4)}, "different images"),
+    ],
+    ids=lambda value: "".join(value) if isinstance(value, dict) else "",
+)
+def test_networks_tested_on_other_images_or_classes_are_no_ensemble(change: dict[str, Any], message: str) -> None:
+    one = Predictions(torch.zeros(4, 3), torch.tensor([0, 1, 2, 0]), None, 1, "a", "b")
+    with pytest.raises(InputError, match=message):
+        mean_of([one, replace(one, **change)])
