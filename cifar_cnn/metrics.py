@@ -6,6 +6,7 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
 from cifar_cnn.base.means import MeanLoss
+from cifar_cnn.base.probability_scores import ProbabilityScores
 
 
 def eval_metrics(prefix: str, num_classes: int, **more: Metric) -> MetricCollection:
@@ -22,9 +23,9 @@ def eval_metrics(prefix: str, num_classes: int, **more: Metric) -> MetricCollect
 
 
 def test_metrics(prefix: str, num_classes: int, with_tta: bool) -> MetricCollection:
-    """:func:`eval_metrics`, the confusion matrix and, with test-time augmentation, the accuracy without it."""
+    """:func:`eval_metrics`, confusion matrix, scores and, with test-time augmentation, the accuracy without it."""
     matrix = MulticlassConfusionMatrix(num_classes, validate_args=False)
-    metrics = eval_metrics(prefix, num_classes, confusion_matrix=matrix)
+    metrics = eval_metrics(prefix, num_classes, confusion_matrix=matrix, scores=ProbabilityScores())
     if with_tta:
         metrics.add_metrics({"accuracy_without_tta": PlainAccuracy(num_classes)})
     return metrics

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from cifar_cnn.analysis.calibration import Bins
+from cifar_cnn.base.probability_scores import Bins
 
 if TYPE_CHECKING:  # importing matplotlib takes several hundred milliseconds
     from matplotlib.artist import Artist
@@ -232,17 +232,16 @@ def reliability(bins: Bins) -> "PlainFigure":
     """Draw accuracy over confidence: one bar for each bin, fainter the fewer images the bin holds."""
     from matplotlib.ticker import PercentFormatter
 
-    filled = bins.counts > 0
-    width = 1 / len(bins.counts)
-    left = width * np.arange(len(bins.counts))
-    alpha = 0.3 + 0.7 * bins.counts / bins.counts.max()
+    counts, accuracy, confidence = bins.counts.numpy(), bins.accuracy.numpy(), bins.confidence.numpy()
+    filled = counts > 0
+    width = 1 / len(counts)
+    left = width * np.arange(len(counts))
+    alpha = 0.3 + 0.7 * counts / counts.max()
     with chart(4.2, 3.4) as (figure, (axes,)):
-        for start, height, opacity in zip(left[filled], bins.accuracy[filled], alpha[filled], strict=True):
+        for start, height, opacity in zip(left[filled], accuracy[filled], alpha[filled], strict=True):
             axes.bar(start, height, 0.94 * width, align="edge", color=SERIES[0], alpha=opacity, linewidth=0)
         axes.plot([0, 1], [0, 1], color=MUTED, linestyle="--", linewidth=1.2, label="perfectly calibrated")
-        axes.plot(
-            bins.confidence[filled], bins.accuracy[filled], "o", color=SERIES[1], markersize=4, label="mean of a bin"
-        )
+        axes.plot(confidence[filled], accuracy[filled], "o", color=SERIES[1], markersize=4, label="mean of a bin")
         axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence: probability of the predicted class")
         axes.set_title("Accuracy")
         for axis in (axes.xaxis, axes.yaxis):

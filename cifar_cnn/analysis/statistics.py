@@ -7,9 +7,9 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-LEVEL = 0.95  # confidence level of all intervals
+from cifar_cnn.base.intervals import LEVEL, Interval
+
 MARGIN = 0.005  # difference in accuracy below which two groups of runs count as equivalent by default
-Interval = tuple[float, float]  # its lower and upper end
 Seed = int | str  # identifies a run within its group
 S = TypeVar("S", bound=Seed)
 
@@ -191,19 +191,6 @@ def bootstrap_interval(values: np.ndarray, resamples: int = 10_000, seed: int = 
     means = drawn @ distinct / len(values)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
-
-
-def wilson_interval(right: int, n: int) -> Interval:
-    """Wilson's confidence interval of an accuracy; its width is positive even at accuracies of 0 and 1.
-
-    Args:
-        right: number of correctly classified images.
-        n: number of images.
-    """
-    from scipy import stats
-
-    interval = stats.binomtest(right, n).proportion_ci(LEVEL, "wilson")
-    return float(interval.low), float(interval.high)
 
 
 def mcnemar(a: np.ndarray, b: np.ndarray) -> float:

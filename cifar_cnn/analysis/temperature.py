@@ -4,21 +4,20 @@ Source: Guo et al., On Calibration of Modern Neural Networks (2017), https://arx
 """
 
 import math
+from typing import cast
 
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn import functional
 
-from cifar_cnn.analysis.calibration import bins_of
 from cifar_cnn.analysis.shown import fits
 from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.probability_scores import score_sums, scores
 from cifar_cnn.base.tables import text_table
 from cifar_cnn.data import ImageSet
 from cifar_cnn.runs.checksum import checksum
 from cifar_cnn.runs.run import RunFolder, Split
 from cifar_cnn.runs.schemas import CalibrationResult, CalibrationScores
-
-BINS = 15  # as in Guo et al. (2017)
 
 
 def measure_calibration(run: RunFolder, images: ImageSet) -> CalibrationResult:
@@ -77,32 +76,21 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
 
 
 def calibration_scores(logits: Tensor, labels: Tensor) -> CalibrationScores:
-    """Score probabilities: the lower, the better.
+    """Score probabilities; see :class:`cifar_cnn.base.probability_scores.ProbabilityScores`.
 
     Args:
         logits: (N, num_classes).
         labels: int64, (N,).
-
-    Returns:
-        ``nll``: negative log-likelihood; ``brier``: sum over the classes of the squared differences between
-        probabilities and truth (from 0 to 2), averaged over the images; ``ece``: expected calibration error in 15 bins.
     """
-    probabilities = logits.double().softmax(1)
-    truth = functional.one_hot(labels, logits.shape[1])
-    confidence, classes = probabilities.max(1)
-    bins = bins_of(confidence.numpy(), (classes == labels).numpy(), BINS)
-    return {
-        "nll": functional.cross_entropy(logits.double(), labels).item(),
-        "brier": ((probabilities - truth) ** 2).sum(1).mean().item(),
-        "ece": bins.error,
-    }
+    found = scores(*score_sums(logits.double(), labels))
+    return cast(CalibrationScores, {name: value.item() for name, value in found.items()})
 
 
 def calibration_lines(result: CalibrationResult) -> list[str]:
     """A table of the scores for the terminal."""
     rows = [["", "NLL", "Brier score", "ECE"]]
-    for name, scores in (("as trained", result["before"]), ("with temperature", result["after"])):
-        rows.append([name, f"{scores['nll']:.4f}", f"{scores['brier']:.4f}", f"{scores['ece']:.2%}"])
+    for name, found in (("as trained", result["before"]), ("with temperature", result["after"])):
+        rows.append([name, f"{found['nll']:.4f}", f"{found['brier']:.4f}", f"{found['ece']:.2%}"])
     head = (
         f"Temperature {result['temperature']:.3f}, fitted on {result['validation_images']:,} validation images; "
         f"{result['images']:,} test images:"

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 
-class _Sums(Metric):
+class Sums(Metric):
     """A metric whose sums stay in float32, even if the network is in float16, whose largest value is 65,504."""
 
     full_state_update = False
@@ -17,7 +17,7 @@ class _Sums(Metric):
         return super()._apply(lambda tensor: tensor.to(fn(tensor).device), exclude_state)
 
 
-class MeanLoss(_Sums):
+class MeanLoss(Sums):
     """Mean of batch means, weighted by batch size; a NaN makes the mean NaN.
 
     torchmetrics' MeanMetric either checks each batch for NaN, which forces a GPU to synchronise, or ignores the
@@ -42,7 +42,7 @@ class MeanLoss(_Sums):
         return self.sum / self.count
 
 
-class TrainMeans(_Sums):
+class TrainMeans(Sums):
     """Loss and accuracy over the training batches of an epoch.
 
     A single metric, because a collection of two metrics takes four times as long.

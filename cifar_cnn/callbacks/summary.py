@@ -13,6 +13,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.base.files import write_json
+from cifar_cnn.base.intervals import LEVEL, wilson_interval
 from cifar_cnn.base.paths import relative
 from cifar_cnn.base.sizes import count_parameters
 from cifar_cnn.callbacks.stopwatch import EpochStopwatch
@@ -92,7 +93,9 @@ class RunSummary(Callback):
         result: dict[str, Any] = {
             name.removeprefix("test/"): _finite(value.tolist()) for name, value in pl_module.test_results.items()
         }
+        right = sum(row[label] for label, row in enumerate(result["confusion_matrix"]))
         result |= {
+            "accuracy_interval": list(wilson_interval(right, seen)),
             "class_names": list(names),
             "images": seen,
             "tested_on": self.files.tested_on(datamodule.source, image_set),
@@ -159,9 +162,13 @@ def _print_test(result: Mapping[str, Any], images: int) -> None:
     for name, accuracy, row in zip(names, result["accuracy_per_class"], result["confusion_matrix"], strict=True):
         known = f"{accuracy:7.2%}  of {sum(row)}" if accuracy is not None else f"{'-':>7}  no images"
         print(f"  {name:{width}}  {known}")
-    print(f"  {'all':{width}}  {result['accuracy']:7.2%}  of {result['images']}")
+    low, high = result["accuracy_interval"]
+    interval = f"{LEVEL:.0%} interval {low:.2%} to {high:.2%}"
+    print(f"  {'all':{width}}  {result['accuracy']:7.2%}  of {result['images']}; {interval}")
     if len(names) > 5:
         print(f"  {'top 5':{width}}  {result['accuracy_top5']:7.2%}")
+    if None not in (result["nll"], result["brier"], result["ece"]):
+        print(f"  NLL {result['nll']:.4f}, Brier score {result['brier']:.4f}, ECE {result['ece']:.2%}")
 
 
 def of_some_images(seen: int, images: int, option: str) -> str:

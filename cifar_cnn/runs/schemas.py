@@ -75,10 +75,14 @@ class TestResult(TypedDict):
     """test.json, see :class:`cifar_cnn.callbacks.summary.RunSummary`."""
 
     accuracy: Fraction
+    accuracy_interval: Annotated[list[Fraction], Rule("two numbers", lambda value: len(value) == 2)]  # Wilson, 95 %
     accuracy_top5: Fraction
     accuracy_per_class: list[Fraction | None]  # None: no images
     confusion_matrix: list[list[Count]]
-    loss: float | None  # None: not finite
+    loss: float | None  # the run's own; None: not finite
+    nll: float | None  # these three: see :class:`cifar_cnn.base.probability_scores.ProbabilityScores`
+    brier: float | None
+    ece: float | None
     class_names: list[str]
     images: Positive
     tested_on: TestedOn
@@ -103,7 +107,7 @@ class CorruptionResult(TypedDict):
 
 
 class CalibrationScores(TypedDict):
-    """See :func:`cifar_cnn.analysis.temperature.calibration_scores`."""
+    """See :class:`cifar_cnn.base.probability_scores.ProbabilityScores`."""
 
     nll: float
     brier: float

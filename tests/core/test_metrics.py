@@ -4,13 +4,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torchmetrics.functional.classification import multiclass_calibration_error
 
 from cifar_cnn.backbones import SimpleCNN
 from cifar_cnn.base.means import MeanLoss, TrainMeans
+from cifar_cnn.base.probability_scores import BINS
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule, Shapes
 from cifar_cnn.data.batches import Batch
 from cifar_cnn.metrics import accuracy_per_class
+from cifar_cnn.metrics import test_metrics as make_test_metrics
 from tests.core.test_classifier import quiet_trainer
 
 HALF = (torch.float16, torch.bfloat16)
@@ -67,3 +70,18 @@ def test_a_class_without_images_has_no_accuracy() -> None:
     assert accuracies[0] == pytest.approx(0.75)
     assert math.isnan(accuracies[1])
     assert accuracies[2] == 0
+
+
+def test_the_scores_of_a_test_are_those_of_all_images_at_once() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = 4 * torch.randn(700, 7, generator=generator), torch.randint(7, (700,), generator=generator)
+    metric = make_test_metrics("test/", 7, with_tta=False)
+    for part in torch.arange(700).split(300):
+        metric.update(preds=logits[part], target=labels[part], value=torch.tensor(1.0), weight=len(part))
+    found = metric.compute()
+    assert found["test/nll"].item() == pytest.approx(functional.cross_entropy(logits, labels).item(), rel=1e-5)
+    truth = functional.one_hot(labels, 7)
+    brier = (logits.softmax(1) - truth).square().sum(1).mean().item()
+    assert found["test/brier"].item() == pytest.approx(brier, rel=1e-5)
+    ece = multiclass_calibration_error(logits.softmax(1), labels, 7, BINS).item()
+    assert found["test/ece"].item() == pytest.approx(ece, rel=1e-4)

@@ -3,9 +3,8 @@
 from typing import Any
 
 from cifar_cnn.analysis import charts
-from cifar_cnn.analysis.calibration import bins_of
 from cifar_cnn.analysis.report.material import Material, Section
-from cifar_cnn.analysis.temperature import BINS
+from cifar_cnn.base.probability_scores import BINS, mean_bins, score_sums, scores
 from cifar_cnn.runs.checksum import checksum
 from cifar_cnn.runs.predictions import Predictions
 from cifar_cnn.runs.schemas import read_calibration
@@ -24,14 +23,12 @@ SECTION = Section("calibration", "Calibration", "Calibration", content)
 
 
 def calibration(predictions: Predictions) -> dict[str, Any]:
-    """The reliability diagram and the expected calibration error (ECE)."""
-    confidence = predictions.probabilities.amax(1).numpy()
-    correct = (predictions.classes == predictions.labels).numpy()
-    bins = bins_of(confidence, correct, BINS)
-    return {
-        "chart": charts.svg(charts.reliability(bins), "Accuracy over confidence"),
-        "ece": bins.error,
-        "confidence": float(confidence.mean()),
-        "accuracy": float(correct.mean()),
+    """The reliability diagram and the scores of the probabilities."""
+    sums, bins = score_sums(predictions.logits.double(), predictions.labels)
+    found = {name: value.item() for name, value in scores(sums, bins).items()}
+    return found | {
+        "chart": charts.svg(charts.reliability(mean_bins(bins)), "Accuracy over confidence"),
+        "confidence": predictions.probabilities.amax(1).mean().item(),
+        "accuracy": (predictions.classes == predictions.labels).double().mean().item(),
         "bins": BINS,
     }

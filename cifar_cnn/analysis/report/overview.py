@@ -6,7 +6,6 @@ from cifar_cnn.analysis.numbers import count, duration
 from cifar_cnn.analysis.report.environment import seed_of
 from cifar_cnn.analysis.report.material import Material
 from cifar_cnn.analysis.shown import Shown
-from cifar_cnn.analysis.statistics import wilson_interval
 from cifar_cnn.base.sizes import count_parameters
 from cifar_cnn.runs.run import RunFolder
 from cifar_cnn.runs.schemas import FitRecord, ImagesRecord, TestResult
@@ -34,7 +33,7 @@ def _test_accuracy(material: Material) -> Tile | None:
 def _test_note(test: TestResult) -> str:
     """The number of test images and the confidence interval of the test accuracy."""
     n = test["images"]
-    low, high = wilson_interval(round(test["accuracy"] * n), n)
+    low, high = test["accuracy_interval"]
     interval = f"95\u00a0% confidence interval over test images: {100 * low:.1f} to {100 * high:.1f}\u00a0%"
     note = f"{n:,} test images, never used for model selection; {interval}"
     if test["tta"] != "none":
