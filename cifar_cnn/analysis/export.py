@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from cifar_cnn import __version__
 from cifar_cnn.analysis.export_formats import FORMATS, Format, quiet
 from cifar_cnn.analysis.predict import image_files
+from cifar_cnn.analysis.quantization import Int8, Quantized, int8_of, quantize
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.base.files import replacing
 from cifar_cnn.base.image_files.decoding import UNREADABLE, check_decodable, decode_image, why
@@ -26,6 +27,8 @@ from cifar_cnn.subsets.splitting import random_order
 from cifar_cnn.trust import names as trust
 from cifar_cnn.tta import TTA, views
 
+_PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "hub": ("huggingface_hub", "safetensors")}
+BATCH_ENDS = (1, 3, 10)  # of the verification: batches of 1, 2 and 7 images, then all others at once
 TOLERANCE = 1e-4  # for a probability; reordering float32 additions changes it by about 1e-6
 
 
@@ -39,7 +42,8 @@ class Exported:
         images: number of images it was verified on.
         origin: where these images come from.
         passes: number of forward passes per image, with test-time augmentation.
-        difference: largest difference of a probability from PyTorch's.
+        difference: largest difference of a probability from PyTorch's; of an int8 file, before the quantisation.
+        quantized: how the quantisation changed the file; None without it.
     """
 
     file: Path
@@ -48,6 +52,7 @@ class Exported:
     origin: str
     passes: int
     difference: float
+    quantized: Quantized | None = None
 
 
 def check_packages(format: str) -> None:
@@ -56,14 +61,33 @@ def check_packages(format: str) -> None:
     Raises:
         InputError: a package is missing.
     """
-    needed = ("onnx", "onnxscript", "onnxruntime") if format == "onnx" else ()
-    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+    extra = {"onnx": "export", "hub": "hub"}.get(format, "")
+    missing = [name for name in _PACKAGES.get(format, ()) if importlib.util.find_spec(name) is None]
     if missing:
-        raise InputError(f"--format onnx needs {', '.join(missing)}: pip install 'cifar-cnn[export]'")
+        raise InputError(f"--format {format} needs {', '.join(missing)}: pip install 'cifar-cnn[{extra}]'")
+
+
+@dataclass(frozen=True)
+class ToInt8:
+    """The options of a quantisation to 8-bit integers.
+
+    Attributes:
+        calibration: number of training images to calibrate on.
+        max_loss: the largest accepted loss of accuracy, in percentage points.
+    """
+
+    calibration: int = 512
+    max_loss: float = 1.0
 
 
 def export_checkpoint(
-    checkpoint: Path, output: Path, format: str, tta: TTA | None = None, paths: list[str] | None = None, n: int = 256
+    checkpoint: Path,
+    output: Path,
+    format: str,
+    tta: TTA | None = None,
+    paths: list[str] | None = None,
+    n: int = 256,
+    int8: ToInt8 | None = None,
 ) -> Exported:
     """Export the network of a checkpoint to one file, and verify it.
 
@@ -74,18 +98,21 @@ def export_checkpoint(
         tta: test-time augmentation in the file; by default the run's own.
         paths: images and folders of images to verify on; by default the run's test images.
         n: maximum number of images to verify on; at least 2.
+        int8: quantise the file to 8-bit integers; only for ``onnx``.
 
     Raises:
-        InputError: there are no images to verify on, the network cannot be exported, or the file's results differ.
+        InputError: there are no images to verify on, the network cannot be exported, the file's results differ, or
+            quantisation costs too much accuracy.
     """
     content = read_checkpoint(checkpoint)
     kept_code.compare(checkpoint, content)
     trained = load_trained(checkpoint, content)
     trained.classifier.tta = tta or trained.classifier.tta
-    images, origin = _verification_images(content, trained, paths, n)
-    difference = export(trained, output, format, images)
+    images, origin = verification_images(content, trained, paths, n)
+    integers = int8_of(content, int8.calibration, int8.max_loss) if int8 else None
+    difference, quantized = export(trained, output, format, images, integers)
     passes = len(views(images[:1].float(), trained.classifier.tta))
-    return Exported(output, trained, len(images), origin, passes, difference)
+    return Exported(output, trained, len(images), origin, passes, difference, quantized)
 
 
 class DeployedClassifier(nn.Module):
@@ -109,7 +136,9 @@ class DeployedClassifier(nn.Module):
         return self.classifier.logits_with_tta(normalize(images, self.mean, self.std)).softmax(1)
 
 
-def export(trained: Trained, output: Path, format: str, images: Tensor) -> float:
+def export(
+    trained: Trained, output: Path, format: str, images: Tensor, int8: Int8 | None = None
+) -> tuple[float, Quantized | None]:
     """Write the network to a file, and verify the file on images.
 
     Args:
@@ -117,18 +146,19 @@ def export(trained: Trained, output: Path, format: str, images: Tensor) -> float
         output: the file to write; an existing file is replaced only after verification.
         format: ``onnx`` or ``torch_export``.
         images: uint8, (N, 3, H, W), two or more.
+        int8: how to quantise the verified ONNX file; None leaves it in float32.
 
     Returns:
-        The largest difference of a probability from PyTorch's.
+        The largest difference of a probability from PyTorch's, and how the quantisation changed the file.
 
     Raises:
-        InputError: the network cannot be exported, the file cannot be written, or a probability differs by more than
-            ``TOLERANCE``. No file is left then.
+        InputError: the network cannot be exported, the file cannot be written, a probability differs by more than
+            ``TOLERANCE``, or quantisation costs too much accuracy. No file is left then.
     """
     if not output.parent.is_dir():
         raise InputError(f"cannot write {output}: there is no folder {output.parent}")
     try:
-        return _write_verified(trained, output, FORMATS[format], images)
+        return _write_verified(trained, output, FORMATS[format], images, int8)
     except InputError:
         raise
     except OSError as error:
@@ -139,7 +169,9 @@ def export(trained: Trained, output: Path, format: str, images: Tensor) -> float
         raise InputError(f"{backbone} cannot be exported as {format}: {type(error).__name__}: {reason}") from error
 
 
-def _write_verified(trained: Trained, output: Path, format: Format, images: Tensor) -> float:
+def _write_verified(
+    trained: Trained, output: Path, format: Format, images: Tensor, int8: Int8 | None
+) -> tuple[float, Quantized | None]:
     """Write the file under another name, verify it, and only then give it its own name."""
     trained.classifier.cpu()
     module = DeployedClassifier(trained).eval()
@@ -154,7 +186,8 @@ def _write_verified(trained: Trained, output: Path, format: Format, images: Tens
                 f"the exported network differs from PyTorch's by up to {difference:.1e} in a probability (allowed: "
                 f"{TOLERANCE:.0e}); {output} was not written"
             )
-    return difference
+        quantized = quantize(part, int8) if int8 else None
+    return difference, quantized
 
 
 def input_shape(trained: Trained) -> str:
@@ -169,6 +202,8 @@ def _metadata(trained: Trained) -> dict[str, str]:
         "image_size": str(trained.image_size),
         "input": f"images: uint8 {input_shape(trained)}, values 0 to 255",
         "output": "probabilities: float32 (N, classes), in the order of class_names",
+        "mean": json.dumps(trained.mean.tolist()),
+        "std": json.dumps(trained.std.tolist()),
         "test_time_augmentation": trained.classifier.tta,
         "producer": f"cifar-cnn {__version__}, torch {torch.__version__}",
     }
@@ -176,12 +211,13 @@ def _metadata(trained: Trained) -> dict[str, str]:
 
 @torch.no_grad()
 def _largest_difference(module: nn.Module, exported: Callable[[Tensor], Tensor], images: Tensor) -> float:
-    # A single image, then all others at once, would reveal a batch size that was fixed by mistake.
-    differences = [exported(part) - module(part) for part in (images[:1], images[1:])]
+    # Batches of several sizes reveal a size that was fixed by mistake.
+    batches = [part for part in images.tensor_split(BATCH_ENDS) if len(part)]
+    differences = [exported(part) - module(part) for part in batches]
     return torch.cat(differences).abs().max().item()  # NaN if any is NaN, unlike Python's max
 
 
-def _verification_images(
+def verification_images(
     content: dict[str, Any], trained: Trained, paths: list[str] | None, n: int
 ) -> tuple[Tensor, str]:
     """The images to verify on, uint8 (N, 3, H, W), and where they come from.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cifar_cnn.base.errors import InputError
-from cifar_cnn.cli import compare_arguments, lab_arguments
+from cifar_cnn.cli import compare_arguments, export_arguments, lab_arguments
 from cifar_cnn.cli.argument_parser import ArgumentParser
 from cifar_cnn.runs.folders import RUNS
 
@@ -138,47 +138,6 @@ def explain() -> ArgumentParser:
     return parser
 
 
-def export() -> ArgumentParser:
-    """The options of ``cifar-cnn export``."""
-    parser = ArgumentParser(
-        "export",
-        "Export a trained network to one file. Input: uint8 RGB images (N, 3, size, size) for any N; output:\n"
-        "probabilities (N, classes). The file includes the normalisation, and the class names as metadata. Its\n"
-        "results are compared with PyTorch's on the run's test images (or on --images); if they differ, it is deleted.",
-        [
-            "",
-            "lightning_logs/version_3 --output net.onnx",
-            "--format torch_export --ckpt_path last --images photos/",
-            "--tta none",
-        ],
-    )
-    parser.add_argument(
-        "run", nargs="?", metavar="RUN", help="folder of a run, or a checkpoint (default: the newest run's best)"
-    )
-    parser.add_argument("--ckpt_path", metavar="PATH", help="the same as RUN")
-    parser.add_argument(
-        "--format",
-        choices=("onnx", "torch_export"),
-        default="onnx",
-        help="onnx or torch_export (PyTorch's format) (default: onnx)",
-    )
-    default = "RUN/model.onnx or RUN/model.pt2"
-    parser.add_argument("--output", type=Path, metavar="FILE", help=f"file to write (default: {default})")
-    parser.add_argument(
-        "--tta",
-        choices=("none", "flip", "flip_shift"),
-        help="test-time augmentation in the file: none is one forward pass per image, flip two, flip_shift six "
-        "(default: the run's model.tta, which test and predict also use)",
-    )
-    parser.add_argument(
-        "--images", nargs="+", metavar="IMAGE_OR_FOLDER", help="verify on these images (default: the run's test images)"
-    )
-    parser.add_argument(
-        "--verify", type=int, default=256, metavar="N", help="number of images to verify on (default: 256)"
-    )
-    return parser
-
-
 def runs() -> ArgumentParser:
     """The options of ``cifar-cnn runs``."""
     parser = ArgumentParser(
@@ -235,7 +194,7 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "report": report,
     "explain": explain,
     "compare": compare_arguments.compare,
-    "export": export,
+    "export": export_arguments.export,
     "runs": runs,
     "show": show,
     "configs": configs,

@@ -73,15 +73,26 @@ class Trained:
         """
         device = self.classifier.device
         pixels = normalize(images.to(device), self.mean, self.std)
-        # A network trained in bfloat16 loses no accuracy in it; use bfloat16 only where it is faster.
-        mixed = self.precision == best_precision(device.type) == "bf16-mixed"
-        with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+        with autocast(self.precision, device):
             logits = self.classifier.logits_with_tta(pixels)
         if logits.shape[1] != len(self.class_names):
             raise InputError(
                 f"the network has {logits.shape[1]} outputs, the checkpoint {len(self.class_names)} class names"
             )
         return logits.float().cpu()
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """The context in which a trained network is applied to images.
+
+    A network trained in bfloat16 loses no accuracy in it; bfloat16 is used only where it is faster.
+
+    Args:
+        precision: the Trainer's precision during training.
+        device: device of the images.
+    """
+    mixed = precision == best_precision(device.type) == "bf16-mixed"
+    return torch.autocast(device.type, torch.bfloat16, enabled=mixed)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -99,6 +110,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         _check_tensors(content, path.stat().st_size)
     except Exception as error:  # a damaged file can fail in many ways
         raise _not_a_checkpoint(path, type(error).__name__) from error
+    return checked(path, content)
+
+
+def checked(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Check the fields of a checkpoint's content; remove what Lightning would import and call.
+
+    Args:
+        path: path of the file, for the message.
+        content: plain data and tensors, changed in place.
+
+    Raises:
+        InputError: a field is missing or wrong.
+    """
     if line := mismatch(content, CheckpointContent) or _data_mismatch(content):
         raise _not_a_checkpoint(path, line)
     for group in ("hyper_parameters", "datamodule_hyper_parameters"):

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from cifar_cnn.analysis import export
 from cifar_cnn.analysis.export_formats import FORMATS
-from cifar_cnn.backbones import SpeedrunNet
+from cifar_cnn.analysis.quantization import Int8, quantize
+from cifar_cnn.backbones import ResNet18, SpeedrunNet
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli.arguments import PARSERS
+from cifar_cnn.data import ImageSet
 from cifar_cnn.runs.checkpoints import Trained, load_trained
 from cifar_cnn.tta import TTA
 from tests.conftest import RunCommand
@@ -61,6 +63,8 @@ def test_onnx_gives_the_probabilities_of_predict_for_any_batch_size(
     metadata = session.get_modelmeta().custom_metadata_map
     assert tuple(json.loads(metadata["class_names"])) == trained.class_names
     assert metadata["image_size"] == "32"
+    assert json.loads(metadata["mean"]) == trained.mean.tolist()
+    assert json.loads(metadata["std"]) == trained.std.tolist()
 
 
 def test_torch_export_with_test_time_augmentation(images: Tensor) -> None:
@@ -68,7 +72,9 @@ def test_torch_export_with_test_time_augmentation(images: Tensor) -> None:
     classifier = ImageClassifier(SpeedrunNet(widths=(24, 24, 24)), tta="flip_shift").eval()
     names = tuple("abcdefghij")
     trained = Trained(classifier, names, 32, torch.tensor([0.5, 0.4, 0.3]), torch.tensor([0.2, 0.3, 0.4]))
-    assert export.export(trained, Path("net.pt2"), "torch_export", images) < 1e-6
+    difference, quantized = export.export(trained, Path("net.pt2"), "torch_export", images)
+    assert difference < 1e-6
+    assert quantized is None
     assert_no_paths(Path("net.pt2"))
     extra = {"class_names.txt": ""}
     program = torch.export.load("net.pt2", extra_files=extra)
@@ -123,8 +129,8 @@ def test_a_file_that_differs_is_deleted(trained: Trained, images: Tensor, monkey
 
 def test_a_file_that_gives_nan_is_not_kept(trained: Trained, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     single = trained.probabilities(images[:1])
-    nan = torch.full((6, 10), float("nan"))
-    loaded = FORMATS["torch_export"]._replace(load=lambda path: lambda x: single if len(x) == 1 else nan)
+    nan = torch.full((7, 10), float("nan"))
+    loaded = FORMATS["torch_export"]._replace(load=lambda path: lambda x: single if len(x) == 1 else nan[: len(x)])
     monkeypatch.setitem(FORMATS, "torch_export", loaded)
     with pytest.raises(InputError, match=r"differs from PyTorch's by up to nan"):
         export.export(trained, Path("net.pt2"), "torch_export", images)
@@ -172,8 +178,57 @@ def test_mistakes_are_one_line(trained_run: Path, monkeypatch: pytest.MonkeyPatc
         ([run, "--verify", "1"], "--verify must be 2 or more"),
         ([], "no run in lightning_logs has a checkpoint best.ckpt yet"),
         ([run, "--images", "nowhere.png"], "no file or folder nowhere.png"),
+        ([run, "--max_loss", "2"], "--max_loss needs --precision int8"),
+        ([run, "--precision", "int8", "--calibration", "0"], "--calibration must be 1 or more"),
+        ([run, "--precision", "int8", "--max_loss", "-1"], "--max_loss must be from 0 to 100 points"),
+        ([run, "--precision", "int8", "--format", "torch_export"], "--precision int8 is written as ONNX"),
     ):
         assert message in run_command.refused("export", *arguments)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     refused = run_command.refused("export", run)
     assert refused == "--format onnx needs onnx, onnxscript, onnxruntime: pip install 'cifar-cnn[export]'"
+
+
+def test_int8_is_smaller_and_keeps_accuracy_and_metadata(
+    trained_run: Path, trained: Trained, images: Tensor, run_command: RunCommand
+) -> None:
+    finished = run_command("export", trained_run, "--precision", "int8", "--output", "net.onnx", "--max_loss", "10")
+    assert finished.status == 0, finished.err
+    assert finished.err == ""
+    assert "Int8      calibrated on 260 training images" in finished.out
+    assert re.search(r"Accuracy  [\d.]+% before, [\d.]+% after \([+-][\d.]+ points\), on 40 validation", finished.out)
+    assert [path.name for path in Path().iterdir()] == ["net.onnx"]
+    assert_no_paths(Path("net.onnx"))
+    weights = sum(each.numel() for each in trained.classifier.backbone.parameters())
+    assert Path("net.onnx").stat().st_size < 1.5 * weights
+    session = onnxruntime.InferenceSession("net.onnx")
+    expected = trained.probabilities(images)
+    for n in (1, 2, 7):
+        (result,) = session.run(["probabilities"], {"images": images[:n].numpy()})
+        assert np.abs(result - expected[:n].numpy()).max() < 0.1
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert tuple(json.loads(metadata["class_names"])) == trained.class_names
+    assert json.loads(metadata["mean"]) == trained.mean.tolist()
+    assert metadata["precision"] == "int8"
+
+
+@pytest.mark.parametrize(
+    "backbone", [ResNet18(channels=(8, 8, 16, 16)), SpeedrunNet(widths=(24, 24, 24))], ids=["resnet18", "speedrun"]
+)
+def test_int8_of_other_networks_and_its_bound(backbone: nn.Module, images: Tensor) -> None:
+    classifier = ImageClassifier(backbone).eval()
+    trained = Trained(classifier, tuple("abcdefghij"), 32, torch.full((3,), 0.5), torch.full((3,), 0.2))
+    path = Path("net.onnx")
+    export.export(trained, path, "onnx", images)
+    kept = path.read_bytes()
+    predicted = ImageSet(images, trained.probabilities(images).argmax(1), trained.class_names)
+    found = quantize(path, Int8(images, predicted, "validation images", 100))
+    assert found.accuracy[0] == 1
+    assert found.size == (len(kept), path.stat().st_size)
+    assert found.size[1] < found.size[0]
+    path.write_bytes(kept)
+    bound = Int8(images, predicted, "validation images", -1)  # all predictions were correct: none can be gained
+    with pytest.raises(InputError, match=r"from 100.00% to .*%, by more than max_loss, -1 points; no file"):
+        quantize(path, bound)
+    assert path.read_bytes() == kept
+    assert [each.name for each in Path().iterdir()] == ["net.onnx"]
