@@ -11,9 +11,9 @@ from torch import Tensor
 
 from cifar_cnn.analysis.export_formats import load_onnx
 from cifar_cnn.base.errors import InputError
-from cifar_cnn.base.splitting import random_order
 from cifar_cnn.data import ImageSet
 from cifar_cnn.data.module import CIFAR10DataModule
+from cifar_cnn.subsets.splitting import random_order
 from cifar_cnn.trust import names as trust
 
 _LAYERS = ("Conv", "Gemm", "MatMul")

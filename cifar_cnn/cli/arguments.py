@@ -194,6 +194,7 @@ PARSERS: dict[str, Callable[[], ArgumentParser]] = {
     "report": report,
     "explain": explain,
     "compare": compare_arguments.compare,
+    "ensemble": export_arguments.ensemble,
     "export": export_arguments.export,
     "runs": runs,
     "show": show,

@@ -8,7 +8,7 @@ from cifar_cnn.cli import suggestions
 
 TRAINING = ("fit", "validate", "test")  # methods of the Trainer
 # Modules of cifar_cnn.cli.commands.
-ANALYSES = ("predict", "report", "explain", "compare", "export", "runs", "show", "configs", "lab")
+ANALYSES = ("predict", "report", "explain", "compare", "ensemble", "export", "runs", "show", "configs", "lab")
 ALL = (*TRAINING, *ANALYSES)
 LIGHT = ("lab",)  # need no torch in this process
 

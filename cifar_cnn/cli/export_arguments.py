@@ -1,8 +1,9 @@
-"""The options of ``cifar-cnn export``. Does not import torch, so that help and errors appear at once."""
+"""The options of ``cifar-cnn export`` and ``ensemble``. Imports no torch, so that help and errors appear at once."""
 
 from pathlib import Path
 
 from cifar_cnn.cli.argument_parser import ArgumentParser
+from cifar_cnn.runs.folders import RUNS
 
 
 def export() -> ArgumentParser:
@@ -62,5 +63,28 @@ def export() -> ArgumentParser:
     )
     parser.add_argument(
         "--verify", type=int, default=256, metavar="N", help="number of images to verify on (default: 256)"
+    )
+    return parser
+
+
+def ensemble() -> ArgumentParser:
+    """The options of ``cifar-cnn ensemble``."""
+    parser = ArgumentParser(
+        "ensemble",
+        "Test the mean of the probabilities of several runs on their test images: accuracy with its interval,\n"
+        "negative log-likelihood, Brier score, expected calibration error, and the accuracy of each class, for each\n"
+        "run and for the ensemble. The runs need the same classes and test images. A run that has not been tested is\n"
+        "tested first.",
+        [
+            "lightning_logs/version_0 lightning_logs/version_1 lightning_logs/version_2",
+            "lightning_logs/compare_0/*/seed_*/lightning_logs/version_0 --output all_seeds",
+        ],
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="folders of two or more runs")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help=f"folder for ensemble.json and the predictions (default: {RUNS}/ensemble_N)",
     )
     return parser

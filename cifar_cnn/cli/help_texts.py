@@ -18,7 +18,8 @@ usage: cifar-cnn COMMAND [options]
   report    write report.html into a run folder: curves, mistakes, filters and layers on one page
   explain   measure equivariance, invariance and parameter sharing of trained networks
   compare   compare runs, or train and compare configs, with the uncertainty of each difference
-  export    write a trained network to one verified ONNX or PyTorch file
+  ensemble  test the mean of the probabilities of several runs
+  export    write a trained network to a verified ONNX or PyTorch file, or for the Hugging Face Hub
   runs      list all runs with accuracy, time and status
   configs   list the ready-made configs, or copy them into a folder
   show      draw images with their class names, optionally augmented, to a PNG or in a window

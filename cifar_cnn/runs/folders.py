@@ -18,9 +18,9 @@ PREVIOUS = "previous.ckpt"  # the checkpoint before last.ckpt
 _FOLDERS = ("checkpoints", "code", "explain", "filters")  # of this project, in a run's folder
 
 
-def run_folders(root: str | os.PathLike = RUNS) -> list[Path]:
-    """The folders of all runs under ``root``, oldest first."""
-    numbered = [(re.fullmatch(r"version_(\d+)", path.name), path) for path in Path(root).glob("version_*")]
+def run_folders(root: str | os.PathLike = RUNS, kind: str = "version") -> list[Path]:
+    """The folders of all runs, or of another kind such as ``ensemble``, under ``root``, oldest first."""
+    numbered = [(re.fullmatch(rf"{kind}_(\d+)", path.name), path) for path in Path(root).glob(f"{kind}_*")]
     return [path for _, path in sorted((int(match[1]), path) for match, path in numbered if match and path.is_dir())]
 
 

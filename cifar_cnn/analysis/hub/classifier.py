@@ -103,7 +103,7 @@ class HubClassifier(nn.Module, PyTorchModelHubMixin):
         save_file(plain, save_directory / WEIGHTS, {"format": "pt"})
 
     @classmethod
-    def _from_pretrained(  # type: ignore[override]
+    def _from_pretrained(
         cls,
         *,
         model_id: str,
