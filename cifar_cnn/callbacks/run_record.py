@@ -19,6 +19,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from cifar_cnn.base.errors import is_interruption
 from cifar_cnn.base.files import write_json
 from cifar_cnn.callbacks.stopwatch import EpochStopwatch
+from cifar_cnn.callbacks.surroundings import keep_packages, keep_working_folder
 from cifar_cnn.data.batches import TrainBatches
 from cifar_cnn.data.module import CIFAR10DataModule
 from cifar_cnn.optim import learning_rate
@@ -32,12 +33,16 @@ class RunRecord(Callback):
     """Writes ``fit.json`` into the run folder at the start of a fit and updates it at the end.
 
     At the start it records the command, the run's name, the seed (null: not seeded), the seed of the image order, the
-    images, the hardware, the precision, the versions, the git commit and the learning rate of the first step, so that a
-    killed run can still be identified and reproduced. At the end it adds ``finished`` (null until then), epochs, steps,
-    seconds and training images per second (median over the epochs, without validation). ``status`` is ``running``, then
-    ``finished``, ``interrupted`` (by a signal) or ``failed``; the last two have a ``reason``. A run killed by SIGKILL
-    stays ``running``: see :attr:`cifar_cnn.runs.run.RunFolder.status`. A resumed run keeps the earlier records under
-    ``earlier``, oldest first.
+    images, the hardware, the threads, the precision, the versions, the git commit of this package and the learning rate
+    of the first step, so that a killed run can still be identified and reproduced. ``packages.txt`` receives the
+    versions of all installed packages, ``git.diff`` the changes to tracked files in the working folder, whose commit is
+    in ``working_folder``; if they have changed, a resumed run writes ``packages_1.txt`` or ``git_1.diff``, and so on.
+
+    At the end it adds ``finished`` (null until then), epochs, steps, seconds and training images per second (median
+    over the epochs, without validation). ``status`` is ``running``, then ``finished``, ``interrupted`` (by a signal) or
+    ``failed``; the last two have a ``reason``. A run killed by SIGKILL stays ``running``: see
+    :attr:`cifar_cnn.runs.run.RunFolder.status`. A resumed run keeps the earlier records under ``earlier``, oldest
+    first.
 
     Args:
         command: the command line; by default that of the Python process.
@@ -75,6 +80,8 @@ class RunRecord(Callback):
             "precision": trainer.precision,
             "versions": versions(),
             "git_commit": git_commit(Path(__file__).parent),
+            "threads": torch.get_num_threads(),
+            **surroundings(self._path.parent),
         }
         self._former, self._first_step = dict(read_record(self._path.parent)), None
         if self._former:
@@ -146,6 +153,16 @@ class RunRecord(Callback):
             write_json(self._path, self._record)
         except OSError as error:
             log.warning("%s could not be written: %s", self._path, error.strerror)
+
+
+def surroundings(run: Path) -> dict[str, Any]:
+    """Keep the state of the working folder and the installed packages in a run's folder; the entries of fit.json."""
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        return {"packages": keep_packages(run), "working_folder": keep_working_folder(run, Path.cwd())}
+    except OSError as error:
+        log.warning("%s could not be written: %s", error.filename, error.strerror)
+        return {}
 
 
 def python_command() -> str:

@@ -38,6 +38,16 @@ class ImagesRecord(TypedDict, total=False):
     validated_on_training: bool
 
 
+class WorkingFolder(TypedDict, total=False):
+    """``working_folder`` in fit.json, see :func:`cifar_cnn.callbacks.surroundings.keep_working_folder`."""
+
+    folder: str
+    commit: str
+    diff: str | None
+    diff_truncated: bool
+    untracked: list[str]
+
+
 class FitRecord(TypedDict, total=False):
     """fit.json, see :class:`cifar_cnn.callbacks.run_record.RunRecord`."""
 
@@ -53,7 +63,10 @@ class FitRecord(TypedDict, total=False):
     hardware: str
     precision: str
     versions: dict[str, str]
-    git_commit: str | None
+    git_commit: str | None  # of this package
+    threads: Positive
+    packages: str  # name of a file in the run's folder
+    working_folder: WorkingFolder | None  # None: not in a git repository
     learning_rate: float
     epochs: Count
     steps: Count

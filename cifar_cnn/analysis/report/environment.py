@@ -23,7 +23,9 @@ def facts(material: Material) -> dict[str, str]:
         "Hardware": fit.get("hardware", "not recorded"),
         "Precision": fit.get("precision", "not recorded"),
         "Versions": ", ".join(f"{k} {v}" for k, v in fit.get("versions", {}).items()) or "not recorded",
+        "Packages": fit.get("packages", "not recorded"),
         "Commit": fit.get("git_commit") or "not recorded",
+        "Working folder": working_folder(fit),
         "Trained": trained_when(fit),
     }
 
@@ -37,6 +39,18 @@ def _described(config: dict[str, Any], part: str, default: str) -> str:
     options = ", ".join(f"{key} {option}" for key, option in arguments.items() if option is not None)
     name = value.get("class_path", default)
     return f"{name} ({options})" if options else name
+
+
+def working_folder(fit: FitRecord) -> str:
+    """The commit of the working folder and its changes; ``fit`` is the content of fit.json."""
+    folder = fit.get("working_folder")
+    if not folder:
+        return "not in a git repository" if "working_folder" in fit else "not recorded"
+    untracked = len(folder.get("untracked", []))
+    found = [f"commit {folder.get('commit')}"]
+    found += [f"changes in {folder['diff']}"] if folder.get("diff") else ["no changes to tracked files"]
+    found += [f"{untracked} untracked file{'s' * (untracked > 1)}"] if untracked else []
+    return ", ".join(found)
 
 
 def seed_of(fit: FitRecord) -> str:
