@@ -36,6 +36,18 @@ def export() -> ArgumentParser:
     )
     default = "RUN/model.onnx, RUN/model.int8.onnx, RUN/model.pt2 or RUN/hub"
     parser.add_argument("--output", type=Path, metavar="PATH", help=f"file or folder to write (default: {default})")
+    _add_changes(parser)
+    parser.add_argument(
+        "--images", nargs="+", metavar="IMAGE_OR_FOLDER", help="verify on these images (default: the run's test images)"
+    )
+    parser.add_argument(
+        "--verify", type=int, default=256, metavar="N", help="number of images to verify on (default: 256)"
+    )
+    return parser
+
+
+def _add_changes(parser: ArgumentParser) -> None:
+    """The options that change what the file computes."""
     parser.add_argument(
         "--tta",
         choices=("none", "flip", "flip_shift"),
@@ -58,13 +70,6 @@ def export() -> ArgumentParser:
         help="write no int8 file that loses more percentage points of accuracy on the validation images (without any, "
         "on the test images) (default: 1)",
     )
-    parser.add_argument(
-        "--images", nargs="+", metavar="IMAGE_OR_FOLDER", help="verify on these images (default: the run's test images)"
-    )
-    parser.add_argument(
-        "--verify", type=int, default=256, metavar="N", help="number of images to verify on (default: 256)"
-    )
-    return parser
 
 
 def ensemble() -> ArgumentParser:
