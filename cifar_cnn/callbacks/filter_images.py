@@ -5,25 +5,25 @@ from pathlib import Path
 
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import TensorBoardLogger
 from PIL import Image
 from torch import Tensor, nn
 
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.callbacks.filter_figure import draw_filters
 from cifar_cnn.resume.loops import run_folder
+from cifar_cnn.runs.tracking import log_picture
 
 log = logging.getLogger("cifar_cnn")
 
 
 class FilterImages(Callback):
-    """Draw the filters of the first and the last convolution into the run's folder and into TensorBoard.
+    """Draw the filters of the first and the last convolution into the run's folder and for its loggers.
 
     Pictures are drawn before the first step, after every n-th epoch and at the end of the fit. They are written to
     ``<trainer.log_dir>/filters/`` as ``epoch_005_first.png`` and ``epoch_005_last.png``, numbered by finished epochs
-    (000: before training). With a TensorBoardLogger they are also logged as ``filters/first`` and ``filters/last`` at
-    the global step. The convolutions are the 4-D parameters of ``pl_module.backbone`` (of the module itself if it has
-    no backbone) in the order of ``named_parameters()``.
+    (000: before training). Loggers that take pictures (TensorBoard, Weights & Biases, MLflow, Comet, Aim) also log them
+    as ``filters/first`` and ``filters/last`` at the global step. The convolutions are the 4-D parameters of
+    ``pl_module.backbone`` (of the module itself if it has no backbone) in the order of ``named_parameters()``.
 
     A run without a folder (no logger, or ``fast_dev_run``) gets no pictures. A resumed run does not overwrite the
     picture of the epoch it starts from. If a picture cannot be written, one warning is logged and training continues.
@@ -88,8 +88,7 @@ class FilterImages(Callback):
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(path)
             for logger in trainer.loggers:
-                if isinstance(logger, TensorBoardLogger):
-                    logger.experiment.add_image(f"filters/{place}", pixels, trainer.global_step, dataformats="HWC")
+                log_picture(logger, f"filters/{place}", pixels, trainer.global_step)
         except OSError as error:
             if not self._warned:
                 log.warning("Could not write a picture of the filters: %s. Training continues without it.", error)

@@ -25,6 +25,7 @@ from cifar_cnn.data.module import CIFAR10DataModule
 from cifar_cnn.optim import learning_rate
 from cifar_cnn.resume.loops import images_evaluated, overfits, run_folder
 from cifar_cnn.runs.schemas import read_record
+from cifar_cnn.runs.tracking import recorded_as
 
 log = logging.getLogger("cifar_cnn")
 
@@ -81,6 +82,7 @@ class RunRecord(Callback):
             "versions": versions(),
             "git_commit": git_commit(Path(__file__).parent),
             "threads": torch.get_num_threads(),
+            "loggers": {type(each).__name__: found[1] for each in trainer.loggers if (found := recorded_as(each))},
             **surroundings(self._path.parent),
         }
         self._former, self._first_step = dict(read_record(self._path.parent)), None

@@ -7,11 +7,14 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
 from cifar_cnn.base.files import write
+from cifar_cnn.runs.tracking import add_ids
 from cifar_cnn.trust import ownership
 
 
 class SaveConfig(SaveConfigCallback):
     """Writes ``config.yaml`` atomically, so that a run resumed on a full disk does not lose its config.
+
+    The loggers of tracking services are written with the id of their record, which a resumed run and a test continue.
 
     Raises:
         OSError: the file cannot be written.
@@ -31,5 +34,6 @@ class SaveConfig(SaveConfigCallback):
         assert self._folder is not None
         folder = Path(self._folder)
         folder.mkdir(parents=True, exist_ok=True)
+        add_ids(self.config.get("trainer.logger"), trainer.loggers)
         text = self.parser.dump(self.config, skip_none=False)
         write(folder / self.config_filename, ownership.signed_text(text))

@@ -65,6 +65,7 @@ class FitRecord(TypedDict, total=False):
     versions: dict[str, str]
     git_commit: str | None  # of this package
     threads: Positive
+    loggers: dict[str, str]  # the id of the record in each tracking service, by class of the logger
     packages: str  # name of a file in the run's folder
     working_folder: WorkingFolder | None  # None: not in a git repository
     learning_rate: float
