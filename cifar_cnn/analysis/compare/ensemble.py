@@ -5,14 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from cifar_cnn.analysis.compare.networks import Network, same_images
-from cifar_cnn.analysis.statistics import Interval, wilson_interval
 from cifar_cnn.base.errors import InputError
-from cifar_cnn.base.paths import relative
+from cifar_cnn.base.intervals import Interval, wilson_interval
 from cifar_cnn.callbacks.predictions import FILE_NAME
-from cifar_cnn.runs.predictions import read_predictions
+from cifar_cnn.runs.predictions import mean_of, read_predictions
 
 
 @dataclass(frozen=True)
@@ -74,15 +72,10 @@ def ensemble_of(networks: Sequence[Network]) -> Ensemble:
         raise InputError("an ensemble needs two or more runs")
     if not same_images(*networks):
         raise InputError("the runs were tested on different images, so their predictions cannot be averaged")
-    total, labels = torch.zeros(()), torch.zeros(0)
-    for _, run in runs:
-        found = read_predictions(run.folder / FILE_NAME)
-        if total.ndim and total.shape != found.logits.shape:
-            raise InputError(f"{relative(run.folder)} has other classes, so its predictions cannot be averaged")
-        total, labels = total + found.logits.double().softmax(1), found.labels
+    mean = mean_of([read_predictions(run.folder / FILE_NAME) for _, run in runs])
     return Ensemble(
         len(runs),
-        (total.argmax(1) == labels).numpy(),
+        (mean.classes == mean.labels).numpy(),
         sum(network.parameters for network, _ in runs),
         sum(network.macs for network, _ in runs),
         sum(run.seconds for _, run in runs),
