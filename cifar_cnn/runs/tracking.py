@@ -1,5 +1,6 @@
 """Loggers of tracking services (Weights & Biases, MLflow, Comet, Aim): pictures, and ids that a resumed run reuses."""
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,5 @@ def log_picture(logger: Logger, name: str, pixels: np.ndarray, step: int) -> Non
     elif isinstance(logger, CometLogger):
         logger.experiment.log_image(pixels, name, step=step)
     elif type(logger).__name__ == "AimLogger":  # part of Aim, not of Lightning
-        from aim import Image as AimImage
-
-        logger.experiment.track(AimImage(Image.fromarray(pixels)), name=name, step=step)  # type: ignore[attr-defined]
+        picture = importlib.import_module("aim").Image(Image.fromarray(pixels))
+        logger.experiment.track(picture, name=name, step=step)  # type: ignore[attr-defined]
