@@ -38,14 +38,22 @@ def test_the_id_of_a_record_is_added_to_its_own_logger() -> None:
     add_ids([plain, other], [csv, logger])
     assert plain.init_args == Namespace(save_dir="logs")
     assert other.init_args.run_hash == "4f"
-    for nothing in (None, True, [], Namespace(class_path="mine.Subclass")):
-        add_ids(nothing, [csv, logger])
+    nothing: tuple[Any, ...] = (None, True, [], Namespace(class_path="mine.Subclass"))
+    for each in nothing:
+        add_ids(each, [csv, logger])
     log_picture(csv, "filters/first", np.zeros((2, 2, 3), np.uint8), 0)  # takes no pictures
 
 
 def fitted_and_resumed(run_command: RunCommand, *logger: str) -> Any:
     """The id that config.yaml holds after a fit, a resume and a test with a logger."""
-    config = ["--config", CONFIGS / "quickstart.yaml", *SMALL, *PICTURES, "--trainer.log_every_n_steps", "4"]
+    config: list[str | Path] = [
+        "--config",
+        CONFIGS / "quickstart.yaml",
+        *SMALL,
+        *PICTURES,
+        "--trainer.log_every_n_steps",
+        "4",
+    ]
     fit = run_command("fit", *config, "--trainer.max_epochs", "1", "--trainer.logger", *logger)
     assert fit.status == 0, fit.err
     assert run_command("fit", "--ckpt_path", "last", "--trainer.max_epochs", "2").status == 0
