@@ -56,6 +56,8 @@ class ClusterJob:
         self._stop()
         return DelayedSubmission(ClusterJob(self.work, self.log, self.program))
 
+    __submitit_checkpoint__ = checkpoint  # its name in later versions of submitit
+
     def _stop(self) -> None:
         if self._process is None or self._process.returncode is not None:
             return
