@@ -76,6 +76,12 @@ time.sleep(0 if saved.exists() else 60)
 """
 
 
+@pytest.fixture(autouse=True)
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at the jobs often."""
+    monkeypatch.setattr(Cluster, "interval", property(lambda engine: 0.05, lambda engine, value: None), raising=False)
+
+
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A Slurm that runs on this machine: the folder in which it keeps the process of each job."""
@@ -112,7 +118,7 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 def test_tasks_are_an_array_of_jobs(slurm: Path) -> None:
     tasks = [task("a", "--version"), task("b", "nonsense")]
-    carry_out(tasks, Cluster("slurm", PARAMETERS), PLAN, 0.05)
+    carry_out(tasks, Cluster("slurm", PARAMETERS), PLAN)
     assert Path("a.txt").read_text() == f"cifar-cnn {cifar_cnn.__version__}\n"
     assert tasks[1].failure.startswith("unknown command 'nonsense'")
     script = (slurm / "script").read_text()
@@ -145,7 +151,7 @@ def test_a_job_that_has_ended_is_submitted_again() -> None:
     (PLAN / "jobs").mkdir(parents=True)
     (PLAN / "jobs.json").write_text('{"slurm": {"a": "3", "gone": "4"}}')
     (PLAN / "jobs" / "3_0_result.pkl").touch()
-    carry_out([one], Cluster("slurm", PARAMETERS), PLAN, 0.05)
+    carry_out([one], Cluster("slurm", PARAMETERS), PLAN)
     assert one.log.read_text() == f"cifar-cnn {cifar_cnn.__version__}\n"
 
 
@@ -160,7 +166,7 @@ def test_jobs_of_this_machine_are_stopped_with_the_plan() -> None:
     job.terminate()
     job.wait()
     wait_until(Path("saved").is_file)
-    carry_out([one], Cluster("local", {}), PLAN, 0.05)
+    carry_out([one], Cluster("local", {}), PLAN)
     assert one.log.read_text() == "resumed\n"
 
 

@@ -349,6 +349,8 @@ class Words:
 class Watched(Processes):
     """Calls a function at each look at a process."""
 
+    interval = 0.05
+
     def __init__(self, at: Callable[[plan.Task], None], jobs: int = 1) -> None:
         super().__init__(jobs)
         self.at = at
@@ -372,7 +374,7 @@ def test_a_subprocess_is_awaited_and_under_nohup_survives_the_terminal(configs: 
     assert task.epochs == 2
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        carry_out([task], Watched(lambda task: os.kill(os.getpid(), signal.SIGHUP)), Path(), 0.05)
+        carry_out([task], Watched(lambda task: os.kill(os.getpid(), signal.SIGHUP)), Path())
     finally:
         signal.signal(signal.SIGHUP, before)
     assert task.is_done()
@@ -395,7 +397,7 @@ def test_an_interrupted_subprocess_saves_first(configs: list[str]) -> None:
     options = [word if word != "2" else "1000000" for word in SHORT]
     task = plan.training(Path("plain.yaml"), 0, FitCommands(options), Path("out"))
     with pytest.raises(KeyboardInterrupt):
-        carry_out([task], Watched(once(lambda: bool((run := task.run()) and RunFolder(run).epochs))), Path(), 0.05)
+        carry_out([task], Watched(once(lambda: bool((run := task.run()) and RunFolder(run).epochs))), Path())
     assert "stopped by SIGTERM" in task.log.read_text()
     assert task.work.command()[:2] == ["fit", "--ckpt_path"]
     assert not task.is_done()
@@ -430,7 +432,7 @@ def test_an_interruption_lets_all_subprocesses_save_and_starts_no_other(monkeypa
     tasks = [plan.Task(f"task {i}", 3, Path(f"{i}.txt"), Words([str(i)])) for i in range(3)]
     engine = Watched(once(lambda: all(task.log.read_text() == "ready\n" for task in tasks[:2])), jobs=2)
     with pytest.raises(KeyboardInterrupt):
-        carry_out(tasks, engine, Path(), 0.02)
+        carry_out(tasks, engine, Path())
     assert [task.log.read_text() for task in tasks[:2]] == ["ready\nsaved 0\n", "ready\nsaved 1\n"]
     assert engine.started == [("task 0", 0), ("task 1", 1)]
     assert not any(task.failure for task in tasks)
@@ -443,7 +445,7 @@ def test_a_place_is_used_again_and_a_failure_stops_no_other() -> None:
     with pytest.MonkeyPatch.context() as patch:
         Path("program.py").write_text(code)
         patch.setattr("cifar_cnn.analysis.compare.local.PROGRAM", "program.py")
-        carry_out(tasks, engine, Path(), 0.02)
+        carry_out(tasks, engine, Path())
     assert engine.started == [("task 0", 0), ("task 1", 1), ("task 2", 0), ("task 3", 0)]
     assert [task.failure for task in tasks] == ["what went wrong"] * 4
 

@@ -33,9 +33,11 @@ class Engine(Protocol):
 
     Attributes:
         at_once: number of tasks that may run at the same time.
+        interval: seconds between two looks at the running tasks.
     """
 
     at_once: int
+    interval: float
 
     def prepare(self, tasks: Sequence[Task], folder: Path) -> None:
         """Get ready for all tasks of the plan in ``folder`` that are not done."""
@@ -44,7 +46,7 @@ class Engine(Protocol):
         """Start a task; ``place``, from 0 to ``at_once`` - 1, is not used by another one that is running."""
 
 
-def carry_out(tasks: list[Task], engine: Engine, folder: Path, interval: float = 0.5) -> None:
+def carry_out(tasks: list[Task], engine: Engine, folder: Path) -> None:
     """Carry out the unfinished tasks; a failed task is reported and the others still run.
 
     If this process is interrupted, all running tasks are asked to save and stop, and are waited for.
@@ -53,7 +55,6 @@ def carry_out(tasks: list[Task], engine: Engine, folder: Path, interval: float =
         tasks: the tasks of the plan.
         engine: starts them.
         folder: folder of the plan.
-        interval: seconds between two looks at the running tasks.
     """
     waiting = [task for task in tasks if not task.is_done()]
     engine.prepare(waiting, folder)
@@ -69,7 +70,7 @@ def carry_out(tasks: list[Task], engine: Engine, folder: Path, interval: float =
                 for place, status in ended.items():
                     progress.end(running.pop(place)[0], status)
                 if not ended:
-                    time.sleep(interval)
+                    time.sleep(engine.interval)
         finally:
             still = [each for _, each in running.values() if each.poll() is None]
             for each in still:

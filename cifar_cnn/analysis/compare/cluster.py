@@ -53,6 +53,7 @@ class Cluster:
         self.executor = executor
         self.parameters = {**({"timeout_min": WEEK} if executor == "local" else {}), **parameters}
         self.at_once = 1
+        self.interval = 0.5 if executor == "local" else 10.0  # file systems of clusters are slow
         self._jobs: dict[str, submitit.Job[int]] = {}
 
     def prepare(self, tasks: Sequence[Task], folder: Path) -> None:

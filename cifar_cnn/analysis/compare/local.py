@@ -32,6 +32,8 @@ class Processes:
         InputError: ``jobs`` is less than 1.
     """
 
+    interval = 0.5
+
     def __init__(self, jobs: int = 1) -> None:
         if jobs < 1:
             raise InputError(f"jobs must be 1 or more, not {jobs}")
