@@ -65,7 +65,7 @@ def test_every_example_in_extending_is_short_and_works(
 ) -> None:
     examples = blocks("extending.md", "python")
     ran = commands("extending.md")
-    assert (len(examples), len(ran)) == (9, 10)
+    assert (len(examples), len(ran)) == (10, 11)
     for example in examples:
         assert len([line for line in example.splitlines() if line.strip()]) < 20
     Path("mine.py").write_text("\n".join(examples))
@@ -77,9 +77,10 @@ def test_every_example_in_extending_is_short_and_works(
     assert "Initial weights: 6 of 8 tensors from lightning_logs/version_0/checkpoints" in "".join(caplog.messages)
     runs = [Path("lightning_logs", f"version_{number}") for number in range(len(ran))]
     assert "weight_norm" in (runs[4] / "metrics.csv").read_text().splitlines()[0]
-    (epoch,) = read_metrics(runs[9] / "metrics.csv")["train/loss"][1]
+    assert np.isfinite(np.load("image_losses.npy")).sum() == 32  # one batch
+    (epoch,) = read_metrics(runs[10] / "metrics.csv")["train/loss"][1]
     assert 1 < epoch < 5
-    config = yaml.safe_load((runs[9] / "config.yaml").read_text())["model"]
+    config = yaml.safe_load((runs[10] / "config.yaml").read_text())["model"]
     _, named = blocks("extending.md", "yaml")
     assert config["class_path"] == yaml.safe_load(named)["model"]["class_path"]
     assert config["init_args"]["alpha"] == yaml.safe_load(named)["model"]["init_args"]["alpha"]
@@ -114,6 +115,8 @@ def save_arrays() -> None:
     Path("CIFAR-10-C").mkdir()
     np.lib.format.open_memmap("CIFAR-10-C/fog.npy", "w+", np.uint8, (50_000, 32, 32, 3))
     np.save("CIFAR-10-C/labels.npy", np.arange(50_000) % 10)
+    torch.save({"clean_label": np.arange(300) % 10, "worse_label": np.arange(300) % 9}, "CIFAR-10_human.pt")
+    Path("val.txt").write_text("3\n1\n4\n", encoding="utf-8")
 
 
 def test_every_recipe_works(run: Run, image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +139,8 @@ def test_every_recipe_works(run: Run, image_folder: Path, monkeypatch: pytest.Mo
         elif words[0] == "test":
             run(*words, "--trainer.limit_test_batches", "1", *FEW[-2:])
         elif any(word.endswith("*") for word in words):
-            run("compare", *map(str, sorted(Path("lightning_logs").glob("version_*"))[-1:]))
+            newest = max(Path("lightning_logs").glob("version_*"), key=lambda path: int(path.name[8:]))
+            run("compare", str(newest))
         elif words[0] == "compare":
             # Its subprocesses are tested in test_compare.py; here only that the command is valid.
             planned: list[Task] = []
@@ -144,7 +148,8 @@ def test_every_recipe_works(run: Run, image_folder: Path, monkeypatch: pytest.Mo
             monkeypatch.setattr(carry_out, lambda tasks, engine, folder, planned=planned: planned.extend(tasks))
             with pytest.raises(AssertionError, match="no run has a result"):
                 run(*words)
-            names = [f"simple_cnn_{name}, seed {seed}" for name in ("a", "batchnorm") for seed in (0, 1)]
+            which = [f"seed 0, fold {fold}" if "--folds" in words else f"seed {fold}" for fold in (0, 1)]
+            names = [f"simple_cnn_{name}, {run_}" for name in ("a", "batchnorm") for run_ in which]
             assert [task.name for task in planned] == names
             assert all(task.epochs == 2 for task in planned)
         elif "int8" in words:
