@@ -4,7 +4,6 @@ import ctypes
 import os
 import platform
 import sys
-import warnings
 from pathlib import Path
 
 import torch
@@ -31,9 +30,7 @@ def configure_hardware() -> None:
     On a GPU: TensorFloat-32 and cuDNN's search for the fastest convolutions. On a CPU: at most one thread per core, and
     freed memory stays with the process.
     """
-    with warnings.catch_warnings():  # torch 2.9 warns of this setting, the one that Lightning reads
-        warnings.filterwarnings("ignore", "Please use the new API settings to control TF32")
-        torch.set_float32_matmul_precision("high")
+    torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
     cores = available_cores()
     if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > cores:
