@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import SGD
 from torchmetrics import MetricCollection
 
+from cifar_cnn.augmentations import largest_class, loss_of
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.base.input_checks.fractions import checked_fraction
 from cifar_cnn.base.means import TrainMeans
@@ -104,14 +105,14 @@ class ImageClassifier(LightningModule):
         return logits_with_tta(self, images, self.tta)[0]
 
     def _loss(self, logits: Tensor, batch: Batch) -> Tensor:
-        return self.loss(in_float32(logits), batch.labels)
+        return loss_of(self.loss, in_float32(logits), batch.labels)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of a batch, a scalar."""
         batch = as_batch(batch)
         logits = self(batch.images)
         loss = self._loss(logits, batch)
-        correct = (logits.detach().argmax(1) == batch.labels).sum()
+        correct = (logits.detach().argmax(1) == largest_class(batch.labels)).sum()
         self.train_means.update(loss.detach(), correct, len(batch.labels))
         # Logging takes longer than a small network's forward pass, so only every log_every_n_steps-th step logs.
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]

@@ -1,5 +1,7 @@
 """Mean and standard deviation of each image channel."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -21,3 +23,9 @@ def channel_mean_std(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ..
         means.append(mean.item())
         stds.append((weight * (levels - mean) ** 2).sum().sqrt().item() or 1.0)
     return tuple(means), tuple(stds)
+
+
+def denormalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Convert float images (N, C, H, W) that were normalised with ``mean`` and ``std``, in [0, 1], back to uint8."""
+    mean_, std_ = (torch.as_tensor(values, device=images.device)[:, None, None] for values in (mean, std))
+    return (255 * (images * std_ + mean_)).round().clamp(0, 255).byte()

@@ -16,6 +16,7 @@ from torch.nn.parameter import is_lazy
 
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.base.image_files.memory import check_memory
+from cifar_cnn.checks.augmentation import check_augmentation
 from cifar_cnn.checks.hidden_layers import HiddenLayers
 from cifar_cnn.checks.image_sides import smallest_side, wrong_side
 from cifar_cnn.checks.layer_advice import form, layer_advice, written
@@ -59,6 +60,10 @@ def check_network(model: ImageClassifier, datamodule: CIFAR10DataModule, precisi
             f"{own.__name__}: its backbone is {model.backbone!r:.60}, not a network: add the type hint "
             "backbone: torch.nn.Module to __init__"
         )
+    if datamodule.augment.of_single_images or datamodule.augment.mix is not None:
+        loss = None if has_own_steps(own) else model.loss
+        for shape in _shapes(datamodule)[:1]:
+            check_augmentation(datamodule.augment, shape, model.num_classes, loss)
     if _overrides(own, _STEPS):
         return
     if "training" not in vars(model.backbone):  # nn.Module.__init__ sets it

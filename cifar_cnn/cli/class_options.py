@@ -13,12 +13,13 @@ from lightning.pytorch.loggers import Logger
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torchvision.transforms import v2
 
 from cifar_cnn import compat
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.cli.given_values import chosen, name_and_value, split_options
 from cifar_cnn.data import Source
-from cifar_cnn.trust import loss_options
+from cifar_cnn.trust import loss_options, transform_options
 from cifar_cnn.trust import names as trust
 
 # The base class of each option's values.
@@ -28,9 +29,14 @@ CLASS_OPTIONS: dict[str, type] = {
     "model.optimizer": Optimizer,
     "model.schedule": LRScheduler,
     "data.source": Source,
+    "data.augment.transforms": v2.Transform,
+    "data.augment.normalized_transforms": v2.Transform,
+    "data.augment.mix": v2.Transform,
     "trainer.callbacks": Callback,
     "trainer.logger": Logger,
 }
+
+TRANSFORMS = ("data.augment.transforms", "data.augment.normalized_transforms", "data.augment.mix")
 
 
 def parse(parser: ArgumentParser, args: list[str], get_default: Callable[[str], Any]) -> Namespace:
@@ -206,6 +212,8 @@ def _further_arguments(option: str, path: str | None) -> tuple[str, list[str]]:
     except ValueError:  # not a loss function; its module has been imported, if the import is allowed
         is_function = False
     if option == "model.loss" and (is_function or path == loss_options.CLASS_PATH):
+        return "options", ["function"]
+    if option in TRANSFORMS and (path == transform_options.CLASS_PATH or transform_options.is_image_function(path)):
         return "options", ["function"]
     part = trust.imported(path)
     if not callable(part):

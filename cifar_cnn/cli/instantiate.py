@@ -8,6 +8,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from cifar_cnn.base.errors import InputError, Stopped, causes
 from cifar_cnn.cli import class_options
+from cifar_cnn.cli.transforms import check_transforms
 from cifar_cnn.resume import library_errors
 from cifar_cnn.resume.endings import is_raised_in
 from cifar_cnn.runs.checkpoints import Checkpoint
@@ -21,6 +22,7 @@ def check_parts(config: Namespace) -> None:
         InputError: a function is not allowed, or an argument of a class is missing.
     """
     trust.check_functions(config)
+    check_transforms(config)
     for option, part, arguments in library_errors.chosen_parts(config.as_dict()):
         class_options.check_required(option, part, arguments)
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from torchvision.transforms import v2
 
 from cifar_cnn import backbones, data, losses, optim
 from cifar_cnn.base.errors import causes
-from cifar_cnn.cli import class_options, given_values, suggestions
+from cifar_cnn.cli import class_options, given_values, suggestions, transforms
 from cifar_cnn.cli.configs import SECTIONS, option_values
 from cifar_cnn.trust import names as trust
 from cifar_cnn.trust.loss_options import makes_a_module
@@ -26,11 +27,14 @@ _CLASSES: dict[str, list[type]] = {
     "model.loss": [losses.CrossEntropyLoss, nn.CrossEntropyLoss],
     "model.optimizer": [value for value in vars(torch.optim).values() if isinstance(value, type)],
     "model.schedule": [optim.PiecewiseLinear, optim.WarmupCosine, torch.optim.lr_scheduler.CosineAnnealingLR],
+    **dict.fromkeys(class_options.TRANSFORMS[:2], class_options.subclasses(v2.Transform)),
+    "data.augment.mix": [v2.CutMix, v2.MixUp],
     "data.source": [data.CIFAR10, data.CIFAR100, data.ImageFolder, data.Arrays, data.Shapes],
 }
 _ANY_CLASS = {
     "model.backbone": ", or any torch.nn.Module by its import path, such as torchvision.models.resnet18",
     "model.loss": ", or any torch.nn.Module or function of (logits, target) by its import path",
+    **dict.fromkeys(class_options.TRANSFORMS, ", or your own module, function or class by its import path"),
 }
 
 
@@ -167,11 +171,20 @@ def _other_class(mistake: _Mistake) -> str | None:
     part = trust.imported(path) if path and "." in path else None
     if base is None or part is None or (isinstance(part, type) and issubclass(part, base)):
         return None
+    if key in class_options.TRANSFORMS[:2]:
+        return f"{key}: {path} is neither a torch.nn.Module, nor a function of an image, nor a class with __call__"
     if key == "model.loss":
         return f"{key}: {path} is neither a torch.nn.Module nor a function of (logits, target)"
     if base is nn.Module and inspect.isroutine(part) and not makes_a_module(part):
         return f"{key}: {path} is a function: annotate its return type, as in def f() -> torch.nn.Module"
     return f"{key}: {path} is not a subclass of {base.__name__}" if isinstance(part, type) else None
+
+
+def _not_a_transform(mistake: _Mistake) -> str | None:
+    key = mistake.section
+    if key not in class_options.TRANSFORMS:
+        return None
+    return transforms.explain(key, mistake.value, mistake.args, lambda path: _nearest_class(path, key, mistake.command))
 
 
 def _wrong_type(mistake: _Mistake) -> str | None:
@@ -209,6 +222,7 @@ _READERS: tuple[Callable[[_Mistake], str | None], ...] = (
     _missing_option,
     _unknown_class,
     _other_class,
+    _not_a_transform,
     _wrong_type,
     _other_value,
 )
@@ -260,5 +274,7 @@ def _nearest_class(path: str, key: str, command: str) -> str:
         if module not in sys.modules:  # jsonargparse has tried to import it
             return f"there is no module {module!r} to import it from"
         found = suggestions.similar(name, dir(sys.modules[module]), cutoff=0.7)
+        if not found and key in class_options.TRANSFORMS:
+            return f"the module {module} has no {name}"
         names = [f"{module}.{other}" for other in found if other != name] or names
     return suggestions.nearest(path, names, command) + _ANY_CLASS.get(key, "")

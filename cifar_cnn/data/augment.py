@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cifar_cnn.augmentations import Mixing, Transforms, as_modules, cutout, jitter, transformed
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.base.padding import PaddingMode, padded_index, take_pixels
 
@@ -25,16 +26,19 @@ class Draws(NamedTuple):
     offset: Tensor  # float32, (N, 2) in [0, 1): position of the crop, down and across
     cutout: Tensor  # float32, (N, 2) in [0, 1): place of the square, down and across
     jitter: Tensor  # float32, (N, 2) in [0, 1): brightness and contrast
+    seeds: Tensor  # int64, (N, 2): for transforms of single images, before and after normalisation
+    batch_seed: int  # for mixing
 
     def rows(self, start: int, step: int) -> "Draws":
         """The draws for the images start, start + step, ..."""
-        return Draws(*(draw[start::step] for draw in self))
+        return Draws(*(draw[start::step] for draw in self[:-1]), self.batch_seed)  # type: ignore[call-arg, arg-type]
 
 
 def draw(n: int, generator: torch.Generator) -> Draws:
     """Generate draws for ``n`` images; the numbers do not depend on the augmentation."""
-    uniform = torch.rand(n, 5, generator=generator)
-    return Draws(uniform[:, 0] < 0.5, uniform[:, 1:3], uniform[:, 3:5], torch.rand(n, 2, generator=generator))
+    uniform, jitter = (torch.rand(n, numbers, generator=generator) for numbers in (5, 2))
+    seeds = torch.randint(2**62, (n + 1, 2), generator=generator)
+    return Draws(uniform[:, 0] < 0.5, uniform[:, 1:3], uniform[:, 3:5], jitter, seeds[:n], int(seeds[n, 0]))
 
 
 def flip(images: Tensor, mirrored: Tensor) -> Tensor:
@@ -65,43 +69,6 @@ def crop(
     return pixels.masked_fill(((y < 0) | (x < 0))[:, None], 0) if mode == "zeros" else pixels
 
 
-def cutout(images: Tensor, place: Tensor, size: int, inside: bool = False) -> Tensor:
-    """Set a square in each image of (N, C, H, W) to zero.
-
-    Source: DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout (2017).
-
-    Args:
-        images: any dtype.
-        place: (N, 2) in [0, 1), scaled to the possible places of the square, down and across.
-        size: side of the square in pixels.
-        inside: whether the whole square lies in the image, as in airbench96. As in the source, its centre alone does by
-            default, and parts of it may fall outside.
-    """
-    height, width = images.shape[-2:]
-    less, shift = (size - 1, 0) if inside else (0, size // 2)
-    row = (place[:, 0] * (height - less)).long() - shift
-    column = (place[:, 1] * (width - less)).long() - shift
-    y = torch.arange(height, device=images.device) - row[:, None]
-    x = torch.arange(width, device=images.device) - column[:, None]
-    square = ((y >= 0) & (y < size))[:, :, None] & ((x >= 0) & (x < size))[:, None, :]
-    return images.masked_fill(square[:, None], 0)
-
-
-def jitter(images: Tensor, amount: Tensor, brightness: float, contrast: float) -> Tensor:
-    """Change brightness and contrast of each image of (N, C, H, W): add a number, then multiply by another.
-
-    Source: hiverge/cifar10-speedrun (2025).
-
-    Args:
-        images: normalised, so that the contrast is that to the mean colour of the data.
-        amount: (N, 2) in [0, 1), scaled to [-brightness, brightness) and to [1 - contrast, 1 + contrast).
-        brightness: largest number added.
-        contrast: largest difference of the factor from 1.
-    """
-    spread = (2 * amount - 1).to(images.dtype)[:, :, None, None, None]
-    return (images + brightness * spread[:, 0]) * (1 + contrast * spread[:, 1])
-
-
 def resize(images: Tensor, size: int) -> Tensor:
     """Scale uint8 images of (N, C, H, W) down to (N, C, size, size), bilinear with antialiasing, as Pillow does."""
     if images.shape[-2:] == (size, size):
@@ -126,12 +93,6 @@ def normalize(
     return torch.addcmul(shift[:, None, None], images.float(), scale[:, None, None]).to(dtype)
 
 
-def denormalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Undo :func:`normalize`: convert float images (N, C, H, W) to uint8."""
-    mean_, std_ = (torch.as_tensor(values, device=images.device)[:, None, None] for values in (mean, std))
-    return (255 * (images * std_ + mean_)).round().clamp(0, 255).byte()
-
-
 @dataclass(frozen=True)
 class Augment:
     """Augmentation of training images.
@@ -145,6 +106,10 @@ class Augment:
         cutout_inside: whether the whole square lies in the image, and not its centre alone.
         brightness: add a random number from [-brightness, brightness) to the normalised values of each image (0: none).
         contrast: multiply these values by a random number from [1 - contrast, 1 + contrast) (0: none).
+        transforms: transforms of single images, such as torchvision's RandAugment, on uint8 (C, H, W) after crop and
+            flip, on the CPU.
+        normalized_transforms: the same on normalised floats, after cutout, such as torchvision's RandomErasing.
+        mix: torchvision's MixUp or CutMix, or a list from which one is drawn for each batch; last, on the device.
     """
 
     crop: int = 0
@@ -154,6 +119,9 @@ class Augment:
     cutout_inside: bool = False
     brightness: float = 0.0
     contrast: float = 0.0
+    transforms: Transforms = None
+    normalized_transforms: Transforms = None
+    mix: Mixing = None
 
     def __post_init__(self) -> None:
         if self.crop < 0 or self.cutout < 0:
@@ -162,16 +130,25 @@ class Augment:
             raise InputError(
                 f"brightness must be 0 or more, and contrast 0 to 1; they are {self.brightness} and {self.contrast}"
             )
+        list(map(as_modules, (self.transforms, self.normalized_transforms, self.mix)))  # to check them
+
+    @property
+    def of_single_images(self) -> bool:
+        """Whether there are transforms of single images."""
+        return bool(self.transforms or self.normalized_transforms)
 
     def pixels(self, images: Tensor, draws: Draws) -> Tensor:
-        """Crop and flip images of (N, C, H, W) and any dtype, before normalisation."""
+        """Crop, flip and transform uint8 images of (N, C, H, W), before normalisation."""
         if self.crop:
-            mirrored = draws.mirrored if self.flip else None
-            return crop(images, draws.offset, self.crop, self.padding_mode, mirrored)
-        return flip(images, draws.mirrored) if self.flip else images
+            images = crop(images, draws.offset, self.crop, self.padding_mode, draws.mirrored if self.flip else None)
+        elif self.flip:
+            images = flip(images, draws.mirrored)
+        return transformed(self.transforms, images, draws.seeds[:, 0])
 
     def values(self, images: Tensor, draws: Draws) -> Tensor:
-        """Jitter and cutout, after normalisation, which makes the mean colour 0."""
+        """Jitter, cutout and transforms, after normalisation, which makes the mean colour 0."""
         if self.brightness or self.contrast:
             images = jitter(images, draws.jitter, self.brightness, self.contrast)
-        return cutout(images, draws.cutout, self.cutout, self.cutout_inside) if self.cutout else images
+        if self.cutout:
+            images = cutout(images, draws.cutout, self.cutout, self.cutout_inside)
+        return transformed(self.normalized_transforms, images, draws.seeds[:, 1])

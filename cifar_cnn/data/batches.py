@@ -19,7 +19,7 @@ class Batch(NamedTuple):
 
     Attributes:
         images: (N, C, H, W); uint8 from the loader, normalised floats after the transfer to the device.
-        labels: int64, (N,); class indices.
+        labels: int64, (N,), class indices; of mixed images float32, (N, num_classes), probabilities.
         draws: random numbers for the augmentation; None in evaluation and after augmentation.
         indices: int64, (N,); positions of the images in the source's split; None for the batches of another loader.
     """

@@ -10,13 +10,14 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Tensor
 
+from cifar_cnn.augmentations import class_titles
 from cifar_cnn.base.batch_mapping import PreparedBatches
-from cifar_cnn.base.channel_statistics import channel_mean_std
+from cifar_cnn.base.channel_statistics import channel_mean_std, denormalize
 from cifar_cnn.base.gpu_memory import on_gpu_if_it_fits
 from cifar_cnn.base.input_checks.images import check_alike, check_as_trained, check_loaded, check_split
 from cifar_cnn.base.input_checks.run_length import check_batch_sizes, check_sizes, side_at_this_step
 from cifar_cnn.base.running_trainer import drawn_seed, is_fitting, is_testing, overfits, running, seed_of_run, share_of
-from cifar_cnn.data.augment import Augment, denormalize, draw
+from cifar_cnn.data.augment import Augment, draw
 from cifar_cnn.data.batches import Batch, EvalBatches, TrainBatches
 from cifar_cnn.data.images import ImageSet
 from cifar_cnn.data.preparation import Preparation
@@ -176,9 +177,9 @@ class CIFAR10DataModule(LightningDataModule):
         images, labels = image_set.images[sample].cpu(), image_set.labels[sample]
         if augmented:
             draws = draw(len(sample), torch.Generator().manual_seed(0))
-            seen = Preparation(self.augment, self.mean_std)(Batch(images, labels, draws))
-            images = denormalize(seen.images, *self.mean_std)
-        return draw_images(images, [image_set.class_names[label] for label in labels.tolist()])
+            seen = Preparation(self.augment, self.mean_std, self.num_classes)(Batch(images, labels, draws))
+            images, labels = denormalize(seen.images, *self.mean_std), seen.labels
+        return draw_images(images, class_titles(labels, image_set.class_names))
 
     def train_dataloader(self) -> Batches:
         """Batches of uint8 images in a new order each epoch, with draws for their augmentation.
@@ -243,16 +244,21 @@ class CIFAR10DataModule(LightningDataModule):
 
     def _where_batches_are_made(self, split: Split) -> ImageSet:
         images, trainer = self.image_set(split), self._running_trainer
-        if trainer is None or not self.on_gpu:
+        if trainer is None or not self.on_gpu or (split == "train" and self.augment.of_single_images):
             return images
         return on_gpu_if_it_fits(images, trainer.strategy.root_device)
+
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Prepare a batch already here if its images are transformed one by one, which is slow on a GPU."""
+        is_here = self.augment.of_single_images and isinstance(batch, Batch) and batch.draws is not None
+        return self.on_after_batch_transfer(batch, dataloader_idx) if is_here else batch
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Normalise a Batch of uint8 images, in training after augmentation; return any other batch unchanged."""
         if not isinstance(batch, Batch) or batch.images.dtype != torch.uint8:
             return batch
         if self._preparation is None:
-            self._preparation = Preparation(self.augment, self.mean_std)
+            self._preparation = Preparation(self.augment, self.mean_std, self.num_classes)
         model = self.trainer.lightning_module if self.trainer is not None else None
         size = side_at_this_step(self.image_sizes or [], self._running_trainer)
         return self._preparation(batch, size, model.dtype if model is not None else torch.float32)  # type: ignore[arg-type]

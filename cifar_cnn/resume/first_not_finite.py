@@ -11,6 +11,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
+from cifar_cnn.augmentations import loss_of
 from cifar_cnn.checks.layer_trace import Call, LayerTrace
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data.batches import Batch, TrainBatches
@@ -118,7 +119,7 @@ def first_not_finite(
         logits = backbone(batch.images.contiguous(memory_format=model.memory_format))
         if not _finite([logits]):
             return _unless_weights_are_large(backbone, Finding("logits", _logits(first[0])))
-        value = loss(in_float32(logits), batch.labels)
+        value = loss_of(loss, in_float32(logits), batch.labels)
     if not _finite([value]):
         return _unless_weights_are_large(backbone, Finding("loss", _loss(loss, logits.detach().float())))
     value.backward()

@@ -54,15 +54,20 @@ def as_spec(value: Any) -> Namespace:
     Raises:
         ValueError: the value does not name such a function.
     """
-    arguments: dict[str, Any] = {}
+    path, arguments = path_and_arguments(value)
+    loss_function(path)
+    return Namespace(class_path=CLASS_PATH, init_args=Namespace(function=path, options=arguments))
+
+
+def path_and_arguments(value: Any) -> tuple[Any, dict[str, Any]]:
+    """The import path and the arguments in a value that is either a path or a mapping with ``class_path``."""
     if isinstance(value, (Mapping, Namespace)) and "class_path" in value:
-        arguments = {**(value.get("init_args") or {}), **(value.get("dict_kwargs") or {})}
-        value = value["class_path"]
-    loss_function(value)
-    return Namespace(class_path=CLASS_PATH, init_args=Namespace(function=value, options=arguments))
+        return value["class_path"], {**(value.get("init_args") or {}), **(value.get("dict_kwargs") or {})}
+    return value, {}
 
 
-def _is_never_a_value(value: Any, *_: Any) -> bool:
+def is_never_a_value(value: Any, *_: Any) -> bool:
+    """Let a registered type accept only what its deserializer accepts."""
     return False
 
 
@@ -70,4 +75,4 @@ def _as_text(value: Any) -> str:
     raise ValueError("give a FunctionLoss as class_path and init_args, like any module")
 
 
-register_type(LossFunction, _as_text, as_spec, type_check=_is_never_a_value)
+register_type(LossFunction, _as_text, as_spec, type_check=is_never_a_value)

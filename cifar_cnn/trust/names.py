@@ -6,20 +6,20 @@ before the import:
 - No option, config or checkpoint may name a module of Python's standard library (``os``, ``subprocess``, ...).
 - Options on the command line and configs passed with ``--config`` may name any other module, including the user's own
   modules in the current folder. The object must fit the option's type: a subclass of nn.Module, Optimizer, Callback,
-  ..., or a function annotated to return an nn.Module. The loss may also be a function of (logits, target). No other
-  object is called.
+  ..., or a function annotated to return an nn.Module. The loss may also be a function of (logits, target), and a
+  transform of images a function or a class with ``__call__``. No other object is called.
 - A checkpoint and its config.yaml may come from somebody else. They may name the packages in :data:`KNOWN`; a loss
-  function must come from :data:`LOSSES`. They may also name packages that the user lists in the same command or in the
-  environment variable ``CIFAR_CNN_TRUST`` (separated by commas), and packages that the same user trained the
-  checkpoint with. A checkpoint lists these packages with a signature whose key stays in the user's account; Jupyter
-  recognises trusted notebooks in the same way. :mod:`cifar_cnn.trust.ownership` restricts what the packages in
-  :data:`KNOWN` may do for somebody else's checkpoint.
+  function must come from :data:`LOSSES`; a transform of images must be a module. They may also
+  name packages that the user lists in the same command or in the environment variable ``CIFAR_CNN_TRUST`` (separated by
+  commas), and packages that the same user trained the checkpoint with. A checkpoint lists these packages with a
+  signature whose key stays in the user's account; Jupyter recognises trusted notebooks in the same way.
+  :mod:`cifar_cnn.trust.ownership` restricts what the packages in :data:`KNOWN` may do for somebody else's checkpoint.
 """
 
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +29,7 @@ import yaml
 from jsonargparse import set_parsing_settings
 from torch import nn
 
+from cifar_cnn.augmentations import FunctionTransform
 from cifar_cnn.base.errors import InputError, causes
 from cifar_cnn.compat import PARSING_SETTINGS
 from cifar_cnn.data import CIFAR10DataModule
@@ -45,6 +46,7 @@ from cifar_cnn.trust.ownership import (
     without_locations,
 )
 from cifar_cnn.trust.recording import RecordingParser
+from cifar_cnn.trust.transform_options import image_function
 
 # The module in which functions such as torch.nn.functional.gelu are defined, without a public name.
 NATIVE_FUNCTIONS = torch.nn.functional.gelu.__module__ or "torch.nn.functional"
@@ -57,6 +59,7 @@ KNOWN = (
     "torch.optim",
     "torchvision.models",
     "torchvision.ops",
+    "torchvision.transforms",
 )
 LOSSES = ("cifar_cnn.losses", "torch.nn.functional", NATIVE_FUNCTIONS, "torchvision.ops")
 
@@ -175,24 +178,27 @@ def check_functions(config: Any) -> None:
         part = imported(path)
         if isinstance(part, type):  # jsonargparse has checked that the class fits
             if issubclass(part, FunctionLoss):
-                _check_loss_function(arguments.get("function"))
+                _check_function(arguments.get("function"), loss_function, "model.loss", LOSSES)
+            elif issubclass(part, FunctionTransform):
+                _check_function(arguments.get("function"), image_function, "data.augment")
         elif not makes_a_module(part):
             raise InputError(f"{path} is not allowed as a class_path: it is not annotated to return an nn.Module")
 
 
-def _check_loss_function(path: Any) -> None:
+def _check_function(path: Any, load: Callable[[Any], Any], option: str, known: Sequence[str] = ()) -> None:
+    """Check a function that a config names; ``known`` are the packages whose functions any checkpoint may name."""
     try:
-        function = loss_function(path)
+        function = load(path)
     except ValueError as error:
-        raise InputError(f"model.loss: {reason(error)}") from error
-    if inspect.isroutine(function):
+        raise InputError(f"{option}: {reason(error)}") from error
+    if inspect.isroutine(function) or isinstance(function, type):
         home = getattr(function, "__module__", None) or path
     else:  # an instance such as a partial: its __module__ is that of its class, not where the instance is defined
         home = path if path.rpartition(".")[0] in sys.modules else ""
     verdicts = PARSING_SETTINGS["import_path_verdicts"]
     beyond = [name for name, allowed in verdicts.items() if allowed and name not in KNOWN]
-    if "*" in verdicts and not is_in(home, [*LOSSES, *beyond]):
-        raise InputError(f"{path} is not allowed as the loss of a checkpoint")
+    if "*" in verdicts and not is_in(home, [*known, *beyond]):
+        raise InputError(f"{path} is not allowed as {option} of a checkpoint")
 
 
 def imported(path: str) -> Any:

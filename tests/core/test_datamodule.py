@@ -285,4 +285,4 @@ def test_a_constant_channel_is_normalised_to_zero() -> None:
     assert (mean[2], std[2]) == (0, 1)
     assert not normalize(images.images, mean, std)[:, 2].any()
     with pytest.raises(InputError, match="mean_std of the source has a standard deviation of 0: use 1 for a constant"):
-        Preparation(Augment(), (mean, (0.2, 0.2, 0.0)))
+        Preparation(Augment(), (mean, (0.2, 0.2, 0.0)), 10)

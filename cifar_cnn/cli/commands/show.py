@@ -17,6 +17,7 @@ from cifar_cnn.cli import class_options, suggestions
 from cifar_cnn.cli.configs import check_configs
 from cifar_cnn.cli.parser import ArgumentMessage, Parser
 from cifar_cnn.cli.plain_errors import explain
+from cifar_cnn.cli.transforms import check_transforms
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.runs.run import RunFolder, find_run
 
@@ -90,7 +91,9 @@ def _instantiate(args: list[str]) -> CIFAR10DataModule:
         return parser.get_default(option) if option.startswith("data.") else None
 
     try:
-        return parser.instantiate_classes(class_options.parse(parser, args, default_of))["data"]
+        config = class_options.parse(parser, args, default_of)
+        check_transforms(config)
+        return parser.instantiate_classes(config)["data"]
     except ArgumentMessage as error:
         known = [f"data.{name}" for name in class_options.parameters(CIFAR10DataModule)]
         known += class_options.options_of_chosen(args, default_of)
