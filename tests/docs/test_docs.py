@@ -120,10 +120,14 @@ def save_arrays() -> None:
 
 
 def test_every_recipe_works(run: Run, image_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (config,) = blocks("recipes.md", "yaml")
-    Path("timm.yaml").write_text(config)
+    for config in blocks("recipes.md", "yaml"):
+        Path(config.split(":")[0].removeprefix("# ")).write_text(config)
+    own, in_python, _, *examples = blocks("recipes.md", "python")
+    Path("mine.py").write_text(own)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    monkeypatch.syspath_prepend(Path.cwd())
     ran = commands("recipes.md")
-    assert {words[0] for words in ran} == {"fit", "test", "compare", "ensemble", "predict", "export"}
+    assert {words[0] for words in ran} == {"fit", "show", "test", "compare", "ensemble", "predict", "export"}
     save_arrays()
     compiled = []  # compiling takes a minute; a compiled network is trained in test_classifier.py
     monkeypatch.setattr(nn.Module, "compile", lambda module, mode: compiled.append((type(module).__name__, mode)))
@@ -136,6 +140,8 @@ def test_every_recipe_works(run: Run, image_folder: Path, monkeypatch: pytest.Mo
             small = SMALL[-12:] if "--data.source" in words else SMALL
             small = [*small, *NARROW] if "configs/resnet18.yaml" in words else small
             run(*words[:3], *small, *FEW, *words[3:])
+        elif words[0] == "show":
+            run(*words, *SMALL[:10])
         elif words[0] == "test":
             run(*words, "--trainer.limit_test_batches", "1", *FEW[-2:])
         elif any(word.endswith("*") for word in words):
@@ -158,8 +164,7 @@ def test_every_recipe_works(run: Run, image_folder: Path, monkeypatch: pytest.Mo
             run(*words)
     assert Path("classes.json").is_file()
     assert list(Path("elsewhere").rglob("metrics.csv"))
-    _, *examples = blocks("recipes.md", "python")
-    for example in examples:
+    for example in (in_python, *examples):
         Path("use.py").write_text(example)
         runpy.run_path("use.py")
     assert compiled == [("ResNet18", None)]
@@ -168,7 +173,7 @@ def test_every_recipe_works(run: Run, image_folder: Path, monkeypatch: pytest.Mo
 @pytest.fixture
 def sweep(run: Run) -> Path:
     """The script of the sweep, with two trials on few images."""
-    script, *_ = blocks("recipes.md", "python")
+    _, _, script, *_ = blocks("recipes.md", "python")
     assert len([line for line in script.splitlines() if line.strip() and not line.startswith("#")]) <= 15
     config = yaml.safe_load(Path("configs/quickstart.yaml").read_text())
     source = {"class_path": "Shapes", "init_args": {"train_size": 600, "test_size": 10}}
