@@ -8,6 +8,7 @@ import multiprocessing
 import pickle
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -15,9 +16,10 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, RandomSampler
+from torch.utils.data import DataLoader, Dataset, RandomSampler, default_collate
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
 
 from benchmarks._measure import now, seconds_of
 from cifar_cnn.data import CIFAR10DataModule, ImageSet, Source
@@ -49,16 +51,36 @@ class Images(Dataset[tuple[Tensor, int]]):
         return len(self.targets)
 
 
-def train_transform(size: int, mean_std: MeanStd) -> Transform:
-    """Crop with 4 pixels of padding, flip, convert to float in [0, 1], normalise."""
+def train_transform(size: int, mean_std: MeanStd, augmentation: str = "") -> Transform:
+    """Crop with 4 pixels of padding, flip, convert to float in [0, 1], normalise.
+
+    The transform named by ``augmentation`` follows the flip, as in torchvision's references; RandomErasing comes last.
+    """
+    of_pixels = {
+        "RandAugment": v2.RandAugment,
+        "TrivialAugmentWide": v2.TrivialAugmentWide,
+        "ColorJitter": partial(v2.ColorJitter, 0.4, 0.4, 0.4),
+    }
     return transforms.Compose(
         [
             transforms.RandomCrop(size, padding=4),
             transforms.RandomHorizontalFlip(),
+            *([of_pixels[augmentation]()] if augmentation in of_pixels else []),
             transforms.ToTensor(),
             transforms.Normalize(*mean_std),
+            *([v2.RandomErasing()] if augmentation == "RandomErasing" else []),
         ]
     )
+
+
+class MixingCollate:
+    """Collates a batch and mixes its images, as in torchvision's documentation."""
+
+    def __init__(self, augmentation: str) -> None:
+        self.mix = {"MixUp": v2.MixUp, "CutMix": v2.CutMix}[augmentation](num_classes=10)
+
+    def __call__(self, batch: list[Any]) -> Any:
+        return self.mix(*default_collate(batch))
 
 
 def eval_transform(mean_std: MeanStd) -> Transform:
@@ -85,33 +107,46 @@ class Script:
         self.optimizer = torch.optim.SGD(self.backbone.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
         self.total_loss = 0.0
         self.correct = 0
-        self._loaded: dict[Split, Images] = {}
+        self._loaded: dict[tuple[Split, str], Images] = {}
 
-    def images(self, split: Split) -> Images:
+    def images(self, split: Split, augmentation: str = "") -> Images:
         """The images of a split, augmented if it is ``train``."""
-        if split not in self._loaded:
+        if (split, augmentation) not in self._loaded:
             image_set = self.source.load(split)
-            size = image_set.images.shape[-1]
-            transform = train_transform(size, self.mean_std) if split == "train" else eval_transform(self.mean_std)
-            self._loaded[split] = Images(image_set, transform)
-        return self._loaded[split]
+            transform = eval_transform(self.mean_std)
+            if split == "train":
+                transform = train_transform(image_set.images.shape[-1], self.mean_std, augmentation)
+            self._loaded[split, augmentation] = Images(image_set, transform)
+        return self._loaded[split, augmentation]
 
-    def load(self, workers: int, batch_size: int, steps: int) -> float:
-        """Load training batches."""
-        return self._each_batch(workers, batch_size, steps, lambda images, labels: None)
+    def load(self, workers: int, batch_size: int, steps: int, augmentation: str = "") -> float:
+        """Load training batches; ``augmentation`` names one more augmentation."""
+        return self._each_batch(workers, batch_size, steps, lambda images, labels: None, augmentation)
 
     def train(self, workers: int, batch_size: int, steps: int) -> float:
         """Load training batches and train on them, with the usual running loss and accuracy."""
         self.backbone.train()
         return self._each_batch(workers, batch_size, steps, self._step)
 
-    def _each_batch(self, workers: int, batch_size: int, steps: int, work: Callable[[Tensor, Tensor], object]) -> float:
+    def _each_batch(
+        self,
+        workers: int,
+        batch_size: int,
+        steps: int,
+        work: Callable[[Tensor, Tensor], object],
+        augmentation: str = "",
+    ) -> float:
         # Each measurement creates a new iterator, since idle workers would load further batches and disturb the other
         # side. The workers' start and the first batch are not timed, since they would dominate a short measurement.
-        images = self.images("train")
+        is_mixing = augmentation in ("MixUp", "CutMix")
+        images = self.images("train", "" if is_mixing else augmentation)
+        collate = MixingCollate(augmentation) if is_mixing else None
         sampler = RandomSampler(images, num_samples=(steps + 1) * batch_size)
         pinned = self.device.type == "cuda"
-        batches = iter(DataLoader(images, batch_size, sampler=sampler, num_workers=workers, pin_memory=pinned))
+        loader = DataLoader(
+            images, batch_size, False, sampler, num_workers=workers, collate_fn=collate, pin_memory=pinned
+        )
+        batches = iter(loader)
         next(batches)
         start = now()
         for pixels, labels in islice(batches, steps):

@@ -30,6 +30,10 @@ OVERRIDDEN = (
     ("jsonargparse.DefaultHelpFormatter", "_get_help_string"),
 )
 
+# The method with which torchvision's RandAugment, AutoAugment and TrivialAugmentWide apply an operation. Without it,
+# the draws for an image cannot be separated from the operations (checked with torchvision 0.29).
+APPLY_OPERATION = "_apply_image_or_video_transform"
+
 # Functions that download pretrained weights and load them into their argument ``model``. Neither library can build a
 # network for pretrained weights without calling them (checked with torchvision 0.29 and timm 1.0.31).
 LOADERS_OF_PRETRAINED_WEIGHTS = (

@@ -7,6 +7,7 @@ from cifar_cnn import compat
 PRIVATE = [
     *compat.OVERRIDDEN,
     *compat.LOADERS_OF_PRETRAINED_WEIGHTS,
+    ("torchvision.transforms.v2.RandAugment", compat.APPLY_OPERATION),
     ("jsonargparse._typehints", "discard_init_args_on_class_path_change"),
 ]
 

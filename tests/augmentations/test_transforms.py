@@ -10,6 +10,7 @@ from torchvision.transforms import v2
 
 from cifar_cnn import Augment, CIFAR10DataModule
 from cifar_cnn.augmentations import FunctionTransform, transformed
+from cifar_cnn.augmentations.grouped import in_groups
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.checks.augmentation import check_augmentation
 from cifar_cnn.data.augment import draw
@@ -52,13 +53,23 @@ def test_the_draws_of_an_image_depend_on_its_seed_alone(images: Tensor) -> None:
     assert not torch.equal(whole, images)
 
 
-def test_an_image_equals_that_of_torchvision_after_the_same_seed(images: Tensor) -> None:
-    transform = v2.TrivialAugmentWide()
+@pytest.mark.parametrize(
+    "transform",
+    [
+        v2.TrivialAugmentWide(),
+        v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10, interpolation=v2.InterpolationMode.BILINEAR),
+        v2.RandAugment(num_ops=3, fill=[10, 20, 30]),
+        v2.ColorJitter(0.4, 0.4),
+    ],
+)
+def test_an_image_equals_that_of_torchvision_after_the_same_seed(transform: nn.Module) -> None:
+    images = torch.randint(0, 256, (100, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     expected = []
     for seed, image in enumerate(images):
         torch.manual_seed(seed)
         expected.append(transform(image))
-    assert torch.equal(transformed(transform, images, torch.arange(N)), torch.stack(expected))
+    assert torch.equal(transformed(transform, images, torch.arange(100)), torch.stack(expected))
+    assert (in_groups(transform, list(images), range(100)) is None) is isinstance(transform, v2.ColorJitter)
 
 
 def test_the_surrounding_generators_are_left_as_they_were(images: Tensor) -> None:

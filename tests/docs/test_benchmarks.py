@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from benchmarks import training
+from benchmarks import input_pipeline, training
 from benchmarks._conventional import Images, eval_transform
 from benchmarks._measure import comparison, interleave, run
 from cifar_cnn.data import ImageSet
@@ -57,7 +57,8 @@ Run = Callable[..., list[dict[str, Any]]]
 
 
 def test_input_pipeline(benchmark: Run) -> None:
-    one_thread, two_threads = benchmark("input_pipeline", "--threads", "2")
+    one_thread, two_threads, *further = benchmark("input_pipeline", "--threads", "2")
+    assert [row["name"] for row in further] == list(input_pipeline.AUGMENTATIONS)
     assert one_thread["goal"] == "at least 4"
     assert one_thread["other"]["form"] == "0 workers"
     assert two_threads["goal"] == "at least 8"

@@ -301,6 +301,26 @@ SOURCES = {
     "source by its name": {"source": "evil.Net"},
     "source by torch.hub": {"source": {"class_path": "torch.hub.load", "init_args": HUB}},
     "augment": {"augment": {"class_path": "evil.Net"}},
+    "transform": {"augment": {"transforms": [SPEC]}},
+    "transform by its name": {"augment": {"normalized_transforms": "evil.Net"}},
+    "transform, a function": {"augment": {"transforms": ["evil.net"]}},
+    **{
+        f"transform, the function {path}": {
+            "augment": {
+                "transforms": {
+                    "class_path": "cifar_cnn.augmentations.functions.FunctionTransform",
+                    "init_args": {"function": path},
+                }
+            }
+        }
+        for path in ("evil.net", "os.mkdir", "torch.hub.load", "cifar_cnn.base.files.move", "torch.nn.init.zeros_")
+    },
+    "transform by the name of a function of ours": {"augment": {"transforms": "cifar_cnn.base.files.move"}},
+    "a transform's transform": {
+        "augment": {"transforms": {"class_path": "RandomApply", "init_args": {"transforms": [SPEC]}}}
+    },
+    "a transform's function": {"augment": {"transforms": {"class_path": "Lambda", "init_args": {"lambd": "evil.net"}}}},
+    "mix": {"augment": {"mix": SPEC}},
 }
 
 
