@@ -4,7 +4,7 @@ from cifar_cnn.augmentations.functions import FunctionTransform, ImageFunction, 
 from cifar_cnn.augmentations.mixing import Mixing, mixed
 from cifar_cnn.augmentations.single_images import form, transformed
 from cifar_cnn.augmentations.targets import class_titles, largest_class, loss_of
-from cifar_cnn.augmentations.whole_batches import cutout, jitter
+from cifar_cnn.augmentations.whole_batches import check_amounts, cutout, jitter
 
 __all__ = [
     "FunctionTransform",
@@ -12,6 +12,7 @@ __all__ = [
     "Mixing",
     "Transforms",
     "as_modules",
+    "check_amounts",
     "class_titles",
     "cutout",
     "form",

@@ -3,6 +3,16 @@
 import torch
 from torch import Tensor
 
+from cifar_cnn.base.errors import InputError
+
+
+def check_amounts(crop: int, cutout: int, brightness: float, contrast: float) -> None:
+    """Raise an InputError for amounts of augmentation that are impossible."""
+    if crop < 0 or cutout < 0:
+        raise InputError(f"crop and cutout must be 0 or more pixels, not {crop} and {cutout}")
+    if brightness < 0 or not 0 <= contrast <= 1:
+        raise InputError(f"brightness must be 0 or more, and contrast 0 to 1; they are {brightness} and {contrast}")
+
 
 def cutout(images: Tensor, place: Tensor, size: int, inside: bool = False) -> Tensor:
     """Set a square in each image of (N, C, H, W) to zero.

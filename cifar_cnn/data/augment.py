@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cifar_cnn.augmentations import Mixing, Transforms, as_modules, cutout, jitter, transformed
-from cifar_cnn.base.errors import InputError
+from cifar_cnn.augmentations import Mixing, Transforms, as_modules, check_amounts, cutout, jitter, transformed
 from cifar_cnn.base.padding import PaddingMode, padded_index, take_pixels
 
 Flip = bool | Literal["alternating"]
@@ -124,12 +123,7 @@ class Augment:
     mix: Mixing = None
 
     def __post_init__(self) -> None:
-        if self.crop < 0 or self.cutout < 0:
-            raise InputError(f"crop and cutout must be 0 or more pixels, not {self.crop} and {self.cutout}")
-        if self.brightness < 0 or not 0 <= self.contrast <= 1:
-            raise InputError(
-                f"brightness must be 0 or more, and contrast 0 to 1; they are {self.brightness} and {self.contrast}"
-            )
+        check_amounts(self.crop, self.cutout, self.brightness, self.contrast)
         list(map(as_modules, (self.transforms, self.normalized_transforms, self.mix)))  # to check them
 
     @property
