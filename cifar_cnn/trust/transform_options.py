@@ -26,8 +26,8 @@ def image_function(path: Any) -> Any:
     parser.add_argument("--class", type=type)
     try:
         found = parser.parse_object({"class": path})["class"]
-    except ArgumentError:
-        return loss_function(path)  # not a class
+    except (ArgumentError, AttributeError, ImportError):
+        return loss_function(path)  # not a class, or not to be found
     if issubclass(found, nn.Module) or "__call__" not in dir(found):
         raise ValueError(f"{path} is a module or has no __call__(self, image)")
     return found
