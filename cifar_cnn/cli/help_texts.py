@@ -153,7 +153,7 @@ taken from the checkpoint: no config is needed. No file is written.""",
     examples="""\
   cifar-cnn validate --data.source ImageFolder --data.source.root DIR --data.val_size 1000""",
     options="""\
-  --data.val_size N         number of training images set aside for validation (default: as trained)""",
+  --data.val_size N         number or fraction of training images set aside for validation (default: as trained)""",
 )
 
 _TEXTS = {"fit": _FIT, "test": _TEST, "validate": _VALIDATE}
