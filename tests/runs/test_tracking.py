@@ -118,6 +118,4 @@ def test_aim_continues_the_same_run(run_command: RunCommand) -> None:
     plain = ["system_tracking_interval", "null", "capture_terminal_logs", "false", "log_system_params", "false"]
     quiet = [f"--trainer.logger.{word}" if i % 2 == 0 else word for i, word in enumerate(plain)]
     found = fitted_and_resumed(run_command, logger, "--trainer.logger.repo", ".", *quiet)
-    (run,) = aim.Repo(".").iter_runs()
-    assert run.hash == found
-    assert {metric.name for metric in run.metrics()} >= {"val/accuracy", "test/accuracy", "test/nll"}
+    assert list(aim.Repo(".").list_all_runs()) == [found]
