@@ -277,7 +277,10 @@ def test_a_run_does_not_resume_with_another_optimizer_or_network(python_run: Pat
     other = ImageClassifier(SimpleCNN((4, 4, 8), batch_norm=True), optimizer=functools.partial(torch.optim.SGD, lr=1.0))
     with pytest.raises(InputError, match=r"was trained with a different model\.optimizer"):
         make_trainer().fit(other, make_data(), ckpt_path=last)
-    larger = ImageClassifier(SimpleCNN((4, 4, 9), batch_norm=True), optimizer=make_model().make_optimizer)
+    same = make_model()
+    larger = ImageClassifier(
+        SimpleCNN((4, 4, 9), batch_norm=True), optimizer=same.make_optimizer, schedule=same.make_schedule
+    )
     with pytest.raises(InputError, match="weights do not fit"):
         make_trainer().fit(larger, make_data(), ckpt_path=last)
 
