@@ -26,7 +26,7 @@ from benchmarks._measure import comparison, now, only_json_on_stdout, parser, pr
 from benchmarks._ours import Turns, copy_of, fit_in_turns, largest_difference, steps_a_round
 from cifar_cnn.classifier import ImageClassifier
 
-STEPS = {"simple_cnn_a": 100, "resnet18": 5, "speedrun": 3}
+STEPS = {"simple_cnn_a": 100, "resnet18_200": 5, "speedrun": 3}
 GOALS = {"simple_cnn_a": 1.05}
 EPOCH = 45_000  # images
 

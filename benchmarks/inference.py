@@ -27,7 +27,7 @@ from cifar_cnn.cli import CLI, arguments
 from cifar_cnn.cli.commands import predict
 from cifar_cnn.data import ImageSet
 
-CONFIG = "resnet18"
+CONFIG = "resnet18_200"
 
 
 def main(args: list[str]) -> None:

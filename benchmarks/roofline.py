@@ -19,8 +19,8 @@ from benchmarks._measure import comparison, only_json_on_stdout, parser, print_r
 from benchmarks._ours import Turn, Turns, fit_in_turns, steps_a_round
 from cifar_cnn.classifier import ImageClassifier
 
-STEPS = {"resnet18": 5, "resnet18_lab": 20, "simple_cnn_a": 50}
-GOALS = {"resnet18": 0.85}
+STEPS = {"resnet18_200": 5, "resnet18_lab": 20, "simple_cnn_a": 50}
+GOALS = {"resnet18_200": 0.85}
 
 
 def step_flop(pl_module: ImageClassifier, batch_size: int, image_size: int) -> int:
@@ -69,7 +69,7 @@ class Flop:
 def main(args: list[str]) -> None:
     """Run the benchmark."""
     options_parser = parser(__doc__)
-    options_parser.add_argument("--configs", nargs="+", default=["resnet18"], help="default: resnet18")
+    options_parser.add_argument("--configs", nargs="+", default=["resnet18_200"], help="default: resnet18_200")
     options_parser.add_argument("--steps", type=int, help="batches per measurement (default: by config and device)")
     options_parser.add_argument("--size", type=int, default=2048, help="rows of the matrices (default: 2048)")
     options = options_parser.parse_args(args)

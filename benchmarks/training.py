@@ -20,8 +20,8 @@ from benchmarks._measure import comparison, only_json_on_stdout, parser, print_r
 from benchmarks._ours import Turn, Turns, fit_in_turns, steps_a_round
 from cifar_cnn.classifier import ImageClassifier
 
-STEPS = {"simple_cnn_a": 50, "resnet18_lab": 20, "resnet18": 5}
-GOALS = {"simple_cnn_a": 3.0, "resnet18": 2.0}
+STEPS = {"simple_cnn_a": 50, "resnet18_lab": 20, "resnet18_200": 5}
+GOALS = {"simple_cnn_a": 3.0, "resnet18_200": 2.0}
 EPOCH = 50_000  # images
 
 

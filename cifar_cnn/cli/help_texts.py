@@ -27,7 +27,7 @@ usage: cifar-cnn COMMAND [options]
 
 examples:
   cifar-cnn fit --config quickstart
-  cifar-cnn fit --config resnet18 --trainer.max_epochs 30 --data.batch_size 256
+  cifar-cnn fit --config resnet18 --trainer.max_epochs 30 --data.batch_size 512
   cifar-cnn fit --config resnet18 --data.source ImageFolder --data.source.root DIR
   cifar-cnn fit --ckpt_path last                          resume an interrupted run
   cifar-cnn test
