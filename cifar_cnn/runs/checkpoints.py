@@ -269,4 +269,5 @@ def _with_backbone(backbone: nn.Module, content: dict[str, Any]) -> ImageClassif
     """Create a classifier with the given network."""
     names = ("num_classes", "tta", "channels_last")
     arguments = {name: value for name, value in content["hyper_parameters"].items() if name in names}
-    return ImageClassifier(copy.deepcopy(backbone), **arguments)
+    # In float32 like a network that is created anew; that of a fit with 64-true or bf16-true is not.
+    return ImageClassifier(copy.deepcopy(backbone).float(), **arguments)

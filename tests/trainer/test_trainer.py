@@ -186,6 +186,7 @@ def test_a_network_that_cannot_be_rebuilt_is_given_to_load_run(capsys: pytest.Ca
     with pytest.raises(InputError, match=r"self\.width\): load it in Python with load_run\(folder, backbone="):
         _ = load_run().model
     assert torch.equal(load_run(backbone=Unknown(6)).logits(images), logits)
+    assert torch.equal(load_run(backbone=Unknown(6).double()).logits(images), logits)
     with pytest.raises(InputError, match="weights do not fit this Unknown"):
         _ = load_run(backbone=Unknown(7)).model
     assert cifar_cnn.cli.run(["test", "--trainer.enable_progress_bar", "false"]) == 2
