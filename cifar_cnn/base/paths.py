@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from cifar_cnn.base.errors import InputError
+
 
 def relative(path: str | os.PathLike, start: str | os.PathLike = os.curdir) -> str:
     """A path relative to a folder, by default the current one.
@@ -14,6 +16,21 @@ def relative(path: str | os.PathLike, start: str | os.PathLike = os.curdir) -> s
         return os.path.relpath(path, start)
     except (ValueError, FileNotFoundError):
         return os.fspath(path)
+
+
+def check_output_folder(folder: Path, own: str, what: str) -> None:
+    """Check that files written into a folder replace none of another origin.
+
+    Args:
+        folder: it may be missing.
+        own: a file in it that shows that it was written by the same command; without this file, it must be empty.
+        what: what such a folder is of, for the message.
+
+    Raises:
+        InputError: the folder is a file or holds other files.
+    """
+    if folder.exists() and not (folder / own).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} exists and is not the folder of {what}: choose another folder")
 
 
 def expanded(path: str | os.PathLike) -> Path:

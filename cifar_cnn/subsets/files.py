@@ -56,7 +56,12 @@ def read_labels(file: str | os.PathLike, array: str | None, images: int, class_n
         InputError: the file cannot be read, or does not hold one class index per image.
     """
     path = expanded(file)
-    found = _from_pt(path, array) if path.suffix in (".pt", ".pth") else read_array(path, array or "labels", "")
+    if path.suffix in (".pt", ".pth"):
+        found = _from_pt(path, array)
+    elif array is not None and path.suffix == ".npy":
+        raise _single(path, array)
+    else:
+        found = read_array(path, array or "labels", "" if array else "; name one with label_noise_array")
     labels = _integers(found, f"{relative(path)}: labels")
     if len(labels) != images:
         raise InputError(f"{relative(path)} holds {len(labels):,} labels; there are {images:,} training images")
@@ -69,9 +74,9 @@ def read_labels(file: str | os.PathLike, array: str | None, images: int, class_n
 
 
 def _from_text(path: Path) -> np.ndarray:
+    if not path.is_file():  # opening a pipe would wait for a writer
+        raise InputError(f"{relative(path)} is not a file: give .npy, .npz, .json or text with one integer a line")
     try:
-        if not path.is_file():  # opening a pipe would wait for a writer
-            raise InputError(f"{relative(path)} is not a file: give .npy, .npz, .json or text with one integer a line")
         text = path.read_text(encoding="utf-8")
         return np.array(json.loads(text) if path.suffix == ".json" else [int(word) for word in text.split()])
     except OSError as error:
@@ -96,6 +101,8 @@ def _from_pt(path: Path, array: str | None) -> Any:
             f"{relative(path)} cannot be read as tensors or arrays of integers; other Python objects are not loaded"
         ) from error
     if not isinstance(content, dict):
+        if array is not None:
+            raise _single(path, array)
         return content
     there = ", ".join(map(str, content))
     if array is None and len(content) != 1:
@@ -103,6 +110,13 @@ def _from_pt(path: Path, array: str | None) -> Any:
     if array is not None and array not in content:
         raise InputError(f"{relative(path)} holds no {array!r}; it holds {there}", options=options)
     return content[array] if array is not None else next(iter(content.values()))
+
+
+def _single(path: Path, array: str) -> InputError:
+    return InputError(
+        f"{relative(path)} holds a single array without a name: leave out label_noise_array {array}",
+        ["data.label_noise_array"],
+    )
 
 
 def _integers(values: Any, what: str) -> Tensor:

@@ -82,13 +82,15 @@ class Subset:
             raise InputError(
                 f"folds must be 2 or more, and fold from 0 to folds - 1; they are {self.folds} and {self.fold}"
             )
-        if self.val_size is not None and (self.val_size < 0 or (self.val_size >= 1 and self.val_size % 1)):
-            raise InputError(f"val_size must be a number of images or a fraction below 1; it is {self.val_size}")
-        given = {"val_size": self.val_size, "folds": self.folds, "val_indices": self.val_indices}
-        names = [name for name, value in given.items() if value]
+        size = self.val_size
+        all_of_them = isinstance(size, float) and size == 1  # or one image? Neither may be chosen by mistake
+        if size is not None and (size < 0 or (size >= 1 and size % 1) or all_of_them):
+            raise InputError(f"val_size must be a number of images or a fraction below 1; it is {size}")
+        given = {"val_size": size, "folds": self.folds, "val_indices": self.val_indices}
+        names = [name for name, value in given.items() if value is not None]
         if len(names) > 1:
             values = " and ".join(f"{name} {given[name]}" for name in names)
-            advice = "set val_size to null" if self.val_size else "give one of them"
+            advice = "set val_size to null" if size is not None else "give one of them"
             raise InputError(f"{values} both choose the validation images: {advice}", [f"data.{names[0]}"])
 
     def split(self, labels: Tensor, class_names: tuple[str, ...], own_val: str | None = None) -> Chosen:

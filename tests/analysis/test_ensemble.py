@@ -51,6 +51,13 @@ def test_the_mean_of_the_probabilities_is_tested(two: list[Path], run_command: R
     assert [path.name for path in Path("lightning_logs").iterdir()] == ["ensemble_0"]
 
 
+def test_no_file_of_a_run_is_replaced(two: list[Path], run_command: RunCommand) -> None:
+    before = (two[0] / "test_predictions.npz").read_bytes()
+    refused = run_command.refused("ensemble", *two, "--output", two[0])
+    assert "a exists and is not the folder of an ensemble: choose another folder" in refused
+    assert (two[0] / "test_predictions.npz").read_bytes() == before
+
+
 def test_runs_that_do_not_fit_together_are_one_line(trained_run: Path, run_command: RunCommand) -> None:
     for name in ("a", "b", "c"):
         shutil.copytree(trained_run, name)

@@ -56,6 +56,13 @@ def test_the_command_writes_what_loads_with_the_same_logits(
     assert HubClassifier.from_pretrained("net").config == model.config
 
 
+def test_the_config_of_something_else_is_not_replaced(trained_run: Path, run_command: RunCommand) -> None:
+    Path("config.json").write_text("mine")
+    refused = run_command.refused("export", trained_run, "--format", "hub", "--output", ".")
+    assert refused == "config.json is not that of an exported network: choose another folder with --output"
+    assert Path("config.json").read_text() == "mine"
+
+
 def test_a_folder_from_somebody_else_imports_nothing_of_theirs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("theirs.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(".")

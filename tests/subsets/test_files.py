@@ -74,12 +74,16 @@ class Harmful:
 
 def test_unusable_labels_are_refused(tmp_path: Path) -> None:
     torch.save({"a": LABELS, "b": LABELS}, tmp_path / "two.pt")
+    np.savez(tmp_path / "two.npz", a=LABELS, b=LABELS)
     torch.save({"a": Harmful()}, tmp_path / "code.pt")
     torch.save(torch.zeros(4), tmp_path / "floats.pt")
     np.save(tmp_path / "long.npy", np.zeros(5, int))
     np.save(tmp_path / "high.npy", np.full(4, 3))
     for name, array, message in (
         ("two.pt", None, "holds a, b: name one with label_noise_array"),
+        ("two.npz", None, "has no array 'labels'; it has a, b; name one with label_noise_array"),
+        ("long.npy", "a", "holds a single array without a name: leave out label_noise_array a"),
+        ("floats.pt", "a", "holds a single array without a name: leave out label_noise_array a"),
         ("two.pt", "c", "holds no 'c'; it holds a, b"),
         ("code.pt", None, "other Python objects are not loaded"),
         ("floats.pt", None, "labels are float32 of shape"),

@@ -68,6 +68,8 @@ def test_a_file_names_the_validation_images(tmp_path: Path) -> None:
     [
         ({"val_size": -1}, "val_size must be a number of images or a fraction below 1; it is -1"),
         ({"val_size": 2.5}, "val_size must be a number of images or a fraction below 1; it is 2.5"),
+        ({"val_size": 1.0}, "val_size must be a number of images or a fraction below 1; it is 1.0"),
+        ({"val_size": 0, "fold": 0, "folds": 2}, "val_size 0 and folds 2 both choose .*: set val_size to null"),
         ({"val_size": 50, "fold": 0, "folds": 2}, "val_size 50 and folds 2 both choose .*: set val_size to null"),
         ({"val_indices": "a.txt", "fold": 0, "folds": 2}, "folds 2 and val_indices a.txt both choose"),
         ({"fold": 0}, "fold and folds belong together"),

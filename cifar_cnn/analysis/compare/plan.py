@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.base.files import write
+from cifar_cnn.base.paths import check_output_folder
 from cifar_cnn.data import Source
 from cifar_cnn.runs.run import RunFolder
 from cifar_cnn.runs.work import CHECKPOINT, EvaluationWork, TrainingWork, Work
@@ -115,8 +116,7 @@ def plan_folder(plan: dict[str, Any], root: Path, output: Path | None) -> Path:
             if _read(output) != plan:
                 raise InputError(f"{output} holds another comparison (see its {PLAN}): choose another folder")
             return output
-        if output.exists() and (not output.is_dir() or list(output.iterdir())):
-            raise InputError(f"{output} exists and is not the folder of a comparison: choose another folder")
+        check_output_folder(output, PLAN, "a comparison")
         folder = output
     else:
         numbers = {int(path.name[8:]): path for path in root.glob("compare_*") if path.name[8:].isdecimal()}

@@ -39,6 +39,7 @@ def run(options: Namespace) -> int:
     fit_options, parameters = split_executor(options.fit_options)
     items = [run_or_config(name) for name in options.items]
     fits = FitCommands(fit_options, options.folds)
+    _check_given_twice(options, items, fits)
     _check(items, fits)
     engine = _engine(options, parameters, items, fits)
     settings = Settings(seeds, options.folds, margin_of(options.margin), options.ensemble, options.command_line)
@@ -66,6 +67,17 @@ def _engine(options: Namespace, parameters: dict[str, Any], items: list[Path], f
         limit = "--executor.slurm_array_parallelism limits the number of jobs at a time"
         raise InputError(f"give either --jobs or --executor; {limit}")
     return Cluster(options.executor, parameters)
+
+
+def _check_given_twice(options: Namespace, items: list[Path], fits: "FitCommands") -> None:
+    """Check that no option contradicts another one or has no effect."""
+    if not any(map(Path.is_file, items)):
+        if given := next((name for name in ("seeds", "folds") if getattr(options, name)), None):
+            raise InputError(f"--{given} applies to configs, but only runs were given")
+    elif options.folds:
+        names = [f"--data.{name}" for name in ("val_size", "val_indices", "fold", "folds")]
+        if given := next((name for name in names if {*option_values(fits.options, name)} - {"null"}), None):
+            raise InputError(f"{given} and --folds both choose the validation images: give one of them")
 
 
 def _check(items: list[Path], fits: "FitCommands") -> None:

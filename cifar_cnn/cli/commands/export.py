@@ -39,12 +39,14 @@ def run(options: Namespace) -> int:
 
 
 def _export_hub(options: Namespace, checkpoint: Path, what: str) -> int:
-    from cifar_cnn.analysis.hub import export_hub  # needs packages of an extra
+    from cifar_cnn.analysis.hub import CONFIG, WEIGHTS, export_hub  # needs packages of an extra
 
     run = RunFolder(*find_run(checkpoint))
     output = options.output or Path(relative(run.folder), "hub")
     if output.exists() and not output.is_dir():
         raise InputError(f"--output of format hub is a folder; {output} is a file")
+    if (output / CONFIG).exists() and not (output / WEIGHTS).exists():
+        raise InputError(f"{output / CONFIG} is not that of an exported network: choose another folder with --output")
     _show(export_hub(run, output, options.tta, options.images, options.verify), what, "logits")
     return 0
 
