@@ -104,7 +104,8 @@ def test_the_command_writes_what_run_reads_and_the_report_shows(trained_run: Pat
     assert f"Temperature {calibrated['temperature']:.3f}" in page
     with pytest.raises(InputError, match="the number of images must be 1 or more"):
         measure_corruptions(run.trained, run.images("test"), 0)
-    run.data_config["val_size"] = 0
+    without = load_run("run")
+    without.data_config["val_size"] = 0
     Path("run/calibration.json").unlink()
     with pytest.raises(InputError, match=r"has no validation images \(data.val_size is 0\)"):
-        run.calibration()
+        without.calibration()

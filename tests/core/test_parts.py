@@ -29,6 +29,7 @@ class Colour(enum.Enum):
             {
                 **{"crop": 4, "padding_mode": "reflect", "flip": False, "cutout": 0, "cutout_inside": False},
                 **{"brightness": 0.0, "contrast": 0.0},
+                **dict.fromkeys(("transforms", "normalized_transforms", "mix")),
             },
         ),
         (
