@@ -128,6 +128,13 @@ def _unknown_option(mistake: _Mistake) -> str | None:
             _unknown_key(mistake)
             or f"unknown option {name}; {suggestions.option(name, mistake.options, mistake.command)}"
         )
+    if f"{mistake.section}.{name}" in mistake.options:  # it is right, but another argument of the class is wrong
+        given = [word[2:].partition("=")[0] for word in mistake.args if word.startswith(f"--{mistake.section}.")]
+        unknown = next((each for each in given if each not in mistake.options), None)
+        if unknown is None:
+            values = ", ".join(f"{each} {given_values.given(mistake.args, each)}" for each in given)
+            return f"{mistake.section}: a value is of another type than the argument: {values}"
+        name = unknown.removeprefix(f"{mistake.section}.")
     further = class_options.section_of_further_arguments(mistake.args, mistake.section)
     if further:
         place = "inside" if further == "options" else "next to"

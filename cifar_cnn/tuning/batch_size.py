@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cifar_cnn.base.figures import PlainFigure
 
 log = logging.getLogger("cifar_cnn")
+_COUNTS = ("init_val", "steps_per_trial", "max_trials")
 
 
 def find_batch_size(
@@ -32,10 +33,13 @@ def find_batch_size(
         The training speed by batch size, of each size that was tried and fits.
 
     Raises:
-        InputError: ``batch_arg_name`` has another value.
+        InputError: ``batch_arg_name`` has another value, or a number is below 1.
     """
     if batch_arg_name != "batch_size":
         raise InputError(f"BatchSizeFinder finds data.batch_size, not {batch_arg_name!r}: remove batch_arg_name")
+    numbers = {"max_val": max_val, **{name: options[name] for name in _COUNTS if name in options}}
+    if wrong := {name: value for name, value in numbers.items() if value < 1}:
+        raise InputError(f"BatchSizeFinder: {next(iter(wrong))} must be 1 or more; it is {next(iter(wrong.values()))}")
     search.datamodule.prepare_data()
     search.datamodule.setup("fit")
     most = len(search.datamodule.train_images)

@@ -35,6 +35,9 @@ def find_learning_rate(config: Namespace, search: Search, update_attr: bool = Tr
         InputError: the search does not fit this run, or found nothing.
     """
     options.pop("attr_name", None)  # here the learning rate is an option of the optimizer
+    low, high = options.get("min_lr", 1e-8), options.get("max_lr", 1.0)
+    if not 0 < low < high:
+        raise InputError(f"LearningRateFinder: min_lr must be above 0 and below max_lr; they are {low} and {high}")
     _check_that_one_rate_is_all(search.model)
     steps = options.get("num_training_steps", 100)
     log.info("LearningRateFinder: trying learning rates in %d steps of training.", steps)

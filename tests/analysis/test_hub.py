@@ -89,6 +89,10 @@ def test_damaged_folders_are_one_line_and_no_pickle_is_read(folder: Path) -> Non
     change(folder, images={"class_names": [], "image_size": 32, "mean": [0.5] * 3, "std": [0.2] * 3})
     with pytest.raises(InputError, match=r"class_names must be a list of at least one name"):
         HubClassifier.from_pretrained("net")
+    for text in ("{", "[]", "null", "[" * 100_000):
+        (folder / "config.json").write_text(text)
+        with pytest.raises(InputError, match=r"^net/config.json is damaged: write the folder with"):
+            HubClassifier.from_pretrained("net")
     (folder / "config.json").unlink()
     with pytest.raises(InputError, match=r"net has no config.json"):
         HubClassifier.from_pretrained("net")

@@ -150,12 +150,20 @@ def test_a_run_with_finders_equals_a_run_with_their_results(capsys: Capture) -> 
     ("options", "message"),
     [
         (["--model.optimizer", "cifar_cnn.optim.Muon"], "for all parameters, but Muon sets different ones"),
+        (["--trainer.callbacks.min_lr=2"], "min_lr must be above 0 and below max_lr; they are 2.0 and 1"),
         (["--trainer.callbacks.num_training_steps=3"], "found no learning rate in 3 steps"),
     ],
 )
 def test_a_search_that_finds_nothing_says_why(options: list[str], message: str, capsys: Capture) -> None:
     assert fit("--trainer.callbacks+=LearningRateFinder", *options) == 2
     assert message in capsys.readouterr().err
+    assert not Path("lightning_logs").exists()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_search_of_no_batch_is_refused(capsys: Capture) -> None:
+    assert fit("--trainer.callbacks+=BatchSizeFinder", "--trainer.callbacks.init_val=0") == 2
+    assert "BatchSizeFinder: init_val must be 1 or more; it is 0" in capsys.readouterr().err
     assert not Path("lightning_logs").exists()
 
 

@@ -20,6 +20,7 @@ from tests.conftest import CONFIGS, NARROW, PICTURES, SMALL, TESTED
 
 Capture = pytest.CaptureFixture[str]
 QUICK = ["--config", str(CONFIGS / "quickstart.yaml"), *SMALL]
+MILESTONES = ["--model.schedule", "torch.optim.lr_scheduler.MultiStepLR", "--model.schedule.milestones"]
 RUN = Path("lightning_logs/version_0")
 
 
@@ -412,6 +413,14 @@ COMMAND_ERRORS: dict[str, tuple[list[str], str]] = {
     "loss a sample": (
         ["fit", *QUICK, "--model.loss", "torch.nn.CrossEntropyLoss", "--model.loss.reduction", "none"],
         "model.loss must return one number per batch",
+    ),
+    "no list": (
+        ["fit", *QUICK, *MILESTONES, "2"],
+        "model.schedule: a value is of another type than the argument: model.schedule.milestones 2",
+    ),
+    "no argument beside a list": (
+        ["fit", *QUICK, *MILESTONES, "[2]", "--model.schedule.gama", "2"],
+        "unknown option model.schedule.gama; nearest: model.schedule.gamma",
     ),
     "no number": (["fit", *QUICK, "--model.optimizer.lr", "fast"], "model.optimizer.lr: 'fast' is not of type float"),
     "no precision": (

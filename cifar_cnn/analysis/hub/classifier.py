@@ -1,5 +1,6 @@
 """HubClassifier: a trained network that huggingface_hub's mixin saves, loads and uploads."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,21 @@ class HubClassifier(nn.Module, PyTorchModelHubMixin):
         save_file(plain, save_directory / WEIGHTS, {"format": "pt"})
 
     @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> "HubClassifier":
+        """Load a network from a folder or a repository of the Hub.
+
+        Args:
+            pretrained_model_name_or_path: the folder, or the name of the repository.
+            options: ``backbone``, a network of the same architecture, if config.json does not describe it; and the
+                options of huggingface_hub, such as ``revision``.
+
+        Raises:
+            InputError: the folder is damaged, or names something that is not trusted.
+        """
+        _check_json(Path(pretrained_model_name_or_path, CONFIG))
+        return super().from_pretrained(pretrained_model_name_or_path, **options)
+
+    @classmethod
     def _from_pretrained(
         cls,
         *,
@@ -126,6 +142,16 @@ class HubClassifier(nn.Module, PyTorchModelHubMixin):
         content = _content(path, config)
         trained = load_trained(path, content, backbone)
         return cls(trained.classifier, printable_values(config)).to(map_location)
+
+
+def _check_json(path: Path) -> None:
+    """Check that config.json holds a mapping: huggingface_hub reads it first, without checks."""
+    try:
+        readable = not path.exists() or isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+    except (OSError, ValueError, RecursionError):
+        readable = False
+    if not readable:
+        raise InputError(f"{path} is damaged: write the folder with `cifar-cnn export --format hub`")
 
 
 def _content(path: Path, config: Any) -> dict[str, Any]:
