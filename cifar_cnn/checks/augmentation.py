@@ -92,6 +92,9 @@ def _change(option: str, name: str, image: Tensor, result: Any) -> str:
 def _check_mixing(augment: Augment, images: Tensor, num_classes: int, loss: nn.Module | None) -> None:
     labels = torch.arange(len(images)) % num_classes
     for mix in as_modules(augment.mix):
+        if type(mix).__module__.startswith("torchvision.") and not isinstance(mix, (v2.CutMix, v2.MixUp)):
+            name = name_of(mix)
+            raise InputError(f"data.augment.mix: {name} does not mix images: list it under data.augment.transforms")
         try:
             _, targets = mixed(mix, images, labels, num_classes, seed=0)
         except Exception as error:

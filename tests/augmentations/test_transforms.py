@@ -124,6 +124,11 @@ def test_python_objects_are_recorded_as_a_config_names_them() -> None:
     assert "lambda" in unknown.not_recorded["augment"]
 
 
+class Shrinking(nn.Module):
+    def forward(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        return images[..., ::2, ::2], targets
+
+
 @pytest.mark.parametrize(
     ("option", "transform", "message"),
     [
@@ -132,6 +137,7 @@ def test_python_objects_are_recorded_as_a_config_names_them() -> None:
         ("transforms", v2.ToDtype(torch.float32, scale=True), "ToDtype makes float32 (3, 12, 12) out of uint8"),
         ("transforms", v2.Normalize([0.5], [0.5]), "remove it, because the images are normalised afterwards"),
         ("transforms", v2.CutMix(), "write data.augment.mix: CutMix"),
+        ("mix", v2.RandAugment(), "RandAugment does not mix images: list it under data.augment.transforms"),
         ("transforms", v2.ToPILImage(), "ToPILImage makes Image out of uint8 (3, 12, 12): remove it"),
         (
             "transforms",
@@ -139,7 +145,7 @@ def test_python_objects_are_recorded_as_a_config_names_them() -> None:
             "RandAugment fails on an image of the form uint8 (3, 12, 12) (Ind",
         ),
         ("normalized_transforms", v2.JPEG(50), "JPEG fails on an image of the form float32 (3, 12, 12): list it under"),
-        ("mix", v2.Resize(8), "Resize must return images and targets (N, 10) of the shapes"),
+        ("mix", Shrinking(), "Shrinking must return images and targets (N, 10) of the shapes"),
         ("mix", v2.CutMix(num_classes=7), "CutMix fails on images and targets (N, 10) (ValueError: When passing 2D"),
     ],
 )
