@@ -9,14 +9,14 @@ from typing import Any
 
 from cifar_cnn.analysis.run import Run
 from cifar_cnn.base.errors import InputError
-from cifar_cnn.base.files import write_json
+from cifar_cnn.base.files import write_json, writing_into
 from cifar_cnn.base.intervals import LEVEL, wilson_interval
 from cifar_cnn.base.paths import relative
 from cifar_cnn.base.probability_scores import score_sums, scores
 from cifar_cnn.base.tables import text_table
 from cifar_cnn.callbacks.confusion_figure import confusion_counts
 from cifar_cnn.callbacks.predictions import FILE_NAME
-from cifar_cnn.runs.folders import is_best, run_folders
+from cifar_cnn.runs.folders import is_best, same_or_next_folder
 from cifar_cnn.runs.predictions import Predictions, mean_of, read_predictions
 
 RESULT = "ensemble.json"
@@ -42,12 +42,9 @@ class Ensemble:
         Raises:
             InputError: the folder cannot be written.
         """
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
+        with writing_into(folder):
             self.predictions.save(folder / FILE_NAME)
             write_json(folder / RESULT, self.result)
-        except OSError as error:
-            raise InputError(f"cannot write into {folder}: {error.strerror}") from error
 
     def lines(self) -> list[str]:
         """Tables for the terminal: each run and the ensemble, then the accuracy of the ensemble in each class."""
@@ -101,11 +98,7 @@ def ensemble(runs: Sequence[Run]) -> Ensemble:
 def ensemble_folder(result: Ensemble, root: Path) -> Path:
     """The folder ``ensemble_N`` of the same runs under ``root``, or the next number."""
     own = _identity(result.result)
-    folders = run_folders(root, "ensemble")
-    for folder in reversed(folders):
-        if _identity(_read(folder / RESULT)) == own:
-            return folder
-    return root / f"ensemble_{int(folders[-1].name.split('_')[1]) + 1 if folders else 0}"
+    return same_or_next_folder(root, "ensemble", lambda folder: _identity(_read(folder / RESULT)) == own)
 
 
 def _identity(result: dict[str, Any]) -> list[str]:

@@ -71,6 +71,20 @@ def remove_leftovers(folder: Path, name: str = "") -> None:
             path.unlink(missing_ok=True)
 
 
+@contextmanager
+def writing_into(folder: Path) -> Iterator[None]:
+    """Create a folder if it is missing; within the context, a failure to write is an InputError.
+
+    Raises:
+        InputError: the folder cannot be created or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise InputError(f"cannot write into {folder}: {error.strerror or error}") from error
+
+
 def write(path: Path, content: str | bytes) -> None:
     """Write a file atomically; text is encoded as UTF-8.
 

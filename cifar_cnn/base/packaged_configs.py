@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cifar_cnn.base.errors import InputError
+from cifar_cnn.base.files import writing_into
 
 _OPTIONS = ("-c", "--config")
 
@@ -45,12 +46,9 @@ def copy_to(target: Path) -> list[Path]:
     copies = [target / f"{name}.yaml" for name in names()]
     if existing := [path for path in copies if path.exists()]:
         raise InputError(f"{existing[0]} already exists: choose another folder, or remove it")
-    try:
-        target.mkdir(parents=True, exist_ok=True)
+    with writing_into(target):
         for path in copies:
             shutil.copyfile(folder() / path.name, path)
-    except OSError as error:
-        raise InputError(f"cannot write into {target}: {error.strerror}") from error
     return copies
 
 

@@ -12,7 +12,7 @@ from cifar_cnn.augmentations import as_modules, form, loss_of, mixed, name_of
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.data import Augment
 from cifar_cnn.parts.losses import name_of_loss
-from cifar_cnn.trust.tracebacks import own_line
+from cifar_cnn.trust.tracebacks import library_message
 
 _IMAGES = 16  # so that each of a transform's random choices is likely to occur
 _OTHER = {"transforms": "normalized_transforms", "normalized_transforms": "transforms"}
@@ -51,16 +51,15 @@ def _check_transforms(transforms: list[nn.Module], option: str, images: Tensor) 
             try:
                 changed = transform(result)
             except Exception as error:
-                if isinstance(error, InputError) or own_line(error) is not None:
-                    raise
-                raise InputError(_failure(transform, option, result, error)) from error
+                message = library_message(error)
+                raise InputError(_failure(transform, option, result, message)) from error
             last = name_of(transform) if form(changed) != form(result) else last
             result = changed
         if form(result) != form(image):
             raise InputError(_change(option, last, image, result))
 
 
-def _failure(transform: nn.Module, option: str, image: Tensor, error: Exception) -> str:
+def _failure(transform: nn.Module, option: str, image: Tensor, message: str) -> str:
     name, hint = name_of(transform), ""
     if isinstance(transform, (v2.CutMix, v2.MixUp)):
         hint = f": it mixes two images, so write data.augment.mix: {name}"
@@ -68,7 +67,6 @@ def _failure(transform: nn.Module, option: str, image: Tensor, error: Exception)
         hint = ": remove it, because the images are normalised afterwards"
     elif _accepts(transform, image.byte() if image.is_floating_point() else image.float()):
         hint = f": list it under data.augment.{_OTHER[option]}"
-    message = " ".join(f"{type(error).__name__}: {error}".split())[:200]
     return f"data.augment.{option}: {name} fails on an image of the form {form(image)}{hint} ({message})"
 
 
@@ -98,9 +96,7 @@ def _check_mixing(augment: Augment, images: Tensor, num_classes: int, loss: nn.M
         try:
             _, targets = mixed(mix, images, labels, num_classes, seed=0)
         except Exception as error:
-            if isinstance(error, InputError) or own_line(error) is not None:
-                raise
-            message = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            message = library_message(error)
             raise InputError(
                 f"data.augment.mix: {name_of(mix)} fails on images and targets (N, {num_classes}) ({message})"
             ) from error
@@ -109,9 +105,7 @@ def _check_mixing(augment: Augment, images: Tensor, num_classes: int, loss: nn.M
         try:
             value = loss_of(loss, torch.zeros_like(targets, requires_grad=True), targets)
         except Exception as error:
-            if isinstance(error, InputError) or own_line(error) is not None:
-                raise
-            message = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            message = library_message(error)
             name = name_of_loss(loss)
             raise InputError(f"model.loss: {name} fails for the targets of mixed images ({message})") from error
         if not isinstance(value, Tensor) or value.ndim:

@@ -150,8 +150,8 @@ class CLI(LightningCLI):
             check_same(resumed, self._recorded()["model"])
         with plain_errors_of_parts(self.config, self.checkpoint):
             self.config_dump = self._recorded()  # LightningCLI saves it in checkpoints
-            self._searches = tune(self.config, self._instantiated) if self.command == "fit" and not resumed else None
-            if self._searches is not None:
+            self._pictures = tune(self.config, self._instantiated) if self.command == "fit" and not resumed else None
+            if self._pictures:
                 self.config_dump = self._recorded()
             super().instantiate_classes()
         self.datamodule.source.read_only = self._images_are_read_only
@@ -169,7 +169,7 @@ class CLI(LightningCLI):
         files = result_files(self.command, self.config, self.datamodule.source, self.checkpoint)
         trainer = self.config_init["trainer"]
         own = run_callbacks(trainer["callbacks"], self.model, self.config, files, self.command_line)
-        trainer["callbacks"] = [*own, *(self._searches or [])]
+        trainer["callbacks"] = [*own, self._pictures] if self._pictures else own
         with plain_errors_of_trainer():
             return super().instantiate_trainer(**kwargs)
 

@@ -13,7 +13,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.cli import class_options, given_values, suggestions
 from cifar_cnn.trust import names as trust
-from cifar_cnn.trust.tracebacks import own_line
+from cifar_cnn.trust.tracebacks import library_message
 
 
 def check_transforms(config: Namespace) -> None:
@@ -30,10 +30,8 @@ def check_transforms(config: Namespace) -> None:
                 try:
                     _made(spec)
                 except Exception as error:
-                    if isinstance(error, InputError) or own_line(error) is not None:
-                        raise
+                    message = library_message(error, 300).rstrip(".")
                     name = given_values.path_in(spec)
-                    message = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
                     raise InputError(f"{option}: {name}: {message}") from error
 
 

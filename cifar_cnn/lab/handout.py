@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from cifar_cnn.base.errors import InputError
-from cifar_cnn.base.files import write
+from cifar_cnn.base.files import write, writing_into
 from cifar_cnn.lab import notebook
 from cifar_cnn.lab.exercises import EXERCISES, Exercise
 from cifar_cnn.lab.texts import texts
@@ -36,12 +36,9 @@ def write_all(folder: Path, contents: dict[str, str]) -> list[Path]:
     Raises:
         InputError: the folder cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with writing_into(folder):
         for name, content in contents.items():
             write(folder / name, content)
-    except OSError as error:
-        raise InputError(f"cannot write into {folder}: {error.strerror or error}") from error
     return [folder / name for name in contents]
 
 

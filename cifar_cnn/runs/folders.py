@@ -3,6 +3,8 @@
 import logging
 import os
 import re
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 from cifar_cnn.base.errors import InputError
@@ -29,7 +31,7 @@ def new_run_folder(root: str | os.PathLike = RUNS) -> Path:
     number = 0
     while True:
         existing = run_folders(root)
-        number = max(number, int(existing[-1].name.split("_")[1]) + 1 if existing else 0)
+        number = max(number, _next_number(existing))
         path = Path(root) / f"version_{number}"
         try:
             path.mkdir(parents=True)
@@ -42,6 +44,26 @@ def new_run_folder(root: str | os.PathLike = RUNS) -> Path:
                 "--trainer.default_root_dir"
             ) from error
         return path
+
+
+def same_or_next_folder(root: Path, kind: str, is_same: Callable[[Path], bool]) -> Path:
+    """The newest folder ``KIND_N`` under ``root`` that ``is_same`` accepts; otherwise the path of the next one.
+
+    Args:
+        root: parent of the folders.
+        kind: what the folders are of, such as ``ensemble``.
+        is_same: whether a folder is of the same content.
+    """
+    folders = run_folders(root, kind)
+    if (same := next(filter(is_same, reversed(folders)), None)) is not None:
+        return same
+    paths = (root / f"{kind}_{number}" for number in count(_next_number(folders)))
+    return next(path for path in paths if not path.exists())  # a file may have that name
+
+
+def _next_number(folders: list[Path]) -> int:
+    """The number after that of the last folder."""
+    return int(folders[-1].name.split("_")[1]) + 1 if folders else 0
 
 
 def run_of(checkpoint: str | os.PathLike) -> Path | None:

@@ -39,11 +39,7 @@ def stratified_choice(labels: Tensor, classes: int, size: int, seed: int) -> Ten
     remainder_order = torch.argsort(remainder - last, descending=True, stable=True)
     share[remainder_order[: size - int(share.sum())]] += 1
 
-    shuffled = random_order(n, seed)
-    chosen = torch.zeros(n, dtype=torch.bool)
-    for label, number in enumerate(share.tolist()):
-        chosen[shuffled[labels[shuffled] == label][:number]] = True
-    return chosen
+    return _of_each_class(labels, share.tolist(), seed)
 
 
 def stratified_fold(labels: Tensor, fold: int, folds: int, seed: int) -> Tensor:
@@ -73,8 +69,13 @@ def same_per_class(labels: Tensor, classes: int, number: int, seed: int) -> Tens
     Returns:
         bool, (N,); True for the chosen images.
     """
+    return _of_each_class(labels, [number] * classes, seed)
+
+
+def _of_each_class(labels: Tensor, numbers: list[int], seed: int) -> Tensor:
+    """Choose a number of images of each class at random, or all of a class that has fewer: bool, (N,)."""
     shuffled = random_order(len(labels), seed)
     chosen = torch.zeros(len(labels), dtype=torch.bool)
-    for label in range(classes):
+    for label, number in enumerate(numbers):
         chosen[shuffled[labels[shuffled] == label][:number]] = True
     return chosen

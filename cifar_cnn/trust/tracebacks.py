@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
+from cifar_cnn.base.errors import InputError
+
 _PACKAGE = Path(__file__).parent.parent
 _PACKAGE_FOLDERS = {"site-packages", "dist-packages"}
 
@@ -25,6 +27,17 @@ def own_line(error: BaseException) -> str | None:
     """The innermost line of the user's code that an exception went through, such as ``mine.py, line 13: x = f(x)``."""
     own = [each for each in traceback.extract_tb(error.__traceback__) if is_own(each.filename)]
     return f"{Path(own[-1].filename).name}, line {own[-1].lineno}: {own[-1].line}" if own else None
+
+
+def library_message(error: Exception, most: int = 200) -> str:
+    """Type and message of a library's error in one line of at most ``most`` characters.
+
+    Raises:
+        Exception: the error itself, if it is an InputError or went through the user's code.
+    """
+    if isinstance(error, InputError) or own_line(error) is not None:
+        raise error
+    return " ".join(f"{type(error).__name__}: {error}".split())[:most]
 
 
 def with_own_frames(error: Exception) -> Exception:

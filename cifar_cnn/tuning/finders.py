@@ -26,7 +26,7 @@ _SEARCHES: dict[Any, tuple[str, Callable[..., Any]]] = {  # with the name of its
 }
 
 
-def tune(config: Namespace, instantiate: Instantiate) -> list[Callback] | None:
+def tune(config: Namespace, instantiate: Instantiate) -> Callback | None:
     """Run the finders among the callbacks of a fit, store their results in its options, and remove the finders.
 
     Args:
@@ -53,7 +53,7 @@ def tune(config: Namespace, instantiate: Instantiate) -> list[Callback] | None:
                 figures[name] = search(config, Search(config, instantiate, folder, finder.__name__), **finders[finder])
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
-    return [SavePictures(figures)]
+    return SavePictures(figures)
 
 
 def check_resumed(config: Namespace) -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cifar_cnn.base.errors import InputError
-from cifar_cnn.base.files import write
+from cifar_cnn.base.files import write, writing_into
 from cifar_cnn.base.paths import check_output_folder
 from cifar_cnn.data import Source
+from cifar_cnn.runs.folders import same_or_next_folder
 from cifar_cnn.runs.run import RunFolder
 from cifar_cnn.runs.work import CHECKPOINT, EvaluationWork, TrainingWork, Work
 
@@ -117,18 +118,10 @@ def plan_folder(plan: dict[str, Any], root: Path, output: Path | None) -> Path:
                 raise InputError(f"{output} holds another comparison (see its {PLAN}): choose another folder")
             return output
         check_output_folder(output, PLAN, "a comparison")
-        folder = output
-    else:
-        numbers = {int(path.name[8:]): path for path in root.glob("compare_*") if path.name[8:].isdecimal()}
-        for number in sorted(numbers, reverse=True):
-            if _read(numbers[number]) == plan:
-                return numbers[number]
-        folder = root / f"compare_{max(numbers, default=-1) + 1}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write(folder / PLAN, json.dumps(plan, indent=1) + "\n")
-    except OSError as error:
-        raise InputError(f"cannot write into {folder}: {error.strerror}") from error
+    folder = output or same_or_next_folder(root, "compare", lambda folder: _read(folder) == plan)
+    if _read(folder) != plan:
+        with writing_into(folder):
+            write(folder / PLAN, json.dumps(plan, indent=1) + "\n")
     return folder
 
 

@@ -11,8 +11,7 @@ from cifar_cnn.analysis.compare.compared import Compared
 from cifar_cnn.analysis.compare.networks import Network
 from cifar_cnn.analysis.compare.page import page
 from cifar_cnn.analysis.compare.tables import about_networks, how_to_read, network_table, option_table, pair_table
-from cifar_cnn.base.errors import InputError
-from cifar_cnn.base.files import write
+from cifar_cnn.base.files import write, writing_into
 from cifar_cnn.base.paths import relative
 
 Rows = list[dict[str, Any]]
@@ -26,10 +25,8 @@ def print_and_write(folder: Path, compared: Compared) -> None:
     """
     for text in compared.texts:
         print(f"\n{text}")
-    try:
+    with writing_into(folder):
         _write(folder, compared)
-    except OSError as error:
-        raise InputError(f"cannot write into {folder}: {error.strerror}") from error
     names = "compare.html, compare.md, compare.json, 3 tables as CSV, accuracy.png, curves.png"
     print(f"\nWritten to {relative(folder)}: {names}")
 
