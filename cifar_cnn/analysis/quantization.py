@@ -104,7 +104,7 @@ def quantize(path: Path, images: Int8) -> Quantized:
         if not before - after <= images.max_loss / 100:
             raise InputError(
                 f"int8 lowers the accuracy on {len(images.scored):,} {images.origin} from {before:.2%} to {after:.2%}, "
-                f"by more than max_loss, {images.max_loss:g} points; no file was written"
+                f"by more than max_loss, {images.max_loss:g} percentage points; no file was written"
             )
         path.write_bytes(part.read_bytes())
     n = len(images.scored)

@@ -110,11 +110,10 @@ class Run(RunFolder):
         Args:
             images: measure on a random sample of this many test images, the same each time; by default on all.
         """
-        tested = checksum(self.checkpoint)
         found = read_corruptions(self.folder)
-        if found and found["checkpoint_checksum"] == tested and images in (None, found["images"]):
+        if found and found["checkpoint_checksum"] == checksum(self.checkpoint) and images in (None, found["images"]):
             return found
-        result = measure_corruptions(self.trained, self.images("test"), images, checksum=tested)
+        result = measure_corruptions(self, self.images("test"), images)
         if is_best(self.checkpoint):
             write_corruptions(self.folder / "corruptions.json", result)
         return result

@@ -53,7 +53,6 @@ def _add_runs(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--folds",
         type=int,
-        default=0,
         metavar="N",
         help="cross-validation: train each config N times, and validate on another Nth part of the training images "
         "each time",

@@ -17,7 +17,6 @@ from cifar_cnn.base.files import write_json
 from cifar_cnn.base.paths import relative
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import CIFAR10DataModule
-from cifar_cnn.runs.checksum import checksum
 from cifar_cnn.trainer import Trainer
 from cifar_cnn.trainer.conclusion import summary_of, write_report
 
@@ -74,9 +73,8 @@ def run(
     tested.model.tta, tested.model.tta_fraction = model.tta, model.tta_fraction
     try:
         if most := config["corruptions"]:
-            digest = checksum(ckpt_path)
             sample = None if most is True else most
-            corrupted = measure_corruptions(tested.trained, datamodule.image_set("test"), sample, checksum=digest)
+            corrupted = measure_corruptions(tested, datamodule.image_set("test"), sample)
             _conclude("corruptions", corrupted, corruption_lines, write_corruptions, written)
         if config["temperature"]:
             calibrated = measure_calibration(tested, datamodule.image_set("test"))

@@ -56,6 +56,8 @@ def read_labels(file: str | os.PathLike, array: str | None, images: int, class_n
         InputError: the file cannot be read, or does not hold one class index per image.
     """
     path = expanded(file)
+    if not path.exists():
+        raise InputError(f"label_noise is a fraction from 0 to 1 or a file; there is no file {relative(path)}")
     if path.suffix in (".pt", ".pth"):
         found = _from_pt(path, array)
     elif array is not None and path.suffix == ".npy":

@@ -136,8 +136,8 @@ def _is_plain(value: Any) -> bool:
 def _leaves(value: Any) -> Iterator[Any]:
     """The elements of a nested value; classes are skipped, because another parser checks their arguments."""
     parts: Iterable[Any]
-    if isinstance(value, (Namespace, dict)):
-        parts = () if _is_class(value) else dict(value.items()).values()
+    if isinstance(value, (Namespace, dict)):  # Namespace.values() would also give the arguments of nested classes
+        parts = () if _is_class(value) else (vars(value) if isinstance(value, Namespace) else value).values()
     elif isinstance(value, (list, tuple, set)):
         parts = value
     else:

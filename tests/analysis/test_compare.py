@@ -527,6 +527,7 @@ def test_mistakes_are_one_line(trained_run: Path, configs: list[str], run_comman
         ([configs[0], "--folds", "2", "--data.val_size=0.1"], "--data.val_size and --folds both choose"),
         ([configs[0], "--trainer.max_epochs"], "--trainer.max_epochs needs a value"),
         ([configs[0], "--seeds", "0"], "--seeds must be 1 or more"),
+        ([configs[0], "--folds", "0"], "--folds must be 2 or more"),
         ([configs[0], "--margin", "0"], "margin must be between 0 and 100 percentage points, not 0"),
         ([configs[0], "--jobs", "0"], "jobs must be 1 or more, not 0"),
         ([configs[0], "broken.yaml"], "^broken.yaml: model.backbone: there is no 'SimpelCNN'; nearest: SimpleCNN"),

@@ -97,13 +97,13 @@ def test_the_command_writes_what_run_reads_and_the_report_shows(trained_run: Pat
     assert calibrated == json.loads(Path("run/calibration.json").read_text())
     assert Path("run/corruptions.png").is_file()
     assert set(found["accuracy"]) == set(CORRUPTIONS)
-    again = measure_corruptions(run.trained, run.images("test"), 20)
+    again = measure_corruptions(run, run.images("test"), 20)
     assert again["accuracy"] == found["accuracy"]
     page = write_report(RunFolder("run")).read_text()
     assert "Common corruptions" in page
     assert f"Temperature {calibrated['temperature']:.3f}" in page
     with pytest.raises(InputError, match="the number of images must be 1 or more"):
-        measure_corruptions(run.trained, run.images("test"), 0)
+        measure_corruptions(run, run.images("test"), 0)
     without = load_run("run")
     without.data_config["val_size"] = 0
     Path("run/calibration.json").unlink()

@@ -228,7 +228,7 @@ def test_int8_of_other_networks_and_its_bound(backbone: nn.Module, images: Tenso
     assert found.size[1] < found.size[0]
     path.write_bytes(kept)
     bound = Int8(images, predicted, "validation images", -1)  # all predictions were correct: none can be gained
-    with pytest.raises(InputError, match=r"from 100.00% to .*%, by more than max_loss, -1 points; no file"):
+    with pytest.raises(InputError, match=r"from 100.00% to .*%, by more than max_loss, -1 percentage points; no file"):
         quantize(path, bound)
     assert path.read_bytes() == kept
     assert [each.name for each in Path().iterdir()] == ["net.onnx"]

@@ -88,6 +88,7 @@ def test_unusable_labels_are_refused(tmp_path: Path) -> None:
         ("code.pt", None, "other Python objects are not loaded"),
         ("floats.pt", None, "labels are float32 of shape"),
         ("long.npy", None, "holds 5 labels; there are 4 training images"),
+        ("40%", None, "label_noise is a fraction from 0 to 1 or a file; there is no file .*40%"),
         ("high.npy", None, "labels go from 3 to 3, but there are 3 classes, 0 to 2"),
     ):
         with pytest.raises(InputError, match=message):

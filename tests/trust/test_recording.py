@@ -12,6 +12,7 @@ from torch import nn
 from torchvision import models
 
 from cifar_cnn.base.errors import InputError
+from cifar_cnn.data import Augment
 from cifar_cnn.trust import names as trust
 from cifar_cnn.trust.recording import RecordingParser
 
@@ -171,3 +172,18 @@ def test_every_torchvision_classifier_is_recorded_and_rebuilt(
         shapes[name] = next(value.shape for value in reversed(weights.values()) if value.ndim)
     assert len(shapes) >= 80
     assert {shape[0] for shape in shapes.values()} == {10}
+
+
+class Chain:
+    """Of transforms."""
+
+    def __init__(self, augment: Augment) -> None:
+        self.augment = augment
+
+
+def test_a_dataclass_that_holds_a_class_with_an_enum_is_recorded() -> None:
+    parser = RecordingParser(exit_on_error=False)
+    parser.add_class_arguments(Chain, "data", fail_untyped=False)
+    config = parser.parse_args(["--data.augment.transforms=torchvision.transforms.RandAugment"])
+    recorded = yaml.safe_load(parser.dump(config))["data"]["augment"]["transforms"]["init_args"]
+    assert recorded["interpolation"] == "NEAREST"

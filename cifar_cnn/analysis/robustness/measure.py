@@ -14,7 +14,8 @@ from cifar_cnn.base.errors import InputError
 from cifar_cnn.base.files import replacing, write_json
 from cifar_cnn.base.tables import text_table
 from cifar_cnn.data import ImageSet
-from cifar_cnn.runs.checkpoints import Trained
+from cifar_cnn.runs.checksum import checksum
+from cifar_cnn.runs.run import RunFolder
 from cifar_cnn.runs.schemas import CorruptionResult
 from cifar_cnn.subsets.splitting import random_order
 
@@ -30,21 +31,19 @@ _PANELS = {
 }
 
 
-def measure_corruptions(
-    trained: Trained, images: ImageSet, most: int | None = None, seed: int = 0, checksum: str = ""
-) -> CorruptionResult:
-    """Measure the accuracy of a network under each corruption and severity.
+def measure_corruptions(run: RunFolder, images: ImageSet, most: int | None = None, seed: int = 0) -> CorruptionResult:
+    """Measure the accuracy of a run's network under each corruption and severity.
 
     Args:
-        trained: the network; with test-time augmentation, if the run has it.
+        run: the run; its test-time augmentation is used.
         images: the test images.
         most: measure on a random sample of this many images, the same each time; by default on all.
         seed: of the corruptions' random numbers.
-        checksum: of the checkpoint, to be recorded.
 
     Raises:
         InputError: ``most`` is below 1, or the images are neither RGB nor grey.
     """
+    trained = run.trained
     if trained.channels not in (1, 3):
         raise InputError(f"corruptions exist for RGB and grey images; these have {trained.channels} channels")
     if most is not None and most < 1:
@@ -69,7 +68,7 @@ def measure_corruptions(
         "images_sha256": images.sha256(),
         "seed": seed,
         "tta": trained.classifier.tta,
-        "checkpoint_checksum": checksum,
+        "checkpoint_checksum": checksum(run.checkpoint),
     }
 
 

@@ -72,9 +72,7 @@ def check_classes(class_names: Sequence[str], labels: Tensor, train_labels: Tens
     """
     there, left = (torch.bincount(part, minlength=len(class_names)) for part in (labels, train_labels))
     if emptied := [name for name, a, b in zip(class_names, there, left, strict=True) if a and not b]:
-        raise InputError(
-            f"{choice} leaves no training image of {_listed(emptied)}: choose another number or add images"
-        )
+        raise InputError(f"{choice} leaves no training image of {_listed(emptied)}: leave more images for training")
     if missing := [name for name, a in zip(class_names, there, strict=True) if not a]:
         log.warning("There is no training image of %s: the network cannot learn these classes.", _listed(missing))
 

@@ -34,16 +34,17 @@ def run(options: Namespace) -> int:
     seeds = options.seeds if options.seeds is not None else 1 if options.folds else 3
     if seeds < 1:
         raise InputError("--seeds must be 1 or more")
-    if options.folds and options.folds < 2:
+    if options.folds is not None and options.folds < 2:
         raise InputError("--folds must be 2 or more")
+    folds = options.folds or 0
     fit_options, parameters = split_executor(options.fit_options)
     items = [run_or_config(name) for name in options.items]
-    fits = FitCommands(fit_options, options.folds)
+    fits = FitCommands(fit_options, folds)
     _check_given_twice(options, items, fits)
     _check(items, fits)
     engine = _engine(options, parameters, items, fits)
-    settings = Settings(seeds, options.folds, margin_of(options.margin), options.ensemble, options.command_line)
-    identity = plan.identity(items, seeds, fit_options, options.folds)
+    settings = Settings(seeds, folds, margin_of(options.margin), options.ensemble, options.command_line)
+    identity = plan.identity(items, seeds, fit_options, folds)
     folder = plan.plan_folder(identity, Path(RUNS), options.output)
     try:
         failures = compare(items, folder, fits, engine, settings)

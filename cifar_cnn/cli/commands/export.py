@@ -88,7 +88,7 @@ def _show(exported: Exported, what: str, output: str) -> None:
         rows["Verified"] += ", before the quantisation"
         rows["File"] += f" (float32: {int8.size[0] / 2**20:.1f} MiB)"
         rows["Int8"] = f"calibrated on {int8.calibrated:,} training images"
-        change = f"{before:.2%} before, {after:.2%} after ({100 * (after - before):+.2f} points)"
+        change = f"{before:.2%} before, {after:.2%} after ({100 * (after - before):+.2f} percentage points)"
         rows["Accuracy"] = f"{change}, on {int8.images:,} {int8.origin}"
     for name, text in rows.items():
         print(f"{name:<9} {text}")
