@@ -11,7 +11,6 @@ import torch
 from jsonargparse import DefaultHelpFormatter
 from jsonargparse._common import parsing_settings
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
-from numpy._core.multiarray import _reconstruct
 
 # The launcher that starts the program again for each additional process. It is the only one with an attribute
 # ``procs``, and no public property distinguishes it from the others (checked with lightning 2.6).
@@ -42,13 +41,13 @@ LOADERS_OF_PRETRAINED_WEIGHTS = (
 )
 
 
-# What torch.load(weights_only=True) needs to read NumPy arrays of integers from a .pt file. Old files name the first
-# function in its former module, and no public name leads to it (checked with NumPy 2.2 to 2.4 and torch 2.12).
+# What torch.load(weights_only=True) needs to read NumPy arrays of integers from a .pt file. Files name the function that
+# pickling starts with in the module of their NumPy (checked with NumPy 1.26 to 2.4 and torch 2.12).
 NUMPY_ARRAYS: list[Any] = [
     np.ndarray,
     np.dtype,
     *(type(np.dtype(each)) for each in (np.int8, np.uint8, np.int16, np.int32, np.int64)),
-    *((_reconstruct, f"{module}.multiarray._reconstruct") for module in ("numpy._core", "numpy.core")),
+    *((np.empty(0).__reduce__()[0], f"{module}.multiarray._reconstruct") for module in ("numpy._core", "numpy.core")),
 ]
 
 
