@@ -2,8 +2,10 @@
 
 import sys
 
-if __name__ == "__main__" and not getattr(sys.flags, "safe_path", sys.flags.isolated):
-    del sys.path[0]  # the current folder under `python -m`; nothing may be imported from there
+if __name__ == "__main__":
+    if not getattr(sys.flags, "safe_path", sys.flags.isolated):
+        del sys.path[0]  # the current folder under `python -m`; nothing may be imported from there
+    __spec__ = None  # Lightning then starts further processes by the path of this file rather than with -m
 
 import importlib.util
 import os
@@ -68,6 +70,7 @@ def _run(args: list[str]) -> int:
         # Ctrl-C is also sent to the first process, which stops this one once this one has imported and connected.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
+    os.environ["PYTHONSAFEPATH"] = "1"  # nor do Python processes that libraries start import from there (3.11 or newer)
     own_modules.search(os.getcwd(), ["cifar_cnn"])  # cifar_cnn: for processes spawned by `python -m` in a checkout
 
     if args[0] in command_names.LIGHT:

@@ -1,13 +1,17 @@
 """Private names of libraries that this project uses, with the reason and the checked versions."""
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import torch
+import typeshed_client
 from jsonargparse import DefaultHelpFormatter
 from jsonargparse._common import parsing_settings
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
@@ -41,8 +45,8 @@ LOADERS_OF_PRETRAINED_WEIGHTS = (
 )
 
 
-# What torch.load(weights_only=True) needs to read NumPy arrays of integers from a .pt file. Files name the function that
-# pickling starts with in the module of their NumPy (checked with NumPy 1.26 to 2.4 and torch 2.12).
+# What torch.load(weights_only=True) needs to read NumPy arrays of integers from a .pt file. Files name the function
+# that unpickling calls first by the module of their NumPy (checked with NumPy 1.26 to 2.4 and torch 2.12).
 NUMPY_ARRAYS: list[Any] = [
     np.ndarray,
     np.dtype,
@@ -63,6 +67,18 @@ def discarding_init_args(discard: Callable[[Any, Any, Any], None]) -> Iterator[N
             removes arguments from the previous value in place.
     """
     with mock.patch("jsonargparse._typehints.discard_init_args_on_class_path_change", discard):
+        yield
+
+
+@contextmanager
+def reading_sys_path_here() -> Iterator[None]:
+    """Let jsonargparse look for type stubs on the ``sys.path`` of this process.
+
+    Otherwise it starts ``python -c "import sys, json; ..."`` to get it, which runs a json.py of the current folder. No
+    setting changes this (checked with jsonargparse 4.53 and typeshed_client 2.15).
+    """
+    search = partial(typeshed_client.get_search_context, search_path=[Path(each) for each in sys.path if each])
+    with mock.patch("typeshed_client.get_search_context", search):
         yield
 
 

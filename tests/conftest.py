@@ -60,6 +60,23 @@ def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture
+def strangers_files(in_empty_folder: Path) -> Callable[[], set[str]]:
+    """A file in the current folder for each of Python's modules and some that libraries try to import.
+
+    Returns:
+        The names of the files that have been run since.
+    """
+    mark = in_empty_folder.parent / "was_run"
+    mark.touch()
+    at_start = [sys.executable, "-I", "-c", "import runpy, importlib.util, sys; print(*sys.modules)"]
+    imported = subprocess.run(at_start, capture_output=True, check=True, text=True).stdout.split()
+    # `python -m` itself imports the excepted modules, before the first line of the package.
+    for name in {*sys.stdlib_module_names, "pynvml", "torchcomms", "dill", "triton", "yaml"} - {*imported}:
+        Path(f"{name}.py").write_text(f"with open({str(mark)!r}, 'a') as file: print({name!r}, file=file)")
+    return lambda: set(mark.read_text().split())
+
+
 @pytest.fixture(scope="session")
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tested run of two epochs; read-only."""

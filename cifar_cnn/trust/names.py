@@ -31,7 +31,7 @@ from torch import nn
 
 from cifar_cnn.augmentations import FunctionTransform
 from cifar_cnn.base.errors import InputError, causes
-from cifar_cnn.compat import PARSING_SETTINGS
+from cifar_cnn.compat import PARSING_SETTINGS, reading_sys_path_here
 from cifar_cnn.data import CIFAR10DataModule
 from cifar_cnn.parts.losses import FunctionLoss
 from cifar_cnn.trust import own_modules, pretrained
@@ -85,7 +85,7 @@ def import_policy(named: Iterable[str] = ()) -> Iterator[None]:
     _named.update(named)
     own_modules.allow(_named)
     try:
-        with pretrained.deferrable_downloads():
+        with pretrained.deferrable_downloads(), reading_sys_path_here():
             yield
     finally:
         PARSING_SETTINGS.update(settings)

@@ -395,6 +395,7 @@ def test_an_exception_in_user_code_prints_only_the_lines_of_user_code(
         sys, "argv", ["cifar-cnn", *_fit("--model.backbone", "tests.checks.test_network_check.Residual")]
     )
     monkeypatch.setattr("signal.signal", lambda *args: None)
+    monkeypatch.setenv("PYTHONSAFEPATH", "")
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 1

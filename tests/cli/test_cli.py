@@ -283,14 +283,14 @@ def test_16_mixed_on_a_cpu_is_one_line(cifar_cnn_command: Command, capsys: Captu
     assert not [line for line in lines if "AMP" in line]
 
 
-def test_two_processes_share_the_images(in_empty_folder: Path) -> None:
-    command = Path(sys.executable).with_name("cifar-cnn")
-    options = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu", *TESTED]
+def test_two_processes_share_the_images(strangers_files: Callable[[], set[str]]) -> None:
+    command = [sys.executable, "-m", "cifar_cnn", "fit", *QUICK]
+    command += ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
+    command += ["--trainer.max_epochs", "1", *TESTED]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        [command, "fit", *QUICK, *options, "--trainer.max_epochs", "1"], capture_output=True, text=True, env=environment
-    )
+    result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr
+    assert strangers_files() == set()
     assert result.stdout.count("Trained     SimpleCNN") == 1
     assert [path.name for path in RUN.parent.iterdir()] == [RUN.name]
     # 260 training images: 4 steps of 2 x 32.
@@ -298,13 +298,14 @@ def test_two_processes_share_the_images(in_empty_folder: Path) -> None:
     assert json.loads((RUN / "test.json").read_text())["images"] == 50
 
 
-def test_no_warning_is_shown_that_the_user_cannot_act_on() -> None:
+def test_no_warning_is_shown_that_the_user_cannot_act_on(strangers_files: Callable[[], set[str]]) -> None:
     options = [*QUICK, *TESTED, "--trainer.max_epochs", "1"]
     for command in ([sys.executable, "-m", "cifar_cnn"], [Path(sys.executable).with_name("cifar-cnn")]):
         result = subprocess.run([*command, "fit", *options], capture_output=True, text=True)
         assert result.returncode == 0, result.stderr
         for word in ("warn", "Warn", "deprecat", "tensorboardX", "LeafSpec", "litlogger", "Tip", "Traceback"):
             assert word not in result.stdout + result.stderr
+        assert strangers_files() == set()
 
 
 CONFIG_ERRORS = {

@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -147,12 +148,14 @@ def test_the_command_keeps_the_current_folder_off_sys_path(folder: Path, monkeyp
     monkeypatch.setattr(cifar_cnn.cli, "run", run, raising=False)
     monkeypatch.setattr(sys, "argv", ["cifar-cnn", "runs"])
     monkeypatch.setattr("signal.signal", lambda *args: None)
+    monkeypatch.setenv("PYTHONSAFEPATH", "")
     with pytest.raises(SystemExit) as ended:
         cifar_cnn.__main__.main()
     assert ended.value.code == 0
     assert folder.resolve() not in seen["path"]
     assert seen["optional"] is None
     assert seen["own"]
+    assert os.environ["PYTHONSAFEPATH"]
 
 
 def test_python_m_imports_nothing_from_the_current_folder() -> None:
