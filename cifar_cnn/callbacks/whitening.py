@@ -1,5 +1,7 @@
 """Whitening: compute the first convolution from the training images instead of learning it."""
 
+from typing import Any
+
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
@@ -24,14 +26,16 @@ class WhitenFirstConv(Callback):
         images: number of training images that the filters are computed from. They are a random sample drawn with the
             data module's ``split_seed``, so that runs with different seeds have the same filters.
         eps: added to each eigenvalue, because the weakest patterns are mostly noise.
-        bias_epochs: number of epochs for which the bias is trained; by default all. After that it is frozen, and no
-            gradient is computed for the layers before the second convolution.
+        bias_epochs: number of epochs for which the bias is trained, such as 3 or 0.2; by default all. After that it is
+            frozen, and no gradient is computed for the layers before the second convolution.
     """
 
-    def __init__(self, images: int = 5000, eps: float = 5e-4, bias_epochs: int | None = None) -> None:
+    def __init__(self, images: int = 5000, eps: float = 5e-4, bias_epochs: float | None = None) -> None:
         super().__init__()
         if images < 1 or eps < 0:
             raise InputError(f"whitening needs images >= 1 and eps >= 0, not {images} and {eps}")
+        if bias_epochs is not None and not bias_epochs >= 0:
+            raise InputError(f"bias_epochs must be 0 or more, not {bias_epochs}")
         self.images = images
         self.eps = eps
         self.bias_epochs = bias_epochs
@@ -57,13 +61,10 @@ class WhitenFirstConv(Callback):
             conv.weight.copy_(filters)
         conv.weight.requires_grad_(False)
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Freeze the bias in a run that is resumed within an epoch, since ``on_train_epoch_start`` is not called."""
-        self.on_train_epoch_start(trainer, pl_module)
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         bias = _first_conv(pl_module).bias
-        self._bias_is_done = self.bias_epochs is not None and trainer.current_epoch >= self.bias_epochs
+        done = trainer.current_epoch + batch_idx / trainer.num_training_batches
+        self._bias_is_done = self.bias_epochs is not None and done >= self.bias_epochs
         # ddp waits for the gradient of each parameter that required one at the start of training.
         if self._bias_is_done and bias is not None and trainer.world_size == 1:
             bias.requires_grad_(False)

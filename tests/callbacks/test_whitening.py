@@ -116,6 +116,22 @@ def test_the_bias_is_trained_for_its_epochs(bias_epochs: int | None, changes: bo
     assert bias.requires_grad is (bias_epochs is None)
 
 
+def test_the_bias_is_trained_for_a_fraction_of_an_epoch() -> None:
+    net = SpeedrunNet(widths=(24, 32, 32))
+    bias = net.whitening.bias
+    assert bias is not None
+    kept, trained = bias, list[bool]()
+
+    class Watch(Callback):
+        def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+            trained.append(kept.requires_grad)
+
+    fit(net, WhitenFirstConv(bias_epochs=1.5), Watch(), max_epochs=3)  # of two steps each
+    assert trained == [True, True, True, False, False, False]
+    with pytest.raises(InputError, match="bias_epochs must be 0 or more, not -1"):
+        WhitenFirstConv(bias_epochs=-1)
+
+
 def test_a_first_convolution_of_another_shape_is_refused() -> None:
     with pytest.raises(InputError, match=r"of shape \(54, 3, 3, 3\), but that of SimpleCNN has shape \(32, 3, 3, 3\)"):
         fit(SimpleCNN(), WhitenFirstConv())

@@ -58,7 +58,7 @@ MUON = [
     *("--model.backbone", "SpeedrunNet", "--model.backbone.widths", "[24,24,24]"),
     *("--model.optimizer", "cifar_cnn.optim.Muon", "--model.optimizer.sgd_lr", "0.05"),
     *("--data.augment.flip", "alternating", "--trainer.callbacks", "cifar_cnn.callbacks.whitening.WhitenFirstConv"),
-    *("--trainer.callbacks.bias_epochs", "2"),
+    *("--trainer.callbacks.bias_epochs", "1.5"),
 ]
 PLATEAU = [
     *("--model.schedule", "torch.optim.lr_scheduler.ReduceLROnPlateau", "--model.schedule.factor", "0.7"),
