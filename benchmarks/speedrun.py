@@ -1,9 +1,14 @@
 """Compare the speedrun recipe in ``cifar-cnn fit`` with a bare loop, one after the other for each seed.
 
 ``python -m benchmarks.speedrun --root DIR [--seeds 0 1 2]`` prints one JSON object with the training time of both sides
-(without loading the images and the test) and their test accuracy with and without test-time augmentation. The bare loop
-is the record's script (KellerJordan/cifar10-airbench, airbench94_muon.py) with this project's network and optimizer.
-All images are normalised once, and mirrored and shifted once per epoch; nothing is logged.
+(without loading the images and the test), their steps and seconds per step, and their test accuracy with and without
+test-time augmentation. The bare loop is the record's script (KellerJordan/cifar10-airbench, airbench94_muon.py) with
+this project's network and optimizer. All images are normalised once, and mirrored and shifted once per epoch; nothing
+is logged.
+
+``--script airbench94_muon.py`` runs your copy of a record's script as well, in a form for CPUs: see
+``benchmarks/_record_script.py``. With ``--sides command script``, it takes the place of the bare loop. With
+``--limit``, it stops after as many steps as the other sides make and is not tested.
 """
 
 import argparse
@@ -23,8 +28,10 @@ from torch.nn import functional
 
 from benchmarks._commands import process_environment
 from benchmarks._measure import machine, run
+from benchmarks._record_script import PRECISIONS
 from cifar_cnn.backbones import SpeedrunNet
 from cifar_cnn.base.channel_statistics import channel_mean_std
+from cifar_cnn.base.errors import InputError
 from cifar_cnn.callbacks.whitening import whitening_filters
 from cifar_cnn.data import ImageFolder
 from cifar_cnn.data.augment import normalize
@@ -34,6 +41,7 @@ from cifar_cnn.subsets.splitting import random_order
 from cifar_cnn.tta import logits_with_tta
 
 CONFIG = Path(__file__).parent.parent / "configs" / "speedrun.yaml"
+SIDES = ("command", "bare_loop", "script")
 BATCH, EPOCHS, BIAS_EPOCHS = 2000, 8, 3
 
 
@@ -112,7 +120,11 @@ def bare_loop(root: Path, seed: int, epochs: int = EPOCHS, limit: int | None = N
             for index, logits in enumerate(logits_with_tta(net, views, "flip_shift")):
                 correct[index] += (logits.argmax(1).cpu() == target).sum()
     with_tta, without = (correct / len(test)).tolist()
-    return {"seconds": seconds, "accuracy": with_tta, "accuracy_without_tta": without}
+    return {**_pace(seconds, step), "accuracy": with_tta, "accuracy_without_tta": without}
+
+
+def _pace(seconds: float, steps: int) -> dict[str, Any]:
+    return {"seconds": seconds, "steps": steps, "seconds_per_step": seconds / steps}
 
 
 def command(root: Path, seed: int, config: Path, limit: int | None = None) -> dict[str, Any]:
@@ -134,10 +146,26 @@ def command(root: Path, seed: int, config: Path, limit: int | None = None) -> di
         run = Path(folder, "lightning_logs/version_0")
         fit, test = (json.loads((run / name).read_text()) for name in ("fit.json", "test.json"))
     return {
-        "seconds": fit["seconds"],
+        **_pace(fit["seconds"], fit["steps"]),
         "accuracy": test["accuracy"],
         "accuracy_without_tta": test.get("accuracy_without_tta"),
     }
+
+
+def record_script(script: Path, root: Path, seed: int, precision: str, limit: int | None = None) -> dict[str, Any]:
+    """Train and test with the record's script, in a separate process and a temporary folder.
+
+    Raises:
+        InputError: the script failed; its output is on stderr.
+    """
+    steps = limit * EPOCHS if limit else 0
+    with tempfile.TemporaryDirectory() as folder:
+        words = [sys.executable, "-m", "benchmarks._record_script", str(script.resolve()), str(root.resolve())]
+        words += [str(seed), precision, str(steps)]
+        ended = subprocess.run(words, cwd=folder, env=process_environment(), stdout=subprocess.PIPE, text=True)
+    if ended.returncode:
+        raise InputError(f"{script} failed with status {ended.returncode}; its output is above")
+    return json.loads(ended.stdout)
 
 
 def main(args: list[str]) -> None:
@@ -147,28 +175,49 @@ def main(args: list[str]) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds of the runs (default: 0 1 2)")
     parser.add_argument("--config", type=Path, default=CONFIG, help="config of cifar-cnn fit")
     parser.add_argument("--limit", type=int, help="training steps per epoch, for a trial")
-    parser.add_argument("--sides", nargs="+", default=["command", "bare_loop"], choices=["command", "bare_loop"])
+    parser.add_argument("--script", type=Path, help="copy of airbench94_muon.py or of cifar10_speedrun.py")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default="bf16-mixed", help="of --script (default: %(default)s)"
+    )
+    parser.add_argument("--sides", nargs="+", choices=SIDES, help="default: command and bare_loop, and script if given")
     options = parser.parse_args(args)
-    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in options.sides}
+    sides = options.sides or [*SIDES[:2], *(["script"] if options.script else [])]
+    if "script" in sides and not options.script:
+        raise InputError("the side script needs --script PATH, your copy of the record's script")
+    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     for seed in options.seeds:
-        for side in options.sides:
+        for side in sides:
             if side == "command":
                 one = command(options.root, seed, options.config, options.limit)
-            else:
+            elif side == "bare_loop":
                 one = bare_loop(options.root, seed, limit=options.limit)
+            else:
+                one = record_script(options.script, options.root, seed, options.precision, options.limit)
             runs[side].append({"seed": seed, **one})
             print(json.dumps({side: runs[side][-1]}), file=sys.stderr, flush=True)
-    result: dict[str, Any] = {"benchmark": "speedrun", "machine": machine(), "runs": runs}
+    print(json.dumps({"benchmark": "speedrun", "machine": machine(), "runs": runs, **summary(runs)}))
+
+
+def summary(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """The medians of each side, and the ratios of ours to each other side: of all seconds and of those per step."""
+    result: dict[str, Any] = {}
     for side, each in runs.items():
-        accuracies = [run["accuracy"] for run in each]
+        accuracies = [run["accuracy"] for run in each if run.get("accuracy") is not None]
         result[side] = {
-            "seconds": statistics.median(run["seconds"] for run in each),
-            "accuracy_mean": statistics.mean(accuracies),
-            "accuracy_std": statistics.stdev(accuracies) if len(each) > 1 else None,
+            **{name: _median(each, name) for name in ("seconds", "steps", "seconds_per_step")},
+            "accuracy_mean": statistics.mean(accuracies) if accuracies else None,
+            "accuracy_std": statistics.stdev(accuracies) if len(accuracies) > 1 else None,
         }
-    if len(options.sides) == 2:
-        result["ratio"] = result["command"]["seconds"] / result["bare_loop"]["seconds"]
-    print(json.dumps(result))
+    for other in set(runs) - {"command"} if "command" in runs else ():
+        for name, ratio in (("seconds", "ratio"), ("seconds_per_step", "ratio_per_step")):
+            ours, theirs = result["command"][name], result[other][name]
+            result[other][ratio] = ours / theirs if ours and theirs else None
+    return result
+
+
+def _median(runs: list[dict[str, Any]], name: str) -> float | None:
+    values = [run[name] for run in runs if run.get(name) is not None]
+    return statistics.median(values) if values else None
 
 
 if __name__ == "__main__":

@@ -179,4 +179,6 @@ def test_speedrun_runs_both_sides(image_folder: Path, capsys: pytest.CaptureFixt
         assert 0 <= one["accuracy"] <= 1
         assert 0 <= one["accuracy_without_tta"] <= 1
         assert one["seconds"] > 0
-    assert result["ratio"] > 0
+        assert one["steps"] == 8
+    assert result["bare_loop"]["ratio"] == result["command"]["seconds"] / result["bare_loop"]["seconds"]
+    assert result["bare_loop"]["ratio_per_step"] == pytest.approx(result["bare_loop"]["ratio"])
