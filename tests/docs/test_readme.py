@@ -54,3 +54,22 @@ def test_every_target_and_config_that_the_readme_names_exists() -> None:
         assert (CONFIGS / name).is_file()
     named = set(re.findall(r"^\| (?:[1-7].*?\| )?`(\w+)`", README, re.MULTILINE))
     assert named | {"quickstart"} == {path.stem for path in CONFIGS.glob("*.yaml")}
+
+
+def test_the_heads_of_the_labs_configs_and_its_page_repeat_the_readmes_table() -> None:
+    page = (ROOT / "docs" / "lab.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| [1-7].*?\| `(\w+)` \| ([\d,]+) \| (.*?) \| (\d+ s) \|", README, re.MULTILINE)
+    assert len(rows) == 7
+    for name, parameters, accuracy, seconds in rows:
+        head = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").partition("\ndata:")[0]
+        assert f"seeds 0 to 2: {accuracy} on 6,000 held-out images" in head
+        assert f"in float32: {seconds} (" in head
+        assert accuracy in page
+        assert parameters in page or name == "resnet18_lab"
+
+
+def test_the_head_of_the_speedrun_repeats_the_readme() -> None:
+    head = " ".join((CONFIGS / "speedrun.yaml").read_text(encoding="utf-8").partition("\ndata:")[0].split("\n# "))
+    for figure in ("308 s", "90.87 ± 0.12 %", "89.91 ± 0.21 %", "93.88 %", "92.82 %", "6,000 held-out images"):
+        assert figure in head
+        assert figure in README
