@@ -49,7 +49,8 @@ def _imported(path: Path) -> ModuleType:
 
 
 def _about(error: BaseException) -> Finding:
-    if isinstance(error, UnicodeError) or (isinstance(error, SyntaxError) and "null bytes" in str(error)):
+    # Python 3.10 raises a ValueError for null bytes, later versions a SyntaxError.
+    if isinstance(error, UnicodeError) or (isinstance(error, (SyntaxError, ValueError)) and "null bytes" in str(error)):
         return finding("not_utf8")
     found = raised(error, "")
     key = {"exits": "import_exits", "too_long": "import_too_long"}.get(found.key, "no_import")

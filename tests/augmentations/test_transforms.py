@@ -115,7 +115,8 @@ def test_python_objects_are_recorded_as_a_config_names_them() -> None:
     augment = Augment(transforms=[v2.AutoAugment(v2.AutoAugmentPolicy.CIFAR10), Noise(3.0), darker], mix=v2.CutMix())
     recorded = CIFAR10DataModule(augment=augment).hparams["augment"]
     first, noise, function = recorded["transforms"]
-    assert first["init_args"] == {"policy": "CIFAR10", "interpolation": "nearest", "fill": None}
+    assert first["init_args"].pop("interpolation").lower() == "nearest"  # an enum until torchvision 0.28
+    assert first["init_args"] == {"policy": "CIFAR10", "fill": None}
     assert noise == {"class_path": f"{__name__}.Noise", "init_args": {"scale": 3.0}}
     assert function == f"{__name__}.darker"
     assert recorded["mix"]["init_args"]["alpha"] == 1.0
