@@ -1,11 +1,11 @@
-"""The lab as a course uses it: exercises to fill in, and a check that says what to look at.
+"""The lab for a course: exercises to fill in, and a check that gives hints.
 
 In a notebook::
 
     from cifar_cnn import lab
 
     lab.check(Net1a, "1a")  # a class or function of the notebook
-    lab.check("lab.py")  # all exercises of a file, each in a process of its own
+    lab.check("lab.py")  # all exercises of a file, each in its own process
 
 ``cifar-cnn lab start DIR`` and :func:`start` write the exercises.
 """
@@ -25,17 +25,17 @@ __all__ = ["Results", "check", "start"]
 
 
 def start(folder: str | Path, language: str = texts.DEFAULT) -> list[Path]:
-    """Write the exercises into a folder: ``lab.py`` and ``lab.ipynb``, both to be filled in.
+    """Write the exercises into a folder, as ``lab.py`` and ``lab.ipynb``.
 
     Args:
         folder: created if it is missing.
         language: ``en`` or ``ro``.
 
     Returns:
-        The files.
+        The paths of the files.
 
     Raises:
-        InputError: one of the files is there already, the folder cannot be written, or the language is unknown.
+        InputError: one of the files already exists, the folder cannot be written, or the language is unknown.
     """
     return handout.write_files(Path(folder), language)
 
@@ -45,14 +45,15 @@ def check(
     exercise: str | Iterable[str] | None = None,
     language: str | None = None,
 ) -> Results:
-    """Check answers to the exercises against what they ask for.
+    """Check answers to the exercises.
 
     Args:
-        given: the path of a student's file, whose exercises are checked in processes of their own; or a class,
-            function or network, which is checked in this process.
-        exercise: such as ``1a``; of a file, several of them or None for all. None for a class or function that has
-            the name of an exercise.
-        language: of the messages; by default that of the student's file or notebook (``LANGUAGE = "ro"``), or English.
+        given: the path of a student's file, whose exercises are checked in separate processes; or a class, function or
+            network, which is checked in this process.
+        exercise: the exercise, such as ``1a``. For a file, one or several exercises; by default all. For a class or
+            function, by default the exercise of the same name.
+        language: language of the messages; by default that of the student's file or notebook (``LANGUAGE = "ro"``), or
+            English.
 
     Returns:
         The results, printed as a table of what passed and what to look at.
@@ -75,11 +76,9 @@ def check(
 
 def _check_file(path: Path, chosen: list[exercises.Exercise], language: str | None) -> Results:
     if path.suffix == ".ipynb":
-        raise InputError(
-            f"{path} is a notebook: run its cells that check, or copy the answers into a file such as lab.py"
-        )
+        raise InputError(f"{path} is a notebook: run its check cells, or copy the answers into a file such as lab.py")
     if path.suffix != ".py" and not path.is_dir():
-        raise InputError(f"{path} is not a Python file: its name has to end in .py")
+        raise InputError(f"{path} is not a Python file: its name must end in .py")
     try:
         source = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Take a residual network apart into its blocks, and compare a block with the one that the exercise asks for."""
+"""Split a residual network into its blocks, and compare a block with the one that the exercise asks for."""
 
 from itertools import takewhile
 from typing import NamedTuple
@@ -17,9 +17,9 @@ class Block(NamedTuple):
     """The operations of a residual block.
 
     Attributes:
-        main: those of the branch with more convolutions.
-        shortcut: those of the other branch; empty for the input itself.
-        after: those after the sum, up to the next block.
+        main: operations of the branch with more convolutions.
+        shortcut: operations of the other branch; empty if it is the input itself.
+        after: operations after the sum, up to the next block.
     """
 
     main: Operations
@@ -51,7 +51,7 @@ def split(trace: Trace, output: Tensor) -> tuple[Operations, list[Block]]:
 
 
 def wrong_block(block: Block, c_in: int, channels: int, stride: int) -> list[Finding]:
-    """What is wrong with a block of these sizes; see :class:`cifar_cnn.backbones.ResidualBlock`."""
+    """Check a block of these sizes; see :class:`cifar_cnn.backbones.ResidualBlock`."""
     main, shortcut, after = block
     first, second = conv(c_in, channels, 3, stride, 1), conv(channels, channels, 3, 1, 1)
     found: list[Finding] = []

@@ -1,4 +1,4 @@
-"""Check a student's class or function against what an exercise asks for."""
+"""Check a student's class or function against an exercise."""
 
 import io
 import signal
@@ -28,12 +28,12 @@ _CHECKS: dict[str, Callable[[Any, str, str], list[Finding]]] = {
 def check_object(given: Any, exercise: Exercise, seconds: float = SECONDS) -> Outcome:
     """Check a class, a function or a network in this process.
 
-    What it prints is not shown, and no random generator changes.
+    Its output is hidden, and no random generator changes.
 
     Args:
-        given: the student's.
-        exercise: what it is to solve.
-        seconds: time limit, on systems that have alarms and in the main thread.
+        given: the student's answer.
+        exercise: the exercise to solve.
+        seconds: time limit, in the main thread of systems that have alarms.
     """
     number, name = exercise.number, exercise.name
     check = _CHECKS.get(number, networks.check)
@@ -44,7 +44,7 @@ def check_object(given: Any, exercise: Exercise, seconds: float = SECONDS) -> Ou
         return Outcome(number, "todo")
     except Wrong as wrong:
         found = list(wrong.findings)
-    except (Exception, TooLong) as error:  # of the student's code, in the backward of an operation
+    except (Exception, TooLong) as error:  # from the student's code, in the backward of an operation
         found = [raised(error, name)]
     return Outcome(number, "failed" if found else "passed", tuple(found))
 
@@ -54,7 +54,7 @@ def guarded(seconds: float) -> Iterator[None]:
     """Run a student's code without its output, with gradients, and with a time limit.
 
     Raises:
-        TooLong: in the student's code, when the time is over.
+        TooLong: in the student's code, when the time is up.
     """
     with ExitStack() as stack:
         stack.enter_context(redirect_stdout(_Nowhere()))

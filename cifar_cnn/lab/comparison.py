@@ -1,4 +1,4 @@
-"""Compare the layers that a network runs with those that an exercise asks for."""
+"""Compare the layers of a network with those that an exercise asks for."""
 
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
@@ -14,7 +14,7 @@ Pairs = list[tuple[Operation, Layer]]
 
 
 def differences(found: Sequence[Operation], asked: Sequence[Layer]) -> list[Finding]:
-    """What is missing, what is too much, and which sizes differ; the first layers first.
+    """Find missing layers, extra layers and wrong sizes, in the order of the layers.
 
     Args:
         found: from :func:`cifar_cnn.lab.sequences.canonical`.
@@ -32,9 +32,9 @@ def differences(found: Sequence[Operation], asked: Sequence[Layer]) -> list[Find
 def _aligned(
     found: Sequence[Operation], asked: Sequence[Layer]
 ) -> tuple[Pairs, list[tuple[Layer, int]], list[tuple[Operation, int]]]:
-    """Pairs of the same kind; the layers that are missing before an index of ``found``; those that are too much.
+    """Pair layers of the same kind; also return the layers missing before each index of ``found``, and the extra ones.
 
-    Convolutions and fully connected layers are paired first, and then what stands between them.
+    Convolutions and fully connected layers are paired first, then the layers between them.
     """
     own = [at for at, each in enumerate(found) if each.kind in _MAIN]
     main = [at for at, layer in enumerate(asked) if layer.kind in _MAIN]
@@ -96,7 +96,7 @@ def _misplaced(each: Operation, found: Sequence[Operation], at: int) -> Finding:
 
 
 def _sizes(pairs: Pairs, explained: bool) -> Iterator[Finding]:
-    """The sizes that differ. That of a layer's input follows from the layers before, so the first one explains all."""
+    """The sizes that differ. Input sizes follow from earlier layers, so only the first wrong one is reported."""
     for each, layer in pairs:
         wrong = [name for name, size in layer.sizes.items() if each.sizes.get(name) != size]
         for name in wrong:

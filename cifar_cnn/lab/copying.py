@@ -1,4 +1,4 @@
-"""Compare a student's network with the package's own, which gets its weights in the order in which they run."""
+"""Compare a student's network with the package's own, which gets the student's weights in the order of execution."""
 
 from collections.abc import Sequence
 
@@ -13,14 +13,14 @@ _KINDS = {"conv": nn.Conv2d, "linear": nn.Linear, "batch_norm": nn.BatchNorm2d}
 def same_output(
     own: nn.Module, operations: Sequence[Operation], same: nn.Module, x: Tensor, tolerance: float = 1e-4
 ) -> bool:
-    """Whether the package's network has the same output with the same weights, in training and afterwards.
+    """Whether the package's network has the same output with the same weights, in training and evaluation mode.
 
     Args:
         own: the student's network; left in training mode if the outputs are equal.
         operations: its operations, from which the weights are taken.
         same: the package's network; it is changed.
         x: the input of both.
-        tolerance: absolute.
+        tolerance: absolute tolerance.
     """
     for train in (True, False):
         copy_layers(operations, same)  # again: training changes the running averages
@@ -33,10 +33,10 @@ def same_output(
 
 
 def copy_layers(operations: Sequence[Operation], network: nn.Module) -> None:
-    """Copy the weights of operations into the layers of a network, whose order is that of its modules.
+    """Copy the weights of operations into the layers of a network, in the order of its modules.
 
-    A bias that the network's convolution lacks is taken off the running mean of the BatchNorm that follows: the
-    output is the same.
+    If the network's convolution has no bias, the bias is subtracted from the running mean of the following BatchNorm,
+    which gives the same output.
     """
     layers = [each for each in network.modules() if isinstance(each, tuple(_KINDS.values()))]
     own = [each for each in operations if each.kind in _KINDS]

@@ -1,4 +1,4 @@
-"""The exercises of the lab that are done in Python, in their order."""
+"""The exercises of the lab that are done in Python, in order."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -10,8 +10,8 @@ class Exercise(NamedTuple):
     """An exercise.
 
     Attributes:
-        number: such as ``1a``.
-        name: of the class or function that solves it.
+        number: its number, such as ``1a``.
+        name: name of the class or function that solves it.
         config: the config that trains the package's own solution; empty for an exercise without one.
         backbone: the network to train with the solution; empty if it is not trained.
     """
@@ -38,10 +38,10 @@ _NUMBERS = tuple(each.number for each in EXERCISES)
 
 
 def find(number: str) -> Exercise:
-    """The exercise of a number.
+    """The exercise with a number.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such exercise.
     """
     for each in EXERCISES:
         if each.number == number:
@@ -50,10 +50,10 @@ def find(number: str) -> Exercise:
 
 
 def select(numbers: Iterable[str]) -> list[Exercise]:
-    """The exercises of some numbers, in the order of the lab; a number such as ``1`` selects 1a, 1b and 1c.
+    """The exercises with these numbers, in the order of the lab; a number such as ``1`` selects 1a, 1b and 1c.
 
     Raises:
-        InputError: there is no exercise of this number.
+        InputError: there is no exercise with one of the numbers.
     """
     found: set[str] = set()
     for number in numbers:
@@ -66,7 +66,7 @@ def named(name: str) -> Exercise:
     """The exercise that a class or function of this name solves.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such exercise.
     """
     for each in EXERCISES:
         if each.name == name:

@@ -14,16 +14,16 @@ _PLACES = ("first", "last")
 
 
 def check(function: Any, exercise: str, name: str) -> list[Finding]:
-    """What is wrong with a student's choice of filters, on several networks.
+    """Check a student's choice of filters on several networks.
 
     Args:
-        function: of a network.
+        function: the student's function of a network.
         exercise: the number of the exercise.
-        name: of the function, as messages show it.
+        name: name of the function in messages.
 
     Raises:
-        NotDone: it has not been written.
-        Wrong: it fails, or returns no two tensors.
+        NotDone: the function has not been written.
+        Wrong: the function fails, or does not return two tensors.
     """
     torch.manual_seed(0)
     networks = (

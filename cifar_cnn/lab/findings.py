@@ -1,4 +1,4 @@
-"""What a check has found, as a key and values: :mod:`cifar_cnn.lab.texts` turns it into a sentence of a language."""
+"""The findings of a check, as keys and values: :mod:`cifar_cnn.lab.texts` turns them into sentences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,8 +12,8 @@ class Finding:
     """Something to look at.
 
     Attributes:
-        key: of the text.
-        values: what the text names.
+        key: key of the text.
+        values: the values that the text mentions.
     """
 
     key: str
@@ -21,7 +21,7 @@ class Finding:
 
 
 def finding(key: str, **values: Any) -> Finding:
-    """A finding with the values that its text names."""
+    """A finding with the values that its text mentions."""
     return Finding(key, values)
 
 
@@ -32,7 +32,7 @@ class Outcome:
     Attributes:
         exercise: its number.
         status: ``passed``, ``failed``, or ``todo`` for an exercise that has not been started.
-        findings: what to look at, the most important first; empty unless ``failed``.
+        findings: the findings, most important first; empty unless ``failed``.
         imported: whether the student's file could be imported at all.
     """
 
@@ -42,12 +42,12 @@ class Outcome:
     imported: bool = True
 
 
-_MOST = 3  # findings at a time: more would not be read
+_MOST = 3  # findings at a time; students would not read more
 _INTRODUCTIONS = ("in_block", "shortcut", "block_of_other_channels", "block_of_other_shape")
 
 
 def limited(found: Sequence[Finding]) -> list[Finding]:
-    """The first findings, with those that only say what the next one is about."""
+    """The first findings, including those that only introduce the next one."""
     some: list[Finding] = []
     for each in found:
         if sum(one.key not in _INTRODUCTIONS for one in some) == _MOST:
@@ -59,7 +59,7 @@ def limited(found: Sequence[Finding]) -> list[Finding]:
 
 
 class Wrong(Exception):
-    """Ends a check: what was found so far explains the rest."""
+    """Ends a check because the findings so far explain all others."""
 
     def __init__(self, *findings: Finding) -> None:
         super().__init__(findings)
@@ -67,4 +67,4 @@ class Wrong(Exception):
 
 
 class NotDone(Exception):
-    """Ends a check: the exercise has not been started."""
+    """Ends a check because the exercise has not been started."""

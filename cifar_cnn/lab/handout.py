@@ -26,12 +26,12 @@ def write_files(folder: Path, language: str) -> list[Path]:
     """
     contents = {FILE: module(language), NOTEBOOK: notebook.content(language, skeleton, rendered)}
     if existing := [folder / name for name in contents if (folder / name).exists()]:
-        raise InputError(f"{existing[0]} exists already: name another folder; no file of yours is overwritten")
+        raise InputError(f"{existing[0]} already exists: choose another folder")
     return write_all(folder, contents)
 
 
 def write_all(folder: Path, contents: dict[str, str]) -> list[Path]:
-    """Write files, given by name, into a folder, which is created if it is missing; returns their paths.
+    """Write files, given by name, into a folder, which is created if it is missing; return their paths.
 
     Raises:
         InputError: the folder cannot be written.
@@ -62,8 +62,8 @@ def skeleton(exercise: Exercise, language: str, with_question: bool = False) -> 
 
     Args:
         exercise: the exercise.
-        language: of its docstring.
-        with_question: the docstring is the question, with the shapes; otherwise the title.
+        language: language of its docstring.
+        with_question: use the question and the shapes as the docstring, rather than the title.
     """
     known = texts(language)
     text, words = known["exercises"][exercise.number], known["words"]
@@ -89,7 +89,7 @@ def rendered(template: str, **values: Any) -> str:
 
 
 def _filled(text: str, indent: str = "", before: int = 0) -> str:
-    """Text in lines of at most ``_WIDTH`` characters, of which ``before`` are taken in the first."""
+    """Wrap text to lines of ``_WIDTH`` characters, of which ``before`` are already taken in the first line."""
     first = indent + "-" * before
     lines = textwrap.wrap(text, _WIDTH, initial_indent=first, subsequent_indent=indent, break_on_hyphens=False)
     return "\n".join([indent + lines[0][len(first) :], *lines[1:]])

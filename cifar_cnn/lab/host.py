@@ -1,4 +1,4 @@
-"""The process that starts a process for each check, by a fork on Linux, otherwise as a new one.
+"""The process that starts another process for each check, by fork on Linux, otherwise by spawn.
 
 It reads the tasks as JSON from standard input and prints a line of JSON for each outcome.
 """
@@ -24,8 +24,8 @@ from cifar_cnn.lab.loading import check_file
 from cifar_cnn.lab.processes import Task, outcome_of
 from cifar_cnn.lab.student import raised
 
-_GRACE = 10.0  # beyond the time limit, after which a check that ignores it is killed
-_START = 60.0  # for a new process to import PyTorch, on a slow machine
+_GRACE = 10.0  # seconds after the time limit until a check that ignores it is killed
+_START = 60.0  # seconds for a new process to import PyTorch on a slow machine
 
 
 class _Running(NamedTuple):
@@ -75,7 +75,7 @@ def _has_ended(running: _Running) -> bool:
 
 def _result(running: _Running) -> Outcome:
     late = running.process.is_alive()
-    _kill(running.process)  # also what the student's code has started
+    _kill(running.process)  # and processes that the student's code has started
     running.process.join()
     with suppress(EOFError, OSError):
         if running.receiver.poll():
@@ -87,7 +87,7 @@ def _result(running: _Running) -> Outcome:
 
 def _kill(process: BaseProcess) -> None:
     if hasattr(os, "killpg") and process.pid:
-        with suppress(OSError):  # it has ended, or has not made a group of its own yet
+        with suppress(OSError):  # it has ended, or has not created its own process group yet
             os.killpg(process.pid, signal.SIGKILL)
     process.kill()
 
@@ -96,7 +96,7 @@ def _check(task: Task, seconds: float, sender: Connection) -> None:
     """Check one exercise; the body of a process."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if hasattr(os, "setsid"):
-        os.setsid()  # a group of its own, to be killed as a whole
+        os.setsid()  # its own process group, to be killed as a whole
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(null, number)
@@ -104,15 +104,15 @@ def _check(task: Task, seconds: float, sender: Connection) -> None:
     os.chdir(path.parent)
     try:
         outcome = check_file(path, find(task.exercise), seconds)
-    except BaseException as error:  # raised by the student's code to end Python, such as KeyboardInterrupt
+    except BaseException as error:  # such as a KeyboardInterrupt raised by the student's code
         outcome = Outcome(task.exercise, "failed", (raised(error, find(task.exercise).name),))
     sender.send(asdict(outcome))
     sender.close()
-    os._exit(0)  # no thread or handler of the student's code keeps it
+    os._exit(0)  # no thread or exit handler of the student's code delays it
 
 
 def _main() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C goes to the process that started this one, which ends it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C, the parent process ends this one
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(0))
     warnings.simplefilter("ignore")
     request = json.loads(sys.stdin.read())

@@ -1,4 +1,4 @@
-"""Whether a network can be trained: a gradient reaches every parameter, and it learns a few images by heart."""
+"""Check that a network can be trained: a gradient reaches every parameter, and it can memorise a few images."""
 
 import math
 
@@ -24,7 +24,7 @@ def without_gradient(network: nn.Module, output: Tensor) -> list[Finding]:
 
     Args:
         network: in training mode.
-        output: of the network.
+        output: output of the network.
     """
     if not any(True for _ in network.parameters()):
         return [finding("no_parameters")]
@@ -42,10 +42,10 @@ def without_gradient(network: nn.Module, output: Tensor) -> list[Finding]:
 
 
 def learns_by_heart(network: nn.Module, n: int = 64, side: int = 32) -> list[Finding]:
-    """Train the network on a few images until it knows them all; a finding if it does not get there.
+    """Train the network on a few images until it classifies all of them correctly; a finding if it does not succeed.
 
     Args:
-        network: it is changed.
+        network: the network; it is changed.
         n: number of images.
         side: their height and width.
     """

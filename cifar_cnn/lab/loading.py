@@ -11,7 +11,7 @@ from cifar_cnn.lab.findings import Finding, Outcome, finding
 from cifar_cnn.lab.processes import SECONDS
 from cifar_cnn.lab.student import raised
 
-_MODULE = "lab"  # the name that the commands import it by, so that it may refer to itself
+_MODULE = "lab"  # the name by which commands import it, so that it can refer to itself
 
 
 def check_file(path: Path, exercise: Exercise, seconds: float = SECONDS) -> Outcome:
@@ -25,7 +25,7 @@ def check_file(path: Path, exercise: Exercise, seconds: float = SECONDS) -> Outc
     try:
         with guarded(seconds):
             module = _imported(path)
-    except BaseException as error:  # also a KeyboardInterrupt of the student's: Ctrl-C does not reach this process
+    except BaseException as error:  # even KeyboardInterrupt: Ctrl-C does not reach this process
         return Outcome(exercise.number, "failed", (_about(error),), imported=False)
     if not hasattr(module, exercise.name):
         return Outcome(exercise.number, "failed", (finding("missing", name=exercise.name),))
@@ -35,7 +35,7 @@ def check_file(path: Path, exercise: Exercise, seconds: float = SECONDS) -> Outc
 def _imported(path: Path) -> ModuleType:
     folder = str(path.parent)
     if folder not in sys.path:
-        sys.path.append(folder)  # last: a file of the student's named like a library must not stand in for it
+        sys.path.append(folder)  # last, so that no student's file shadows a library
     spec = importlib.util.spec_from_file_location(_MODULE, path)
     assert spec is not None
     assert spec.loader is not None

@@ -17,16 +17,16 @@ _LARGE = 1000.0
 
 
 def check(function: Any, exercise: str, name: str) -> list[Finding]:
-    """What is wrong with a student's loss.
+    """Check a student's loss.
 
     Args:
-        function: of (prediction, target).
+        function: the student's function of (prediction, target).
         exercise: the number of the exercise.
-        name: of the function, as messages show it.
+        name: name of the function in messages.
 
     Raises:
-        NotDone: it has not been written.
-        Wrong: it fails, or its value explains all that follows.
+        NotDone: the function has not been written.
+        Wrong: the function fails, or its value explains all other errors.
     """
     what = f"{name}(prediction, target)"
     logits, target = _some(_N, _CLASSES)
@@ -50,7 +50,7 @@ def check(function: Any, exercise: str, name: str) -> list[Finding]:
 
 
 class _Watch(TorchFunctionMode):
-    """Notices PyTorch's own cross-entropy."""
+    """Detects calls of PyTorch's own cross-entropy."""
 
     called = ""
 
@@ -99,7 +99,7 @@ def _check_form(function: Any, value: Any, what: str) -> None:
 
 
 def _explained(value: Tensor, logits: Tensor, target: Tensor) -> Finding:
-    """The usual mistake that gives this value, or the two values."""
+    """The common mistake that gives this value; if none does, the value and the expected one."""
     expected = F.cross_entropy(logits, target)
     if value.isnan():
         return finding("log_of_logits")
@@ -135,7 +135,7 @@ def _wrong_gradient(value: Tensor, logits: Tensor, target: Tensor) -> list[Findi
 
 
 def _unstable(function: Any, what: str) -> list[Finding]:
-    """Check value and gradient at logits whose exponentials float32 cannot hold."""
+    """Check value and gradient for logits whose exponentials overflow in float32."""
     logits, target = _some(_N, _CLASSES)
     for factor in (_LARGE, -_LARGE):
         large = (logits.detach() * factor).requires_grad_()
@@ -147,7 +147,7 @@ def _unstable(function: Any, what: str) -> list[Finding]:
         (gradient,) = torch.autograd.grad(value, large)
         if not gradient.isfinite().all():
             return [finding("unstable_gradient", size=int(_LARGE))]
-    shifted = (logits.detach() - _LARGE).requires_grad_()  # all of one sign: exp() gives 0 for each
+    shifted = (logits.detach() - _LARGE).requires_grad_()  # all negative: exp() gives 0 for each
     if not _close(value := _call(function, shifted, target, what), F.cross_entropy(shifted, target)):
         return [finding("unstable", size=int(_LARGE), found=str(value.item()))]
     return []

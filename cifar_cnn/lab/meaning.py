@@ -1,4 +1,4 @@
-"""Recognise what an operation does by its values, where the name of its function does not tell.
+"""Recognise an operation by its values if the name of its function is not enough.
 
 ``x * (x > 0)`` and ``torch.where(x > 0, x, 0)`` are a ReLU, ``F.dropout(x, 0)`` changes nothing, and
 ``x.flatten(2).topk(1)`` is a global max pooling.
@@ -16,12 +16,12 @@ NAMES = frozenset((*_MAY_BE_RELU, *_MAY_DO_NOTHING, *_MAY_BE_GLOBAL_MAX))
 
 
 def kind_by_values(name: str, output: Tensor, inputs: Sequence[Tensor]) -> tuple[str, int]:
-    """The kind of an operation and which of its inputs is the main one; an empty kind if the values do not tell.
+    """The kind of an operation and the index of its main input; an empty kind if the values are not enough.
 
     Args:
-        name: of the function, without underscores around it.
-        output: of the operation.
-        inputs: their values before the operation.
+        name: name of the function, without underscores around it.
+        output: output of the operation.
+        inputs: values of the inputs before the operation.
     """
     for at, each in enumerate(inputs):
         if name in _MAY_BE_RELU and _is_relu(output, each):

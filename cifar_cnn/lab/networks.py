@@ -34,16 +34,16 @@ _POOLS = ("max_pool", "avg_pool", "adaptive_max", "adaptive_avg", "global_max", 
 
 
 def check(build: Any, exercise: str, name: str) -> list[Finding]:
-    """What is wrong with a student's network.
+    """Check a student's network.
 
     Args:
         build: the class, a function that returns the network, or the network.
         exercise: the number of the exercise.
-        name: of the class, as messages show it.
+        name: name of the class in messages.
 
     Raises:
-        NotDone: it has not been written.
-        Wrong: it cannot be made or run.
+        NotDone: the network has not been written.
+        Wrong: the network cannot be created or run.
     """
     network, images, trace, logits = traced_on_images(build, name)
     layers = canonical(run_operations(trace, logits))
@@ -71,7 +71,7 @@ def other_count(network: nn.Module, asked: nn.Module, layers: Sequence[Operation
 
 
 def without_bias(layers: Sequence[Operation]) -> list[Finding]:
-    """Layers without a bias that no BatchNorm follows, which would bring its own."""
+    """Layers that have no bias although no BatchNorm, which has its own bias, follows them."""
     following = [*(each.kind for each in layers[1:]), ""]
     own = [each for each, then in zip(layers, following, strict=True) if then != "batch_norm"]
     own = [each for each in own if each.kind in ("conv", "linear") and "bias" not in each.tensors]
@@ -79,11 +79,11 @@ def without_bias(layers: Sequence[Operation]) -> list[Finding]:
 
 
 def traced_on_images(build: Any, name: str) -> tuple[nn.Module, Tensor, Trace, Tensor]:
-    """Make a network and run it on a batch: the network, the images, the operations and the logits.
+    """Create a network and run it on a batch: the network, the images, the operations and the logits.
 
     Raises:
-        NotDone: it has not been written.
-        Wrong: it cannot be made or run, or the logits of n images are not (n, 10).
+        NotDone: the network has not been written.
+        Wrong: the network cannot be created or run, or its output for n images is not (n, 10).
     """
     network = student.network(build, name)
     images, _ = learning.some_images(3)
@@ -106,7 +106,7 @@ def run_operations(trace: Trace, logits: Tensor) -> list[Operation]:
 
 
 def own_weights(trace: Trace, output: Tensor) -> list[Finding]:
-    """Layers that are not registered, that are used twice, or whose result is not used."""
+    """Layers that are not registered or used twice, and operations whose result is not used."""
     hidden = [each for each in trace.operations if not each.registered]
     if hidden:
         return [finding("not_registered", kind=hidden[0].kind, sizes=_sizes(hidden[0]))]
@@ -127,7 +127,7 @@ def check_training(network: nn.Module, images: Tensor, name: str) -> list[Findin
 
 
 def _check_batches(network: nn.Module, name: str) -> list[Finding]:
-    """Check the output's shape for other batch sizes than 3."""
+    """Check the output's shape for batch sizes other than 3."""
     network.eval()  # BatchNorm in a head cannot be trained on one image
     for n in (1, 8):
         output = student.call(network, learning.some_images(n)[0], what=f"{name}.forward")
@@ -138,7 +138,7 @@ def _check_batches(network: nn.Module, name: str) -> list[Finding]:
 
 
 def _check_memory_format(network: nn.Module, name: str) -> list[Finding]:
-    """Run the network as training does, with the channels of a pixel next to one another in memory."""
+    """Run the network in channels-last memory format, as training does."""
     images = learning.some_images(3)[0].contiguous(memory_format=torch.channels_last)
     try:
         student.call(network, images, what=f"{name}.forward")
@@ -148,7 +148,7 @@ def _check_memory_format(network: nn.Module, name: str) -> list[Finding]:
 
 
 def _without_linear(layers: Sequence[Operation]) -> list[Finding]:
-    """Check exercise 6: convolutions and pooling in place of the fully connected layers."""
+    """Check exercise 6: convolutions and pooling instead of the fully connected layers."""
     linear = [each for each in layers if each.kind == "linear"]
     if linear:
         return [finding("still_linear", layer=linear[0].title)]

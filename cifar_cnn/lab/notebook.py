@@ -1,4 +1,4 @@
-"""The lab as a Jupyter notebook: for each exercise a question, a cell to fill in, its check, and a training."""
+"""The lab as a Jupyter notebook: for each exercise a question, a cell to fill in, its check, and its training."""
 
 import json
 import textwrap
@@ -17,8 +17,8 @@ def content(language: str, skeleton: Skeleton, rendered: Callable[..., str]) -> 
     """The notebook as JSON, in format 4.5.
 
     Args:
-        language: of the texts.
-        skeleton: gives the code to fill in.
+        language: language of the texts.
+        skeleton: returns the code to fill in.
         rendered: fills in a template.
     """
     cells: list[dict[str, Any]] = [

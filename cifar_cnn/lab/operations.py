@@ -1,4 +1,4 @@
-"""What a function of PyTorch does, in the words of the exercises, and with which sizes."""
+"""Describe calls of PyTorch's functions in the terms of the exercises, with their sizes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -35,7 +35,7 @@ def describe(
 ) -> tuple[str, str, Sizes, dict[str, Tensor]]:
     """The kind of a function's call, its name, the sizes, and its weights by name."""
     name = getattr(func, "__name__", str(func))
-    if name == "__get__":  # of an attribute, such as .data
+    if name == "__get__":  # access to an attribute, such as .data
         name = getattr(getattr(func, "__self__", None), "__name__", name)
     if name in ("conv2d", "linear", "batch_norm"):
         return _layer(name, args, kwargs)
@@ -85,7 +85,7 @@ def _pool(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Sizes:
 
 
 def _is_relu(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether a call replaces what is below 0 by 0, and nothing else."""
+    """Whether a call replaces negative values with 0 and changes no others."""
     low = kwargs.get("min", args[1] if len(args) > 1 else None)
     high = kwargs.get("max", args[2] if len(args) > 2 else None)
     if isinstance(low, Tensor):
@@ -94,7 +94,7 @@ def _is_relu(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
 
 
 def _zeros(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, ...]:
-    """How many zeros a call of ``F.pad`` puts above and below, and on both sides; empty for any other padding."""
+    """The zeros that a call of ``F.pad`` adds above and below, and on both sides; empty for any other padding."""
     given = _bound(("input", "pad", "mode", "value"), args, kwargs)
     pad = tuple(given["pad"])
     if given.get("mode", "constant") != "constant" or given.get("value") or len(pad) != 4:

@@ -1,4 +1,4 @@
-"""Check files in processes of their own: whatever a student's code does, it ends only its own check.
+"""Check each exercise in its own process, so that a student's code can end only its own check.
 
 One process, :mod:`cifar_cnn.lab.host`, imports PyTorch, which takes seconds, and starts a process for each exercise.
 """
@@ -24,11 +24,11 @@ class Task(NamedTuple):
 
 
 def check_files(tasks: Iterable[Task], seconds: float = SECONDS) -> Iterator[tuple[Task, Outcome]]:
-    """Check exercises in processes of their own, as many at a time as there are cores.
+    """Check each exercise in its own process, as many at a time as there are cores.
 
     Args:
-        tasks: what to check.
-        seconds: time limit of each.
+        tasks: the exercises to check.
+        seconds: time limit for each task.
 
     Yields:
         Each task with its outcome, in the order in which they end.
@@ -36,14 +36,14 @@ def check_files(tasks: Iterable[Task], seconds: float = SECONDS) -> Iterator[tup
     request = json.dumps({"tasks": list(tasks), "seconds": seconds})
     root = str(Path(__file__).parents[2])  # where cifar_cnn is imported from
     fixed = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONSAFEPATH", "PYTHONDONTWRITEBYTECODE"), "1")
-    fixed["MPLBACKEND"] = "agg"  # plt.show() opens no window and does not wait for one to be closed
+    fixed["MPLBACKEND"] = "agg"  # plt.show() opens no window to wait for
     host = subprocess.Popen(
         [sys.executable, "-m", "cifar_cnn.lab.host"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         encoding="utf-8",
-        cwd=root,  # on its sys.path then, where no file of the student's may stand in for a library
+        cwd=root,  # is on its sys.path, where no student's file may shadow a library
         env={**process.environment(), **fixed},
     )
     assert host.stdin is not None
@@ -63,5 +63,5 @@ def check_files(tasks: Iterable[Task], seconds: float = SECONDS) -> Iterator[tup
 
 
 def outcome_of(stored: dict[str, Any]) -> Outcome:
-    """An outcome from the values that ``asdict`` gives."""
+    """Rebuild an outcome from the result of ``asdict``."""
     return Outcome(**{**stored, "findings": tuple(Finding(**each) for each in stored["findings"])})

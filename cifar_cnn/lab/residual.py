@@ -15,16 +15,16 @@ _SIDE = 8
 
 
 def check(build: Any, exercise: str, name: str) -> list[Finding]:
-    """What is wrong with a student's residual block.
+    """Check a student's residual block.
 
     Args:
         build: the class.
         exercise: the number of the exercise.
-        name: of the class, as messages show it.
+        name: name of the class in messages.
 
     Raises:
-        NotDone: it has not been written.
-        Wrong: it cannot be made or run.
+        NotDone: the block has not been written.
+        Wrong: the block cannot be created or run.
     """
     found: list[Finding] = []
     for c_in, channels, stride in ((16, 16, 1), (24, 24, 1), (16, 32, 2), (16, 32, 1)):

@@ -18,18 +18,16 @@ _CHANNELS = (64, 64, 128, 128, 256, 256, 512, 512)
 
 
 def check(build: Any, exercise: str, name: str) -> list[Finding]:
-    """What is wrong with a student's ResNet-18.
-
-    The stem may have stride 1 or 2, and a pooling or none.
+    """Check a student's ResNet-18. The stem may have stride 1 or 2, with or without pooling.
 
     Args:
         build: the class, a function that returns the network, or the network.
         exercise: the number of the exercise.
-        name: of the class, as messages show it.
+        name: name of the class in messages.
 
     Raises:
-        NotDone: it has not been written.
-        Wrong: it cannot be made or run, or has no residual block.
+        NotDone: the network has not been written.
+        Wrong: the network cannot be created or run, or has no residual block.
     """
     network, images, trace, logits = traced_on_images(build, name)
     stem, blocks = split(trace, logits)

@@ -16,11 +16,11 @@ _COLOURS = {"passed": "#2e7d32", "failed": "#c62828", "todo": "#757575"}
 
 @dataclass(frozen=True)
 class Results:
-    """What a check found: printed, a table; in a notebook, the same with colours.
+    """The results of a check, shown as a table; in a notebook, with colours.
 
     Attributes:
         outcomes: one for each exercise.
-        language: of the texts.
+        language: language of the texts.
     """
 
     outcomes: Sequence[Outcome]
@@ -37,7 +37,7 @@ class Results:
         return sum(each.status == "passed" for each in self.outcomes)
 
     def hints(self, exercise: str) -> list[str]:
-        """What to look at in an exercise, the most important first."""
+        """The hints for an exercise, most important first."""
         (outcome,) = (each for each in self.outcomes if each.exercise == exercise)
         return sentences(outcome.findings, self.language)
 
@@ -67,7 +67,7 @@ class Results:
         return f"<table><tr>{heads}</tr>{rows}</table><p>{escape(self.summary)}</p>"
 
     def _rows(self) -> Iterator[tuple[str, str, list[str]]]:
-        """Title, status and hints of each exercise; of a file that cannot be imported, one row."""
+        """Title, status and hints of each exercise; a single row for a file that cannot be imported."""
         words = texts(self.language)["words"]
         broken = [each for each in self.outcomes if not each.imported]
         if broken and len(broken) == len(self.outcomes) > 1:
@@ -79,7 +79,7 @@ class Results:
 
     @property
     def summary(self) -> str:
-        """A sentence on how many exercises passed."""
+        """How many exercises passed, as text."""
         return texts(self.language)["words"]["summary"].format(passed=self.count, count=len(self.outcomes))
 
 

@@ -1,4 +1,4 @@
-"""The layers that an exercise asks for, and the sequence of those that a network runs."""
+"""The layers that an exercise asks for, and the layers of a network in one canonical order."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ class Layer(NamedTuple):
 
     Attributes:
         kind: as in :class:`cifar_cnn.lab.tracing.Operation`.
-        sizes: those that the exercise asks for.
+        sizes: the sizes that the exercise asks for.
     """
 
     kind: str
@@ -62,9 +62,9 @@ def head(c_in: int, n3: int) -> list[Layer]:
 def canonical(operations: Sequence[Operation]) -> list[Operation]:
     """The operations that a network's result depends on, in one of several equivalent orders.
 
-    Operations that only change the shape are left out, and so are poolings of a single pixel. Poolings over the whole
-    image get a name of their own. A ReLU that follows max pooling is put before it, because the two commute. Zeros that
-    are put around the maps before a convolution count as its padding.
+    Operations that only change the shape are left out, as are poolings of a single pixel. Poolings over the whole image
+    get their own name. A ReLU that follows max pooling is moved before it, because the two commute. Zeros added around
+    the maps before a convolution count as its padding.
     """
     found = [_global(each) for each in operations if each.kind != "reshape" and not _pools_a_pixel(each)]
     found = _with_padding(_merged(found))
@@ -84,7 +84,7 @@ def _pools_a_pixel(operation: Operation) -> bool:
 
 
 def _global(operation: Operation) -> Operation:
-    """A pooling over the whole image under a name of its own."""
+    """A pooling over the whole image under its own name."""
     maps, left = operation.shape, operation.output_shape
     if len(maps) < 3 or math.prod(left) != math.prod(maps[:2]):
         return operation
@@ -94,7 +94,7 @@ def _global(operation: Operation) -> Operation:
 
 
 def _merged(operations: list[Operation]) -> list[Operation]:
-    """Two reductions, of the columns and then of the rows, are one over the image."""
+    """Merge a reduction over columns and one over rows into one over the image."""
     found: list[Operation] = []
     for each in operations:
         if found and each.kind in ("global_max", "global_avg"):
@@ -106,7 +106,7 @@ def _merged(operations: list[Operation]) -> list[Operation]:
 
 
 def _with_padding(operations: list[Operation]) -> list[Operation]:
-    """Convolutions with the zeros that an operation of its own has put around their input."""
+    """Add zeros that a separate operation puts around a convolution's input to its padding."""
     found: list[Operation] = []
     for each in operations:
         if each.kind == "conv" and found and found[-1].kind == "pad":

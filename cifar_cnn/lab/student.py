@@ -18,7 +18,7 @@ _LONGEST_LINE = 100
 
 
 class TooLong(BaseException):
-    """Raised in a student's code at the time limit; no ``except Exception`` of the student's stops it."""
+    """Raised in a student's code at the time limit; the student's ``except Exception`` does not catch it."""
 
 
 def call(function: Callable[..., Any], *args: Any, what: str, **kwargs: Any) -> Any:
@@ -27,12 +27,12 @@ def call(function: Callable[..., Any], *args: Any, what: str, **kwargs: Any) -> 
     Args:
         function: the function or class.
         args: its arguments.
-        what: what is called, as the student would type it.
-        kwargs: more of them.
+        what: the call, as the student would type it.
+        kwargs: its keyword arguments.
 
     Raises:
-        NotDone: it raises NotImplementedError.
-        Wrong: it raises another exception, calls exit or takes too long.
+        NotDone: the function raises NotImplementedError.
+        Wrong: the function raises another exception, calls exit or takes too long.
     """
     try:
         return function(*args, **kwargs)
@@ -60,7 +60,7 @@ def _line(error: BaseException) -> str:
     """The student's line, such as ``lab.py, line 13: x = f(x)``; empty if none of the student's lines ran."""
     if isinstance(error, SyntaxError) and error.filename and error.lineno:
         return f"{error.filename.rpartition('/')[2]}, line {error.lineno}: {(error.text or '').strip()}"
-    # A cell of a notebook is a file of this name.
+    # A notebook cell has this file name.
     line = re.sub(r"^\d+\.py, |^<[^>]*>, ", "", own_line(error) or "")
     return line[:_LONGEST_LINE] + "..." * (len(line) > _LONGEST_LINE)
 
@@ -77,8 +77,8 @@ def network(build: Callable[..., Any] | nn.Module, name: str, *args: int) -> nn.
     """A student's network, from a class, from a function that returns one, or a copy of a network.
 
     Raises:
-        NotDone: it has not been written.
-        Wrong: it cannot be made.
+        NotDone: the network has not been written.
+        Wrong: the network cannot be created.
     """
     what = f"{name}({', '.join(map(str, args))})"
     torch.manual_seed(0)
@@ -91,7 +91,7 @@ def network(build: Callable[..., Any] | nn.Module, name: str, *args: int) -> nn.
         raise NotDone
     if not isinstance(made, nn.Module):
         raise Wrong(finding("no_module", what=what, found=type(made).__name__))
-    if "training" not in vars(made):  # which nn.Module.__init__ sets
+    if "training" not in vars(made):  # set by nn.Module.__init__
         raise Wrong(finding("no_super", name=name))
     return made.train()
 
@@ -101,7 +101,7 @@ def traced(made: nn.Module, images: Tensor, name: str) -> tuple[Trace, Tensor]:
 
     Raises:
         NotDone: forward has not been written.
-        Wrong: it fails, or returns no tensor.
+        Wrong: forward fails, or does not return a tensor.
     """
     trace = Trace(made)
     try:

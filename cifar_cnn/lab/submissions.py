@@ -1,4 +1,4 @@
-"""Check a folder of submissions, for the teacher: one table as CSV and HTML."""
+"""Check a folder of submissions and write one table for the teacher, as CSV and HTML."""
 
 import csv
 import io
@@ -17,15 +17,15 @@ from cifar_cnn.lab.handout import FILE, NOTEBOOK, rendered, write_all
 from cifar_cnn.lab.processes import Task, check_files
 from cifar_cnn.lab.results import Results
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would evaluate a cell that starts so
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would evaluate a cell that starts with one
 
 
 class Submission(NamedTuple):
-    """A submission and what was found.
+    """A submission and its results.
 
     Attributes:
-        name: of its file or folder.
-        results: of its exercises.
+        name: name of its file or folder.
+        results: results of its exercises.
     """
 
     name: str
@@ -42,12 +42,12 @@ class Submission(NamedTuple):
 
 
 def check_all(folder: Path, numbers: Sequence[str] = (), language: str = texts.DEFAULT) -> Iterator[Submission]:
-    """Check each submission of a folder.
+    """Check each submission in a folder.
 
     Args:
-        folder: holds a file ``NAME.py`` or a folder ``NAME`` with a ``lab.py`` for each student.
-        numbers: of the exercises; empty for all.
-        language: of the hints.
+        folder: a folder with a file ``NAME.py``, or a folder ``NAME`` with a ``lab.py``, for each student.
+        numbers: numbers of the exercises; empty for all.
+        language: language of the hints.
 
     Yields:
         Each submission once it is checked.
@@ -76,7 +76,7 @@ def check_all(folder: Path, numbers: Sequence[str] = (), language: str = texts.D
 def _files(folder: Path) -> list[tuple[str, Path]]:
     """The name and the file of each submission, in the order of the names."""
     if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder: give the folder that holds the submissions")
+        raise InputError(f"{folder} is not a folder: give the folder that contains the submissions")
     entries = sorted(each for each in folder.absolute().iterdir() if not each.name.startswith((".", "__")))
     files = [(each.name, each / FILE) if each.is_dir() else (each.stem, each) for each in entries]
     files = [(name, path) for name, path in files if path.suffix == ".py"]
@@ -91,7 +91,7 @@ def check_writable(folder: Path) -> None:
     """Check that results can be written into a folder, before a check that takes minutes.
 
     Raises:
-        InputError: they cannot.
+        InputError: the folder cannot be written.
     """
     existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     if not existing.is_dir():
@@ -101,7 +101,7 @@ def check_writable(folder: Path) -> None:
 
 
 def write_results(submissions: Iterable[Submission], folder: Path, language: str = texts.DEFAULT) -> list[Path]:
-    """Write ``results.csv`` and ``results.html``, in the order of the names; returns their paths.
+    """Write ``results.csv`` and ``results.html``, in the order of the names; return their paths.
 
     Raises:
         InputError: the folder cannot be written.

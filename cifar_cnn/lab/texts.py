@@ -1,4 +1,4 @@
-"""The texts of the lab in each language: one YAML file holds the questions and what a check says."""
+"""The texts of the lab in each language: one YAML file holds the questions and the hints."""
 
 import re
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from cifar_cnn.lab.findings import Finding
 
 LANGUAGES = ("en", "ro")
 DEFAULT = "en"
-_EMPTY = re.compile(r" \[\]$| \([^()`]*``\)")  # no line of the student's own, or no layer before
+_EMPTY = re.compile(r" \[\]$| \([^()`]*``\)")  # left by an empty {line} or {after}
 
 
 @cache
@@ -30,7 +30,7 @@ def texts(language: str) -> dict[str, Any]:
 
 
 def sentence(found: Finding, language: str) -> str:
-    """What a finding says, in one line."""
+    """A finding as one line."""
     known = texts(language)
     values = {name: _printed(value) for name, value in found.values.items()}
     if "place" in values:
@@ -39,7 +39,7 @@ def sentence(found: Finding, language: str) -> str:
 
 
 def sentences(found: Iterable[Finding], language: str) -> list[str]:
-    """What findings say; one that ends with a colon introduces the next."""
+    """Findings as lines; a finding that ends with a colon is joined to the next one."""
     said: list[str] = []
     for each in found:
         text = sentence(each, language)

@@ -2,7 +2,7 @@
 
 Layers such as ``nn.Conv2d`` and calls such as ``F.conv2d``, ``torch.relu(x)`` and ``x.amax((2, 3))`` all pass through
 ``torch.overrides.TorchFunctionMode``. Each operation knows which operations computed its inputs, so a result that is
-never used is not taken for a part of the network.
+never used does not count as part of the network.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,10 +25,10 @@ class Operation:
     """One operation.
 
     Attributes:
-        kind: such as ``conv``, ``relu`` or ``reshape``; ``other`` for one that no exercise asks for.
+        kind: its kind, such as ``conv``, ``relu`` or ``reshape``; ``other`` if no exercise asks for it.
         function: name of the function that was called.
         layer: name of the layer that owns its weights; empty without weights.
-        sizes: what the exercise may ask for, such as ``out`` and ``kernel``.
+        sizes: the sizes that an exercise may ask for, such as ``out`` and ``kernel``.
         inputs: indices of the operations that computed its inputs, the main one first.
         shape: shape of its main input.
         output_shape: shape of its output.
@@ -64,10 +64,10 @@ class Trace(TorchFunctionMode):
     """Records the operations on a network's input.
 
     Args:
-        network: its parameters give the layers their names.
+        network: the network, whose parameter names identify the layers.
 
     Attributes:
-        operations: in the order in which they ran.
+        operations: the operations in the order in which they ran.
         failed: the operation that raised an exception.
     """
 
@@ -84,10 +84,10 @@ class Trace(TorchFunctionMode):
             for name, tensor in tensors
         }
         self._made_by: dict[int, int] = {}
-        self._kept: list[Tensor] = []  # else another tensor could get the id of one that is gone
+        self._kept: list[Tensor] = []  # so that no new tensor gets the id of a deleted one
 
     def run(self, network: nn.Module, images: Tensor) -> Any:
-        """Run the network on images; returns its output."""
+        """Run the network on images and return its output."""
         self._made_by[id(images)] = INPUT
         self._kept.append(images)
         with self:
@@ -147,7 +147,7 @@ class Trace(TorchFunctionMode):
         return None if found is None else [self.operations[index] for index in found]
 
     def unused(self, end: int) -> list[Operation]:
-        """The operations with a meaning of their own whose results do not reach the operation ``end``."""
+        """The operations of known kinds whose results do not reach the operation ``end``."""
         used: set[int] = set()
         waiting = [end]
         while waiting:
@@ -167,7 +167,7 @@ def _owner(name: str) -> str:
 
 
 def _name_by_values(operation: Operation, name: str, output: Tensor, inputs: list[Tensor]) -> None:
-    """Correct the kind of an operation whose values tell more than its name, and put its main input first."""
+    """Correct the kind of an operation whose values say more than its name, and put its main input first."""
     kind, at = kind_by_values(name, output, inputs)
     if kind:
         operation.kind = kind

@@ -82,7 +82,7 @@ def test_no_file_of_a_student_is_overwritten(run_command: RunCommand) -> None:
     assert finished.out.splitlines()[-1] == "  cifar-cnn lab check mine/lab.py"
     shutil.copyfile(answers.__file__, "mine/lab.py")
     Path("mine/lab.ipynb").unlink()
-    message = "mine/lab.py exists already: name another folder; no file of yours is overwritten"
+    message = "mine/lab.py already exists: choose another folder"
     assert run_command.refused("lab", "start", "mine") == message
     assert Path("mine/lab.py").read_text() == Path(answers.__file__).read_text()
     assert not Path("mine/lab.ipynb").exists()

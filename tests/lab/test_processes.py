@@ -130,8 +130,8 @@ def test_chosen_exercises_of_a_file(run_command: RunCommand) -> None:
     [
         (["check", "no.py"], "no.py cannot be read: No such file or directory"),
         (["check", "lab.py", "9"], "there is no exercise '9'; the exercises are 1a, 1b, 1c, 2, 3, 4a, 4b, 5, 6, 7"),
-        (["check", "lab.ipynb"], "lab.ipynb is a notebook: run its cells that check, or copy the answers into a file"),
-        (["check", "lab.txt"], "lab.txt is not a Python file: its name has to end in .py"),
+        (["check", "lab.ipynb"], "lab.ipynb is a notebook: run its check cells, or copy the answers into a file"),
+        (["check", "lab.txt"], "lab.txt is not a Python file: its name must end in .py"),
         (["check"], "give a student's file, such as lab.py, or --all and a folder of submissions"),
         (["check", "lab.py", "--output", "out"], "--output requires --all"),
         (["check", "lab.py", "--language", "de"], "argument --language: invalid choice: 'de' (choose from "),

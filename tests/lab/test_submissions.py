@@ -52,7 +52,7 @@ def test_a_folder_of_submissions_is_one_table(folder: Path, run_command: RunComm
             *("bogdan", "0", "the file has no ResidualBlock"),
             "the value is 64 times too large for 64 images: sum or mean?",
         ],
-        ["dan", "0", "lab.py is not there", "lab.py is not there"],
+        ["dan", "0", "lab.py is missing", "lab.py is missing"],
     ]
     page = Path("out/results.html").read_text(encoding="utf-8")
     assert page.count("<tr>") == 5
@@ -79,7 +79,7 @@ def test_names_that_occur_twice_and_links_have_a_row_each(
     table = dict(line.split(",0,") for line in (root / "results.csv").read_text().splitlines()[1:])
     assert list(table) == ["ana", "ana.py", "broken", "dan", "link"]
     assert all(table[name] == "not done yet" for name in ("ana", "ana.py", "link"))
-    assert table["broken"] == "broken.py is not there"
+    assert table["broken"] == "broken.py is missing"
     assert "there is a notebook, but no lab.py" in table["dan"]
 
 
@@ -109,7 +109,7 @@ def test_results_are_sorted_and_in_the_chosen_language(in_empty_folder: Path) ->
 
 
 def test_a_folder_without_submissions_is_a_mistake(folder: Path) -> None:
-    with pytest.raises(InputError, match="is not a folder: give the folder that holds the submissions"):
+    with pytest.raises(InputError, match="is not a folder: give the folder that contains the submissions"):
         next(submissions.check_all(folder / "bogdan.py"))
     (folder / "empty").mkdir()
     (folder / "empty" / "notes.txt").touch()
