@@ -96,7 +96,7 @@ def ensemble(runs: Sequence[Run]) -> Ensemble:
 
 
 def ensemble_folder(result: Ensemble, root: Path) -> Path:
-    """The folder ``ensemble_N`` of the same runs under ``root``, or the next number."""
+    """Find the folder ``ensemble_N`` of the same runs under ``root``, or choose the next number."""
     own = _identity(result.result)
     return same_or_next_folder(root, "ensemble", lambda folder: _identity(_read(folder / RESULT)) == own)
 

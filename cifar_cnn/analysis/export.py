@@ -42,7 +42,7 @@ class Exported:
         images: number of images it was verified on.
         origin: where these images come from.
         passes: number of forward passes per image, with test-time augmentation.
-        difference: largest difference of a probability from PyTorch's; of an int8 file, before the quantisation.
+        difference: largest difference of a probability from PyTorch's; for int8, measured before quantisation.
         quantized: how the quantisation changed the file; None without it.
     """
 
@@ -153,7 +153,7 @@ def export(
 
     Raises:
         InputError: the network cannot be exported, the file cannot be written, a probability differs by more than
-            ``TOLERANCE``, or quantisation costs too much accuracy. No file is left then.
+            ``TOLERANCE``, or quantisation costs too much accuracy. In these cases no file is left.
     """
     if not output.parent.is_dir():
         raise InputError(f"cannot write {output}: there is no folder {output.parent}")

@@ -55,7 +55,7 @@ def classify_files(
         batch_size: images in a forward pass.
 
     Raises:
-        InputError: there are no images, the network takes others than RGB or grey ones, or ``output`` cannot be
+        InputError: there are no images, the network does not take RGB or grey ones, or ``output`` cannot be
             written.
     """
     check_decodable(trained.channels)

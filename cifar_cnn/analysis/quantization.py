@@ -18,7 +18,7 @@ from cifar_cnn.trust import names as trust
 
 _LAYERS = ("Conv", "Gemm", "MatMul")
 _BATCH = 250  # images in a forward pass
-_NOTES = ("onnx.infer", "onnx.quant.pre_process")  # which onnxruntime leaves in the metadata
+_NOTES = ("onnx.infer", "onnx.quant.pre_process")  # left in the metadata by onnxruntime
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,10 @@ class Quantized:
 
 
 def int8_of(content: dict[str, Any], calibration: int, max_loss: float) -> Int8:
-    """The images of a run for its quantisation: a random sample of the training images, the same each time, and all
-    validation images or, without any, all test images.
+    """Load the images that a run's quantisation needs.
+
+    They are a random sample of the training images, the same each time, for calibration, and all validation images or,
+    if there are none, all test images for the accuracy.
 
     Args:
         content: content of the checkpoint.
@@ -84,7 +86,7 @@ def int8_of(content: dict[str, Any], calibration: int, max_loss: float) -> Int8:
 
 
 def quantize(path: Path, images: Int8) -> Quantized:
-    """Replace an ONNX file by one with 8-bit weights and activations.
+    """Replace an ONNX file with one that has 8-bit weights and activations.
 
     Activations are unsigned, weights signed with one scale per output channel. They have 7 bits, because 8 bits can
     overflow on x86 processors without VNNI. Normalisation and softmax remain in float32.
@@ -149,7 +151,7 @@ def _write_int8(source: Path, target: Path, calibration: Tensor) -> None:
 
 
 def _left_in_float(nodes: Any) -> list[str]:
-    """The nodes before the first layer, which normalise the images, and the softmax."""
+    """The nodes that remain in float32: the normalisation before the first layer, and the softmax."""
     first = next((i for i, node in enumerate(nodes) if node.op_type in _LAYERS), 0)
     return [node.name for i, node in enumerate(nodes) if i < first or node.op_type == "Softmax"]
 

@@ -37,7 +37,7 @@ def compare() -> ArgumentParser:
         type=float,
         default=0.5,
         metavar="X",
-        help="percentage points below which a difference counts as none in the test for equivalence (default: 0.5)",
+        help="test for equivalence: differences below X percentage points count as none (default: 0.5)",
     )
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help=f"folder for the results and runs (default: {RUNS}/compare_N)"
@@ -54,8 +54,8 @@ def _add_runs(parser: ArgumentParser) -> None:
         "--folds",
         type=int,
         metavar="N",
-        help="cross-validation: train each config N times, and validate on another Nth part of the training images "
-        "each time",
+        help="cross-validation: train each config N times, each time validating on another of N parts of the training "
+        "images",
     )
 
 
@@ -82,11 +82,11 @@ def split_executor(options: list[str]) -> tuple[list[str], dict[str, Any]]:
     """Separate the parameters of the executor from options of ``fit``.
 
     Args:
-        options: options with a dot and their values, each in a word of its own or as ``--name=value``.
+        options: options with a dot and their values, as separate words or as ``--name=value``.
 
     Returns:
         The options of ``fit``, and the parameters by name. A value that is valid JSON is a number, truth value, list or
-        dict; all others are texts, such as a time limit ``2:00:00``.
+        dict; all others are strings, such as a time limit ``2:00:00``.
     """
     of_fit: list[str] = []
     parameters: dict[str, Any] = {}

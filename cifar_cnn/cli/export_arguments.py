@@ -11,7 +11,7 @@ def export() -> ArgumentParser:
     parser = ArgumentParser(
         "export",
         "Export a trained network to one file, or to a folder for the Hugging Face Hub. Input: uint8 RGB images\n"
-        "(N, 3, size, size) for any N; output: probabilities (N, classes), of a folder for the Hub logits. The file\n"
+        "(N, 3, size, size) for any N. Output: probabilities (N, classes); with --format hub, logits. The file\n"
         "includes the normalisation, and the class names as metadata. Its results are compared with PyTorch's on the\n"
         "run's test images (or on --images); if they differ, it is deleted.",
         [
@@ -67,8 +67,8 @@ def _add_changes(parser: ArgumentParser) -> None:
         "--max_loss",
         type=float,
         metavar="POINTS",
-        help="write no int8 file that loses more percentage points of accuracy on the validation images (without any, "
-        "on the test images) (default: 1)",
+        help="write no int8 file that loses more percentage points of accuracy than this, measured on the validation "
+        "images or, if there are none, on the test images (default: 1)",
     )
 
 

@@ -72,9 +72,9 @@ images:
                             5000, unless the source has validation images
   --data.fold K, --data.folds N
                             validate on one of N parts of the training images; K is 0 to N - 1
-  --data.train_fraction X  train on this fraction of the training images alone (default: 1.0)
+  --data.train_fraction X  train on only this fraction of the training images (default: 1.0)
   --data.train_per_class N  train on this number of images of each class instead
-  --data.label_noise X      fraction of the training labels to replace by a wrong one, or a file of training labels
+  --data.label_noise X      fraction of the training labels to replace with wrong ones, or a file of training labels
                             (default: 0.0)
   --data.augment.crop N     random shift by up to N pixels (default: 0)
   --data.augment.flip BOOL  mirror a random half of the images; alternating: each image every second epoch (default:

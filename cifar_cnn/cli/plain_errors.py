@@ -133,7 +133,7 @@ def _unknown_option(mistake: _Mistake) -> str | None:
         unknown = next((each for each in given if each not in mistake.options), None)
         if unknown is None:
             values = ", ".join(f"{each} {given_values.given(mistake.args, each)}" for each in given)
-            return f"{mistake.section}: a value is of another type than the argument: {values}"
+            return f"{mistake.section}: a value has the wrong type: {values}"
         name = unknown.removeprefix(f"{mistake.section}.")
     further = class_options.section_of_further_arguments(mistake.args, mistake.section)
     if further:

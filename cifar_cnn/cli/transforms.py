@@ -1,4 +1,4 @@
-"""Errors of the transforms of ``data.augment`` in one line.
+"""Report errors in the transforms of ``data.augment`` in one line.
 
 A transform may have one of several types, and jsonargparse reports the errors of all of them at once.
 """

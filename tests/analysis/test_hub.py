@@ -35,7 +35,7 @@ def test_the_command_writes_what_loads_with_the_same_logits(
 ) -> None:
     finished = run_command("export", trained_run, "--format", "hub", "--output", "net")
     assert finished.status == 0, finished.err
-    assert "on 50 test images: largest difference to PyTorch 0.0e+00" in finished.out
+    assert "on 50 test images: within 0.0e+00 of PyTorch's results" in finished.out
     assert sorted(path.name for path in Path("net").iterdir()) == ["README.md", "config.json", "model.safetensors"]
     run = load_run(trained_run)
     model = HubClassifier.from_pretrained("net")
@@ -59,7 +59,7 @@ def test_the_command_writes_what_loads_with_the_same_logits(
 def test_the_config_of_something_else_is_not_replaced(trained_run: Path, run_command: RunCommand) -> None:
     Path("config.json").write_text("mine")
     refused = run_command.refused("export", trained_run, "--format", "hub", "--output", ".")
-    assert refused == "config.json is not that of an exported network: choose another folder with --output"
+    assert refused == "config.json does not belong to an exported network: choose another folder with --output"
     assert Path("config.json").read_text() == "mine"
 
 

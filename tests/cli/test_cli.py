@@ -417,7 +417,7 @@ COMMAND_ERRORS: dict[str, tuple[list[str], str]] = {
     ),
     "no list": (
         ["fit", *QUICK, *MILESTONES, "2"],
-        "model.schedule: a value is of another type than the argument: model.schedule.milestones 2",
+        "model.schedule: a value has the wrong type: model.schedule.milestones 2",
     ),
     "no argument beside a list": (
         ["fit", *QUICK, *MILESTONES, "[2]", "--model.schedule.gama", "2"],

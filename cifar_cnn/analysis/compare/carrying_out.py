@@ -16,16 +16,16 @@ from cifar_cnn.runs.run import RunFolder
 
 
 class Started(Protocol):
-    """A task that was started, as far as ``subprocess.Popen`` describes it."""
+    """A started task: the methods of ``subprocess.Popen`` that are used here."""
 
     def poll(self) -> int | None:
-        """The exit status; None while it is running."""
+        """Return the exit status; None while the task is running."""
 
     def terminate(self) -> None:
-        """Ask it to save a checkpoint and stop."""
+        """Ask the task to save a checkpoint and stop."""
 
     def wait(self) -> object:
-        """Wait until it has stopped."""
+        """Wait until the task has stopped."""
 
 
 class Engine(Protocol):
@@ -33,23 +33,23 @@ class Engine(Protocol):
 
     Attributes:
         at_once: number of tasks that may run at the same time.
-        interval: seconds between two looks at the running tasks.
+        interval: seconds between checks of the running tasks.
     """
 
     at_once: int
     interval: float
 
     def prepare(self, tasks: Sequence[Task], folder: Path) -> None:
-        """Get ready for all tasks of the plan in ``folder`` that are not done."""
+        """Prepare the unfinished tasks of the plan in ``folder``."""
 
     def start(self, task: Task, place: int) -> Started:
-        """Start a task; ``place``, from 0 to ``at_once`` - 1, is not used by another one that is running."""
+        """Start a task in a free ``place``, from 0 to ``at_once`` - 1."""
 
 
 def carry_out(tasks: list[Task], engine: Engine, folder: Path) -> None:
     """Carry out the unfinished tasks; a failed task is reported and the others still run.
 
-    If this process is interrupted, all running tasks are asked to save and stop, and are waited for.
+    If this process is interrupted, it asks all running tasks to save a checkpoint and stop, and waits for them.
 
     Args:
         tasks: the tasks of the plan.
@@ -84,7 +84,7 @@ class _Progress:
 
     Args:
         tasks: all tasks of the plan.
-        waiting: those that are not done.
+        waiting: the unfinished ones.
     """
 
     def __init__(self, tasks: list[Task], waiting: list[Task]) -> None:
@@ -109,7 +109,7 @@ class _Progress:
             self._at(task, min(len(RunFolder(run).epochs) if run else 0, task.epochs))
 
     def end(self, task: Task, status: int) -> None:
-        """Count a task as done, and report it if it left no result."""
+        """Count a task as done; if it left no result, print why."""
         if status or not task.is_done():
             task.failure = _last_words(task) or f"exited with status {status} and left no result"
             self._bar.write(f"{task.name} failed: {task.failure} ({relative(task.log)})", file=sys.stderr)

@@ -26,19 +26,19 @@ WEEK = 7 * 24 * 60  # minutes
 
 
 class Cluster:
-    """Submits each task as a job, and finds the jobs of an earlier call again.
+    """Submits each task as a job; a second call waits for the jobs of the first one.
 
-    A job that is preempted, or reaches its time limit, saves a checkpoint, is requeued by submitit and resumes. Jobs of
-    Slurm continue if this process ends. Jobs of the executor ``local`` are processes of this machine, for trying out a
-    plan; they are stopped with it.
+    If a job is preempted or reaches its time limit, it saves a checkpoint, is requeued by submitit and resumes. Slurm
+    jobs continue when this process ends. Jobs of the ``local`` executor are processes on this machine, for trying out a
+    plan, and stop with this process.
 
     Args:
         executor: an executor of submitit, such as ``slurm`` or ``local``.
-        parameters: those of submitit's ``AutoExecutor`` and of its ``update_parameters``, such as ``timeout_min``,
+        parameters: arguments of submitit's ``AutoExecutor`` and its ``update_parameters``, such as ``timeout_min``,
             ``gpus_per_node`` or ``slurm_partition``.
 
     Raises:
-        InputError: submitit is not installed, or a job of Slurm has no time limit.
+        InputError: submitit is not installed, or no time limit is given for Slurm.
     """
 
     def __init__(self, executor: str, parameters: Mapping[str, Any]) -> None:
@@ -53,7 +53,7 @@ class Cluster:
         self.executor = executor
         self.parameters = {**({"timeout_min": WEEK} if executor == "local" else {}), **parameters}
         self.at_once = 1
-        self.interval = 0.5 if executor == "local" else 10.0  # file systems of clusters are slow
+        self.interval = 0.5 if executor == "local" else 10.0  # cluster file systems are slow
         self._jobs: dict[str, submitit.Job[int]] = {}
 
     def prepare(self, tasks: Sequence[Task], folder: Path) -> None:
@@ -75,7 +75,7 @@ class Cluster:
             write_json(folder / IDS, {self.executor: {name: job.job_id for name, job in self._jobs.items()}})
 
     def start(self, task: Task, place: int) -> "Submitted":
-        """The job of a task."""
+        """Return the submitted job of a task."""
         return Submitted(self._jobs[task.name], task, stops_with_plan=self.executor == "local")
 
     def _submit(self, tasks: Sequence[Task], folder: Path) -> "dict[str, submitit.Job[int]]":
@@ -114,7 +114,7 @@ class Cluster:
 
 
 class Submitted:
-    """A job with the methods of a process.
+    """A submitted job with the interface of a process.
 
     Args:
         job: the job.
@@ -126,22 +126,22 @@ class Submitted:
         self._job, self._task, self._stops = job, task, stops_with_plan
 
     def poll(self) -> int | None:
-        """0 once the job has ended; whether it succeeded is seen from the run's folder."""
+        """Return 0 once the job has ended; the run's folder shows whether it succeeded."""
         if not self._job.done():
             return None
-        if not self._job.paths.result_pickle.exists():  # killed, such as for its memory: its command left no last words
+        if not self._job.paths.result_pickle.exists():  # killed, so its log has no error
             self._task.log.parent.mkdir(parents=True, exist_ok=True)
             with self._task.log.open("a", encoding="utf-8") as log:
-                log.write(f"\ncifar-cnn: its job ended as {self._job.state}: see {relative(self._job.paths.stderr)}\n")
+                log.write(f"\ncifar-cnn: the job ended as {self._job.state}: see {relative(self._job.paths.stderr)}\n")
         return 0
 
     def terminate(self) -> None:
-        """Stop a job of this machine; jobs of a cluster continue."""
+        """Stop a local job; jobs on a cluster continue."""
         if self._stops:
             self._job.cancel(check=False)
 
     def wait(self) -> None:
-        """Wait until a job of this machine has ended."""
+        """Wait until a local job has ended."""
         if self._stops:
             self._job.wait()
 

@@ -19,7 +19,7 @@ class Compared:
         command: the command line that produced it; empty for a comparison in Python.
         networks: the networks, with their runs.
         failures: the reason for each failed task, by the name of the task.
-        margin: networks whose accuracies differ by less count as equivalent; from 0 to 1.
+        margin: networks whose accuracies differ by less than this count as equivalent; from 0 to 1.
         with_ensemble: whether to add the ensemble of all runs.
     """
 
@@ -36,7 +36,7 @@ class Compared:
 
     @cached_property
     def holm_p(self) -> list[float | None]:
-        """For each pair its p value, adjusted for the number of pairs; None for pairs without a p value."""
+        """The p value of each pair, adjusted for the number of pairs; None for pairs without one."""
         adjusted = iter(holm([each.p for _, _, each in self.pairs if each.p is not None]))
         return [None if each.p is None else next(adjusted) for _, _, each in self.pairs]
 
@@ -56,7 +56,7 @@ class Compared:
 
     @property
     def notes(self) -> list[str]:
-        """Sentences that a reader of the table of networks needs."""
+        """Notes for readers of the table of networks."""
         notes = tables.notes(self.networks)
         if isinstance(self.ensemble, Ensemble):
             low, high = self.ensemble.interval

@@ -50,7 +50,7 @@ class Settings:
     Attributes:
         seeds: number of seeds to train each config with.
         folds: number of folds to train each config on with each seed (cross-validation); 0 for a single training.
-        margin: networks whose accuracies differ by less count as equivalent; from 0 to 1.
+        margin: networks whose accuracies differ by less than this count as equivalent; from 0 to 1.
         ensemble: whether to add the ensemble of all runs.
         command_line: the command line, which is recorded with the results.
     """
@@ -124,8 +124,8 @@ class Comparison(Compared):
 def compare_runs(runs: Sequence[str | os.PathLike], *, margin: float = 0.5, ensemble: bool = False) -> Comparison:
     """Compare trained runs; those that have not been tested are tested first.
 
-    Runs that differ only in their seed form one network. No file is written into a folder of its own, as the command
-    does: use the returned object.
+    Runs that differ only in their seed form one network. Unlike the command, this function does not write a folder with
+    tables and plots.
 
     Args:
         runs: folders of the runs.
@@ -158,7 +158,7 @@ def margin_of(points: float) -> float:
 
 
 def tasks_of(item: Path, folder: Path, fits: plan.Fits, settings: Settings) -> list[plan.Task]:
-    """Train a config with each seed and on each fold, or test a run."""
+    """Return the tasks for one item: train a config with each seed and on each fold, or test a run."""
     if item.is_file():
         places = [(seed, folder / item.stem / f"seed_{seed}") for seed in range(settings.seeds)]
         if not settings.folds:

@@ -23,7 +23,7 @@ class Answers:
 
     Attributes:
         share: the share of the runs that classify each image correctly: float, (N,).
-        common: the most frequent class of the wrong answers to each image, the right one if there are none: int, (N,).
+        common: the most frequent wrong class of each image, or its label if no run is wrong: int, (N,).
     """
 
     share: np.ndarray
@@ -31,17 +31,17 @@ class Answers:
 
 
 def disagreements(pairs: list[Pair]) -> dict[str, Any]:
-    """For each pair that was tested on the same images, those that one network classifies better.
+    """Find the images that one network of a pair classifies better, for each pair tested on the same images.
 
     Returns:
-        ``pairs`` for the template, and ``missing``: sentences about what is not shown.
+        ``pairs`` for the template, and ``missing``: sentences that say what is not shown and why.
     """
     shown = [(a, b) for a, b, _ in pairs if same_images(a, b)][:MOST_PAIRS]
     if not shown:
         return {"pairs": [], "missing": []}
     images, missing = _test_images(shown[0][0])
     if images is not None and any(not same_images(shown[0][0], network) for pair in shown for network in pair):
-        images, missing = None, "The networks were tested on different sets of images, so that pictures are missing."
+        images, missing = None, "The pairs were tested on different images, so no pictures are shown."
     networks = {id(network): network for pair in shown for network in pair}
     answers = {key: _answers(network) for key, network in networks.items()}
     names = RunFolder(shown[0][0].first.folder).result["class_names"]
@@ -102,7 +102,7 @@ def _answers(network: Network) -> Answers:
 
 
 def _test_images(network: Network) -> tuple[ImageSet | None, str]:
-    """The test images of a network; without them, a sentence with the reason."""
+    """The test images of a network, or None and a sentence that says why they are missing."""
     run = RunFolder(network.first.folder)
     try:
         images = run.images("test")

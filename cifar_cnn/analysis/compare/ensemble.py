@@ -15,7 +15,7 @@ from cifar_cnn.runs.predictions import mean_of, read_predictions
 
 @dataclass(frozen=True)
 class Ensemble:
-    """The class with the highest mean probability over several runs.
+    """Several runs that predict the class with the highest mean probability.
 
     Attributes:
         runs: number of runs.

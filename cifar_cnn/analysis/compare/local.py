@@ -1,4 +1,4 @@
-"""Run tasks in processes of this machine, which share its cores and GPUs."""
+"""Run tasks as processes on this machine, which share its cores and GPUs."""
 
 import os
 import subprocess
@@ -20,10 +20,10 @@ from cifar_cnn.hardware import available_cores
 
 
 class Processes:
-    """Starts tasks as processes of this machine.
+    """Starts tasks as processes on this machine.
 
-    One process at a time has the whole machine. Several get an equal number of threads each, and GPUs of their own, or
-    one GPU in turn if there are fewer GPUs than processes.
+    A single process uses the whole machine. Several processes get an equal number of threads each, and the same number
+    of GPUs each; if there are fewer GPUs than processes, several processes share one GPU.
 
     Args:
         jobs: number of processes at a time.
@@ -40,7 +40,7 @@ class Processes:
         self.at_once = jobs
 
     def prepare(self, tasks: Sequence[Task], folder: Path) -> None:
-        """Nothing is needed before the first task starts."""
+        """Do nothing; processes need no preparation."""
 
     def start(self, task: Task, place: int) -> "subprocess.Popen[bytes]":
         """Start the command of a task; its output goes to the task's log."""
@@ -92,7 +92,7 @@ def check_memory_for(jobs: int, sources: Iterable[Source | None]) -> None:
     Raises:
         InputError: the images of ``jobs`` runs of the largest source do not fit.
     """
-    # Twice: the training and validation split is a copy.
+    # Twice, because splitting off the validation images copies them.
     needed = 2 * max((_bytes_of(source) for source in sources if source is not None), default=0)
     available = available_memory()
     if available is None or jobs == 1 or jobs * needed <= available:

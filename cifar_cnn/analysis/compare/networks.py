@@ -1,4 +1,4 @@
-"""The networks of a comparison: the runs of one experiment, which differ only in their seed."""
+"""The networks of a comparison, each with its runs, which differ only in seed or fold."""
 
 import itertools
 import statistics
@@ -19,12 +19,12 @@ from cifar_cnn.runs.run import RunFolder
 
 @dataclass
 class Network:
-    """The runs of one experiment.
+    """A network of a comparison, with its runs.
 
     Attributes:
         name: name of the config; for given runs a name that is unique in the comparison.
         key: see :class:`RunResult`; empty for a config, whose runs are identified by its name.
-        runs: the runs by seed, those without a seed by their folder.
+        runs: the runs by seed, or by folder if they have no seed.
         parameters: number of parameters.
         macs: multiply-adds of its convolutions and matrix products for one image.
     """
@@ -94,7 +94,7 @@ def group(results: list[tuple[Path, RunResult]], configs: set[str]) -> list[Netw
 
 
 def _network_for(networks: list[Network], item: Path, result: RunResult) -> Network:
-    """The network that a run belongs to; a new one is added to ``networks``."""
+    """Find the network that a run belongs to, or add a new one to ``networks``."""
     for network in networks:
         if item.is_file() and network.name == item.stem:
             return network

@@ -38,7 +38,7 @@ class Task:
     failure: str = ""
 
     def run(self) -> Path | None:
-        """The folder of the run; None while there is none."""
+        """The folder of the run; None if it does not exist yet."""
         return self.work.run()
 
     def is_done(self) -> bool:
@@ -63,7 +63,7 @@ class Fits(Protocol):
         """Number of epochs that a config trains for."""
 
     def source(self, config: Path) -> Source | None:
-        """The source of the images of a config, before they are loaded; None if it cannot be created."""
+        """The image source of a config, without loading images; None if it cannot be created."""
 
 
 def training(config: Path, seed: int, fits: Fits, folder: Path, fold: int | None = None) -> Task:

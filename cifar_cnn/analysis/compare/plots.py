@@ -115,5 +115,5 @@ def _colors(n: int) -> list[Any]:
 
 
 def several(networks: list[Network]) -> bool:
-    """Whether a network has more than one run, and so a mean."""
+    """Whether any network has more than one run, and therefore a mean."""
     return any(len(network.runs) > 1 for network in networks)

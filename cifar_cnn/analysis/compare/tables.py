@@ -75,7 +75,7 @@ def pair_table(pairs: list[Pair], adjusted: list[float | None], margin: float) -
 
     Args:
         pairs: the pairs with their differences.
-        adjusted: for each pair its p value adjusted for the number of pairs.
+        adjusted: the p value of each pair, adjusted for the number of pairs.
         margin: the margin of equivalence, from 0 to 1.
     """
     return markdown_table([pair_header(margin), *pair_rows(pairs, adjusted)], left=range(2))
@@ -105,7 +105,7 @@ def pair_rows(pairs: list[Pair], adjusted: list[float | None]) -> list[list[str]
 
 
 def how_to_read(margin: float) -> list[str]:
-    """Explain the table of pairs, a paragraph for each kind of column."""
+    """Explain the table of pairs, with one paragraph for each kind of column."""
     alpha = 1 - LEVEL
     return [
         f"Differences are in percentage points of test accuracy. {LEVEL:.0%} confidence intervals: over seeds by "

@@ -30,13 +30,13 @@ names = [model.class_names[i] for i in logits.argmax(1)]
 
 ## Licence
 
-None is stated. Before you publish this network, add `license:` to the head of this file, and check the terms of the
-images that it was trained on.
+No licence is stated. Before you publish this network, add `license:` to the head of this file and check the terms of
+its training images.
 """
 
 
 def facts_of(run: RunFolder) -> dict[str, Any]:
-    """What is known about the training and the test of a run, for the card."""
+    """The facts about a run's training and test that the card states."""
     facts: dict[str, Any] = {"name": run.name, "images": run.record.get("images")}
     if run.is_tested:
         names = ("accuracy", "accuracy_interval", "nll", "brier", "ece", "images", "tta")

@@ -23,7 +23,7 @@ from cifar_cnn.runs.trained_as import PLAIN
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
-# Arguments of the classifier that only a training needs.
+# Arguments of the classifier that only training needs.
 _TRAINING = (
     *("loss", "optimizer", "schedule", "schedule_interval", "decay_bias_and_norm", "parameter_groups"),
     *("tta_fraction", "compile", "init_from"),
@@ -35,8 +35,8 @@ class HubClassifier(nn.Module, PyTorchModelHubMixin):
 
     ``save_pretrained(folder)`` writes model.safetensors, config.json and, if there is none, README.md;
     ``push_to_hub(repository)`` uploads them; ``from_pretrained(folder_or_repository)`` loads them. Loading runs no code
-    from the folder: config.json may only name what a checkpoint from somebody else may name
-    (:mod:`cifar_cnn.trust.names`), and weights are read from safetensors alone.
+    from the folder: config.json may name only what somebody else's checkpoint may name
+    (:mod:`cifar_cnn.trust.names`), and weights are read only from safetensors.
 
     Example::
 
@@ -69,7 +69,7 @@ class HubClassifier(nn.Module, PyTorchModelHubMixin):
     def forward(self, images: Tensor) -> Tensor:
         """Map uint8 images (N, 3, image_size, image_size) to float32 logits (N, num_classes).
 
-        The logits are those of the run: with its test-time augmentation, and in its precision.
+        The logits are computed with the run's test-time augmentation and precision.
         """
         with autocast(self.config["precision"], images.device):
             return self.classifier.logits_with_tta(normalize(images, self.mean, self.std)).float()
@@ -113,7 +113,7 @@ class HubClassifier(nn.Module, PyTorchModelHubMixin):
                 options of huggingface_hub, such as ``revision``.
 
         Raises:
-            InputError: the folder is damaged, or names something that is not trusted.
+            InputError: the folder is damaged, or names code that is not trusted.
         """
         _check_json(Path(pretrained_model_name_or_path, CONFIG))
         return super().from_pretrained(pretrained_model_name_or_path, **options)
@@ -145,7 +145,7 @@ class HubClassifier(nn.Module, PyTorchModelHubMixin):
 
 
 def _check_json(path: Path) -> None:
-    """Check that config.json holds a mapping: huggingface_hub reads it first, without checks."""
+    """Check that config.json holds a mapping, because huggingface_hub reads it without checks."""
     try:
         readable = not path.exists() or isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
     except (OSError, ValueError, RecursionError):

@@ -19,7 +19,7 @@ CARD = "README.md"
 def export_hub(
     run: RunFolder, output: Path, tta: TTA | None = None, paths: list[str] | None = None, n: int = 256
 ) -> Exported:
-    """Write model.safetensors, config.json and README.md; the folder keeps a README.md that it already has.
+    """Write model.safetensors, config.json and README.md; an existing README.md is kept.
 
     Args:
         run: the run.

@@ -1,10 +1,10 @@
 """The common corruptions of a batch of images, at five severities.
 
-They are made after those of CIFAR-10-C (Hendrycks and Dietterich, Benchmarking Neural Network Robustness to Common
-Corruptions and Perturbations, 2019, https://arxiv.org/abs/1903.12261; repository hendrycks/robustness, make_cifar_c.py)
-with its parameters, but by other libraries and with other random numbers: an accuracy on them is close to one on
-CIFAR-10-C, not the same. What differs by more is said at each function. Glass blur, snow, frost and spatter are not
-included. Sizes in pixels are those for images of 32x32.
+They follow CIFAR-10-C (Hendrycks and Dietterich, Benchmarking Neural Network Robustness to Common Corruptions and
+Perturbations, 2019, https://arxiv.org/abs/1903.12261; repository hendrycks/robustness, make_cifar_c.py) and use its
+parameters, but other libraries and random numbers, so accuracies are close to those on CIFAR-10-C, not equal to them.
+A function that differs by more says so. Glass blur, snow, frost and spatter are not included. Sizes in pixels are for
+images of 32x32.
 
 Each function takes images as floats in [0, 1], (N, C, H, W), a severity from 1 to 5 and a generator, and returns images
 that may leave [0, 1].
@@ -30,9 +30,9 @@ def corrupt(images: Tensor, name: str, severity: int, generator: Generator) -> T
 
     Args:
         images: on the CPU.
-        name: of a corruption in :data:`CORRUPTIONS`.
+        name: a corruption in :data:`CORRUPTIONS`.
         severity: from 1 to 5.
-        generator: of the random numbers.
+        generator: source of the random numbers.
     """
     changed = CORRUPTIONS[name](images.float() / 255, severity, generator)
     return (changed * 255).round().clamp(0, 255).byte()
@@ -94,7 +94,7 @@ def zoom_blur(images: Tensor, severity: int, generator: Generator) -> Tensor:
 def fog(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """Add a random map that is brighter in some parts of the image, then reduce the contrast.
 
-    The map sums random grids of 2x2, 4x4, ... points; the source makes it by the diamond-square algorithm.
+    The map sums random grids of 2x2, 4x4, ... points; the source uses the diamond-square algorithm.
     """
     strength, decay = ((0.2, 3.0), (0.5, 3.0), (0.75, 2.5), (1.0, 2.0), (1.5, 1.75))[severity - 1]
     n, _, height, width = images.shape
@@ -134,7 +134,7 @@ def saturate(images: Tensor, severity: int, generator: Generator) -> Tensor:
 
 
 def jpeg_compression(images: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Compress as JPEG, by Pillow as in the source."""
+    """Compress as JPEG with Pillow, as in the source."""
     quality = (80, 65, 58, 50, 40)[severity - 1]
     pixels = (images * 255).round().byte().permute(0, 2, 3, 1).squeeze(-1).numpy()  # grey: (N, H, W)
     decoded = torch.from_numpy(np.stack([_compressed(each, quality) for each in pixels]))

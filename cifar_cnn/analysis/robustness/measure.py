@@ -38,7 +38,7 @@ def measure_corruptions(run: RunFolder, images: ImageSet, most: int | None = Non
         run: the run; its test-time augmentation is used.
         images: the test images.
         most: measure on a random sample of this many images, the same each time; by default on all.
-        seed: of the corruptions' random numbers.
+        seed: seed of the corruptions.
 
     Raises:
         InputError: ``most`` is below 1, or the images are neither RGB nor grey.

@@ -25,7 +25,7 @@ def elastic(images: Tensor, strength: float, smoothness: float, affine: float, g
         strength: pixels that the field moves by before it is smoothed, in each direction.
         smoothness: standard deviation of the smoothing, in pixels.
         affine: largest distance in pixels by which each of three points is moved, in each direction.
-        generator: of the random numbers.
+        generator: source of the random numbers.
     """
     n, _, height, width = images.shape
     grid = grid_of(images)
@@ -44,7 +44,7 @@ def elastic(images: Tensor, strength: float, smoothness: float, affine: float, g
 
 
 def grid_of(images: Tensor) -> Tensor:
-    """The place of each pixel: (1, H, W, 2), across and down."""
+    """The position of each pixel: (1, H, W, 2), across and down."""
     height, width = images.shape[-2:]
     down, across = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     return torch.stack([across, down], -1)[None].float()

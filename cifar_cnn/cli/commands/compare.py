@@ -58,7 +58,7 @@ def run(options: Namespace) -> int:
 
 
 def _engine(options: Namespace, parameters: dict[str, Any], items: list[Path], fits: "FitCommands") -> Engine:
-    """What starts the trainings: processes of this machine, or an executor of submitit."""
+    """Choose what starts the trainings: processes on this machine, or an executor of submitit."""
     if options.executor is None:
         if parameters:
             raise InputError(f"--executor.{next(iter(parameters))} needs --executor, such as --executor slurm")
@@ -147,5 +147,5 @@ class FitCommands:
         """The source of the images of a config; None if it cannot be created, which the fit will report."""
         try:
             return data_of([str(config)], self.options).source
-        except Exception:  # an error of the user's own class too
+        except Exception:  # including errors of the user's own classes
             return None

@@ -46,7 +46,9 @@ def _export_hub(options: Namespace, checkpoint: Path, what: str) -> int:
     if output.exists() and not output.is_dir():
         raise InputError(f"--output of format hub is a folder; {output} is a file")
     if (output / CONFIG).exists() and not (output / WEIGHTS).exists():
-        raise InputError(f"{output / CONFIG} is not that of an exported network: choose another folder with --output")
+        raise InputError(
+            f"{output / CONFIG} does not belong to an exported network: choose another folder with --output"
+        )
     _show(export_hub(run, output, options.tta, options.images, options.verify), what, "logits")
     return 0
 
@@ -81,7 +83,7 @@ def _show(exported: Exported, what: str, output: str) -> None:
         "Input": f"images: uint8 {input_shape(trained)}",
         "Output": f"{output}: float32, (N, {len(trained.class_names)}), of {', '.join(trained.class_names)}",
         "Passes": f"{exported.passes} per image; test-time augmentation: {trained.classifier.tta}",
-        "Verified": f"on {exported.images} {exported.origin}: largest difference to PyTorch {exported.difference:.1e}",
+        "Verified": f"on {exported.images} {exported.origin}: within {exported.difference:.1e} of PyTorch's results",
     }
     if (int8 := exported.quantized) is not None:
         before, after = int8.accuracy
