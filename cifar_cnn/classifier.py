@@ -123,7 +123,6 @@ class ImageClassifier(LightningModule):
         return loss
 
     def on_train_epoch_start(self) -> None:
-        """Reset the training loss and accuracy."""
         self.train_means.reset()
 
     def on_train_epoch_end(self) -> None:
@@ -150,7 +149,6 @@ class ImageClassifier(LightningModule):
         return logits
 
     def on_validation_epoch_start(self) -> None:
-        """Reset the metrics."""
         self.val_metrics.reset()
 
     def on_validation_epoch_end(self) -> None:
@@ -159,7 +157,6 @@ class ImageClassifier(LightningModule):
             self.log(name, value, prog_bar=name != "val/accuracy_top5")
 
     def on_test_epoch_start(self) -> None:
-        """Reset the metrics."""
         self.test_metrics.reset()
 
     def on_test_epoch_end(self) -> None:

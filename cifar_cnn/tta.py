@@ -40,8 +40,8 @@ def logits_with_tta(
         network: from images to logits.
         images: (N, C, H, W), normalised.
         tta: see :func:`views`.
-        fraction: of the images, the least confident ones, that are averaged over the views. The others keep the logits
-            of the unchanged image. Source: hiverge/cifar10-speedrun (2025).
+        fraction: fraction of the images, the least confident ones, whose logits are averaged over the views. The others
+            keep the logits of the unchanged image. Source: hiverge/cifar10-speedrun (2025).
     """
     plain = network(images)
     if tta == "none":

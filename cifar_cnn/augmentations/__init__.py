@@ -1,4 +1,4 @@
-"""Transforms of single images, such as RandAugment, and mixing of two, such as CutMix, exact in (seed, epoch, step)."""
+"""Transforms of single images, such as RandAugment, and of pairs, such as CutMix, that resume exactly."""
 
 from cifar_cnn.augmentations.functions import FunctionTransform, ImageFunction, Transforms, as_modules, name_of
 from cifar_cnn.augmentations.mixing import Mixing, mixed

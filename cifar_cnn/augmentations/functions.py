@@ -1,4 +1,4 @@
-"""Transforms of images as parts of a config: modules, functions, and classes whose objects can be called."""
+"""Transforms of images as parts of a config: modules, functions, and classes with ``__call__``."""
 
 import pkgutil
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from cifar_cnn.base.errors import InputError
 
 
 class ImageFunction(Protocol):
-    """A function or object that maps an image (C, H, W) to one of the same shape and dtype."""
+    """A callable that maps an image (C, H, W) to one of the same shape and dtype."""
 
     def __call__(self, image: Tensor, /) -> Tensor:
         """The transformed image."""
@@ -25,11 +25,10 @@ Transforms: TypeAlias = list[v2.Transform | nn.Module | ImageFunction] | v2.Tran
 
 
 class FunctionTransform(nn.Module):
-    """Wrap a function, or a class whose objects can be called, as a module, for use in configs and checkpoints.
+    """Wrap a function, or a class with ``__call__``, as a module, for use in configs and checkpoints.
 
     Args:
-        function: a function of an image, an object that can be called with one, or the import path of a function or a
-            class.
+        function: a function of an image, a callable object, or the import path of a function or class.
         options: additional keyword arguments of the function, or the arguments of the class.
 
     Raises:
@@ -44,7 +43,7 @@ class FunctionTransform(nn.Module):
         self.function = function
         self.options = options or {}
         if not callable(found):
-            raise InputError(f"a transform is a module, a function or an object that can be called, not {found!r:.60}")
+            raise InputError(f"a transform must be a module, a function or a callable object, not {found!r:.60}")
         is_class = isinstance(found, type)
         try:
             signature(found).bind(*([] if is_class else [None]), **self.options)
@@ -64,7 +63,7 @@ class FunctionTransform(nn.Module):
 
 
 def as_modules(transforms: Any) -> list[nn.Module]:
-    """The modules of one transform, several or none; functions and objects are wrapped.
+    """Convert None, a transform, or a list of transforms to a list of modules; other callables are wrapped.
 
     Raises:
         InputError: a transform cannot be called.

@@ -1,7 +1,8 @@
-"""Apply RandAugment and its relatives to many small images: those with the same operation at once.
+"""Apply RandAugment and similar transforms to many small images, grouped by operation.
 
-For each image, torchvision draws an operation and its magnitude, and then takes most of the time to start an operation
-on a few pixels. Here, the operations of all images are drawn first. The results are those of image by image.
+torchvision draws an operation and a magnitude for each image, and on small images most of the time goes into starting
+operations. Here, the operations of all images are drawn first, and each one then runs on all its images at once. The
+result is the same as for one image at a time.
 """
 
 import copy

@@ -11,7 +11,7 @@ from torchvision.transforms import v2
 from cifar_cnn.augmentations.functions import as_modules, name_of
 from cifar_cnn.base.errors import InputError
 
-# In a config, the first type makes a class name stand for torchvision's class.
+# Because of the first type, a bare class name in a config means torchvision's class.
 Mixing: TypeAlias = list[v2.Transform | nn.Module] | v2.Transform | nn.Module | None
 
 

@@ -1,4 +1,4 @@
-"""Apply transforms to one image after another, each with random numbers of its own."""
+"""Apply transforms to one image after another, each image with its own random numbers."""
 
 import random
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from cifar_cnn.augmentations.functions import Transforms, as_modules, name_of
 from cifar_cnn.augmentations.grouped import in_groups
 from cifar_cnn.base.errors import InputError
 
-_CALL = (v2.Compose, v2.Lambda, v2.RandomApply, v2.RandomChoice, v2.RandomOrder)  # call functions of the user
+_CALL = (v2.Compose, v2.Lambda, v2.RandomApply, v2.RandomChoice, v2.RandomOrder)  # these call the user's functions
 
 
 def transformed(transforms: Transforms, images: Tensor, seeds: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Targets of mixed images: probabilities (N, num_classes) in place of class indices (N,)."""
+"""Targets of mixed images: probabilities (N, num_classes) instead of class indices (N,)."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,8 +16,8 @@ def largest_class(targets: Tensor) -> Tensor:
 def loss_of(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor) -> Tensor:
     """Compute a loss for class indices (N,) or for the probabilities (N, num_classes) of mixed images.
 
-    A loss that fails for probabilities is computed for class indices, as in the source of MixUp: for the two classes of
-    each image, weighted with their probabilities.
+    A loss that fails for probabilities is computed for class indices, as in the MixUp paper: once for each of the two
+    classes of an image, weighted by their probabilities.
 
     Raises:
         InputError: the loss fails for probabilities, and the images are not mixed in pairs with the same weights.
@@ -38,7 +38,7 @@ def _loss_of_pairs(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, tar
     is_pair = torch.isclose(weights.sum(1), weights.new_ones(())) & torch.isclose(weights[:, 0], expected, atol=1e-5)
     if not bool(is_pair.all()):
         raise InputError(
-            "the loss accepts class indices alone, but data.augment.mix gives each image other weights: use a loss "
+            "the loss accepts only class indices, but data.augment.mix gives each image other weights: use a loss "
             "that accepts probabilities (N, num_classes), such as torch.nn.CrossEntropyLoss"
         )
     return weight * loss(logits, first) + (1 - weight) * loss(logits, torch.where(alone, first, second))

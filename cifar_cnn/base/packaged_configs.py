@@ -53,7 +53,7 @@ def copy_to(target: Path) -> list[Path]:
 
 
 def with_paths(words: list[str]) -> list[str]:
-    """Replace the names of packaged configs in a command line by their paths."""
+    """Replace the names of packaged configs in a command line with their paths."""
     return _with_values(words, lambda value: str(find(value) or value))
 
 

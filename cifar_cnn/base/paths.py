@@ -19,12 +19,12 @@ def relative(path: str | os.PathLike, start: str | os.PathLike = os.curdir) -> s
 
 
 def check_output_folder(folder: Path, own: str, what: str) -> None:
-    """Check that files written into a folder replace none of another origin.
+    """Check that a command that writes into a folder replaces no foreign files.
 
     Args:
         folder: it may be missing.
         own: a file in it that shows that it was written by the same command; without this file, it must be empty.
-        what: what such a folder is of, for the message.
+        what: what such a folder contains, for the message.
 
     Raises:
         InputError: the folder is a file or holds other files.
@@ -34,7 +34,7 @@ def check_output_folder(folder: Path, own: str, what: str) -> None:
 
 
 def expanded(path: str | os.PathLike) -> Path:
-    """Replace a leading ``~`` by the user's home folder; it is kept for a user without one."""
+    """Replace a leading ``~`` with the user's home folder; it is kept for a user without one."""
     return Path(os.path.expanduser(path))
 
 

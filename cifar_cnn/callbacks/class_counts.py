@@ -11,7 +11,7 @@ from cifar_cnn.data.module import CIFAR10DataModule
 class ClassCounts(Callback):
     """Calls ``set_class_counts(counts)`` of a loss that has this method, before the first step.
 
-    ``counts``, int64 of shape (num_classes,), counts the labels that are trained on, with label noise.
+    ``counts``, int64 of shape (num_classes,), counts the training labels, including label noise.
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

@@ -204,7 +204,7 @@ def why_not_validated(trainer: Trainer) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """Replace NaN and infinity, which JSON does not support, by None."""
+    """Replace NaN and infinity, which JSON does not support, with None."""
     if isinstance(value, list):
         return [_finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""What a run was started in: the state of the working folder's git repository, and the installed packages."""
+"""The environment of a run: the state of the working folder's git repository, and the installed packages."""
 
 import functools
 import importlib.metadata

@@ -33,7 +33,7 @@ def check_augmentation(augment: Augment, shape: tuple[int, ...], num_classes: in
     """
     try:
         augment, loss = copy.deepcopy((augment, loss))
-    except Exception:  # an own transform may contain an open file or a generator
+    except Exception:  # a user's transform may contain an open file or a generator
         return
     pixels = torch.randint(256, (_IMAGES, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     values = pixels.float() / 64 - 2
@@ -84,7 +84,7 @@ def _change(option: str, name: str, image: Tensor, result: Any) -> str:
         hint = f"let it return {len(image)} channels" if same_type else "images are converted and normalised afterwards"
     elif isinstance(result, Tensor):
         hint = f"let it, or a transform after it, return {image.shape[-2]}x{image.shape[-1]} pixels"
-    return f"data.augment.{option}: {name} makes {form(result)} out of {form(image)}: {hint}"
+    return f"data.augment.{option}: {name} turns {form(image)} into {form(result)}: {hint}"
 
 
 def _check_mixing(augment: Augment, images: Tensor, num_classes: int, loss: nn.Module | None) -> None:

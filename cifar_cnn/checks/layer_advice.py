@@ -82,7 +82,7 @@ def _convolution(layer: _Convolution, shape: tuple[int, ...]) -> str | None:
         return f"its input has {shape[1]} channels: write {written(layer, in_channels=shape[1])}"
     if isinstance(layer.padding, tuple) and not layer.transposed:
         sizes = zip(layer.kernel_size, layer.dilation, layer.padding, strict=True)
-        if _fits_not(shape[2:], tuple(d * (kernel - 1) + 1 - 2 * padding for kernel, d, padding in sizes)):
+        if _is_too_small(shape[2:], tuple(d * (kernel - 1) + 1 - 2 * padding for kernel, d, padding in sizes)):
             return (
                 f"its input has only {_pixels(shape)} pixels: pad it, use a smaller kernel, pool fewer times before "
                 "it, or use larger images"
@@ -94,7 +94,7 @@ def _pool(layer: nn.Module, shape: tuple[int, ...]) -> str | None:
     sides = int(type(layer).__name__[-2])
     if len(shape) != sides + 2:
         return f"its input has shape {form(shape)} instead of {_maps(sides)}: move it before the flattening layer"
-    if _fits_not(shape[2:], layer.kernel_size):
+    if _is_too_small(shape[2:], layer.kernel_size):
         return (
             f"its input has only {_pixels(shape)} pixels: pool fewer times, pad the convolutions before it, or use "
             "larger images"
@@ -149,7 +149,7 @@ def _maps(sides: int) -> str:
     return f"({', '.join(['N', 'channels', 'height', 'width'][: 2 + min(sides, 2)])})"
 
 
-def _fits_not(shape: tuple[int, ...], kernel: Any) -> bool:
+def _is_too_small(shape: tuple[int, ...], kernel: Any) -> bool:
     kernels = kernel if isinstance(kernel, tuple) else (kernel,) * len(shape)
     return any(side < each for side, each in zip(shape, kernels, strict=True))
 

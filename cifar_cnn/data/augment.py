@@ -102,7 +102,7 @@ class Augment:
         flip: mirror each image with probability 1/2. ``alternating`` mirrors each image in every second epoch, starting
             at random in the first or second (Jordan, https://arxiv.org/abs/2404.00498).
         cutout: side in pixels of a random square that is filled with the mean colour (0: none).
-        cutout_inside: whether the whole square lies in the image, and not its centre alone.
+        cutout_inside: whether the whole square must lie in the image, rather than only its centre.
         brightness: add a random number from [-brightness, brightness) to the normalised values of each image (0: none).
         contrast: multiply these values by a random number from [1 - contrast, 1 + contrast) (0: none).
         transforms: transforms of single images, such as torchvision's RandAugment, on uint8 (C, H, W) after crop and

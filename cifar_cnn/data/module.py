@@ -46,7 +46,7 @@ class CIFAR10DataModule(LightningDataModule):
         eval_batch_size: images per step of validation and test, in each process.
         val_size: number or fraction of the training images to use for validation, stratified by class; 0 trains on all.
             By default 5000, unless the source, ``folds`` or ``val_indices`` give the validation images.
-        split_seed: seed of this and each other choice of images and labels, which thus do not depend on ``seed``.
+        split_seed: seed of all choices of images and labels, so that none of them depends on ``seed``.
         seed: seed of the order and augmentation of the training images; by default the seed of ``seed_everything`` or,
             without one, torch's seed.
         augment: augmentation of the training images.
@@ -56,13 +56,13 @@ class CIFAR10DataModule(LightningDataModule):
             Validation and test images are not resized. Source: fast.ai's DAWNBench entries (2018).
         drop_last: omit the training images that do not fill the last batch; they differ from epoch to epoch.
         val_indices: file of the validation images' indices in the training split: .npy, .npz, .json or .txt.
-        fold: validate on this one, from 0, of ``folds`` parts of the training images (cross-validation).
-        folds: number of these parts, stratified by class.
+        fold: index, from 0, of the part of the training images to validate on (cross-validation).
+        folds: number of parts, stratified by class.
         train_fraction: fraction of the images left for training to train on, stratified by class.
         train_per_class: number of images of each class to train on instead.
-        label_noise: fraction of the training labels to replace by another class; or a file of training labels: .npy,
+        label_noise: fraction of the training labels to replace with another class, or a file of training labels: .npy,
             .npz or .pt. Validation and test labels are not changed.
-        label_noise_pairs: replace the labels of these classes alone, each by the other class of its pair.
+        label_noise_pairs: replace only labels of these classes, each with the other class of its pair.
         label_noise_array: name of the array of labels, if the file holds several.
     """
 

@@ -53,9 +53,9 @@ class Muon(Optimizer):
         renorm_growth: float = 0.0,
     ) -> None:
         if renorm_every < 1 or renorm_growth < 0:
-            raise ValueError("renorm_every is 1 or more steps, renorm_growth 0 or more")
+            raise ValueError("renorm_every must be 1 or more steps, and renorm_growth 0 or more")
         if min(lr, sgd_lr, weight_decay) < 0 or not (0 <= momentum < 1 and 0 <= sgd_momentum < 1) or ns_steps < 1:
-            raise ValueError("learning rates and weight_decay are 0 or more, momenta below 1, ns_steps 1 or more")
+            raise ValueError("learning rates and weight_decay must be >= 0, momenta below 1 and ns_steps >= 1")
         self._sgd = {"lr": sgd_lr, "momentum": sgd_momentum}
         filters = {"lr": lr, "momentum": momentum, "ns_steps": ns_steps, "ns_coefficients": tuple(ns_coefficients)}
         renorm = {"renorm_every": renorm_every, "renorm_growth": renorm_growth, "steps": 0}  # steps: that are done

@@ -1,4 +1,4 @@
-"""The remaining work on a run as a job of a cluster. The job imports this module and no library but submitit."""
+"""The remaining work on a run as a cluster job. The job imports this module and no library but submitit."""
 
 import os
 import signal
@@ -61,7 +61,7 @@ class ClusterJob:
     def _stop(self) -> None:
         if self._process is None or self._process.returncode is not None:
             return
-        # Not through Popen, whose lock the code that a signal handler interrupts may hold.
+        # Not through Popen, because the interrupted code may hold its lock.
         with suppress(ProcessLookupError):
             os.kill(self._process.pid, signal.SIGTERM)
         with suppress(ChildProcessError):

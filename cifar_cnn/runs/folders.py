@@ -17,7 +17,7 @@ BEST = "best.ckpt"
 LAST = "last.ckpt"
 PREVIOUS = "previous.ckpt"  # the checkpoint before last.ckpt
 
-_FOLDERS = ("checkpoints", "code", "explain", "filters")  # of this project, in a run's folder
+_FOLDERS = ("checkpoints", "code", "explain", "filters")  # written by this project into a run's folder
 
 
 def run_folders(root: str | os.PathLike = RUNS, kind: str = "version") -> list[Path]:
@@ -51,8 +51,8 @@ def same_or_next_folder(root: Path, kind: str, is_same: Callable[[Path], bool]) 
 
     Args:
         root: parent of the folders.
-        kind: what the folders are of, such as ``ensemble``.
-        is_same: whether a folder is of the same content.
+        kind: kind of the folders, such as ``ensemble``.
+        is_same: returns whether a folder holds the same content.
     """
     folders = run_folders(root, kind)
     if (same := next(filter(is_same, reversed(folders)), None)) is not None:

@@ -1,4 +1,4 @@
-"""The remaining work on a run, as arguments of ``cifar-cnn``. A job of a cluster imports this module and no library."""
+"""The remaining work on a run, as arguments of ``cifar-cnn``. A cluster job imports this module and no library."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +10,10 @@ CHECKPOINT = "CHECKPOINT"  # stands for the checkpoint in the arguments that res
 
 
 class Work(Protocol):
-    """What is left to do for a run."""
+    """The remaining work on a run."""
 
     def run(self) -> Path | None:
-        """The folder of the run; None while there is none."""
+        """The folder of the run; None if it does not exist yet."""
 
     def command(self) -> list[str]:
         """The arguments of ``cifar-cnn`` for the remaining work."""
@@ -24,7 +24,7 @@ class TrainingWork:
     """Train a run, or resume it.
 
     Attributes:
-        root: folder of its folder ``lightning_logs``.
+        root: the folder that contains ``lightning_logs``.
         begin: the arguments that start it.
         resume: the arguments that resume it from a checkpoint, with ``CHECKPOINT`` in its place.
     """

@@ -1,4 +1,4 @@
-"""Indices and labels from files, which are checked. Pickled objects are never loaded."""
+"""Read and check indices and labels from files. Pickled objects are never loaded."""
 
 import json
 import os
@@ -20,7 +20,7 @@ def read_indices(file: str | os.PathLike, images: int) -> Tensor:
 
     Args:
         file: .npy, .npz (array ``indices``), .json (a list) or text with one integer a line.
-        images: number of images; the indices lie from 0 to ``images`` - 1.
+        images: number of images; indices go from 0 to ``images`` - 1.
 
     Raises:
         InputError: the file cannot be read, or an index is out of range or occurs twice.
@@ -98,7 +98,7 @@ def _from_pt(path: Path, array: str | None) -> Any:
         raise InputError(f"{relative(path)} cannot be read: {error.strerror or error}") from error
     except InputError:
         raise
-    except Exception as error:  # a damaged file can fail in a hundred ways
+    except Exception as error:  # damaged files raise many types
         raise InputError(
             f"{relative(path)} cannot be read as tensors or arrays of integers; other Python objects are not loaded"
         ) from error

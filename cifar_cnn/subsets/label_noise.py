@@ -46,7 +46,7 @@ def pair_noise(
         int64, (N,).
 
     Raises:
-        InputError: a name is not the name of a class, or a class is to be replaced by itself.
+        InputError: a name is not the name of a class, or a pair replaces a class by itself.
     """
     for name in (*pairs, *pairs.values()):
         if name not in class_names:
@@ -64,5 +64,5 @@ def pair_noise(
 
 
 def _choice(labels: Tensor, classes: int, fraction: float, seed: int) -> Tensor:
-    # Not the seed itself, with which the validation images may have been chosen.
+    # Not the seed itself, because it may have chosen the validation images.
     return stratified_choice(labels, classes, round(fraction * len(labels)), generator(seed, 1).initial_seed())

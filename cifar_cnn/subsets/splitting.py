@@ -43,9 +43,9 @@ def stratified_choice(labels: Tensor, classes: int, size: int, seed: int) -> Ten
 
 
 def stratified_fold(labels: Tensor, fold: int, folds: int, seed: int) -> Tensor:
-    """Choose one of ``folds`` parts of about equal size that together hold each image once.
+    """Choose one of ``folds`` parts of about equal size that together contain each image once.
 
-    Both the sizes of the parts and their numbers of images of a class differ by at most 1.
+    The parts differ by at most one image, in total and in each class.
 
     Args:
         labels: int64, (N,).

@@ -28,8 +28,8 @@ class Chosen:
         train: int64, (N,), ascending; positions of the training images in the source's training split.
         val: int64, (M,), ascending; positions of the validation images there.
         labels: int64, (N,); labels of the training images, with label noise.
-        facts: what a reader of the results must know, for fit.json: the number of images that the training images were
-            chosen from (``train_of``), the fold (``fold``) and the number of wrong labels (``labels_changed``).
+        facts: facts for fit.json that readers of the results need: the number of images that the training images were
+            chosen from (``train_of``), the fold (``fold``) and the number of changed labels (``labels_changed``).
     """
 
     train: Tensor
@@ -45,7 +45,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Subset:
-    """The options of :class:`cifar_cnn.data.CIFAR10DataModule` that choose images and labels; described there."""
+    """The options of :class:`cifar_cnn.data.CIFAR10DataModule` that choose images and labels, documented there."""
 
     val_size: float | None = None
     seed: int = 0
@@ -83,7 +83,7 @@ class Subset:
                 f"folds must be 2 or more, and fold from 0 to folds - 1; they are {self.folds} and {self.fold}"
             )
         size = self.val_size
-        all_of_them = isinstance(size, float) and size == 1  # or one image? Neither may be chosen by mistake
+        all_of_them = isinstance(size, float) and size == 1  # 1.0 could also mean one image
         if size is not None and (size < 0 or (size >= 1 and size % 1) or all_of_them):
             raise InputError(f"val_size must be a number of images or a fraction below 1; it is {size}")
         given = {"val_size": size, "folds": self.folds, "val_indices": self.val_indices}
@@ -115,7 +115,7 @@ class Subset:
         return Chosen(chosen, torch.nonzero(val)[:, 0], noisy, facts)
 
     def _val(self, labels: Tensor, class_names: tuple[str, ...], own_val: str | None) -> Tensor:
-        """Which images validate: bool, (N,)."""
+        """The validation images: bool, (N,)."""
         n = len(labels)
         if own_val is not None:
             if name := next((name for name in ("val_size", "folds", "val_indices") if getattr(self, name)), None):
@@ -135,7 +135,7 @@ class Subset:
         return stratified_choice(labels, len(class_names), size, self.seed)
 
     def _training(self, labels: Tensor, class_names: tuple[str, ...]) -> Tensor:
-        """Which of the images that do not validate are trained on: bool, (N,)."""
+        """The training images among those that are not for validation: bool, (N,)."""
         seed = generator(self.seed, 0).initial_seed()
         if self.train_per_class is not None:
             counts = labels.bincount(minlength=len(class_names)).tolist()

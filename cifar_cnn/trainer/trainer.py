@@ -232,7 +232,7 @@ class Trainer(pl.Trainer):
     ) -> Any:
         """Test a model; see ``lightning.pytorch.Trainer.test``.
 
-        With the ``ckpt_path`` of a run, test.json and the predictions are written into its folder, and the report.
+        With the ``ckpt_path`` of a run, it writes test.json, the predictions and the report into the run's folder.
         """
         with plain_output(), errors_in_one_line(self, "test"):
             if not self.limit_test_batches:

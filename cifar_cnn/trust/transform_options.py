@@ -1,4 +1,4 @@
-"""Accept a function, or a class whose objects can be called, as a transform of images in a config.
+"""Accept a function, or a class with ``__call__``, as a transform of images in a config.
 
 It becomes a :class:`cifar_cnn.augmentations.FunctionTransform`.
 """
@@ -27,7 +27,7 @@ def image_function(path: Any) -> Any:
     try:
         found = parser.parse_object({"class": path})["class"]
     except (ArgumentError, AttributeError, ImportError):
-        return loss_function(path)  # not a class, or not to be found
+        return loss_function(path)  # not a class, or it does not exist
     if issubclass(found, nn.Module) or "__call__" not in dir(found):
         raise ValueError(f"{path} is a module or has no __call__(self, image)")
     return found

@@ -24,7 +24,7 @@ def find_batch_size(
 
     Args:
         config: the options of the run; changed in place.
-        search: what to train with.
+        search: the network, data and Trainer of the search.
         batch_arg_name: only ``batch_size`` is possible here.
         max_val: largest size to try.
         options: further arguments of BatchSizeFinder.
@@ -60,7 +60,7 @@ def find_batch_size(
 
 
 class _Speeds:
-    """Measures the steps of a search through the hooks of its network: Lightning removes the callbacks meanwhile.
+    """Measures the steps of a search with hooks of the network, because Lightning removes callbacks during a search.
 
     Attributes:
         fastest: images per second in the fastest step with each batch size.

@@ -1,4 +1,4 @@
-"""Find the finders among a fit's callbacks, run them, and remove them."""
+"""Run the finders among a fit's callbacks, and remove them."""
 
 import io
 import sys

@@ -24,7 +24,7 @@ def find_learning_rate(config: Namespace, search: Search, update_attr: bool = Tr
 
     Args:
         config: the options of the run; changed in place.
-        search: what to train with.
+        search: the network, data and Trainer of the search.
         update_attr: False reports the learning rate without using it.
         options: further arguments of LearningRateFinder.
 

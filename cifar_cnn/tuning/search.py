@@ -1,4 +1,4 @@
-"""What a search trains with."""
+"""The network, data and Trainer of a search."""
 
 import sys
 from collections.abc import Callable

@@ -27,7 +27,7 @@ def labels() -> Tensor:
 
 
 def nll(logits: Tensor, target: Tensor) -> Tensor:
-    """A loss that accepts class indices alone."""
+    """A loss that accepts only class indices."""
     return -logits.log_softmax(1)[torch.arange(len(target)), target].mean()
 
 
@@ -106,7 +106,7 @@ def test_a_loss_of_class_indices_is_the_weighted_sum_for_both_classes(
 
 def test_a_loss_of_class_indices_needs_pairs_with_common_weights() -> None:
     targets = torch.tensor([[0.5, 0.3, 0.2], [1.0, 0.0, 0.0]])
-    with pytest.raises(InputError, match="the loss accepts class indices alone"):
+    with pytest.raises(InputError, match="the loss accepts only class indices"):
         loss_of(nll, torch.zeros(2, 3), targets)
 
 

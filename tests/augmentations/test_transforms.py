@@ -107,7 +107,7 @@ def test_functions_and_objects_are_transforms(images: Tensor) -> None:
     assert isinstance(FunctionTransform(f"{__name__}.Noise", {"scale": 2.0}).call, Noise)
     with pytest.raises(InputError, match="cannot be called: got an unexpected keyword argument 'to'"):
         FunctionTransform(darker, {"to": 4})
-    with pytest.raises(InputError, match="a transform is a module, a function or an object that can be called, not 5"):
+    with pytest.raises(InputError, match="a transform must be a module, a function or a callable object, not 5"):
         Augment(transforms=5)
 
 
@@ -133,13 +133,17 @@ class Shrinking(nn.Module):
 @pytest.mark.parametrize(
     ("option", "transform", "message"),
     [
-        ("transforms", v2.Grayscale(), "Grayscale makes uint8 (1, 12, 12) out of uint8 (3, 12, 12): let it return 3"),
+        ("transforms", v2.Grayscale(), "Grayscale turns uint8 (3, 12, 12) into uint8 (1, 12, 12): let it return 3"),
         ("transforms", v2.Resize(8), "or a transform after it, return 12x12 pixels"),
-        ("transforms", v2.ToDtype(torch.float32, scale=True), "ToDtype makes float32 (3, 12, 12) out of uint8"),
+        (
+            "transforms",
+            v2.ToDtype(torch.float32, scale=True),
+            "ToDtype turns uint8 (3, 12, 12) into float32 (3, 12, 12)",
+        ),
         ("transforms", v2.Normalize([0.5], [0.5]), "remove it, because the images are normalised afterwards"),
         ("transforms", v2.CutMix(), "write data.augment.mix: CutMix"),
         ("mix", v2.RandAugment(), "RandAugment does not mix images: list it under data.augment.transforms"),
-        ("transforms", v2.ToPILImage(), "ToPILImage makes Image out of uint8 (3, 12, 12): remove it"),
+        ("transforms", v2.ToPILImage(), "ToPILImage turns uint8 (3, 12, 12) into Image: remove it"),
         (
             "transforms",
             v2.RandAugment(magnitude=55),

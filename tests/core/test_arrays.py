@@ -46,7 +46,7 @@ def test_images_and_labels_of_their_own_files_and_some_rows() -> None:
     found = Arrays(test="fog.npy", test_labels="labels.npy", test_rows=(5, 10)).load("test")
     assert torch.equal(found.images, torch.from_numpy(IMAGES[5:10]).permute(0, 3, 1, 2))
     assert found.labels.tolist() == LABELS[5:10].tolist()
-    with pytest.raises(InputError, match=r"fog.npy has the rows 0 to 20; 5 to 21 were asked for"):
+    with pytest.raises(InputError, match=r"fog.npy has the rows 0 to 20; 5 to 21 were requested"):
         Arrays(test="fog.npy", test_labels="labels.npy", test_rows=(5, 21)).load("test")
 
 
@@ -102,11 +102,11 @@ def test_files_that_cannot_be_used_are_one_line() -> None:
     np.savez("keys.npz", x_train=IMAGES, y_train=LABELS)
     assert message(train="keys.npz").startswith("keys.npz has no array 'labels'; it has x_train, y_train: write it")
     np.save("images.npy", IMAGES)
-    assert message(train="images.npy") == "images.npy holds no labels: give them as an .npy file of their own"
+    assert message(train="images.npy") == "images.npy holds no labels: give them as a separate .npy file"
     Path("cut.npy").write_bytes(Path("images.npy").read_bytes()[:500])
     assert "cut.npy: images cannot be read: " in message(train="cut.npy", train_labels=saved(), class_names=["a"])
     Path("page.npz").write_text("<html>")
-    assert "page.npz is no .npz or .npy file: write it with np.savez" in message(train="page.npz")
+    assert "page.npz is not an .npz or .npy file: write it with np.savez" in message(train="page.npz")
     assert "none.npz cannot be read: No such file" in message(train="none.npz")
     assert "cannot be read: it is not a file" in message(train=".")
 

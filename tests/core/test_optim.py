@@ -292,7 +292,7 @@ def test_muon_restores_its_state() -> None:
 
 @pytest.mark.parametrize("arguments", [{"lr": -1.0}, {"momentum": 1.0}, {"ns_steps": 0}])
 def test_invalid_muon_arguments_are_rejected(arguments: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="learning rates and weight_decay are 0 or more"):
+    with pytest.raises(ValueError, match="learning rates and weight_decay must be >= 0"):
         Muon([nn.Parameter(torch.ones(1))], **arguments)  # type: ignore[arg-type]
 
 

@@ -79,7 +79,7 @@ def read_archive(root: Path, archive: Archive, train: bool) -> tuple[Tensor, Ten
     Args:
         root: folder of the extracted files.
         archive: the archive.
-        train: whether to read the training images, and not the test images.
+        train: whether to read the training images rather than the test images.
 
     Returns:
         The images, uint8 (N, 3, 32, 32), and the labels, int64 (N,).

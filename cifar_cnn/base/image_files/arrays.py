@@ -61,7 +61,7 @@ def read_images(
         raise InputError(f"{relative(path)} has {len(images):,} images, but there are {len(given):,} labels")
     first, end = rows or (0, len(images))
     if not 0 <= first < end <= len(images):
-        raise InputError(f"{relative(path)} has the rows 0 to {len(images)}; {first} to {end} were asked for")
+        raise InputError(f"{relative(path)} has the rows 0 to {len(images)}; {first} to {end} were requested")
     check_memory(end - first, images.shape[2], resizable=False)
     chosen = images[first:end]
     return np.ascontiguousarray(chosen if channels_first else chosen.transpose(0, 3, 1, 2)), given[first:end]
@@ -81,7 +81,7 @@ def read_array(path: Path, name: str, fix: str = _FIX) -> np.ndarray:
 
     Args:
         path: the file.
-        name: of the array in an .npz file, and in messages.
+        name: name of the array in an .npz file, and in messages.
         fix: end of the message about a missing array or another type of file.
 
     Raises:
@@ -99,7 +99,7 @@ def read_array(path: Path, name: str, fix: str = _FIX) -> np.ndarray:
         raise InputError(f"{relative(path)} has no array {name!r}; it has {there}{fix}") from error
     except OSError as error:
         raise InputError(f"{relative(path)} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # a damaged file can fail in a hundred ways
+    except Exception as error:  # damaged files raise many types
         raise InputError(f"{relative(path)}: {name} cannot be read: {' '.join(str(error).split())}") from error
 
 
@@ -116,7 +116,7 @@ def declared(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
 
 
 def _read_part(archive: zipfile.ZipFile, part: zipfile.ZipInfo) -> np.ndarray:
-    """Read an array after its size is known to be true and to fit: a few compressed bytes can stand for gigabytes."""
+    """Read an array after checking its declared size, because a few compressed bytes can stand for gigabytes."""
     with archive.open(part) as stream:
         shape, dtype = declared(stream)
         needed, left = math.prod(shape) * dtype.itemsize, part.file_size - stream.tell()
@@ -134,7 +134,7 @@ def _read_labels(files: ArrayFiles) -> np.ndarray:
     """The labels: int64, (N,)."""
     path = files.labels or files.images
     if files.labels is None and not _is_archive(path):
-        raise InputError(f"{relative(path)} holds no labels: give them as an .npy file of their own")
+        raise InputError(f"{relative(path)} holds no labels: give them as a separate .npy file")
     labels = read_array(path, "labels")
     if labels.ndim != 1 or labels.dtype.kind not in "iu" or not len(labels):
         one_hot = labels.ndim == 2 and labels.shape[1] > 1
@@ -169,7 +169,7 @@ def _is_archive(path: Path, fix: str = _FIX) -> bool:
     except OSError as error:
         raise InputError(f"{relative(path)} cannot be read: {error.strerror or error}") from error
     if not start.startswith((b"PK", b"\x93NUMPY")):
-        raise InputError(f"{relative(path)} is no .npz or .npy file{fix}")
+        raise InputError(f"{relative(path)} is not an .npz or .npy file{fix}")
     return start.startswith(b"PK")
 
 

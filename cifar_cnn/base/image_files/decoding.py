@@ -47,11 +47,9 @@ def check_decodable(channels: int) -> None:
 def decode_image(path: Path, size: int, channels: int = 3) -> np.ndarray:
     """Read one image as uint8 of shape (size, size, channels): turned upright, scaled and centre-cropped.
 
-    It becomes RGB, or grey for one channel.
-
-    Transparency is dropped: a pixel keeps its stored colour, as in torchvision's
-    ImageFolder. Of 16 bits per pixel, the upper 8 are kept. Floats are taken to range from 0 to 1, or from 0 to 255 if
-    a value is above 1; 32-bit integers from 0 to 255.
+    It becomes RGB, or grey for one channel. Transparency is dropped: a pixel keeps its stored colour, as in
+    torchvision's ImageFolder. Of 16 bits per pixel, the upper 8 are kept. Floats are taken to range from 0 to 1, or
+    from 0 to 255 if a value is above 1; 32-bit integers from 0 to 255.
 
     Raises:
         UNREADABLE: Pillow cannot read the file, or (InputError) the range of its values is unknown.

@@ -81,7 +81,7 @@ def check_split(split: str) -> None:
     """Check the name of a split.
 
     Raises:
-        InputError: it is another one.
+        InputError: there is no such split.
     """
     if split not in ("train", "val", "test"):
         raise InputError(f"split must be 'train', 'val' or 'test', not {split!r}")

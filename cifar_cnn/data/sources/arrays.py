@@ -13,7 +13,7 @@ from cifar_cnn.data.sources.base import Source, Split
 
 
 class Arrays(Source):
-    """Images and labels in NumPy files: arrays of your own, CIFAR-10.1, a corruption of CIFAR-10-C.
+    """Images and labels in NumPy files: your own arrays, CIFAR-10.1, or a corruption of CIFAR-10-C.
 
     An .npz file holds ``images``, ``labels`` and, optionally, ``class_names``. An .npy file holds images, and another
     one their labels. Images are uint8, (N, H, W, C) or (N, C, H, W) with up to 4 channels, or (N, H, W) for grey
@@ -24,11 +24,10 @@ class Arrays(Source):
         test: file of the test images.
         train_labels: .npy file of the training labels, unless they are in ``train``.
         test_labels: .npy file of the test labels, unless they are in ``test``.
-        test_rows: the first of the test images to use, and the end: [40000, 50000] is severity 5 of a file of
-            CIFAR-10-C.
+        test_rows: start and end of the test images to use: [40000, 50000] is severity 5 in a file of CIFAR-10-C.
         class_names: the classes in the order of their labels; by default those in the file or, in a test, those of the
             network, or else the numbers of the labels.
-        val: file of the validation images; by default, some of the training images validate.
+        val: file of the validation images; by default, some training images are used for validation.
         val_labels: .npy file of the validation labels, unless they are in ``val``.
     """
 

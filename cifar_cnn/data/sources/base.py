@@ -17,7 +17,7 @@ class Source(ABC):
         mean_std: per-channel mean and standard deviation of the training images in [0, 1]; None to measure them.
         image_size: optional; pixels per side, if known before the images are loaded.
         channels: number of channels of the images; needed only with ``image_size``.
-        has_val: whether the source has validation images of its own; otherwise some training images validate.
+        has_val: whether the source has validation images of its own; otherwise some training images are used.
         read_only: True if another user's checkpoint named the source, which then must not download anything or write
             outside the user's cache folder.
     """

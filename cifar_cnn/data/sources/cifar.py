@@ -1,4 +1,4 @@
-"""The official CIFAR-10, and what CIFAR-100 has in common with it: the verified archive."""
+"""The official CIFAR-10, and the base class that it shares with CIFAR-100."""
 
 import os
 from typing import ClassVar
@@ -36,7 +36,7 @@ class OfficialArchive(Source):
         return ImageSet(images, self._classes_of(labels), self.class_names)
 
     def _classes_of(self, labels: Tensor) -> Tensor:
-        """The classes that the labels of the archive stand for."""
+        """Convert the labels of the archive to classes."""
         return labels
 
 
