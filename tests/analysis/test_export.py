@@ -196,7 +196,8 @@ def test_int8_is_smaller_and_keeps_accuracy_and_metadata(
     assert finished.status == 0, finished.err
     assert finished.err == ""
     assert "Int8      calibrated on 260 training images" in finished.out
-    assert re.search(r"Accuracy  [\d.]+% before, [\d.]+% after \([+-][\d.]+ points\), on 40 validation", finished.out)
+    accuracy = r"Accuracy  [\d.]+% before, [\d.]+% after \([+-][\d.]+ percentage points\), on 40 validation"
+    assert re.search(accuracy, finished.out)
     assert [path.name for path in Path().iterdir()] == ["net.onnx"]
     assert_no_paths(Path("net.onnx"))
     weights = sum(each.numel() for each in trained.classifier.backbone.parameters())
