@@ -6,7 +6,6 @@ import os
 import platform
 import shlex
 import statistics
-import subprocess
 import sys
 import time
 from datetime import datetime, timezone
@@ -18,6 +17,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from cifar_cnn.base.errors import is_interruption
 from cifar_cnn.base.files import write_json
+from cifar_cnn.base.git import compares_files_safely, git
 from cifar_cnn.callbacks.stopwatch import EpochStopwatch
 from cifar_cnn.callbacks.surroundings import keep_packages, keep_working_folder
 from cifar_cnn.data.batches import TrainBatches
@@ -217,14 +217,12 @@ def cpu_name() -> str:
 
 def git_commit(folder: Path) -> str | None:
     """The commit of the code in ``folder``, with ``-dirty`` if a tracked file was changed; None outside of git."""
-    git = ["git", "-C", os.fspath(folder)]
-    try:
-        # Fails for an installed package in an ignored folder of another repository, such as its .venv.
-        subprocess.run([*git, "ls-files", "--error-unmatch", "."], capture_output=True, check=True, timeout=10)
-        describe = [*git, "describe", "--always", "--abbrev=40", "--dirty", "--exclude", "*"]
-        return subprocess.run(describe, capture_output=True, check=True, text=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):  # git is not installed, or the disk is slow
+    # Fails for an installed package in an ignored folder of another repository, such as its .venv.
+    if git(folder, "ls-files", "--error-unmatch", ".")[1] != 0:
         return None
+    dirty = ("--dirty",) if compares_files_safely(folder) else ()
+    commit, status = git(folder, "describe", "--always", "--abbrev=40", *dirty, "--exclude", "*")
+    return commit.decode().strip() if status == 0 else None
 
 
 def versions() -> dict[str, str]:

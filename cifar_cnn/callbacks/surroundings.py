@@ -4,18 +4,16 @@ import functools
 import importlib.metadata
 import json
 import os
-import subprocess
-import threading
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from cifar_cnn.base.files import write
+from cifar_cnn.base.git import compares_files_safely, git
 
 MOST = 1_000_000  # bytes of a diff that are kept
+_DIFF = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=dirty", "HEAD")
 NAMES = 100  # of untracked files
-_SECONDS = 10  # for a git command
-_GIT = ("git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-c", "core.quotePath=false")
 
 
 def keep_working_folder(run: Path, folder: Path) -> dict[str, Any] | None:
@@ -29,24 +27,25 @@ def keep_working_folder(run: Path, folder: Path) -> dict[str, Any] | None:
 
     Returns:
         ``folder``: the root of the repository; ``commit``; ``diff``: name of the file, or None without changes;
-        ``diff_truncated``: whether it lacks bytes beyond the first million; ``untracked``: up to 100 names. None
+        ``diff_truncated``: whether it lacks bytes beyond the first million, or all of them because the repository's
+        config names filters to run; ``untracked``: up to 100 names. None
         outside of git.
 
     Raises:
         OSError: the file cannot be written.
     """
-    root, _ = _git(folder, "rev-parse", "--show-toplevel")
-    commit, _ = _git(folder, "rev-parse", "--verify", "HEAD")
+    root, _ = git(folder, "rev-parse", "--show-toplevel")
+    commit, _ = git(folder, "rev-parse", "--verify", "HEAD")
     if not root or not commit:
         return None
     top = Path(os.fsdecode(root).rstrip("\n"))
-    diff, truncated = _git(top, "diff", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD")
-    names, _ = _git(top, "ls-files", "--others", "--exclude-standard", "--directory", "--no-empty-directory", "-z")
+    diff, missing = git(top, *_DIFF, most=MOST) if compares_files_safely(top) else (b"", -1)
+    names, _ = git(top, "ls-files", "--others", "--exclude-standard", "--directory", "--no-empty-directory", "-z")
     return {
         "folder": str(top),
         "commit": commit.decode().strip(),
         "diff": _keep(run, "git.diff", diff) if diff else None,
-        "diff_truncated": truncated,
+        "diff_truncated": missing != 0,
         "untracked": [name.decode("utf-8", "backslashreplace") for name in names.split(b"\0") if name][:NAMES],
     }
 
@@ -82,24 +81,6 @@ def _line(name: str, version: str, direct_url: str | None) -> str:
         return f"{name} @ {source['url']}  # {version}"
     except (ValueError, KeyError, AttributeError):  # an ordinary package has no such file
         return f"{name}=={version}"
-
-
-def _git(folder: Path, *words: str) -> tuple[bytes, bool]:
-    """The first :data:`MOST` bytes of the output of a git command, and whether it did not end, or failed."""
-    try:
-        with subprocess.Popen(
-            [*_GIT, "-C", os.fspath(folder), *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        ) as process:
-            assert process.stdout is not None
-            timer = threading.Timer(_SECONDS, process.kill)  # a slow disk
-            timer.start()
-            output = process.stdout.read(MOST + 1)
-            timer.cancel()
-            if len(output) > MOST:
-                process.kill()
-        return output[:MOST], process.returncode != 0
-    except OSError:  # git is not installed
-        return b"", False
 
 
 def _keep(run: Path, name: str, content: bytes) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from cifar_cnn.callbacks import surroundings
+from cifar_cnn.callbacks.run_record import git_commit
 from cifar_cnn.callbacks.surroundings import keep_packages, keep_working_folder
 
 
@@ -54,6 +55,30 @@ def test_a_large_diff_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     assert kept is not None
     assert kept["diff_truncated"]
     assert Path("git.diff").stat().st_size == 1000
+
+
+def test_no_program_that_the_repository_names_is_run() -> None:
+    git("init")
+    Path("train.py").write_text("lr = 1\n")
+    git("add", ".")
+    git("commit", "-m", "one")
+    Path(".gitattributes").write_text("* filter=strange=r diff=stranger")
+    Path("train.py").write_text("lr = 2\n")
+    for key in ("filter.strange=r.clean", "filter.strange=r.process", "core.fsmonitor", "diff.stranger.command"):
+        section, _, name = key.rpartition(".")
+        kind, _, sub = section.partition(".")
+        with Path(".git/config").open("a") as config:
+            config.write(f'[{kind} "{sub}"]\n' if sub else f"[{kind}]\n")
+            config.write(f"{name} = touch {Path.cwd().parent}/was_run\n")
+    kept = keep_working_folder(Path(), Path())
+    assert kept is not None
+    assert (kept["diff"], kept["diff_truncated"]) == (None, True)
+    assert git_commit(Path()) == kept["commit"]
+    git("config", "--local", "--remove-section", "filter.strange=r")
+    kept = keep_working_folder(Path(), Path())
+    assert kept is not None
+    assert kept["diff"] == "git.diff"
+    assert not Path("../was_run").exists()
 
 
 def test_all_packages_are_listed(trained_run: Path) -> None:
