@@ -1,4 +1,4 @@
-"""The content of the ladder: recipes, read from the folders of their runs, and the results of other projects."""
+"""The content of the ladder: recipes, read from the folders of runs, and results of other projects."""
 
 import csv
 import math

@@ -69,7 +69,7 @@ def table(recipes: Sequence[Recipe], peers: Sequence[Peer]) -> str:
 
 
 def facts(recipes: Sequence[Recipe], note: str = "") -> str:
-    """The conditions that all runs share, in one line: hardware, precision, images and versions; ``note`` comes last."""
+    """The conditions that all runs share, in one line: hardware, precision, images, versions; ``note`` is last."""
     differing = conditions_that_differ(recipes)
     shared = [values[0] for name, values in recipes[0].conditions.items() if name not in differing]
     train = sorted({n for recipe in recipes for n in recipe.train_images})
