@@ -70,6 +70,8 @@ def _run(args: list[str]) -> int:
         # Ctrl-C is also sent to the first process, which stops this one once this one has imported and connected.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
+    if not os.path.isfile(sys.argv[0]):  # Scripts/cifar-cnn on Windows, where the file is called cifar-cnn.exe
+        sys.argv[0] = process.PROGRAM  # Lightning runs this file with Python for further processes
     os.environ["PYTHONSAFEPATH"] = "1"  # nor do Python processes that libraries start import from there (3.11 or newer)
     own_modules.search(os.getcwd(), ["cifar_cnn"])  # cifar_cnn: for processes spawned by `python -m` in a checkout
 

@@ -139,6 +139,7 @@ def test_the_command_keeps_the_current_folder_off_sys_path(folder: Path, monkeyp
     seen: dict[str, Any] = {}
 
     def run(args: list[str]) -> int:
+        seen["program"] = sys.argv[0]
         seen["path"] = {Path(each).resolve() for each in sys.path}
         seen["optional"] = importlib.util.find_spec("optional")
         own_modules.allow(["own_net"])
@@ -156,6 +157,7 @@ def test_the_command_keeps_the_current_folder_off_sys_path(folder: Path, monkeyp
     assert seen["optional"] is None
     assert seen["own"]
     assert os.environ["PYTHONSAFEPATH"]
+    assert seen["program"] == cifar_cnn.__main__.__file__  # as on Windows, argv[0] was not a file
 
 
 def test_python_m_imports_nothing_from_the_current_folder() -> None:
