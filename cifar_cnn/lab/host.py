@@ -3,6 +3,7 @@
 It reads the tasks as JSON from standard input and prints a line of JSON for each outcome.
 """
 
+import gc
 import json
 import multiprocessing
 import os
@@ -115,6 +116,7 @@ def _main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C, the parent process ends this one
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(0))
     warnings.simplefilter("ignore")
+    gc.freeze()  # no process looks through what is imported, which would copy its memory
     request = json.loads(sys.stdin.read())
     for task, outcome in _serve([Task(*each) for each in request["tasks"]], request["seconds"]):
         print(json.dumps({"task": task, "outcome": asdict(outcome)}), flush=True)

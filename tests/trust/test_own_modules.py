@@ -1,5 +1,6 @@
 """The current folder is searched only for the user's own modules and the modules that they import."""
 
+import gc
 import importlib
 import importlib.util
 import os
@@ -142,6 +143,7 @@ def test_the_command_keeps_the_current_folder_off_sys_path(folder: Path, monkeyp
         seen["program"] = sys.argv[0]
         seen["path"] = {Path(each).resolve() for each in sys.path}
         seen["optional"] = importlib.util.find_spec("optional")
+        seen["garbage is collected"] = gc.isenabled()  # but not during the imports
         own_modules.allow(["own_net"])
         seen["own"] = importlib.util.find_spec("own_net")
         return 0
@@ -155,6 +157,7 @@ def test_the_command_keeps_the_current_folder_off_sys_path(folder: Path, monkeyp
     assert ended.value.code == 0
     assert folder.resolve() not in seen["path"]
     assert seen["optional"] is None
+    assert seen["garbage is collected"]
     assert seen["own"]
     assert os.environ["PYTHONSAFEPATH"]
     assert seen["program"] == cifar_cnn.__main__.__file__  # as on Windows, argv[0] was not a file
