@@ -28,8 +28,7 @@ def keep_working_folder(run: Path, folder: Path) -> dict[str, Any] | None:
     Returns:
         ``folder``: the root of the repository; ``commit``; ``diff``: name of the file, or None without changes;
         ``diff_truncated``: whether it lacks bytes beyond the first million, or all of them because the repository's
-        config names filters to run; ``untracked``: up to 100 names. None
-        outside of git.
+        config names filters to run; ``untracked``: up to 100 names. None outside of git.
 
     Raises:
         OSError: the file cannot be written.
