@@ -192,7 +192,7 @@ def small_source(make_images: Callable[..., ImageSet], labels: list[int], classe
 
 def test_a_class_without_training_images_after_the_split_is_named(make_images: Callable[..., ImageSet]) -> None:
     data = CIFAR10DataModule(small_source(make_images, list(range(10))), val_size=5)
-    with pytest.raises(InputError, match=r"val_size 5 of 10 images leaves no training image of class \d, .*: choose"):
+    with pytest.raises(InputError, match=r"val_size 5 of 10 images leaves no training image of class \d, .*: leave"):
         data.setup("fit")
     data = CIFAR10DataModule(small_source(make_images, [0] * 9 + [1], 2), val_size=5)
     assert set(data.image_set("train").labels.tolist()) == {0, 1}
