@@ -1,3 +1,4 @@
+import gc
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ import cifar_cnn.cli
 from cifar_cnn.backbones import SimpleCNN
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.data import ImageSet
+from tests.harness import warm
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -35,6 +37,15 @@ SLOWEST = (
     *("test_survival", "test_ranks", "test_benchmarks", "test_notebooks", "test_readme", "test_docs"),
     *("test_cli", "test_compare", "test_given_callbacks"),
 )
+
+
+def pytest_sessionstart() -> None:
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    gc.freeze()  # looking through all objects once more at the end takes a second
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -154,10 +165,27 @@ def image_folder(tmp_path: Path) -> Path:
     return root
 
 
-def run_forked(module: str, folder: Path) -> dict[str, Any]:
+@pytest.fixture(scope="session")
+def warm_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Python interpreter that starts fast: see tests/harness/warm.py."""
+    if not sys.platform.startswith("linux"):
+        yield sys.executable
+        return
+    folder = tmp_path_factory.getbasetemp()
+    with warm.interpreter(folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) as program:
+        yield program
+
+
+@pytest.fixture(scope="session")
+def warm_command(warm_python: str) -> list[str]:
+    """``cifar-cnn`` as a process that starts fast."""
+    return [warm_python, str(Path(sys.executable).with_name("cifar-cnn"))]
+
+
+def run_forked(python: str, module: str, folder: Path) -> dict[str, Any]:
     """Run a module that forks fits, and return the JSON that it prints."""
     result = subprocess.run(
-        [sys.executable, "-m", module, folder],
+        [python, "-m", module, folder],
         capture_output=True,
         text=True,
         cwd=CONFIGS.parent,

@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -475,19 +476,18 @@ def test_a_mistake_is_one_line_and_leaves_no_files(
     assert not list(Path("lightning_logs").glob("*"))
 
 
-def test_a_module_in_the_current_folder_is_found_from_any_config() -> None:
+def test_a_module_in_the_current_folder_is_found_from_any_config(warm_command: list[str]) -> None:
     Path("mine.py").write_text("from torch import nn\n\nclass Net(nn.Linear):\n    pass\n")
     Path("folder").mkdir()
     Path("folder/mine.yaml").write_text("model: {backbone: {class_path: mine.Net, init_args: {in_features: 1}}}")
-    command = Path(sys.executable).with_name("cifar-cnn")
     arguments = ["fit", "--config", "folder/mine.yaml", "--model.backbone.out_features", "1", "--print_config"]
-    result = subprocess.run([command, *arguments], capture_output=True, text=True)
+    result = subprocess.run([*warm_command, *arguments], capture_output=True, text=True)
     assert "class_path: mine.Net" in result.stdout, result.stderr
 
 
-def test_a_mistake_has_no_traceback_and_status_2() -> None:
-    command = Path(sys.executable).with_name("cifar-cnn")
-    result = subprocess.run([command, "fit", *QUICK, "--model.backbone", "ResNet81"], capture_output=True, text=True)
+def test_a_mistake_has_no_traceback_and_status_2(warm_command: list[str]) -> None:
+    arguments = ["fit", *QUICK, "--model.backbone", "ResNet81"]
+    result = subprocess.run([*warm_command, *arguments], capture_output=True, text=True)
     assert result.returncode == 2
     loading, error = result.stderr.splitlines()
     assert loading == "Loading PyTorch and Lightning"
@@ -588,13 +588,13 @@ def test_images_of_another_size_are_rejected(cifar_cnn_command: Command, capsys:
 
 
 def test_predict_into_a_folder_is_refused_and_a_closed_pipe_is_no_error(
-    cifar_cnn_command: Command, capsys: Capture, image_folder: Path
+    cifar_cnn_command: Command, capsys: Capture, image_folder: Path, warm_command: list[str]
 ) -> None:
     assert cifar_cnn_command("fit", *QUICK, "--trainer.max_epochs", 1) == 0
     for output in (".", ""):
         assert cifar_cnn_command("predict", image_folder, "--output", output) == 2
         assert "--output must be a CSV or JSON file" in capsys.readouterr().err
-    program = Path(sys.executable).with_name("cifar-cnn")
+    program = shlex.join(warm_command)
     for command in (f"{program} predict {image_folder} | head -1", f"{program} fit --help all | head -1"):
         result = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
         assert result.returncode == 0

@@ -1,8 +1,8 @@
 import importlib.util
 import json
-import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,24 @@ SMALLER = {
 }
 
 
-def run_notebook(path: Path, folder: Path) -> list[Any]:
-    """Execute a notebook with less data, and return its code cells with their outputs."""
-    text = path.read_text(encoding="utf-8")
-    for large, small in SMALLER.items():
-        text = text.replace(large, small)
-    notebook = nbformat.reads(text, as_version=4)
-    resources = {"metadata": {"path": str(folder)}}
-    NotebookClient(notebook, timeout=240, kernel_name="python3", resources=resources).execute()
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+Run = Callable[[str], list[Any]]
+
+
+@pytest.fixture
+def run_notebook(in_empty_folder: Path, warm_python: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Executes a notebook with less data, and returns its code cells with their outputs."""
+    monkeypatch.setattr(sys, "executable", warm_python)  # starts the kernel
+
+    def run(name: str) -> list[Any]:
+        text = (CONFIGS.parent / "docs/notebooks" / name).read_text(encoding="utf-8")
+        for large, small in SMALLER.items():
+            text = text.replace(large, small)
+        notebook = nbformat.reads(text, as_version=4)
+        resources = {"metadata": {"path": str(in_empty_folder)}}
+        NotebookClient(notebook, timeout=240, kernel_name="python3", resources=resources).execute()
+        return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+    return run
 
 
 def texts(cells: list[Any]) -> str:
@@ -76,8 +85,8 @@ def test_the_first_cell_installs_the_clone_or_asks_for_a_source(
     assert calls == [[*install, "git+https://example.com/it.git"], [*install, str(CONFIGS.parent.resolve())]]
 
 
-def test_the_lab_can_be_done_in_a_notebook(in_empty_folder: Path) -> None:
-    cells = run_notebook(CONFIGS.parent / "docs/notebooks/lab.ipynb", in_empty_folder)
+def test_the_lab_can_be_done_in_a_notebook(run_notebook: Run) -> None:
+    cells = run_notebook("lab.ipynb")
     found = texts(cells)
     assert "315,722 parameters, equal outputs" in found
     assert "1,261,194 parameters, equal outputs" in found
@@ -88,15 +97,14 @@ def test_the_lab_can_be_done_in_a_notebook(in_empty_folder: Path) -> None:
     assert len(list(Path("lightning_logs").glob("version_*/checkpoints/best.ckpt"))) == 8
 
 
-def test_pictures_of_your_own_can_be_classified_in_a_notebook(in_empty_folder: Path) -> None:
-    cells = run_notebook(CONFIGS.parent / "docs/notebooks/your_images.ipynb", in_empty_folder)
+def test_pictures_of_your_own_can_be_classified_in_a_notebook(run_notebook: Run) -> None:
+    cells = run_notebook("your_images.ipynb")
     assert "torch.Size([8, 10])" in texts(cells)
     assert "image/png" in kinds(cells)
 
 
-def test_variants_can_be_compared_in_a_notebook(in_empty_folder: Path) -> None:
-    shutil.rmtree("lightning_logs", ignore_errors=True)
-    cells = run_notebook(CONFIGS.parent / "docs/notebooks/research.ipynb", in_empty_folder)
+def test_variants_can_be_compared_in_a_notebook(run_notebook: Run) -> None:
+    cells = run_notebook("research.ipynb")
     found = texts(cells)
     assert "B - A" in found
     assert "SmallNet" in found

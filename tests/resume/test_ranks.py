@@ -25,8 +25,8 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="fo
 
 
 @pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return run_forked("tests.harness.several", tmp_path_factory.mktemp("ranks"))
+def ranks(tmp_path_factory: pytest.TempPathFactory, warm_python: str) -> dict[str, Any]:
+    return run_forked(warm_python, "tests.harness.several", tmp_path_factory.mktemp("ranks"))
 
 
 def rows(metrics: str) -> list[dict[str, float]]:

@@ -13,8 +13,8 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the fits are fo
 
 
 @pytest.fixture(scope="module")
-def fits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return run_forked("tests.harness.killed", tmp_path_factory.mktemp("fits"))
+def fits(tmp_path_factory: pytest.TempPathFactory, warm_python: str) -> dict[str, Any]:
+    return run_forked(warm_python, "tests.harness.killed", tmp_path_factory.mktemp("fits"))
 
 
 def test_a_fit_killed_at_any_moment_resumes_to_the_same_result(fits: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import weakref
 from pathlib import Path
 from typing import Any
@@ -130,7 +129,7 @@ if __name__ == "__main__":
 """
 
 
-def test_a_run_resumes_exactly_in_another_python_process() -> None:
+def test_a_run_resumes_exactly_in_another_python_process(warm_python: str) -> None:
     class Interrupt(Callback):
         def on_train_batch_end(self, *arguments: Any) -> None:
             if arguments[0].global_step == 7:
@@ -151,7 +150,7 @@ def test_a_run_resumes_exactly_in_another_python_process() -> None:
     assert signal.getsignal(signal.SIGINT) is handler
     Path("resume.py").write_text(RESUME)
     environment = {**os.environ, "PYTHONPATH": str(CONFIGS.parent)}
-    command = [sys.executable, "resume.py", "3", "last"]
+    command = [warm_python, "resume.py", "3", "last"]
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert result.returncode == 0, result.stderr
     assert "Resuming version_1 at epoch 2/3, step 7 of 15" in result.stderr
