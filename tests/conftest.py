@@ -189,7 +189,8 @@ def run_forked(python: str, module: str, folder: Path) -> dict[str, Any]:
         capture_output=True,
         text=True,
         cwd=CONFIGS.parent,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},  # more threads would not survive the fork
+        # More threads would not survive the fork. The streams of a fit, which share a file, keep their order.
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
     )
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout.splitlines()[-1])

@@ -369,6 +369,13 @@ class Watched(Processes):
         return process
 
 
+@pytest.fixture
+def fast(monkeypatch: pytest.MonkeyPatch, warm_python: str) -> None:
+    """Start subprocesses without their seconds of imports."""
+    monkeypatch.setattr(sys, "executable", warm_python)
+
+
+@pytest.mark.usefixtures("fast")
 def test_a_subprocess_is_awaited_and_under_nohup_survives_the_terminal(configs: list[str]) -> None:
     task = plan.training(Path("plain.yaml"), 0, FitCommands(SHORT), Path("out"))
     assert task.epochs == 2
@@ -393,6 +400,7 @@ def test_a_subprocess_imports_the_package_of_its_parent(monkeypatch: pytest.Monk
     assert task.log.read_text() == f"cifar-cnn {cifar_cnn.__version__}\n"
 
 
+@pytest.mark.usefixtures("fast")
 def test_an_interrupted_subprocess_saves_first(configs: list[str]) -> None:
     options = [word if word != "2" else "1000000" for word in SHORT]
     task = plan.training(Path("plain.yaml"), 0, FitCommands(options), Path("out"))

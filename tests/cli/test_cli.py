@@ -22,6 +22,7 @@ from tests.conftest import CONFIGS, NARROW, PICTURES, SMALL, TESTED
 Capture = pytest.CaptureFixture[str]
 QUICK = ["--config", str(CONFIGS / "quickstart.yaml"), *SMALL]
 MILESTONES = ["--model.schedule", "torch.optim.lr_scheduler.MultiStepLR", "--model.schedule.milestones"]
+NO_REPORT = ["--report", "false", "--trainer.enable_progress_bar", "false"]  # writing one takes a second
 RUN = Path("lightning_logs/version_0")
 
 
@@ -50,7 +51,7 @@ def test_every_config_fits_two_batches(config: Path, cifar_cnn_command: Command,
     assert len(list((RUN / "filters").glob("*.png"))) == 4
     with (RUN / "metrics.csv").open() as file:
         assert any(row["train/loss"] for row in csv.DictReader(file))
-    assert cifar_cnn_command("test", "--trainer.enable_progress_bar", "false") == 0
+    assert cifar_cnn_command("test", *NO_REPORT) == 0
     assert "of 20" in capsys.readouterr().out
 
 
@@ -90,7 +91,7 @@ def test_from_fit_to_predict(cifar_cnn_command: Command, capsys: Capture, image_
     assert {"filters/first", "filters/last"} <= set(events.Tags()["images"])
 
     (RUN / "test.json").unlink()
-    assert cifar_cnn_command("test", "--trainer.enable_progress_bar", "false") == 0
+    assert cifar_cnn_command("test", *NO_REPORT) == 0
     output = capsys.readouterr().out
     result = json.loads((RUN / "test.json").read_text())
     assert f"all       {result['accuracy']:7.2%}  of 50" in output
@@ -103,10 +104,10 @@ def test_from_fit_to_predict(cifar_cnn_command: Command, capsys: Capture, image_
     # A checkpoint that was copied away needs neither its run nor a config.
     copy = Path("elsewhere.ckpt")
     copy.write_bytes((RUN / "checkpoints/best.ckpt").read_bytes())
-    assert cifar_cnn_command("test", "--ckpt_path", copy, "--trainer.enable_progress_bar", "false") == 0
+    assert cifar_cnn_command("test", "--ckpt_path", copy, *NO_REPORT) == 0
     assert f"{result['accuracy']:7.2%}  of 50" in capsys.readouterr().out
     # Given options take precedence over those of the checkpoint.
-    assert cifar_cnn_command("test", "--data.source.test_size", 20, "--trainer.enable_progress_bar", "false") == 0
+    assert cifar_cnn_command("test", "--data.source.test_size", 20, *NO_REPORT) == 0
     assert "of 20" in capsys.readouterr().out
 
     assert cifar_cnn_command("validate", "--ckpt_path", "last", "--trainer.enable_progress_bar", "false") == 0
@@ -196,7 +197,7 @@ def test_other_backbones_losses_and_optimizers_by_class_path(cifar_cnn_command: 
         )
         == 0
     )
-    assert cifar_cnn_command("test", "--trainer.enable_progress_bar", "false") == 0
+    assert cifar_cnn_command("test", *NO_REPORT) == 0
 
 
 def test_schedules_of_torch_by_class_path(cifar_cnn_command: Command, capsys: Capture) -> None:
@@ -625,6 +626,6 @@ def test_the_moving_averages_are_tested(cifar_cnn_command: Command) -> None:
     assert any(not torch.equal(content["state_dict"][name], content["current_model_state"][name]) for name in names)
     with np.load(RUN / "test_predictions.npz") as after_fit:
         logits = after_fit["logits"]
-    assert cifar_cnn_command("test", "--report", "false", "--trainer.enable_progress_bar", "false") == 0
+    assert cifar_cnn_command("test", *NO_REPORT) == 0
     with np.load(RUN / "test_predictions.npz") as tested:
         np.testing.assert_array_equal(logits, tested["logits"])

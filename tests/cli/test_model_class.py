@@ -73,7 +73,7 @@ def test_a_class_named_in_a_config_is_trained_resumed_and_tested(
     assert run(monkeypatch, "fit", "--ckpt_path", "last", "--trainer.max_epochs", "2") == 0
     record = json.loads((folder / "fit.json").read_text())
     assert record["command"].startswith("cifar-cnn fit --ckpt_path last")
-    assert run(monkeypatch, "test", "--model.tta", "flip") == 0
+    assert run(monkeypatch, "test", "--model.tta", "flip", "--report", "false") == 0
     assert "Trained as" not in capsys.readouterr().err
 
     repeated = yaml.safe_load((folder / "config.yaml").read_text())

@@ -170,7 +170,10 @@ def test_both_sides_see_the_same_pixels(make_images: Callable[..., ImageSet]) ->
     assert not rest
 
 
-def test_speedrun_runs_both_sides(image_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_speedrun_runs_both_sides(
+    image_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, warm_python: str
+) -> None:
+    monkeypatch.setattr(sys, "executable", warm_python)
     importlib.import_module("benchmarks.speedrun").main(["--root", str(image_folder), "--seeds", "3", "--limit", "1"])
     result = json.loads(capsys.readouterr().out)
     for side in ("command", "bare_loop"):

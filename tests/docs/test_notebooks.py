@@ -16,10 +16,10 @@ NOTEBOOKS = sorted((CONFIGS.parent / "docs" / "notebooks").glob("*.ipynb"))
 
 # Small sizes with which each cell still does all of its work.
 SMALLER = {
-    "train_size=5000, test_size=1000": "train_size=200, test_size=40",
-    "train_size=3000, test_size=1000": "train_size=200, test_size=40",
-    "val_size=500": "val_size=40",
-    "val_size=300": "val_size=40",
+    "train_size=5000, test_size=1000": "train_size=100, test_size=20",
+    "train_size=3000, test_size=1000": "train_size=100, test_size=20",
+    "val_size=500": "val_size=20",
+    "val_size=300": "val_size=20",
     "EPOCHS = 3": "EPOCHS = 1",
     "SEEDS = 3": "SEEDS = 2",
     "max_epochs=3": "max_epochs=1",

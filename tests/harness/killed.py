@@ -4,6 +4,7 @@ Importing torch and Lightning takes longer than these fits. So this process impo
 each fit; it runs no network itself, which keeps forking safe.
 """
 
+import gc
 import hashlib
 import json
 import os
@@ -26,6 +27,7 @@ from torch.optim import SGD, AdamW
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from cifar_cnn.base import files
+from cifar_cnn.callbacks.surroundings import installed_packages
 from cifar_cnn.classifier import ImageClassifier
 from cifar_cnn.cli import main as cli  # all of the command line, so that no child has to
 from cifar_cnn.data.batches import Batch
@@ -361,9 +363,16 @@ def side_by_side(folder: Path) -> dict[str, Any]:
     return {"status": status, "runs": [run.name for run in runs], "seeds": seeds, "records": records, "rows": rows}
 
 
+def fill_caches() -> None:
+    """Do once what each child would have to do otherwise."""
+    cli.check_options(FIT)
+    installed_packages()
+    gc.freeze()
+
+
 def main(folder: Path) -> None:
     """Run all scenarios and print the results."""
-    cli.check_options(FIT)  # fills jsonargparse's caches, so that no child has to
+    fill_caches()
     whole = whole_fits(folder)
     parts = (kills, signals, signals_again, signals_before, damages)
     results: dict[str, Any] = {part.__name__: list(part(whole, folder)) for part in parts}

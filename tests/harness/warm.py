@@ -151,9 +151,10 @@ def become(words: list[str], folder: str, environment: dict[str, str], ignored: 
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    for number, name, errors in ((0, "stdin", "strict"), (1, "stdout", "strict"), (2, "stderr", "backslashreplace")):
-        # Standard error is written line by line.
-        stream = open(number, "w" if number else "r", 1 if number == 2 else -1, errors=errors, closefd=False)  # noqa: SIM115
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        by_lines = number == 2 or (number == 1 and bool(environment.get("PYTHONUNBUFFERED")))
+        mode, errors = ("w" if number else "r"), ("backslashreplace" if number == 2 else "strict")
+        stream = open(number, mode, 1 if by_lines else -1, errors=errors, closefd=False)  # noqa: SIM115
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
     is_module = words[0] == "-m"
