@@ -34,8 +34,8 @@ PICTURES = ["--filters.enabled", "true"]  # drawing them takes as long as the re
 
 
 SLOWEST = (
-    *("test_survival", "test_ranks", "test_benchmarks", "test_notebooks", "test_readme", "test_docs"),
-    *("test_cli", "test_compare", "test_given_callbacks"),
+    *("test_cli", "test_survival", "test_ranks", "test_benchmarks", "test_docs", "test_untrusted", "test_compare"),
+    *("test_notebooks", "test_filter_images", "test_export", "test_readme", "test_report", "test_given_callbacks"),
 )
 
 
