@@ -50,8 +50,9 @@ def interpreter(folder: Path) -> Iterator[str]:
                 program.chmod(0o755)
                 # More threads would not survive the fork.
                 environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(here.parents[2])}
-                subprocess.Popen([sys.executable, here, address], env=environment, start_new_session=True)
+                server = subprocess.Popen([sys.executable, here, address], env=environment, start_new_session=True)
                 while connection.connect_ex(address):
+                    assert server.poll() is None, "the server has ended"
                     time.sleep(0.01)
         yield str(program)
 
@@ -103,6 +104,7 @@ class Server:
                     self.report()
                 elif (request := self.answer(ready)) is not None:
                     return request
+        signal.set_wakeup_fd(-1)
         return None
 
     def answer(self, connection: socket.socket) -> dict[str, Any] | None:
