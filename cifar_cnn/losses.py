@@ -123,6 +123,5 @@ def _log_softmax(x: Tensor, dim: int) -> Tensor:
 
 
 def _is_autocast_enabled(device: str) -> bool:
-    # Under autocast, losses stay in float32. is_autocast_enabled raises for "meta", and torch 2.11 cannot compile
-    # is_autocast_available.
-    return device != "meta" and torch.is_autocast_enabled(device)
+    # Under autocast, losses stay in float32. Devices without autocast, such as "meta", would raise an error.
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
