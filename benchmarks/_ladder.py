@@ -112,7 +112,7 @@ def _has_record(folder: Path) -> bool:
 def recipe_of(network: Network) -> Recipe:
     """The recipe of the runs of one experiment."""
     runs = [RunFolder(run.folder) for run in network.runs.values()]
-    sessions = [session for run in runs for session in _sessions(run.record)]
+    sessions = [session for run in runs for session in run.sessions]
     tests = [run.result["tested_on"] for run in runs]
     conditions = {
         "hardware": unique(session.get("hardware", "unknown hardware") for session in sessions),
@@ -130,11 +130,6 @@ def recipe_of(network: Network) -> Recipe:
         unique(_versions(session) for session in sessions),
         any(session.get("status") != "finished" for session in sessions),
     )
-
-
-def _sessions(record: FitRecord) -> list[FitRecord]:
-    """The records of a fit and of the fits that resumed it, oldest first."""
-    return [*(record.get("earlier") or []), record]
 
 
 def _versions(record: FitRecord) -> str:

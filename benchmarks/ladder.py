@@ -94,9 +94,9 @@ def picture(recipes: Sequence[Recipe], peers: Sequence[Peer], note: str = "") ->
     from cifar_cnn.analysis.compare.plots import hex_color
 
     with charts.chart(9, 5.2) as (figure, (axes,)):
-        lines = {}
+        lines, differing = {}, conditions_that_differ(recipes)
         for index, recipe in enumerate(recipes):
-            label = _label(recipe, conditions_that_differ(recipes))
+            label = _label(recipe, differing)
             lines[label] = _draw_recipe(axes, recipe, hex_color(index, len(recipes) + len(peers)))
         for index, peer in enumerate(peers, start=len(recipes)):
             color = hex_color(index, len(recipes) + len(peers))

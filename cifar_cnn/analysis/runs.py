@@ -41,7 +41,7 @@ def row(run: RunFolder) -> tuple[str, ...]:
     Raises:
         InputError: a file of the run is damaged.
     """
-    epochs, begun = run.epochs, run.begun
+    epochs, begun = run.epochs, run.sessions[0]
     accuracies = [value for epoch in epochs if math.isfinite(value := epoch.get("val/accuracy", math.nan))]
     seconds = sum(epoch["epoch_seconds"] for epoch in epochs)
     return (

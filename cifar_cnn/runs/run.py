@@ -166,9 +166,10 @@ class RunFolder:
         return "interrupted" if recorded or self.last.is_file() else "failed"
 
     @property
-    def begun(self) -> FitRecord:
-        """The record of the start of the run in fit.json, even if the run was resumed later."""
-        return next(iter(self.record.get("earlier") or []), self.record)
+    def sessions(self) -> list[FitRecord]:
+        """The records in fit.json of the fit and of the fits that resumed it, oldest first."""
+        record = self.record
+        return [*(record.get("earlier") or []), record]
 
     @property
     def config(self) -> Config:
@@ -183,7 +184,7 @@ class RunFolder:
     def config_name(self) -> str:
         """The config of the training, such as ``simple_cnn_a`` or ``a+b``; empty for none or for a run's config."""
         try:
-            command = str(self.begun.get("command", ""))
+            command = str(self.sessions[0].get("command", ""))
         except InputError:  # a damaged record is reported by the code that needs it
             return ""
         paths = re.findall(r"(?:-c|--config)[ =](?:'([^']+)'|([^' ]+))", command)
@@ -193,7 +194,7 @@ class RunFolder:
     @property
     def label(self) -> str:
         """The name that the user gave to the run or else the name of its config; empty if it has neither."""
-        return str(self.begun.get("name") or self.config_name)
+        return str(self.sessions[0].get("name") or self.config_name)
 
     @property
     def name(self) -> str:

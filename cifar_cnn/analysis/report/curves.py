@@ -10,7 +10,7 @@ from cifar_cnn.runs.metric_rows import metric_rows, number
 
 def content(material: Material) -> list[str] | None:
     """The charts as SVG."""
-    return curves(material.metrics, material.run.begun.get("learning_rate"))
+    return curves(material.metrics, material.run.sessions[0].get("learning_rate"))
 
 
 SECTION = Section("curves", "Curves", "Learning curves", content)

@@ -104,7 +104,7 @@ def content(run: RunFolder) -> dict[str, Any]:
         "tiles": tiles(material),
         "sections": _sections(material, missing),
         "facts": facts(material),
-        "command": "\n".join(part["command"] for part in [*fit.get("earlier", []), fit] if "command" in part),
+        "command": "\n".join(part["command"] for part in run.sessions if "command" in part),
         "program": str(fit.get("command", "")).partition(" fit")[0] or "cifar-cnn",
         "config_path": relative(run.folder / "config.yaml"),
         "config": or_reason("Config", partial(_config_text, run), missing) or "",
