@@ -52,7 +52,7 @@ class Images(Dataset[tuple[Tensor, int]]):
 
 
 def train_transform(size: int, mean_std: MeanStd, augmentation: str = "") -> Transform:
-    """Crop with 4 pixels of padding, flip, convert to float in [0, 1], normalise.
+    """Crop with 4 pixels of padding, flip, convert to float in [0, 1], normalize.
 
     The transform named by ``augmentation`` follows the flip, as in torchvision's references; RandomErasing comes last.
     """
@@ -84,7 +84,7 @@ class MixingCollate:
 
 
 def eval_transform(mean_std: MeanStd) -> Transform:
-    """Convert to float in [0, 1], normalise."""
+    """Convert to float in [0, 1], normalize."""
     return transforms.Compose([transforms.ToTensor(), transforms.Normalize(*mean_std)])
 
 

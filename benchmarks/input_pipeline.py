@@ -1,4 +1,4 @@
-"""Measure images per second from memory to normalised training batches, randomly cropped (4 pixels) and flipped.
+"""Measure images per second from memory to normalized training batches, randomly cropped (4 pixels) and flipped.
 
 Ours: the batches of the data module as the Trainer receives them, in channels_last layout.
 Other: torchvision's RandomCrop, RandomHorizontalFlip, ToTensor and Normalize on each Pillow image, in a DataLoader with

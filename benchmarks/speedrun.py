@@ -3,7 +3,7 @@
 ``python -m benchmarks.speedrun --root DIR [--seeds 0 1 2]`` prints one JSON object with the training time of both sides
 (without loading the images and the test), their steps and seconds per step, and their test accuracy with and without
 test-time augmentation. The bare loop is the record's script (KellerJordan/cifar10-airbench, airbench94_muon.py) with
-this project's network and optimizer. All images are normalised once, and mirrored and shifted once per epoch; nothing
+this project's network and optimizer. All images are normalized once, and mirrored and shifted once per epoch; nothing
 is logged.
 
 ``--script airbench94_muon.py`` runs your copy of a record's script as well, in a form for CPUs: see

@@ -33,7 +33,7 @@ class ImageClassifier(LightningModule):
         schedule: called with the optimizer and the number of steps in the run. None keeps the learning rate constant.
         schedule_interval: when the schedule is stepped: after each ``step`` or ``epoch``. By default each step if it
             receives the number of steps, else each epoch; ReduceLROnPlateau: each validation, using its ``monitor``.
-        decay_bias_and_norm: apply the optimizer's weight decay to biases and normalisation parameters too.
+        decay_bias_and_norm: apply the optimizer's weight decay to biases and normalization parameters too.
         parameter_groups: optimizer options by parameter name pattern, such as ``{"head.*": {"lr": 0.01}}``; with
             ``until``, the group's schedule ends at that fraction of the run.
         tta: test-time augmentation in test and predict: ``flip`` averages the logits of an image and its mirror image,
@@ -43,8 +43,8 @@ class ImageClassifier(LightningModule):
         compile: compile the backbone with torch.compile, in the given mode or in torch's default mode; checkpoints are
             the same with and without it.
         num_classes: number of classes; the command line takes it from the data.
-        init_from: folder or checkpoint of a run whose weights initialise a new fit; parameters whose shape differs, as
-            in the last layer with another number of classes, keep their random initialisation.
+        init_from: folder or checkpoint of a run whose weights initialize a new fit; parameters whose shape differs, as
+            in the last layer with another number of classes, keep their random initialization.
 
     Attributes:
         not_recorded: arguments that ``hparams`` does not contain, each with the reason.
@@ -89,7 +89,7 @@ class ImageClassifier(LightningModule):
         self.test_results: dict[str, Tensor] = {}
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map normalised images (N, C, H, W) to logits (N, num_classes)."""
+        """Map normalized images (N, C, H, W) to logits (N, num_classes)."""
         return self.backbone(images.contiguous(memory_format=self.memory_format))
 
     def setup(self, stage: str) -> None:
@@ -101,7 +101,7 @@ class ImageClassifier(LightningModule):
             self.to_compile = False
 
     def logits_with_tta(self, images: Tensor) -> Tensor:
-        """Map normalised images (N, C, H, W) to logits (N, num_classes), with test-time augmentation if enabled."""
+        """Map normalized images (N, C, H, W) to logits (N, num_classes), with test-time augmentation if enabled."""
         return logits_with_tta(self, images, self.tta)[0]
 
     def _loss(self, logits: Tensor, batch: Batch) -> Tensor:

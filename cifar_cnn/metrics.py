@@ -11,7 +11,7 @@ from cifar_cnn.base.probability_scores import ProbabilityScores
 
 def eval_metrics(prefix: str, num_classes: int, **more: Metric) -> MetricCollection:
     """Loss, accuracy, top-5 accuracy and any additional metrics."""
-    # validate_args reads the values of each batch, which forces a GPU to synchronise. Compute groups would merge
+    # validate_args reads the values of each batch, which forces a GPU to synchronize. Compute groups would merge
     # metrics with the same counts after one batch, which can happen to top-1 and top-5 accuracy.
     named: dict[str, Metric | MetricCollection] = {
         "loss": MeanLoss(),

@@ -13,7 +13,7 @@ TTA = Literal["none", "flip", "flip_shift"]
 
 
 def views(images: Tensor, tta: TTA) -> list[tuple[float, Tensor]]:
-    """The views of normalised images (N, C, H, W), each with its weight; the first view is the unchanged batch.
+    """The views of normalized images (N, C, H, W), each with its weight; the first view is the unchanged batch.
 
     ``flip`` adds the mirror images. ``flip_shift`` also adds both, with half of the total weight, shifted by one pixel
     up-left and down-right, with reflected borders. Source: Jordan, https://arxiv.org/abs/2404.00498, section 3.5
@@ -38,7 +38,7 @@ def logits_with_tta(
 
     Args:
         network: from images to logits.
-        images: (N, C, H, W), normalised.
+        images: (N, C, H, W), normalized.
         tta: see :func:`views`.
         fraction: fraction of the images, the least confident ones, whose logits are averaged over the views. The others
             keep the logits of the unchanged image. Source: hiverge/cifar10-speedrun (2025).

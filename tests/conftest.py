@@ -149,7 +149,7 @@ def make_images() -> Callable[..., ImageSet]:
 
 @pytest.fixture
 def image_folder(tmp_path: Path) -> Path:
-    """Two classes, distinguished by colour, as images of several formats and sizes."""
+    """Two classes, distinguished by color, as images of several formats and sizes."""
     rng = np.random.default_rng(0)
     root = tmp_path / "images"
     formats = (("png", (40, 32)), ("jpg", (32, 32)), ("bmp", (20, 60)), ("gif", (33, 31)), ("webp", (64, 64)))

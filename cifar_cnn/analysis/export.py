@@ -42,8 +42,8 @@ class Exported:
         images: number of images it was verified on.
         origin: where these images come from.
         passes: number of forward passes per image, with test-time augmentation.
-        difference: largest difference of a probability from PyTorch's; for int8, measured before quantisation.
-        quantized: how the quantisation changed the file; None without it.
+        difference: largest difference of a probability from PyTorch's; for int8, measured before quantization.
+        quantized: how the quantization changed the file; None without it.
     """
 
     file: Path
@@ -69,7 +69,7 @@ def check_packages(format: str) -> None:
 
 @dataclass(frozen=True)
 class ToInt8:
-    """The options of a quantisation to 8-bit integers.
+    """The options of a quantization to 8-bit integers.
 
     Attributes:
         calibration: number of training images to calibrate on.
@@ -98,11 +98,11 @@ def export_checkpoint(
         tta: test-time augmentation in the file; by default the run's own.
         paths: images and folders of images to verify on; by default the run's test images.
         n: maximum number of images to verify on; at least 2.
-        int8: quantise the file to 8-bit integers; only for ``onnx``.
+        int8: quantize the file to 8-bit integers; only for ``onnx``.
 
     Raises:
         InputError: there are no images to verify on, the network cannot be exported, the file's results differ, or
-            quantisation costs too much accuracy.
+            quantization costs too much accuracy.
     """
     content = read_checkpoint(checkpoint)
     kept_code.compare(checkpoint, content)
@@ -116,7 +116,7 @@ def export_checkpoint(
 
 
 class DeployedClassifier(nn.Module):
-    """Normalisation, network and softmax in one module, with the classifier's test-time augmentation.
+    """Normalization, network and softmax in one module, with the classifier's test-time augmentation.
 
     Args:
         trained: the network; the module shares its weights.
@@ -146,14 +146,14 @@ def export(
         output: the file to write; an existing file is replaced only after verification.
         format: ``onnx`` or ``torch_export``.
         images: uint8, (N, 3, H, W), two or more.
-        int8: how to quantise the verified ONNX file; None leaves it in float32.
+        int8: how to quantize the verified ONNX file; None leaves it in float32.
 
     Returns:
-        The largest difference of a probability from PyTorch's, and how the quantisation changed the file.
+        The largest difference of a probability from PyTorch's, and how the quantization changed the file.
 
     Raises:
         InputError: the network cannot be exported, the file cannot be written, a probability differs by more than
-            ``TOLERANCE``, or quantisation costs too much accuracy. In these cases no file is left.
+            ``TOLERANCE``, or quantization costs too much accuracy. In these cases no file is left.
     """
     if not output.parent.is_dir():
         raise InputError(f"cannot write {output}: there is no folder {output.parent}")
@@ -192,7 +192,7 @@ def _write_verified(
 
 def input_shape(trained: Trained) -> str:
     """The shape of the exported network's input, such as ``RGB (N, 3, 32, 32)``."""
-    color = {1: "grey ", 3: "RGB "}.get(trained.channels, "")
+    color = {1: "gray ", 3: "RGB "}.get(trained.channels, "")
     return f"{color}(N, {trained.channels}, {trained.image_size}, {trained.image_size})"
 
 

@@ -55,7 +55,7 @@ def classify_files(
         batch_size: images in a forward pass.
 
     Raises:
-        InputError: there are no images, the network does not take RGB or grey ones, or ``output`` cannot be
+        InputError: there are no images, the network does not take RGB or gray ones, or ``output`` cannot be
             written.
     """
     check_decodable(trained.channels)
@@ -100,7 +100,7 @@ def image_files(paths: list[str], unreadable: list[str], skipped: Skipped) -> It
     """Yield the images in ``paths``: named files in their order, and the images in folders in the order of their names.
 
     Args:
-        paths: files with any name, and folders. In folders, images are recognised by their file extensions.
+        paths: files with any name, and folders. In folders, images are recognized by their file extensions.
         unreadable: list to which unreadable folders are added.
         skipped: counts the files in folders that are not images.
 

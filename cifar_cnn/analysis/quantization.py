@@ -1,4 +1,4 @@
-"""Static quantisation of an exported ONNX file to 8-bit integers, accepted only if the accuracy holds."""
+"""Static quantization of an exported ONNX file to 8-bit integers, accepted only if the accuracy holds."""
 
 import logging
 import tempfile
@@ -23,7 +23,7 @@ _NOTES = ("onnx.infer", "onnx.quant.pre_process")  # left in the metadata by onn
 
 @dataclass(frozen=True)
 class Int8:
-    """How a file is quantised and checked.
+    """How a file is quantized and checked.
 
     Attributes:
         calibration: images whose activations set the ranges of the integers: uint8, (N, 3, H, W).
@@ -40,7 +40,7 @@ class Int8:
 
 @dataclass(frozen=True)
 class Quantized:
-    """How the quantisation changed a file.
+    """How the quantization changed a file.
 
     Attributes:
         calibrated: number of training images used for calibration.
@@ -58,7 +58,7 @@ class Quantized:
 
 
 def int8_of(content: dict[str, Any], calibration: int, max_loss: float) -> Int8:
-    """Load the images that a run's quantisation needs.
+    """Load the images that a run's quantization needs.
 
     They are a random sample of the training images, the same each time, for calibration, and all validation images or,
     if there are none, all test images for the accuracy.
@@ -89,7 +89,7 @@ def quantize(path: Path, images: Int8) -> Quantized:
     """Replace an ONNX file with one that has 8-bit weights and activations.
 
     Activations are unsigned, weights signed with one scale per output channel. They have 7 bits, because 8 bits can
-    overflow on x86 processors without VNNI. Normalisation and softmax remain in float32.
+    overflow on x86 processors without VNNI. Normalization and softmax remain in float32.
 
     Args:
         path: the file; its input is uint8 (N, 3, H, W) for any N.
@@ -151,7 +151,7 @@ def _write_int8(source: Path, target: Path, calibration: Tensor) -> None:
 
 
 def _left_in_float(nodes: Any) -> list[str]:
-    """The nodes that remain in float32: the normalisation before the first layer, and the softmax."""
+    """The nodes that remain in float32: the normalization before the first layer, and the softmax."""
     first = next((i for i, node in enumerate(nodes) if node.op_type in _LAYERS), 0)
     return [node.name for i, node in enumerate(nodes) if i < first or node.op_type == "Softmax"]
 

@@ -14,7 +14,7 @@ from cifar_cnn.analysis import charts, report
 from cifar_cnn.analysis.network.maps import grad_cam, last_maps
 from cifar_cnn.analysis.pages import framed
 from cifar_cnn.analysis.robustness.measure import measure_corruptions, write_corruptions
-from cifar_cnn.analysis.shown import find_shown, normalised
+from cifar_cnn.analysis.shown import find_shown, normalized
 from cifar_cnn.analysis.temperature import measure_calibration
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.base.files import write_json
@@ -186,7 +186,7 @@ class Run(RunFolder):
         from cifar_cnn.base.figures import PlainFigure
 
         shown = self._pixels(image)
-        pixels = normalised(self.trained, torch.from_numpy(shown.copy()).permute(2, 0, 1)[None])
+        pixels = normalized(self.trained, torch.from_numpy(shown.copy()).permute(2, 0, 1)[None])
         last = last_maps(self.model.backbone, pixels, len(self.class_names))
         if last is None:
             raise InputError(f"{type(self.model.backbone).__name__} has no feature maps that its output depends on")

@@ -117,7 +117,7 @@ def fits(run: RunFolder, predictions: Predictions, images: ImageSet, tta: TTA) -
     if not torch.equal(predictions.labels, images.labels):
         return False
     sample = torch.linspace(0, len(images) - 1, min(SAMPLE, len(images))).long()
-    pixels = normalised(run.trained, images.images[sample])
+    pixels = normalized(run.trained, images.images[sample])
     kept = predictions.logits[sample]
     # Of a test, some images may have been augmented and others not (tta_fraction).
     found = [each.float().cpu() - kept for each in logits_with_tta(run.trained.classifier, pixels, tta)]
@@ -135,7 +135,7 @@ def predict_validation(run: RunFolder, images: ImageSet) -> Predictions:
     dtypes = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
     precision = run.trained.precision
     with torch.autocast(classifier.device.type, dtypes.get(precision, torch.bfloat16), precision in dtypes):
-        logits = [classifier(normalised(run.trained, batch)).float().cpu() for batch in images.images.split(500)]
+        logits = [classifier(normalized(run.trained, batch)).float().cpu() for batch in images.images.split(500)]
     predictions = Predictions(torch.cat(logits), images.labels, step=run.step)
     path = run.folder / VAL_FILE_NAME
     try:
@@ -145,7 +145,7 @@ def predict_validation(run: RunFolder, images: ImageSet) -> Predictions:
     return predictions
 
 
-def normalised(trained: Trained, images: Tensor) -> Tensor:
-    """Convert uint8 images (N, 3, H, W) to the normalised input of a trained network, on its device."""
+def normalized(trained: Trained, images: Tensor) -> Tensor:
+    """Convert uint8 images (N, 3, H, W) to the normalized input of a trained network, on its device."""
     device = trained.classifier.device
     return normalize(images.to(device), trained.mean.to(device), trained.std.to(device))

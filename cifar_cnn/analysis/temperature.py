@@ -60,7 +60,7 @@ def _logits(run: RunFolder, split: Split, images: ImageSet) -> Tensor:
 
 
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
-    """The temperature that minimises the negative log-likelihood, from 0.05 to 20.
+    """The temperature that minimizes the negative log-likelihood, from 0.05 to 20.
 
     Args:
         logits: (N, num_classes).

@@ -23,7 +23,7 @@ def cutout(images: Tensor, place: Tensor, size: int, inside: bool = False) -> Te
         images: any dtype.
         place: (N, 2) in [0, 1), scaled to the possible places of the square, down and across.
         size: side of the square in pixels.
-        inside: whether the whole square must lie in the image, as in airbench96; by default only its centre must, as in
+        inside: whether the whole square must lie in the image, as in airbench96; by default only its center must, as in
             the source.
     """
     height, width = images.shape[-2:]
@@ -42,7 +42,7 @@ def jitter(images: Tensor, amount: Tensor, brightness: float, contrast: float) -
     Source: hiverge/cifar10-speedrun (2025).
 
     Args:
-        images: normalised, so that contrast is relative to the mean colour of the data.
+        images: normalized, so that contrast is relative to the mean color of the data.
         amount: (N, 2) in [0, 1), scaled to [-brightness, brightness) and to [1 - contrast, 1 + contrast).
         brightness: largest number added.
         contrast: largest difference of the factor from 1.

@@ -9,7 +9,7 @@ from lightning.pytorch import LightningDataModule
 
 @dataclass(frozen=True)
 class PreparedBatches:
-    """Augmented and normalised batches, for a training loop without a Trainer.
+    """Augmented and normalized batches, for a training loop without a Trainer.
 
     Attributes:
         batches: the loader.

@@ -26,6 +26,6 @@ def channel_mean_std(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ..
 
 
 def denormalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Convert float images (N, C, H, W) that were normalised with ``mean`` and ``std``, in [0, 1], back to uint8."""
+    """Convert float images (N, C, H, W) that were normalized with ``mean`` and ``std``, in [0, 1], back to uint8."""
     mean_, std_ = (torch.as_tensor(values, device=images.device)[:, None, None] for values in (mean, std))
     return (255 * (images * std_ + mean_)).round().clamp(0, 255).byte()

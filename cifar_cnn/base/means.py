@@ -20,7 +20,7 @@ class Sums(Metric):
 class MeanLoss(Sums):
     """Mean of batch means, weighted by batch size; a NaN makes the mean NaN.
 
-    torchmetrics' MeanMetric either checks each batch for NaN, which forces a GPU to synchronise, or ignores the
+    torchmetrics' MeanMetric either checks each batch for NaN, which forces a GPU to synchronize, or ignores the
     weights (``nan_strategy="disable"``, torchmetrics 1.9).
     """
 

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def draw_shapes(labels: np.ndarray, size: int, noise: float, rng: np.random.Generator) -> np.ndarray:
-    """Draw one shape per image, with random position, size, rotation and pair of colours.
+    """Draw one shape per image, with random position, size, rotation and pair of colors.
 
     Args:
         labels: (N,), indices into ``SHAPES``.
@@ -33,7 +33,7 @@ def draw_shapes(labels: np.ndarray, size: int, noise: float, rng: np.random.Gene
         inside[rows] = (0.5 - distance * radius[rows, None, None] * size / 2).clip(0, 1)
 
     colors = rng.uniform(0, 255, (n, 2, 3))
-    colors[:, 1] = (colors[:, 0] + rng.uniform(70, 185, (n, 3))) % 255  # the two colours differ
+    colors[:, 1] = (colors[:, 0] + rng.uniform(70, 185, (n, 3))) % 255  # the two colors differ
     colors = np.take_along_axis(colors, rng.permuted(np.tile([0, 1], (n, 1)), axis=1)[:, :, None], axis=1)
     front, back = colors[:, 0, :, None, None], colors[:, 1, :, None, None]
     picture = back + (front - back) * inside[:, None] + rng.normal(0, noise, (n, 3, size, size))

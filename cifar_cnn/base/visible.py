@@ -1,11 +1,11 @@
-"""Show images of any number of channels in colour."""
+"""Show images of any number of channels in color."""
 
 import torch
 from torch import Tensor
 
 
 def visible(images: Tensor) -> Tensor:
-    """Convert images (..., C, H, W) to RGB (..., 3, H, W): grey becomes RGB; of four or more channels, three are shown.
+    """Convert images (..., C, H, W) to RGB (..., 3, H, W): gray becomes RGB; of four or more channels, three are shown.
 
     The second of two channels is shown as green, and blue is 0.
     """

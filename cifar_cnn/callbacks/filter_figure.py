@@ -21,8 +21,8 @@ COLORS = "coolwarm"  # negative weights blue, positive ones red
 def draw_filters(weight: Tensor, title: str, max_filters: int = 8) -> "PlainFigure":
     """Draw the first filters of a convolution.
 
-    Filters over 3 input channels are drawn as RGB pictures. Grey is 0, and each filter is scaled by its own largest
-    weight, because some filters of a trained first layer are ten times weaker than others and would look plain grey.
+    Filters over 3 input channels are drawn as RGB pictures. Gray is 0, and each filter is scaled by its own largest
+    weight, because some filters of a trained first layer are ten times weaker than others and would look plain gray.
     All other filters are drawn with one tile per filter and input channel (a 1 × 1 convolution becomes a matrix), one
     color for each sign and a common scale, so that filters can be compared. Weights that are not finite are black.
 
@@ -168,7 +168,7 @@ def _mosaic(filters: _Filters) -> _Mosaic:
 
 
 def _figure_of(mosaic: _Mosaic, filters: _Filters, title: str) -> tuple["PlainFigure", "Axes"]:
-    """A figure of the mosaic with its title; tile (row, column) is centred on (column, row)."""
+    """A figure of the mosaic with its title; tile (row, column) is centered on (column, row)."""
     from cifar_cnn.base.figures import PlainFigure
 
     rows, columns = mosaic.rows, mosaic.columns
@@ -199,7 +199,7 @@ def _label_matrix(axes: "Axes", filters: _Filters, mosaic: _Mosaic) -> None:
 
 
 def _label_tiles(axes: "Axes", filters: _Filters, mosaic: _Mosaic) -> None:
-    note = "in RGB: grey is 0, each scaled by its largest weight" if filters.as_rgb else "over one input channel"
+    note = "in RGB: gray is 0, each scaled by its largest weight" if filters.as_rgb else "over one input channel"
     axes.set_xlabel(f"{filters.amount} {note}{filters.remark}", fontsize=TEXT_SIZE)
     axes.set_xticks([])
     axes.set_yticks([])

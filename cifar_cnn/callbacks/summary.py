@@ -1,4 +1,4 @@
-"""Summarise a run at its end: network, accuracy and files."""
+"""Summarize a run at its end: network, accuracy and files."""
 
 import math
 import os

@@ -80,17 +80,17 @@ def whitening_filters(images: Tensor, size: int, eps: float) -> Tensor:
     """Filters whose responses to the patches of ``images`` are uncorrelated and of equal power.
 
     Args:
-        images: float, (N, C, H, W), normalised.
+        images: float, (N, C, H, W), normalized.
         size: side of the patches.
         eps: added to each eigenvalue.
 
     Returns:
         (2 * C * size**2, C, size, size): the filters from the strongest pattern to the weakest, then their negatives.
-        Patterns that no image has, as in grey images, are replaced by the strongest ones.
+        Patterns that no image has, as in gray images, are replaced by the strongest ones.
     """
     channels = images.shape[1]
     patches = images.unfold(2, size, 1).unfold(3, size, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, channels * size**2)
-    # The images are normalised, so the mean of the patches is near zero and is not subtracted, as in the source.
+    # The images are normalized, so the mean of the patches is near zero and is not subtracted, as in the source.
     values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
     chosen = _in_the_images(values)
     filters = (vectors[:, chosen] / (values[chosen] + eps).sqrt()).T.flip(0).reshape(-1, channels, size, size)
@@ -100,8 +100,8 @@ def whitening_filters(images: Tensor, size: int, eps: float) -> Tensor:
 def _in_the_images(values: Tensor) -> Tensor:
     """Indices of the patterns to use, given the eigenvalues in ascending order.
 
-    A constant channel, or grey images, have patterns without any power. Their responses are constant except for
-    rounding errors, which a batch normalisation after them would amplify: the strongest patterns take their places.
+    A constant channel, or gray images, have patterns without any power. Their responses are constant except for
+    rounding errors, which a batch normalization after them would amplify: the strongest patterns take their places.
     """
     chosen = torch.arange(len(values), device=values.device)
     absent = values <= len(values) * torch.finfo(values.dtype).eps * values[-1]  # as in torch.linalg.matrix_rank

@@ -64,7 +64,7 @@ def _failure(transform: nn.Module, option: str, image: Tensor, message: str) -> 
     if isinstance(transform, (v2.CutMix, v2.MixUp)):
         hint = f": it mixes two images, so write data.augment.mix: {name}"
     elif isinstance(transform, v2.Normalize):
-        hint = ": remove it, because the images are normalised afterwards"
+        hint = ": remove it, because the images are normalized afterwards"
     elif _accepts(transform, image.byte() if image.is_floating_point() else image.float()):
         hint = f": list it under data.augment.{_OTHER[option]}"
     return f"data.augment.{option}: {name} fails on an image of the form {form(image)}{hint} ({message})"
@@ -81,7 +81,7 @@ def _change(option: str, name: str, image: Tensor, result: Any) -> str:
     hint = "remove it"
     if isinstance(result, Tensor) and result.shape[1:] == image.shape[1:]:
         same_type = result.dtype == image.dtype
-        hint = f"let it return {len(image)} channels" if same_type else "images are converted and normalised afterwards"
+        hint = f"let it return {len(image)} channels" if same_type else "images are converted and normalized afterwards"
     elif isinstance(result, Tensor):
         hint = f"let it, or a transform after it, return {image.shape[-2]}x{image.shape[-1]} pixels"
     return f"data.augment.{option}: {name} turns {form(image)} into {form(result)}: {hint}"

@@ -139,7 +139,7 @@ def _layer_norm(layer: nn.LayerNorm, shape: tuple[int, ...]) -> str | None:
         return None
     if len(shape) == 4 and len(expected) == 1 and shape[1] == expected[0]:
         return (
-            f"its input has shape {form(shape)} and it normalises the last dimension, not the channels: "
+            f"its input has shape {form(shape)} and it normalizes the last dimension, not the channels: "
             f"write GroupNorm(1, {shape[1]})"
         )
     return f"its input has shape {form(shape)}: write {written(layer, normalized_shape=actual)}"

@@ -12,7 +12,7 @@ def export() -> ArgumentParser:
         "export",
         "Export a trained network to one file, or to a folder for the Hugging Face Hub. Input: uint8 RGB images\n"
         "(N, 3, size, size) for any N. Output: probabilities (N, classes); with --format hub, logits. The file\n"
-        "includes the normalisation, and the class names as metadata. Its results are compared with PyTorch's on the\n"
+        "includes the normalization, and the class names as metadata. Its results are compared with PyTorch's on the\n"
         "run's test images (or on --images); if they differ, it is deleted.",
         [
             "",
@@ -58,7 +58,7 @@ def _add_changes(parser: ArgumentParser) -> None:
         "--precision",
         choices=("float32", "int8"),
         default="float32",
-        help="int8 quantises an ONNX file, and prints its accuracy before and after (default: float32)",
+        help="int8 quantizes an ONNX file, and prints its accuracy before and after (default: float32)",
     )
     parser.add_argument(
         "--calibration", type=int, metavar="N", help="training images that int8 is calibrated on (default: 512)"

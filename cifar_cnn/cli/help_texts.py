@@ -7,7 +7,7 @@ them with the parser's options and defaults. ``--help all`` prints the parser's 
 from cifar_cnn.cli import command_names
 
 _OVERVIEW = """\
-Train, test and analyse convolutional networks on CIFAR-10.
+Train, test and analyze convolutional networks on CIFAR-10.
 
 usage: cifar-cnn COMMAND [options]
 

@@ -219,7 +219,7 @@ def _other_value(mistake: _Mistake) -> str | None:
     return f"{mistake.section}: {mistake.reason}" if mistake.section else None
 
 
-# From the most specific to the most general; the first reader that recognises the mistake explains it.
+# From the most specific to the most general; the first reader that recognizes the mistake explains it.
 _READERS: tuple[Callable[[_Mistake], str | None], ...] = (
     _unknown_words,
     _unusable_config,

@@ -25,7 +25,7 @@ class Draws(NamedTuple):
     offset: Tensor  # float32, (N, 2) in [0, 1): position of the crop, down and across
     cutout: Tensor  # float32, (N, 2) in [0, 1): place of the square, down and across
     jitter: Tensor  # float32, (N, 2) in [0, 1): brightness and contrast
-    seeds: Tensor  # int64, (N, 2): for transforms of single images, before and after normalisation
+    seeds: Tensor  # int64, (N, 2): for transforms of single images, before and after normalization
     batch_seed: int  # for mixing
 
     def rows(self, start: int, step: int) -> "Draws":
@@ -54,7 +54,7 @@ def crop(
     black, like torchvision's RandomCrop. ``mirrored``, bool, (N,), selects images to mirror as well, like :func:`flip`.
     """
     n, _, height, width = images.shape
-    # All indices are created on the device of the images, because a copy would force a GPU to synchronise.
+    # All indices are created on the device of the images, because a copy would force a GPU to synchronize.
     rows, columns = (padded_index(side, padding, mode, images.device) for side in (height, width))
     # In bf16-true and 16-true training, Lightning casts the draws too, which can round values just below 1 to 1.
     top, left = (offset * (2 * padding + 1)).long().clamp(max=2 * padding).unbind(1)
@@ -81,7 +81,7 @@ def resize(images: Tensor, size: int) -> Tensor:
 def normalize(
     images: Tensor, mean: Tensor | Sequence[float], std: Tensor | Sequence[float], dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Normalise each channel of uint8 images (N, C, H, W) to (x / 255 - mean) / std, as ``dtype``, in one pass.
+    """Normalize each channel of uint8 images (N, C, H, W) to (x / 255 - mean) / std, as ``dtype``, in one pass.
 
     ``mean`` and ``std``, (C,), refer to images in [0, 1].
     """
@@ -101,13 +101,13 @@ class Augment:
         padding_mode: content of the padding: ``reflect``, ``zeros`` or ``replicate``.
         flip: mirror each image with probability 1/2. ``alternating`` mirrors each image in every second epoch, starting
             at random in the first or second (Jordan, https://arxiv.org/abs/2404.00498).
-        cutout: side in pixels of a random square that is filled with the mean colour (0: none).
-        cutout_inside: whether the whole square must lie in the image, rather than only its centre.
-        brightness: add a random number from [-brightness, brightness) to the normalised values of each image (0: none).
+        cutout: side in pixels of a random square that is filled with the mean color (0: none).
+        cutout_inside: whether the whole square must lie in the image, rather than only its center.
+        brightness: add a random number from [-brightness, brightness) to the normalized values of each image (0: none).
         contrast: multiply these values by a random number from [1 - contrast, 1 + contrast) (0: none).
         transforms: transforms of single images, such as torchvision's RandAugment, on uint8 (C, H, W) after crop and
             flip, on the CPU.
-        normalized_transforms: the same on normalised floats, after cutout, such as torchvision's RandomErasing.
+        normalized_transforms: the same on normalized floats, after cutout, such as torchvision's RandomErasing.
         mix: torchvision's MixUp or CutMix, or a list from which one is drawn for each batch; last, on the device.
     """
 
@@ -132,7 +132,7 @@ class Augment:
         return bool(self.transforms or self.normalized_transforms)
 
     def pixels(self, images: Tensor, draws: Draws) -> Tensor:
-        """Crop, flip and transform uint8 images of (N, C, H, W), before normalisation."""
+        """Crop, flip and transform uint8 images of (N, C, H, W), before normalization."""
         if self.crop:
             images = crop(images, draws.offset, self.crop, self.padding_mode, draws.mirrored if self.flip else None)
         elif self.flip:
@@ -140,7 +140,7 @@ class Augment:
         return transformed(self.transforms, images, draws.seeds[:, 0])
 
     def values(self, images: Tensor, draws: Draws) -> Tensor:
-        """Jitter, cutout and transforms, after normalisation, which makes the mean colour 0."""
+        """Jitter, cutout and transforms, after normalization, which makes the mean color 0."""
         if self.brightness or self.contrast:
             images = jitter(images, draws.jitter, self.brightness, self.contrast)
         if self.cutout:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.base.generators import generator
-from cifar_cnn.base.input_checks.images import check_normalised
+from cifar_cnn.base.input_checks.images import check_normalized
 from cifar_cnn.data.augment import Draws, draw
 from cifar_cnn.data.images import ImageSet
 from cifar_cnn.subsets.splitting import random_order
@@ -18,7 +18,7 @@ class Batch(NamedTuple):
     """One process's share of a step.
 
     Attributes:
-        images: (N, C, H, W); uint8 from the loader, normalised floats after the transfer to the device.
+        images: (N, C, H, W); uint8 from the loader, normalized floats after the transfer to the device.
         labels: int64, (N,), class indices; of mixed images float32, (N, num_classes), probabilities.
         draws: random numbers for the augmentation; None in evaluation and after augmentation.
         indices: int64, (N,); positions of the images in the source's split; None for the batches of another loader.
@@ -35,7 +35,7 @@ def as_batch(batch: Any) -> Batch:
     if isinstance(batch, Batch):
         return batch
     images, labels = batch[:2]
-    check_normalised(images)
+    check_normalized(images)
     return Batch(images, labels)
 
 

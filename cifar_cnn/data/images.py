@@ -17,7 +17,7 @@ class ImageSet(Dataset[tuple[Tensor, int]]):
     """Images of one size with their labels: a map-style dataset of (image, label) pairs.
 
     Attributes:
-        images: uint8, (N, C, H, W), C = 3 for RGB, 1 for grey. NumPy arrays are converted.
+        images: uint8, (N, C, H, W), C = 3 for RGB, 1 for gray. NumPy arrays are converted.
         labels: int64, (N,), indices of class names. Other integers, NumPy arrays and lists are converted.
         class_names: one name per class.
         positions: int64, (N,), ascending; the images' positions in a larger set, such as a source's training split;

@@ -1,4 +1,4 @@
-"""CIFAR10DataModule: load images from a source and make normalised batches on the device."""
+"""CIFAR10DataModule: load images from a source and make normalized batches on the device."""
 
 import logging
 import os
@@ -184,7 +184,7 @@ class CIFAR10DataModule(LightningDataModule):
     def train_dataloader(self) -> Batches:
         """Batches of uint8 images in a new order each epoch, with draws for their augmentation.
 
-        Without a running Trainer, they are already augmented and normalised, and each iteration is one epoch.
+        Without a running Trainer, they are already augmented and normalized, and each iteration is one epoch.
         """
         trainer = self._running_trainer
         check_sizes(self.image_sizes or [], self.train_images.shape[-1])
@@ -207,7 +207,7 @@ class CIFAR10DataModule(LightningDataModule):
         return self._eval_batches("val") if len(self.image_set("val")) else []
 
     def test_dataloader(self) -> Batches:
-        """The test images in a fixed order; already normalised if no Trainer is running."""
+        """The test images in a fixed order; already normalized if no Trainer is running."""
         return self._eval_batches("test")
 
     @property
@@ -254,7 +254,7 @@ class CIFAR10DataModule(LightningDataModule):
         return self.on_after_batch_transfer(batch, dataloader_idx) if is_here else batch
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Normalise a Batch of uint8 images, in training after augmentation; return any other batch unchanged."""
+        """Normalize a Batch of uint8 images, in training after augmentation; return any other batch unchanged."""
         if not isinstance(batch, Batch) or batch.images.dtype != torch.uint8:
             return batch
         if self._preparation is None:
@@ -264,7 +264,7 @@ class CIFAR10DataModule(LightningDataModule):
         return self._preparation(batch, size, model.dtype if model is not None else torch.float32)  # type: ignore[arg-type]
 
     def state_dict(self) -> dict[str, Any]:
-        """Classes, image size, normalisation, and the position in the training batches."""
+        """Classes, image size, normalization, and the position in the training batches."""
         mean, std = self.mean_std
         return {
             "class_names": list(self.class_names),
@@ -277,7 +277,7 @@ class CIFAR10DataModule(LightningDataModule):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore normalisation and position; InputError if the checkpoint has other classes or another image size."""
+        """Restore normalization and position; InputError if the checkpoint has other classes or another image size."""
         images = self._sets.get("test") or self._sets.get("train")
         digest = self.chosen.digest if is_fitting(self.trainer) else None
         check_as_trained(state_dict, self.class_names, images.images if images is not None else None, digest)

@@ -1,4 +1,4 @@
-"""Augment and normalise batches on the device."""
+"""Augment and normalize batches on the device."""
 
 import torch
 from torch import Tensor
@@ -11,12 +11,12 @@ from cifar_cnn.data.sources import ChannelStats
 
 
 class Preparation:
-    """Normalise batches and augment those with draws; ``mean_std`` holds the channels' statistics in [0, 1]."""
+    """Normalize batches and augment those with draws; ``mean_std`` holds the channels' statistics in [0, 1]."""
 
     def __init__(self, augment: Augment, mean_std: ChannelStats, num_classes: int) -> None:
         if not all(std > 0 for std in mean_std[1]):
             raise InputError("mean_std of the source has a standard deviation of 0: use 1 for a constant channel")
-        # Cached per device, because copying them in each step would force a GPU to synchronise.
+        # Cached per device, because copying them in each step would force a GPU to synchronize.
         self._on_device: dict[torch.device, list[Tensor]] = {}
         self.augment = augment
         self.mean_std = mean_std

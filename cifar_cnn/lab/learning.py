@@ -1,4 +1,4 @@
-"""Check that a network can be trained: a gradient reaches every parameter, and it can memorise a few images."""
+"""Check that a network can be trained: a gradient reaches every parameter, and it can memorize a few images."""
 
 import math
 

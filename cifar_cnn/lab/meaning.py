@@ -1,4 +1,4 @@
-"""Recognise an operation by its values if the name of its function is not enough.
+"""Recognize an operation by its values if the name of its function is not enough.
 
 ``x * (x > 0)`` and ``torch.where(x > 0, x, 0)`` are a ReLU, ``F.dropout(x, 0)`` changes nothing, and
 ``x.flatten(2).topk(1)`` is a global max pooling.

@@ -11,12 +11,12 @@ from cifar_cnn.lab.findings import Outcome
 from cifar_cnn.lab.texts import sentences, texts
 
 _WIDEST = 120
-_COLOURS = {"passed": "#2e7d32", "failed": "#c62828", "todo": "#757575"}
+_COLORS = {"passed": "#2e7d32", "failed": "#c62828", "todo": "#757575"}
 
 
 @dataclass(frozen=True)
 class Results:
-    """The results of a check, shown as a table; in a notebook, with colours.
+    """The results of a check, shown as a table; in a notebook, with colors.
 
     Attributes:
         outcomes: one for each exercise.
@@ -92,4 +92,4 @@ def _wrapped(start: str, hints: list[str], width: int) -> list[str]:
 
 
 def _colour(words: dict[str, str], status: str) -> str:
-    return next(colour for name, colour in _COLOURS.items() if words[name] == status)
+    return next(color for name, color in _COLORS.items() if words[name] == status)

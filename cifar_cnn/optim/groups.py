@@ -19,7 +19,7 @@ def parameter_groups(
 
     Args:
         named_parameters: names and parameters; frozen parameters are omitted.
-        decay_bias_and_norm: False sets ``weight_decay`` to 0 for biases and normalisation parameters (those with fewer
+        decay_bias_and_norm: False sets ``weight_decay`` to 0 for biases and normalization parameters (those with fewer
             than two dimensions).
         options: optimizer options (``lr``, ``weight_decay``, ...) and the schedule's ``until``, by pattern, such as
             ``head.*``. The first pattern that matches a parameter's name applies.

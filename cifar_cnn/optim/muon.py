@@ -130,7 +130,7 @@ def orthogonalize(
 ) -> Tensor:
     """Bring the singular values of a matrix near 1 (0.7 to 1.2 after 5 steps) and keep its singular vectors.
 
-    Newton-Schulz iteration with the coefficients of Jordan et al. (2024), which maximise the slope at zero. A matrix of
+    Newton-Schulz iteration with the coefficients of Jordan et al. (2024), which maximize the slope at zero. A matrix of
     zeros stays zero. ``dtype`` is the dtype of the computation: by default bfloat16, as in the source, if the hardware
     supports it, otherwise the dtype of the matrix.
     """

@@ -147,7 +147,7 @@ def _images(images: Tensor) -> str:
     channels = [c for c in range(images.shape[1]) if not _finite([images[:, c]])]
     which = f"channel {', '.join(map(str, channels))}" if len(channels) < images.shape[1] else "each channel"
     return (
-        f"the images are not finite after normalisation (in {which}): check the data; a channel that is constant "
+        f"the images are not finite after normalization (in {which}): check the data; a channel that is constant "
         "over all images, for example, has a standard deviation of 0"
     )
 

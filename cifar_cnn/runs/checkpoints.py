@@ -1,4 +1,4 @@
-"""Load a trained network from a checkpoint, with its classes, image size and normalisation."""
+"""Load a trained network from a checkpoint, with its classes, image size and normalization."""
 
 import copy
 import logging

@@ -1,4 +1,4 @@
-"""Initialise a run with the weights of another run."""
+"""Initialize a run with the weights of another run."""
 
 import logging
 import os

@@ -67,7 +67,7 @@ class RunFolder:
 
     @cached_property
     def trained(self) -> Trained:
-        """The trained network with its classes, image size and normalisation.
+        """The trained network with its classes, image size and normalization.
 
         Raises:
             InputError: the network cannot be created here.
@@ -252,7 +252,7 @@ class RunFolder:
     # Predictions.
 
     def logits(self, images: Tensor | np.ndarray, batch_size: int = 500) -> Tensor:
-        """Logits of images, normalised as in training, with the run's test-time augmentation.
+        """Logits of images, normalized as in training, with the run's test-time augmentation.
 
         Args:
             images: uint8, (N, C, H, W) or (N, H, W, C), or one image without N; of the size used in training.

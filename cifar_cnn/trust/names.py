@@ -12,7 +12,7 @@ before the import:
   function must come from :data:`LOSSES`; a transform of images must be a module. They may also
   name packages that the user lists in the same command or in the environment variable ``CIFAR_CNN_TRUST`` (separated by
   commas), and packages that the same user trained the checkpoint with. A checkpoint lists these packages with a
-  signature whose key stays in the user's account; Jupyter recognises trusted notebooks in the same way.
+  signature whose key stays in the user's account; Jupyter recognizes trusted notebooks in the same way.
   :mod:`cifar_cnn.trust.ownership` restricts what the packages in :data:`KNOWN` may do for somebody else's checkpoint.
 """
 

@@ -21,7 +21,7 @@ SCRIPT = "__main__"  # subfolder of FOLDER for a program that was run as a scrip
 
 
 def own_files(paths: Iterable[str]) -> dict[str, Path]:
-    """The user's own files behind import paths, including the neighbouring files that they import.
+    """The user's own files behind import paths, including the neighboring files that they import.
 
     Args:
         paths: import paths of modules, or of objects in them; the modules must have been imported already.

@@ -14,7 +14,7 @@ from cifar_cnn.data import ImageSet, Source
 
 
 class Channels(Source):
-    """Shapes in grey, or with a fourth channel."""
+    """Shapes in gray, or with a fourth channel."""
 
     class_names = Shapes.class_names
 
@@ -40,22 +40,22 @@ def test_grey_images_are_trained_on_reported_and_classified(tmp_path: Path) -> N
     assert "not possible" not in run.report().read_text(encoding="utf-8")
     image = Shapes(60, 20).load("test").images[0].permute(1, 2, 0).numpy()
     Image.fromarray(image).save("image.png")
-    grey = np.array(Image.open("image.png").convert("L"))
-    expected = run.logits(torch.from_numpy(grey)[None]).softmax(1)[0]
+    gray = np.array(Image.open("image.png").convert("L"))
+    expected = run.logits(torch.from_numpy(gray)[None]).softmax(1)[0]
     name, probability = run.classify("image.png")[0]
     assert (name, probability) == (run.class_names[int(expected.argmax())], pytest.approx(float(expected.max())))
-    assert run.grad_cam(grey[..., None]).axes
+    assert run.grad_cam(gray[..., None]).axes
     assert run.corruptions(5)["images"] == 5
-    assert input_shape(run.trained) == "grey (N, 1, 32, 32)"
+    assert input_shape(run.trained) == "gray (N, 1, 32, 32)"
 
 
 def test_four_channels_are_trained_on_and_reported_but_not_read_from_files(tmp_path: Path) -> None:
     run = trained(4, tmp_path)
     assert "not possible" not in run.report().read_text(encoding="utf-8")
     assert run.logits(run.images("test").images).shape == (20, 10)
-    with pytest.raises(InputError, match="image files are read as RGB or grey; the network takes images of 4 channels"):
+    with pytest.raises(InputError, match="image files are read as RGB or gray; the network takes images of 4 channels"):
         run.classify("image.png")
-    with pytest.raises(InputError, match="corruptions exist for RGB and grey images; these have 4 channels"):
+    with pytest.raises(InputError, match="corruptions exist for RGB and gray images; these have 4 channels"):
         run.corruptions()
 
 

@@ -30,7 +30,7 @@ def generator() -> torch.Generator:
 def test_a_corruption_is_seeded_and_changes_more_at_severity_5(name: str) -> None:
     images = pictures()
     changes = []
-    for severity in (3 if name == "saturate" else 1, 5):  # which takes colour away at severities 1 and 2
+    for severity in (3 if name == "saturate" else 1, 5):  # which takes color away at severities 1 and 2
         changed = corrupt(images, name, severity, generator())
         assert changed.shape == images.shape
         assert changed.dtype == torch.uint8
@@ -42,10 +42,10 @@ def test_a_corruption_is_seeded_and_changes_more_at_severity_5(name: str) -> Non
 
 
 def test_the_strength_of_the_noises_is_that_of_cifar_10_c() -> None:
-    grey = torch.full((40, 3, 32, 32), 128, dtype=torch.uint8)
+    gray = torch.full((40, 3, 32, 32), 128, dtype=torch.uint8)
     for name, sigma in (("gaussian_noise", 0.08), ("shot_noise", (128 / 255 / 100) ** 0.5)):
-        assert (corrupt(grey, name, 3, generator()).float() / 255).std() == pytest.approx(sigma, rel=0.02)
-    noisy = corrupt(grey, "impulse_noise", 3, generator())
+        assert (corrupt(gray, name, 3, generator()).float() / 255).std() == pytest.approx(sigma, rel=0.02)
+    noisy = corrupt(gray, "impulse_noise", 3, generator())
     assert [(noisy == each).float().mean().item() for each in (0, 255)] == pytest.approx([0.015, 0.015], rel=0.1)
 
 

@@ -37,7 +37,7 @@ def trained(backbone: nn.Module, size: int = 32) -> Trained:
 
 
 def dots(n: int, size: int = 32) -> ImageSet:
-    """A bright spot of random colours in the middle of a black image."""
+    """A bright spot of random colors in the middle of a black image."""
     images = torch.zeros(n, 3, size, size, dtype=torch.uint8)
     generator = torch.Generator().manual_seed(0)
     middle = slice(size // 2 - 2, size // 2 + 2)
@@ -234,7 +234,7 @@ def test_explain_compares_runs_side_by_side(capsys: pytest.CaptureFixture[str]) 
     runs = ["lightning_logs/version_0", "lightning_logs/version_1"]
     assert cifar_cnn.cli.run(["explain", *runs, "--images", "30"]) == 0
     output = capsys.readouterr().out
-    # Both come from one config, so they are labelled by their networks.
+    # Both come from one config, so they are labeled by their networks.
     labels = ["SimpleCNN, head flatten", "SimpleCNN, head max_pool"]
     assert f"{labels[1]}, on 30 validation images" in output
     folder = Path(runs[0], "explain")

@@ -174,7 +174,7 @@ class Excitation(nn.Module):
 
 
 class ChannelsLast(nn.Module):
-    """Two convolutions with a normalisation of each position in between."""
+    """Two convolutions with a normalization of each position in between."""
 
     def __init__(self) -> None:
         super().__init__()

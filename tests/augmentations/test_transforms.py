@@ -140,7 +140,7 @@ class Shrinking(nn.Module):
             v2.ToDtype(torch.float32, scale=True),
             "ToDtype turns uint8 (3, 12, 12) into float32 (3, 12, 12)",
         ),
-        ("transforms", v2.Normalize([0.5], [0.5]), "remove it, because the images are normalised afterwards"),
+        ("transforms", v2.Normalize([0.5], [0.5]), "remove it, because the images are normalized afterwards"),
         ("transforms", v2.CutMix(), "write data.augment.mix: CutMix"),
         ("mix", v2.RandAugment(), "RandAugment does not mix images: list it under data.augment.transforms"),
         ("transforms", v2.ToPILImage(), "ToPILImage turns uint8 (3, 12, 12) into Image: remove it"),

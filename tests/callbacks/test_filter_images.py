@@ -80,13 +80,13 @@ def tile(weight: Tensor, row: int, column: int) -> np.ndarray:
     (left, top), (right, bottom) = figure.axes[0].transData.transform(corners).round().astype(int)
     height = len(picture)  # matplotlib counts pixels from the bottom
     cell = picture[height - top : height - bottom, left:right]
-    coloured = (cell != 255).any(axis=-1)
-    cell = cell[coloured.mean(axis=1) > 0.7]  # neither margin nor label
+    colored = (cell != 255).any(axis=-1)
+    cell = cell[colored.mean(axis=1) > 0.7]  # neither margin nor label
     return cell[:, (cell != 255).any(axis=-1).mean(axis=0) > 0.7].astype(int)
 
 
 def weights_seen(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The colour at the middle of each weight: (height, width, RGB)."""
+    """The color at the middle of each weight: (height, width, RGB)."""
     y = (np.arange(height) + 0.5) * picture.shape[0] / height
     x = (np.arange(width) + 0.5) * picture.shape[1] / width
     return picture[y.astype(int)][:, x.astype(int)]

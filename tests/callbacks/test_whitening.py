@@ -32,7 +32,7 @@ def fit(backbone: nn.Module, whitening: WhitenFirstConv, *callbacks: Callback, *
 
 def test_the_filters_responses_are_uncorrelated_and_of_unit_power() -> None:
     generator = torch.Generator().manual_seed(0)
-    images = torch.randn(50, 3, 12, 12, generator=generator).cumsum(3)  # neighbours are correlated
+    images = torch.randn(50, 3, 12, 12, generator=generator).cumsum(3)  # neighbors are correlated
     filters = whitening_filters(images, 2, eps=0.0)
     assert filters.shape == (24, 3, 2, 2)
     assert torch.equal(filters[:12], -filters[12:])
@@ -43,7 +43,7 @@ def test_the_filters_responses_are_uncorrelated_and_of_unit_power() -> None:
     assert torch.equal(norms, norms.sort().values)
 
 
-@pytest.mark.parametrize(("kind", "patterns"), [("no blue", 8), ("grey", 4)])
+@pytest.mark.parametrize(("kind", "patterns"), [("no blue", 8), ("gray", 4)])
 def test_patterns_without_power_are_replaced_by_the_strongest(kind: str, patterns: int) -> None:
     pixels = torch.randint(0, 256, (50, 3, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     if kind == "no blue":

@@ -355,13 +355,13 @@ def test_each_size_of_progressive_resizing_is_checked() -> None:
 
 
 def test_images_are_loaded_when_the_source_does_not_state_their_size() -> None:
-    class Grey(Source):
+    class Gray(Source):
         class_names = ("a", "b")
 
         def load(self, split: str) -> ImageSet:
             return ImageSet(torch.zeros(20, 3, 12, 10, dtype=torch.uint8), torch.arange(20) % 2, self.class_names)
 
-    datamodule = CIFAR10DataModule(Grey(), val_size=2)
+    datamodule = CIFAR10DataModule(Gray(), val_size=2)
     with pytest.raises(InputError, match=r"its input has 360 features per image: write Linear\(360, 2\)"):
         check_network(ImageClassifier(nn.Sequential(nn.Flatten(), nn.Linear(9, 2)), num_classes=2), datamodule)
 

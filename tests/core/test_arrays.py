@@ -80,7 +80,7 @@ def test_images_may_have_four_channels() -> None:
         ({"images": IMAGES / 255}, "images are float64 of shape (20, 8, 8, 3): save them as (images * 255).round()"),
         ({"images": IMAGES.astype(int)}, "images are int64 of shape (20, 8, 8, 3): save them as uint8"),
         ({"images": IMAGES[:, :, :6, 0]}, "images are uint8 of shape (20, 1, 8, 6): crop or scale them to squares"),
-        ({"images": LABELS.astype(np.uint8)}, "(20,): save them as (N, H, W, C), (N, C, H, W) or, for grey ones, (N"),
+        ({"images": LABELS.astype(np.uint8)}, "(20,): save them as (N, H, W, C), (N, C, H, W) or, for gray ones, (N"),
         ({"images": np.repeat(IMAGES, 2, 3)}, "save them as (N, H, W, C) or (N, C, H, W), with up to 4 channels"),
         ({"images": IMAGES[:, :3]}, "which could be (N, C, H, W) or (N, H, W, C): use images of over 4 pixels a side"),
         ({"images": IMAGES[:, :5]}, "images are uint8 of shape (20, 5, 8, 3): crop or scale them to squares"),

@@ -89,7 +89,7 @@ def test_normalisation_is_measured_on_the_training_images() -> None:
     assert data.mean_std == channel_mean_std(data.train_images)
 
 
-def test_batches_arrive_normalised() -> None:
+def test_batches_arrive_normalized() -> None:
     model = fit(CIFAR10DataModule(Shapes(1000, 50), val_size=100, drop_last=False))
     images = torch.cat([batch.images for batch in model.batches])
     assert images.dtype == torch.float32
@@ -215,7 +215,7 @@ def test_a_wrong_return_value_of_a_source_is_explained() -> None:
         CIFAR10DataModule(Wrong(10, 10)).setup("fit")
 
 
-def test_a_checkpoint_restores_its_normalisation() -> None:
+def test_a_checkpoint_restores_its_normalization() -> None:
     trained = CIFAR10DataModule(Shapes(200, 50), val_size=50)
     trained.setup("fit")
     other = CIFAR10DataModule(Shapes(200, 50, seed=5, noise=99), val_size=50)

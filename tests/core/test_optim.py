@@ -129,7 +129,7 @@ def test_warmup_must_be_a_fraction() -> None:
         WarmupCosine(optimizer(), 10, warmup=1.0)
 
 
-def test_weight_decay_can_spare_biases_and_normalisation() -> None:
+def test_weight_decay_can_spare_biases_and_normalization() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
     matrices, vectors = SGD(parameter_groups(model.named_parameters(), False), lr=1, weight_decay=0.5).param_groups
     assert matrices["weight_decay"] == 0.5

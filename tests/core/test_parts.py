@@ -13,7 +13,7 @@ from cifar_cnn.losses import CrossEntropyLoss
 from cifar_cnn.parts import NotRecordable, record
 
 
-class Colour(enum.Enum):
+class Color(enum.Enum):
     RED = 1
 
 
@@ -23,7 +23,7 @@ class Colour(enum.Enum):
         (None, None),
         ((1, 2.5, "x", True), [1, 2.5, "x", True]),
         ({"a": Path("b")}, {"a": "b"}),
-        (Colour.RED, "RED"),
+        (Color.RED, "RED"),
         (
             Augment(crop=4),
             {

@@ -34,7 +34,7 @@ def test_augmented_images_are_shown_as_training_sees_them(data: CIFAR10DataModul
         for a, b in zip(plain.axes, seen.axes, strict=True)
     ]
     assert all(differs)
-    # Cutout blanks with the mean colour.
+    # Cutout blanks with the mean color.
     mean = (255 * np.array(data.mean_std[0])).round()
     pixels = np.asarray(seen.axes[0].images[0].get_array()).reshape(-1, 3)
     assert (np.abs(pixels - mean).max(1) <= 1).sum() >= 16

@@ -291,14 +291,14 @@ def test_transparency_is_dropped(tmp_path: Path, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "CMYK", "I;16"])
 def test_images_of_other_modes_become_rgb(tmp_path: Path, mode: str) -> None:
-    grey = np.linspace(0, 255, 64).reshape(8, 8).astype(np.uint8)
+    gray = np.linspace(0, 255, 64).reshape(8, 8).astype(np.uint8)
     if mode == "I;16":
-        image = Image.fromarray(grey.astype(np.uint16) * 257)
+        image = Image.fromarray(gray.astype(np.uint16) * 257)
     else:
-        image = Image.fromarray(grey).convert("RGB").convert(mode, palette=Image.Palette.ADAPTIVE)
+        image = Image.fromarray(gray).convert("RGB").convert(mode, palette=Image.Palette.ADAPTIVE)
     path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
     image.save(path)
-    difference = decode_image(path, 8)[..., 1].astype(int) - grey
+    difference = decode_image(path, 8)[..., 1].astype(int) - gray
     assert abs(difference).max() <= (255 if mode == "1" else 6)
 
 
@@ -330,11 +330,11 @@ def test_the_cache_is_used_until_something_changes(image_folder: Path, capsys: p
 
 
 def test_image_folder_reads_grey_images(image_folder: Path) -> None:
-    colour, grey = (ImageFolder(image_folder, image_size=16, channels=c).load("train") for c in (3, 1))
-    assert grey.images.shape == (40, 1, 16, 16)
-    luma = (colour.images * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
-    assert (grey.images - luma).abs().max() <= 2  # scaled after the conversion, not before
-    assert torch.equal(ImageFolder(image_folder, image_size=16).load("train").images, colour.images)  # own caches
+    color, gray = (ImageFolder(image_folder, image_size=16, channels=c).load("train") for c in (3, 1))
+    assert gray.images.shape == (40, 1, 16, 16)
+    luma = (color.images * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
+    assert (gray.images - luma).abs().max() <= 2  # scaled after the conversion, not before
+    assert torch.equal(ImageFolder(image_folder, image_size=16).load("train").images, color.images)  # own caches
 
 
 def test_two_folders_share_a_cache(image_folder: Path, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ VARIANTS = {
 
 
 class TinyNet(nn.Sequential):
-    """A minimal network with a convolution, a normalisation, dropout and a head."""
+    """A minimal network with a convolution, a normalization, dropout and a head."""
 
     def __init__(self, filters: int = 4, num_classes: int = 10) -> None:
         super().__init__(

@@ -192,7 +192,7 @@ MISTAKES = [
         "does the question pad them?",
     ),
     Mistake("1a", "flatten all", lambda: nn.Sequential(*network()[:6], nn.Flatten(0), *network()[7:]), "whole batch"),
-    Mistake("1a", "product", Products, "recognises a fully connected layer only as nn.Linear or F.linear"),
+    Mistake("1a", "product", Products, "recognizes a fully connected layer only as nn.Linear or F.linear"),
     Mistake("1a", "n1", lambda: network(n=(16, 64, 128)), "`0 (Conv2d)` has 16 filters: compare with the number"),
     Mistake("1a", "n3", lambda: network(n=(32, 64, 100)), "`7 (Linear)` has 100 units: compare with the number"),
     Mistake("1a", "n3 in parameters", lambda: network(n=(32, 64, 100)), "has 230,500 parameters instead of 295,040"),

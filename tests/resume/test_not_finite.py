@@ -219,7 +219,7 @@ class SkipsOdd(ImageClassifier):
 
 
 class SAM(ImageClassifier):
-    """Sharpness-aware minimisation (Foret et al. 2021), by manual optimization."""
+    """Sharpness-aware minimization (Foret et al. 2021), by manual optimization."""
 
     seen: list[float]
 

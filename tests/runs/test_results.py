@@ -97,7 +97,7 @@ def test_only_a_complete_test_of_the_best_checkpoint_on_the_runs_images_is_in_te
     assert {name: (run / name).read_bytes() for name in before} == before
     assert not (run / "report.html").exists()
 
-    # The same images in another folder are recognised by their fingerprint.
+    # The same images in another folder are recognized by their fingerprint.
     shutil.copytree(image_folder / "test", "moved/test")
     (run / "test_predictions.npz").unlink()
     (run / "test.json").write_text(json.dumps({"tested_on": own["tested_on"]}))

@@ -292,5 +292,5 @@ def test_an_ordinary_data_loader_can_be_used() -> None:
     trainer = make_trainer(max_epochs=1)
     trainer.fit(make_model(), pairs(64), pairs(32))
     assert {"train/loss", "val/accuracy"} <= trainer.run.metrics.keys()
-    with pytest.raises(InputError, match="the DataLoader yields uint8 images: normalise them"):
+    with pytest.raises(InputError, match="the DataLoader yields uint8 images: normalize them"):
         make_trainer().fit(make_model(), DataLoader(make_data().image_set("train"), batch_size=16))

@@ -550,7 +550,7 @@ def sixteen_bits() -> bytes:
 
 READABLE: dict[str, Callable[[], bytes]] = {
     "CMYK JPEG": lambda: image("JPEG", "CMYK"),
-    "grey JPEG": lambda: image("JPEG", "L"),
+    "gray JPEG": lambda: image("JPEG", "L"),
     "16-bit PNG": sixteen_bits,
     "1-bit PNG": lambda: image("PNG", "1"),
     "palette with transparency": lambda: image("PNG", "P", transparency=0),

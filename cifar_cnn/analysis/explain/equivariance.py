@@ -11,7 +11,7 @@ from cifar_cnn.analysis import charts
 from cifar_cnn.analysis.explain.shifts import shift, shifted_maps, shifts_of
 from cifar_cnn.analysis.network.layers import Layer
 from cifar_cnn.analysis.network.maps import outputs_of
-from cifar_cnn.analysis.shown import normalised
+from cifar_cnn.analysis.shown import normalized
 from cifar_cnn.runs.checkpoints import Trained
 
 
@@ -65,7 +65,7 @@ def measure_equivariance(trained: Trained, images: Tensor, layers: list[Layer]) 
 @torch.inference_mode()
 def _maps(trained: Trained, images: Tensor, layers: list[Layer]) -> list[Tensor]:
     with outputs_of(trained.classifier.backbone, [layer.name for layer in layers]) as outputs:
-        trained.classifier(normalised(trained, images))
+        trained.classifier(normalized(trained, images))
     return [layer.layout.maps(outputs[layer.name]).float() for layer in layers if layer.layout is not None]
 
 

@@ -10,7 +10,7 @@ from cifar_cnn.analysis.explain.shifts import shift, shifts_of
 from cifar_cnn.analysis.network.layers import Layer
 from cifar_cnn.analysis.network.layouts import Layout
 from cifar_cnn.analysis.network.maps import outputs_of
-from cifar_cnn.analysis.shown import normalised
+from cifar_cnn.analysis.shown import normalized
 from cifar_cnn.data import ImageSet
 from cifar_cnn.runs.checkpoints import Trained
 
@@ -94,7 +94,7 @@ def _observe(
     logits = []
     with outputs_of(trained.classifier.backbone, [last, head]) as outputs:
         for batch in images.split(_BATCH):
-            logits.append(trained.classifier(normalised(trained, batch)).cpu())
+            logits.append(trained.classifier(normalized(trained, batch)).cpu())
             maps = layout.maps(outputs[last])
             features = {
                 "flatten": maps.flatten(1),

@@ -24,13 +24,13 @@ _USE = """\
 from cifar_cnn.analysis.hub import HubClassifier  # pip install 'cifar-cnn[hub]'
 
 model = HubClassifier.from_pretrained("FOLDER_OR_REPOSITORY")
-logits = model(images)  # uint8 RGB (N, 3, {size}, {size}), values 0 to 255; normalisation is part of the network
+logits = model(images)  # uint8 RGB (N, 3, {size}, {size}), values 0 to 255; normalization is part of the network
 names = [model.class_names[i] for i in logits.argmax(1)]
 ```
 
-## Licence
+## License
 
-No licence is stated. Before you publish this network, add `license:` to the head of this file and check the terms of
+No license is stated. Before you publish this network, add `license:` to the head of this file and check the terms of
 its training images.
 """
 

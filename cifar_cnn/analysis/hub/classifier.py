@@ -31,7 +31,7 @@ _TRAINING = (
 
 
 class HubClassifier(nn.Module, PyTorchModelHubMixin):
-    """A trained network with its normalisation, as a folder or a repository of the Hugging Face Hub.
+    """A trained network with its normalization, as a folder or a repository of the Hugging Face Hub.
 
     ``save_pretrained(folder)`` writes model.safetensors, config.json and, if there is none, README.md;
     ``push_to_hub(repository)`` uploads them; ``from_pretrained(folder_or_repository)`` loads them. Loading runs no code

@@ -81,7 +81,7 @@ def last_maps(network: nn.Module, image: Tensor, num_classes: int) -> Maps | Non
 
     Args:
         network: network in eval mode.
-        image: a normalised image, (1, C, H, W).
+        image: a normalized image, (1, C, H, W).
         num_classes: number of classes of the network.
     """
     with probe_copy(network) as probe:
@@ -115,7 +115,7 @@ def grad_cam(
     Args:
         network: network in eval mode.
         layer: name of the module whose maps are weighted, usually from :func:`last_maps`.
-        images: normalised images, (N, C, H, W).
+        images: normalized images, (N, C, H, W).
         classes: class to explain for each image, (N,).
         layout: layout of the module's output.
 

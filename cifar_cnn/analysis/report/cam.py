@@ -10,7 +10,7 @@ from cifar_cnn.analysis import charts
 from cifar_cnn.analysis.network.maps import grad_cam, last_maps
 from cifar_cnn.analysis.report.material import Material, Section
 from cifar_cnn.analysis.report.pictures import one_of_each_class, thumbnail
-from cifar_cnn.analysis.shown import normalised
+from cifar_cnn.analysis.shown import normalized
 from cifar_cnn.base.errors import InputError
 from cifar_cnn.base.visible import visible
 from cifar_cnn.data import ImageSet
@@ -29,11 +29,11 @@ def content(material: Material) -> dict[str, Any] | None:
     if images is None or predictions is None:
         return None
     trained = material.run.trained
-    last = last_maps(network, normalised(trained, images.images[:1]), len(images.class_names))
+    last = last_maps(network, normalized(trained, images.images[:1]), len(images.class_names))
     if last is None:
         raise InputError(f"{type(network).__name__} has no feature maps that its output depends on")
     places = _chosen(images, predictions)
-    pixels = normalised(trained, images.images[places])
+    pixels = normalized(trained, images.images[places])
     heat = grad_cam(network, last.name, pixels, predictions.classes[places].to(pixels.device), last.layout)
     found = [
         {

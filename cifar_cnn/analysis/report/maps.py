@@ -10,7 +10,7 @@ from cifar_cnn.analysis.network.layers import Layer
 from cifar_cnn.analysis.network.maps import map_layers, outputs_of
 from cifar_cnn.analysis.report.material import Material, Section
 from cifar_cnn.analysis.report.pictures import one_of_each_class, thumbnail
-from cifar_cnn.analysis.shown import normalised
+from cifar_cnn.analysis.shown import normalized
 from cifar_cnn.base.errors import InputError
 
 IMAGES = 4  # one of each of the first classes
@@ -32,7 +32,7 @@ def content(material: Material) -> dict[str, Any] | None:
         raise InputError(f"{type(network).__name__} has none")
     places = one_of_each_class(images, IMAGES)
     with torch.inference_mode(), outputs_of(network, [layer.name for layer in shown]) as outputs:
-        material.run.trained.classifier(normalised(material.run.trained, images.images[places]))
+        material.run.trained.classifier(normalized(material.run.trained, images.images[places]))
     found = [
         {
             "src": thumbnail(images.images[place]),

@@ -125,7 +125,7 @@ def contrast(images: Tensor, severity: int, generator: Generator) -> Tensor:
 
 
 def saturate(images: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Change the saturation of each pixel in HSV: less at severities 1 and 2, more from 3 on. Grey stays grey."""
+    """Change the saturation of each pixel in HSV: less at severities 1 and 2, more from 3 on. Gray stays gray."""
     factor, more = ((0.3, 0.0), (0.1, 0.0), (1.5, 0.0), (2.0, 0.1), (2.5, 0.2))[severity - 1]
     value = images.amax(1, keepdim=True)
     saturation = 1 - images.amin(1, keepdim=True) / value.clamp(min=1e-6)
@@ -136,7 +136,7 @@ def saturate(images: Tensor, severity: int, generator: Generator) -> Tensor:
 def jpeg_compression(images: Tensor, severity: int, generator: Generator) -> Tensor:
     """Compress as JPEG with Pillow, as in the source."""
     quality = (80, 65, 58, 50, 40)[severity - 1]
-    pixels = (images * 255).round().byte().permute(0, 2, 3, 1).squeeze(-1).numpy()  # grey: (N, H, W)
+    pixels = (images * 255).round().byte().permute(0, 2, 3, 1).squeeze(-1).numpy()  # gray: (N, H, W)
     decoded = torch.from_numpy(np.stack([_compressed(each, quality) for each in pixels]))
     return decoded.view(len(images), *images.shape[2:], -1).permute(0, 3, 1, 2).float() / 255
 
@@ -148,7 +148,7 @@ def _compressed(pixels: np.ndarray, quality: int) -> np.ndarray:
 
 
 def pixelate(images: Tensor, severity: int, generator: Generator) -> Tensor:
-    """Scale down and up again with areas of equal colour."""
+    """Scale down and up again with areas of equal color."""
     factor = (0.95, 0.9, 0.85, 0.75, 0.65)[severity - 1]
     side = images.shape[-1]
     return functional.interpolate(functional.interpolate(images, int(side * factor), mode="area"), side)

@@ -26,7 +26,7 @@ _BATCH = 500  # images; the random numbers depend on it
 _PANELS = {
     "Noise": ("gaussian_noise", "shot_noise", "impulse_noise"),
     "Blur": ("defocus_blur", "gaussian_blur", "motion_blur", "zoom_blur"),
-    "Light and colour": ("fog", "brightness", "contrast", "saturate"),
+    "Light and color": ("fog", "brightness", "contrast", "saturate"),
     "Shape and file": ("elastic_transform", "pixelate", "jpeg_compression"),
 }
 
@@ -41,11 +41,11 @@ def measure_corruptions(run: RunFolder, images: ImageSet, most: int | None = Non
         seed: seed of the corruptions.
 
     Raises:
-        InputError: ``most`` is below 1, or the images are neither RGB nor grey.
+        InputError: ``most`` is below 1, or the images are neither RGB nor gray.
     """
     trained = run.trained
     if trained.channels not in (1, 3):
-        raise InputError(f"corruptions exist for RGB and grey images; these have {trained.channels} channels")
+        raise InputError(f"corruptions exist for RGB and gray images; these have {trained.channels} channels")
     if most is not None and most < 1:
         raise InputError(f"the number of images must be 1 or more, not {most}")
     sample = images if most is None or most >= len(images) else images.subset(random_order(len(images))[:most])

@@ -12,7 +12,7 @@ def shifted(images: Tensor, offset: Tensor) -> Tensor:
 
 
 def zoomed(images: Tensor, factor: float) -> Tensor:
-    """Enlarge the images of (N, C, H, W) about their centre, and cut them to their size."""
+    """Enlarge the images of (N, C, H, W) about their center, and cut them to their size."""
     center = (torch.tensor(images.shape[:-3:-1]) - 1) / 2
     return sampled(images, ((grid_of(images) - center) / factor + center).expand(len(images), -1, -1, -1))
 

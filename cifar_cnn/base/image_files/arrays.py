@@ -49,7 +49,7 @@ def read_images(
     if (names := _read_names(path)) not in (None, class_names):
         raise InputError(f"{relative(path)} has the classes {', '.join(names)}, not {', '.join(class_names)}")
     images = read_array(path, "images")
-    images = images[:, None] if images.ndim == 3 else images  # grey
+    images = images[:, None] if images.ndim == 3 else images  # gray
     channels_first = _is_channels_first(images, path)
     given = _read_labels(files)
     if given.max() >= len(class_names):
@@ -189,7 +189,7 @@ def _is_channels_first(images: np.ndarray, path: Path) -> bool:
         fix = "(images * 255).round().astype('uint8'), if they go from 0 to 1" if images.dtype.kind == "f" else "uint8"
         raise InputError(f"{start}: save them as {fix}")
     if images.ndim != 4:
-        raise InputError(f"{start}: save them as (N, H, W, C), (N, C, H, W) or, for grey ones, (N, H, W)")
+        raise InputError(f"{start}: save them as (N, H, W, C), (N, C, H, W) or, for gray ones, (N, H, W)")
     first, last = images.shape[1] <= _MOST_CHANNELS, images.shape[3] <= _MOST_CHANNELS
     if not (first or last):
         raise InputError(f"{start}: save them as (N, H, W, C) or (N, C, H, W), with up to {_MOST_CHANNELS} channels")

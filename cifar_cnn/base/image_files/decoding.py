@@ -38,16 +38,16 @@ def check_decodable(channels: int) -> None:
     """Check that image files can be decoded to this number of channels.
 
     Raises:
-        InputError: it is neither 3, for RGB, nor 1, for grey.
+        InputError: it is neither 3, for RGB, nor 1, for gray.
     """
     if channels not in (1, 3):
-        raise InputError(f"image files are read as RGB or grey; the network takes images of {channels} channels")
+        raise InputError(f"image files are read as RGB or gray; the network takes images of {channels} channels")
 
 
 def decode_image(path: Path, size: int, channels: int = 3) -> np.ndarray:
-    """Read one image as uint8 of shape (size, size, channels): turned upright, scaled and centre-cropped.
+    """Read one image as uint8 of shape (size, size, channels): turned upright, scaled and center-cropped.
 
-    It becomes RGB, or grey for one channel. Transparency is dropped: a pixel keeps its stored colour, as in
+    It becomes RGB, or gray for one channel. Transparency is dropped: a pixel keeps its stored color, as in
     torchvision's ImageFolder. Of 16 bits per pixel, the upper 8 are kept. Floats are taken to range from 0 to 1, or
     from 0 to 255 if a value is above 1; 32-bit integers from 0 to 255.
 
@@ -62,7 +62,7 @@ def decode_image(path: Path, size: int, channels: int = 3) -> np.ndarray:
         upright = ImageOps.exif_transpose(image)
         if image.mode.startswith(("I", "F")):  # convert("RGB") would clip these
             upright = Image.fromarray(_levels(upright, image.format))
-        elif image.mode in ("P", "PA"):  # avoids Pillow's warning about palettes with transparent colours
+        elif image.mode in ("P", "PA"):  # avoids Pillow's warning about palettes with transparent colors
             upright = upright.convert("RGBA")
         upright = upright.convert("L" if channels == 1 else "RGB")
         if upright.size != (size, size):
@@ -71,7 +71,7 @@ def decode_image(path: Path, size: int, channels: int = 3) -> np.ndarray:
 
 
 def _levels(image: Image.Image, file_format: str | None) -> np.ndarray:
-    """A grey image with 16 or 32 bits per pixel as uint8 (H, W).
+    """A gray image with 16 or 32 bits per pixel as uint8 (H, W).
 
     Args:
         image: an image in mode I;16, I;16B, I or F.
@@ -99,7 +99,7 @@ def decode_all(paths: list[Path], size: int, name: str, channels: int = 3) -> Te
         paths: the files.
         size: side in pixels.
         name: name of the images, for the progress bar.
-        channels: 3 for RGB, 1 for grey.
+        channels: 3 for RGB, 1 for gray.
 
     Raises:
         InputError: some files cannot be read as images, or the images do not fit into memory.

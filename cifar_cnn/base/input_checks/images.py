@@ -23,10 +23,10 @@ def checked_images(images: Any) -> Tensor:
         unit = images.is_floating_point() and images.numel() and images.min() >= 0 and images.max() <= 1
         fix = "(images * 255).round().to(torch.uint8)" if unit else "images.to(torch.uint8), if they are 0 to 255"
         raise InputError(
-            f"an ImageSet takes uint8 images, 0 to 255, not normalised; these are {_name(images.dtype)}: write {fix}"
+            f"an ImageSet takes uint8 images, 0 to 255, not normalized; these are {_name(images.dtype)}: write {fix}"
         )
     if images.ndim != 4 or (images.shape[1] > 4 and images.shape[3] in (1, 3, 4)):
-        fix = "images.permute(0, 3, 1, 2)" if images.ndim == 4 else "images[:, None] for grey ones"
+        fix = "images.permute(0, 3, 1, 2)" if images.ndim == 4 else "images[:, None] for gray ones"
         raise InputError(
             f"an ImageSet takes images of shape (N, C, H, W); these have {tuple(images.shape)}: write {fix}"
         )
@@ -154,7 +154,7 @@ def check_as_trained(
         )
 
 
-def check_normalised(images: Tensor) -> None:
+def check_normalized(images: Tensor) -> None:
     """Check the images of an ordinary DataLoader.
 
     Raises:
@@ -162,8 +162,8 @@ def check_normalised(images: Tensor) -> None:
     """
     if images.dtype == torch.uint8:
         raise InputError(
-            "the DataLoader yields uint8 images: normalise them to floats, or train with a CIFAR10DataModule, which "
-            "normalises them"
+            "the DataLoader yields uint8 images: normalize them to floats, or train with a CIFAR10DataModule, which "
+            "normalizes them"
         )
 
 

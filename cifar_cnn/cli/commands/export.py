@@ -54,7 +54,7 @@ def _export_hub(options: Namespace, checkpoint: Path, what: str) -> int:
 
 
 def _int8(options: Namespace) -> ToInt8 | None:
-    """How to quantise the file; None for float32."""
+    """How to quantize the file; None for float32."""
     given = {"calibration": options.calibration, "max_loss": options.max_loss}
     given = {name: value for name, value in given.items() if value is not None}
     if options.precision != "int8":
@@ -87,7 +87,7 @@ def _show(exported: Exported, what: str, output: str) -> None:
     }
     if (int8 := exported.quantized) is not None:
         before, after = int8.accuracy
-        rows["Verified"] += ", before the quantisation"
+        rows["Verified"] += ", before the quantization"
         rows["File"] += f" (float32: {int8.size[0] / 2**20:.1f} MiB)"
         rows["Int8"] = f"calibrated on {int8.calibrated:,} training images"
         change = f"{before:.2%} before, {after:.2%} after ({100 * (after - before):+.2f} percentage points)"

@@ -16,7 +16,7 @@ class Arrays(Source):
     """Images and labels in NumPy files: your own arrays, CIFAR-10.1, or a corruption of CIFAR-10-C.
 
     An .npz file holds ``images``, ``labels`` and, optionally, ``class_names``. An .npy file holds images, and another
-    one their labels. Images are uint8, (N, H, W, C) or (N, C, H, W) with up to 4 channels, or (N, H, W) for grey
+    one their labels. Images are uint8, (N, H, W, C) or (N, C, H, W) with up to 4 channels, or (N, H, W) for gray
     ones; H equals W. Labels are integers, (N,).
 
     Args:

@@ -11,7 +11,7 @@ ChannelStats = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 class Source(ABC):
-    """Labelled training and test images.
+    """Labeled training and test images.
 
     Attributes:
         mean_std: per-channel mean and standard deviation of the training images in [0, 1]; None to measure them.

@@ -21,7 +21,7 @@ class ImageFolder(Source):
 
     The images in ``root/val/<class>``, if there is such a folder, are the validation images.
 
-    Subfolders of a class folder, also linked ones, belong to that class. Images are scaled and centre-cropped to
+    Subfolders of a class folder, also linked ones, belong to that class. Images are scaled and center-cropped to
     ``image_size`` and cached after decoding. They are decoded again if the name, size or time of a file has changed, or
     the content of any file in a sample.
 
@@ -32,7 +32,7 @@ class ImageFolder(Source):
             ``root`` is not writable, in the user's cache folder.
         class_names: names of the class folders in the order of their labels; by default the sorted names of the folders
             in ``train``. If given, a test does not need ``train``.
-        channels: 3 for RGB, 1 for grey.
+        channels: 3 for RGB, 1 for gray.
     """
 
     FORMAT = 2  # of the cache file; caches with another number are not used
@@ -72,7 +72,7 @@ class ImageFolder(Source):
         files, labels = files_of_classes(self.root / split, names, known, all_filled=split == "train")
         key = fingerprint(files, self.root, self.FORMAT, self.image_size, channels, split, self.root.resolve())
         caches = cache_files(
-            self.root, f"{split}-{self.image_size}px{'-grey' * (channels == 1)}", self.cache, self.read_only
+            self.root, f"{split}-{self.image_size}px{'-gray' * (channels == 1)}", self.cache, self.read_only
         )
 
         def decode() -> Tensor:

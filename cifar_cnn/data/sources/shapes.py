@@ -15,7 +15,7 @@ PORTION = 1000  # images drawn at once, because the float images of a large set 
 class Shapes(Source):
     """Ten shapes drawn by code, without a download.
 
-    Position, size, rotation, colours and noise are random. Foreground and background colours have the same
+    Position, size, rotation, colors and noise are random. Foreground and background colors have the same
     distribution, so that no single pixel contains information about the class.
 
     Args:
