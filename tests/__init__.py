@@ -1,5 +1,5 @@
 import gc
 
-# Half a million objects are made when PyTorch and Lightning are imported, and all of them stay. tests/conftest.py
-# collects garbage again.
+# Importing PyTorch and Lightning creates half a million objects that are never freed, and searching them for garbage
+# takes time. tests/conftest.py enables the garbage collector again.
 gc.disable()

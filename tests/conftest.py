@@ -22,7 +22,7 @@ from tests.harness import warm
 CONFIGS = Path(__file__).parent.parent / "configs"
 
 # A few hundred drawn images are enough to exercise all parts of a command. Testing the network and drawing its
-# confusion matrix takes as long as the rest of such a fit, so only tests that read the results add TESTED.
+# confusion matrix take as long as the rest of such a fit, so only tests that read the results add TESTED.
 SMALL = [
     *("--data.source", "Shapes", "--data.source.train_size", "300", "--data.source.test_size", "50"),
     *("--data.val_size", "40", "--data.batch_size", "32", "--trainer.enable_progress_bar", "false"),
@@ -45,11 +45,11 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_unconfigure() -> None:
-    gc.freeze()  # looking through all objects once more at the end takes a second
+    gc.freeze()  # a last search of all objects for garbage would take a second
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the slowest files first, so that no process is left with one of them at the end."""
+    """Run the slowest files first, so that no process is still running one of them at the end."""
     places = {name: place for place, name in enumerate(SLOWEST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(SLOWEST)))
 
@@ -73,16 +73,16 @@ def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def strangers_files(in_empty_folder: Path) -> Callable[[], set[str]]:
-    """A file in the current folder for each of Python's modules and some that libraries try to import.
+    """Create files in the current folder that are named like standard modules and optional dependencies.
 
     Returns:
-        The names of the files that have been run since.
+        A function that returns the names of the files that have been executed.
     """
     mark = in_empty_folder.parent / "was_run"
     mark.touch()
     at_start = [sys.executable, "-I", "-c", "import runpy, importlib.util, sys; print(*sys.modules)"]
     imported = subprocess.run(at_start, capture_output=True, check=True, text=True).stdout.split()
-    # `python -m` itself imports the excepted modules, before the first line of the package.
+    # The excluded modules are imported by `python -m` itself, before the first line of the package runs.
     for name in {*sys.stdlib_module_names, "pynvml", "torchcomms", "dill", "triton", "yaml"} - {*imported}:
         Path(f"{name}.py").write_text(f"with open({str(mark)!r}, 'a') as file: print({name!r}, file=file)")
     return lambda: set(mark.read_text().split())
@@ -112,7 +112,7 @@ class Finished:
 
 
 class RunCommand:
-    """Runs ``cifar-cnn`` in this process, which saves the seconds of importing torch."""
+    """Runs ``cifar-cnn`` in this process, to save the seconds that importing torch takes."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
         self.capsys, self.monkeypatch = capsys, monkeypatch
@@ -125,7 +125,7 @@ class RunCommand:
         return Finished(status, *self.capsys.readouterr())
 
     def refused(self, *words: str | Path) -> str:
-        """The line with which a command rejects its arguments."""
+        """Run a command that must reject its arguments; return its error line."""
         finished = self(*words)
         assert finished.status == 2, finished
         (line,) = (line for line in finished.err.splitlines() if line.startswith("cifar-cnn: error: "))
@@ -149,7 +149,7 @@ def make_images() -> Callable[..., ImageSet]:
 
 @pytest.fixture
 def image_folder(tmp_path: Path) -> Path:
-    """Two classes, distinguished by color, as images of several formats and sizes."""
+    """Two classes of images that differ in color; the images have several formats and sizes."""
     rng = np.random.default_rng(0)
     root = tmp_path / "images"
     formats = (("png", (40, 32)), ("jpg", (32, 32)), ("bmp", (20, 60)), ("gif", (33, 31)), ("webp", (64, 64)))

@@ -1,4 +1,4 @@
-"""Print the lowest version that pyproject.toml allows of every dependency, as a constraints file for pip.
+"""Print the lowest version of each dependency that pyproject.toml allows, as a constraints file for pip.
 
 `make test-lowest` runs it in a new environment in which only this project and `packaging` are installed.
 """
@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 
 
 def lowest_versions(requirements: list[str]) -> list[str]:
-    """Return `name==version` for each requirement with a lower bound, of every extra."""
+    """Return `name==version` for each requirement with a lower bound, including those of the extras."""
     pins = []
     for requirement in map(Requirement, requirements):
         bounds = [specifier.version for specifier in requirement.specifier if specifier.operator == ">="]

@@ -35,7 +35,7 @@ def trained(channels: int, folder: Path) -> Run:
     return trainer.run
 
 
-def test_grey_images_are_trained_on_reported_and_classified(tmp_path: Path) -> None:
+def test_gray_images_are_trained_on_reported_and_classified(tmp_path: Path) -> None:
     run = trained(1, tmp_path)
     assert "not possible" not in run.report().read_text(encoding="utf-8")
     image = Shapes(60, 20).load("test").images[0].permute(1, 2, 0).numpy()

@@ -24,7 +24,7 @@ submitit = pytest.importorskip("submitit")
 PARAMETERS: dict[str, Any] = {"timeout_min": 60, "slurm_partition": "gpu", "slurm_max_num_timeout": 7}
 PLAN = Path("plan")
 
-# Slurm's commands, as far as submitit uses them. Each job is a process; a requeued job starts again.
+# The Slurm commands that submitit uses. Each job is a process; a requeued job starts again.
 SLURM = """#!{python}
 import os, pathlib, re, subprocess, sys
 name, args = os.path.basename(sys.argv[0]), sys.argv[1:]
@@ -62,7 +62,7 @@ elif name == "scontrol":
     begin(args[1])
 """
 
-# Saves on SIGTERM, and ends at once when it is started again.
+# Saves on SIGTERM. When it is started again, it ends at once.
 SAVES = """
 import pathlib, signal, sys, time
 saved = pathlib.Path("saved")
@@ -78,13 +78,13 @@ time.sleep(0 if saved.exists() else 60)
 
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look at the jobs often."""
+    """Poll the jobs often."""
     monkeypatch.setattr(Cluster, "interval", property(lambda engine: 0.05, lambda engine, value: None), raising=False)
 
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A Slurm that runs on this machine: the folder in which it keeps the process of each job."""
+    """A fake Slurm on this machine; its folder holds a file with the process ID of each job."""
     folder, programs = tmp_path / "slurm", tmp_path / "bin"
     folder.mkdir()
     programs.mkdir()
@@ -137,9 +137,9 @@ def test_a_job_is_found_again_and_resumes_after_a_preemption(slurm: Path, capsys
     assert "Waiting for job 7, submitted earlier" in capsys.readouterr().err
     job = again.start(one, 0)
     assert job.poll() is None
-    job.terminate()  # does nothing: the jobs of a cluster go on
+    job.terminate()  # does nothing: the jobs of a cluster keep running
     job.wait()
-    os.kill(int((slurm / "python_7").read_text()), signal.SIGUSR2)  # what Slurm sends before a preemption
+    os.kill(int((slurm / "python_7").read_text()), signal.SIGUSR2)  # as Slurm does before a preemption
     wait_until(lambda: job.poll() is not None)
     assert (slurm / "requeued").read_text() == "7"
     assert one.log.read_text() == "resumed\n"

@@ -56,7 +56,7 @@ class Ended:
 
 @pytest.fixture
 def in_this_process(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Run the commands of subprocesses in this process, which saves the seconds of importing torch."""
+    """Run the commands of subprocesses in this process, to save the seconds that importing torch takes."""
     ran = []
 
     def start(engine: Processes, task: plan.Task, place: int) -> Ended:
@@ -129,7 +129,7 @@ def test_configs_are_trained_with_each_seed_and_compared(
     assert plain["test_accuracy_sd"] == pytest.approx(np.std(accuracies["plain"], ddof=1))
     # 32 - 30 - 15 - 13 - 6: filters, biases and the fully connected layers by hand.
     parameters = (27 + 1) * 4 + (36 + 1) * 6 + (216 + 1) * 8 + (8 + 1) * 10
-    assert (plain["parameters"], norm["parameters"]) == (parameters, parameters + 4 + 6)  # a scale more
+    assert (plain["parameters"], norm["parameters"]) == (parameters, parameters + 4 + 6)  # BatchNorm's scales
     assert plain["macs"] == norm["macs"] == 30 * 30 * 27 * 4 + 13 * 13 * 36 * 6 + 216 * 8 + 80
     assert (plain["n"], plain["epochs"]) == (2, 2)
     (difference,) = content["differences"]
@@ -150,7 +150,7 @@ def test_configs_are_trained_with_each_seed_and_compared(
         (row,) = csv.DictReader(file)
     assert float(row["over_images_low"]) == difference["over_images"][0]
 
-    # The same command again trains nothing; any other command is another plan.
+    # Repeating the command trains nothing; a different command is a different plan.
     assert run_command(*command).status == 0
     assert len(in_this_process) == 4
     refused = run_command.refused("compare", *configs, "--seeds", "3", *SHORT, "--output", FOLDER)
@@ -312,7 +312,7 @@ def test_a_test_of_another_checkpoint_is_not_used_for_the_best(
     assert not Path("run/report.html").exists()
     assert run_command("compare", "run", "--output", "out").status == 0
     assert in_this_process == []
-    # As version 0.1.0 left it.
+    # The files as version 0.1.0 wrote them.
     shutil.copy("run/test_last.json", "run/test.json")
     assert run_command("compare", "run", "--output", "out").status == 0
     assert [command[:3] for command in in_this_process] == [["test", "--ckpt_path", "run"]]
@@ -347,7 +347,7 @@ class Words:
 
 
 class Watched(Processes):
-    """Calls a function at each look at a process."""
+    """Calls a function each time a process is polled."""
 
     interval = 0.05
 
@@ -371,7 +371,7 @@ class Watched(Processes):
 
 @pytest.fixture
 def fast(monkeypatch: pytest.MonkeyPatch, warm_python: str) -> None:
-    """Start subprocesses without their seconds of imports."""
+    """Start subprocesses without the seconds that their imports take."""
     monkeypatch.setattr(sys, "executable", warm_python)
 
 
@@ -390,7 +390,7 @@ def test_a_subprocess_is_awaited_and_under_nohup_survives_the_terminal(configs: 
 
 
 def test_a_subprocess_imports_the_package_of_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even if another copy of the package is installed, which an earlier entry of sys.path stands for here."""
+    """Even if another copy of the package is installed. Here, an earlier entry of sys.path stands in for that copy."""
     other = Path("installed/cifar_cnn")
     other.mkdir(parents=True)
     (other / "__init__.py").write_text("raise SystemExit('the other copy')")
@@ -412,7 +412,7 @@ def test_an_interrupted_subprocess_saves_first(configs: list[str]) -> None:
 
 
 def once(ready: Callable[[], bool]) -> Callable[[plan.Task], None]:
-    """Send SIGTERM to this process when ``ready``, a single time."""
+    """Send SIGTERM to this process once, as soon as ``ready`` returns true."""
     signals = [signal.SIGTERM]
 
     def interrupt(task: plan.Task) -> None:

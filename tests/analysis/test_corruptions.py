@@ -30,14 +30,14 @@ def generator() -> torch.Generator:
 def test_a_corruption_is_seeded_and_changes_more_at_severity_5(name: str) -> None:
     images = pictures()
     changes = []
-    for severity in (3 if name == "saturate" else 1, 5):  # which takes color away at severities 1 and 2
+    for severity in (3 if name == "saturate" else 1, 5):  # saturate removes color at severities 1 and 2
         changed = corrupt(images, name, severity, generator())
         assert changed.shape == images.shape
         assert changed.dtype == torch.uint8
         assert torch.equal(changed, corrupt(images, name, severity, generator()))
         changes.append((changed.float() - images.float()).abs().mean().item())
     assert min(changes) > 0
-    assert changes[0] < changes[1] or name == "elastic_transform"  # whose affine map is larger at severity 1
+    assert changes[0] < changes[1] or name == "elastic_transform"  # its affine map is larger at severity 1
     assert corrupt(pictures(2, 24), name, 3, generator()).shape == (2, 3, 24, 24)
 
 
@@ -56,7 +56,7 @@ def test_brightness_contrast_and_saturation_by_hand() -> None:
     assert corrupt(black, "brightness", 4, generator())[0, :, 0, 0].tolist() == [51, 51, 51]
     assert corrupt(pixel, "saturate", 4, generator())[0, :, 0, 0].tolist() == [102, 0, 0]  # S 1.1, cut at 1
     two = torch.cat([pixel, black], 3)
-    assert corrupt(two, "contrast", 2, generator())[0, 0, 0, [0, -1]].tolist() == [76, 26]  # (102 and 0) nearer to 51
+    assert corrupt(two, "contrast", 2, generator())[0, 0, 0, [0, -1]].tolist() == [76, 26]  # 102 and 0, moved toward 51
 
 
 def test_whole_pixels_are_shifted_exactly_and_no_warp_changes_nothing() -> None:

@@ -14,7 +14,7 @@ from tests.conftest import RunCommand
 
 @pytest.fixture
 def two(trained_run: Path) -> list[Path]:
-    """A tested run, and a copy of it with weights of its own that has not been tested."""
+    """A tested run, and an untested copy of it with different weights."""
     for name in ("a", "b"):
         shutil.copytree(trained_run, name)
     content = torch.load("b/checkpoints/best.ckpt", weights_only=True)

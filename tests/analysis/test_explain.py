@@ -270,14 +270,14 @@ def test_explain_compares_runs_side_by_side(capsys: pytest.CaptureFixture[str]) 
         assert message in capsys.readouterr().err
 
 
-def test_runs_are_labelled_by_their_differences(tmp_path: Path) -> None:
+def test_runs_are_labeled_by_their_differences(tmp_path: Path) -> None:
     network = trained(SimpleCNN((2, 2, 2)))
 
     def run(name: str, command: str, seed: int = 0) -> RunFolder:
         (tmp_path / name).mkdir(exist_ok=True)
         (tmp_path / name / "fit.json").write_text(json.dumps({"command": command, "seed": seed}))
         found = RunFolder(tmp_path / name)
-        found.__dict__ |= {"trained": network, "content": {"hyper_parameters": {}}}  # replaces a checkpoint
+        found.__dict__ |= {"trained": network, "content": {"hyper_parameters": {}}}  # instead of a checkpoint
         return found
 
     a = run("a", "cifar-cnn fit --config configs/simple_cnn_a.yaml --model.tta none")
@@ -296,7 +296,7 @@ def test_runs_are_labelled_by_their_differences(tmp_path: Path) -> None:
     assert saved.config_name == ""
 
 
-def test_more_curves_than_colours_have_different_dashes() -> None:
+def test_more_curves_than_colors_have_different_dashes() -> None:
     figure = charts.lines("Title", "x", {f"network {i}": ([0, 1], [0, i]) for i in range(8)})
     looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}
     assert len(looks) == 8

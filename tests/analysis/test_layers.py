@@ -17,7 +17,7 @@ from cifar_cnn.backbones import ResNet18, SimpleCNN
 
 
 class Branches(nn.Module):
-    """A sum of branches, dilation, and pooling by a function."""
+    """A network with a sum of branches, dilation, and pooling by a function."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ def test_layers_of_resnet18_add_up() -> None:
     network = ResNet18().eval()
     layers = layers_of(network, (3, 32, 32))
     assert sum(layer.parameters for layer in layers) == sum(p.numel() for p in network.parameters())
-    assert sum(layer.macs for layer in layers) == 555_422_720  # 0.56 G, as others give it
+    assert sum(layer.macs for layer in layers) == 555_422_720  # 0.56 G, as others report it
     assert network.training is False
     assert [layer.field.stride for layer in layers if layer.name.endswith("conv2")] == [1, 1, 2, 2, 4, 4, 8, 8]
 

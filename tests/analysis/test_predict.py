@@ -60,7 +60,7 @@ def test_any_format_and_size(trained_run: Path, run_command: RunCommand) -> None
     Path("images").mkdir()
     for name, image in images.items():
         image.save(Path("images", name), format="JPEG" if name.endswith("jfif") else None)
-    shutil.copy("images/tiny.png", "no_ending")  # a file that is named itself needs no known extension
+    shutil.copy("images/tiny.png", "no_ending")  # a file that is given by its path needs no known extension
     finished = run_command("predict", "images", "no_ending", "--ckpt_path", trained_run, "--top", "1")
     assert finished.status == 0
     listed = [line.split()[-1] for line in finished.out.splitlines()]
@@ -136,7 +136,7 @@ def test_memory_does_not_grow_with_the_number_of_images(trained_run: Path, monke
 
     def peak(n: int) -> int:
         monkeypatch.setattr(os, "walk", lambda path, onerror, followlinks: (("d", [], [f"{i}.png"]) for i in range(n)))
-        gc.freeze()  # the more objects other tests have left, the later garbage is collected
+        gc.freeze()  # objects that other tests have left would delay garbage collection
         tracemalloc.start()
         assert predict.classify_files(trained, ["."], Path("c.csv"), batch_size=100).count == n
         result = tracemalloc.get_traced_memory()[1]

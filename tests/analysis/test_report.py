@@ -43,7 +43,7 @@ def tested_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(tested_run: Path) -> Path:
-    """A copy of the tested run in the current folder, which tests may change."""
+    """A copy of the tested run in the current folder; tests may change it."""
     shutil.copytree(tested_run, RUN)
     return RUN
 
@@ -238,7 +238,7 @@ def test_the_learning_rate_is_drawn_from_the_first_step_even_in_a_short_run(run:
     metrics = read_metrics(run / "metrics.csv")
     assert metrics["lr"] == ([0.25, 1.0], [0.2, 0.4])
     first = json.loads((run / "fit.json").read_text())["learning_rate"]
-    assert first == pytest.approx(0.01)  # that of quickstart.yaml's warm-up
+    assert first == pytest.approx(0.01)  # the start of quickstart.yaml's warm-up
     assert curves({"lr": ([1.0], [0.4])}) is None
     (chart,) = curves({"lr": ([1.0], [0.4])}, first) or []
     assert "Learning rate over the epochs" in chart

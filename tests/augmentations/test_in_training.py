@@ -31,7 +31,7 @@ def seen(batches: TrainBatches) -> list[Batch]:
 
 def test_a_resumed_epoch_goes_on_with_the_same_images_and_targets(make_images: Callable[..., ImageSet]) -> None:
     whole = seen(prepared(make_images(48), batch_size=16))
-    torch.manual_seed(7)  # the state of the process that resumes
+    torch.manual_seed(7)  # the resuming process has another random state
     resumed = prepared(make_images(48), batch_size=16)
     resumed.load_state_dict({"epoch": 1, "step": 1})
     rest = seen(resumed)

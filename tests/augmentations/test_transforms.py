@@ -1,4 +1,4 @@
-"""Transforms of single images: what each of them sees and draws, and how a user's own ones are given."""
+"""Transforms of single images: their input, their random draws, and the forms in which users can give their own."""
 
 import random
 
@@ -85,7 +85,7 @@ def test_the_surrounding_generators_are_left_as_they_were(images: Tensor) -> Non
     assert (torch.rand(2).tolist(), random.random(), np.random.random()) == expected
 
 
-def test_transforms_see_pixels_and_normalised_values(images: Tensor) -> None:
+def test_transforms_see_pixels_and_normalized_values(images: Tensor) -> None:
     seen: list[Tensor] = []
 
     def look(image: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ def test_transforms_see_pixels_and_normalised_values(images: Tensor) -> None:
     assert [each.dtype for each in seen] == [torch.uint8] * N + [torch.float32] * N
     assert torch.equal(torch.stack(seen[:N]), Augment(crop=2, flip=True).pixels(images, draws))
     assert torch.equal(torch.stack(seen[N:]), prepared.images)
-    assert (prepared.images == 0).any()  # cutout comes before
+    assert (prepared.images == 0).any()  # cutout comes before these transforms
 
 
 def test_functions_and_objects_are_transforms(images: Tensor) -> None:

@@ -16,7 +16,7 @@ def test_temporary_names_are_unique_and_never_those_of_the_users_files() -> None
             assert first.name != second.name
             first.write(b"first")
             second.write(b"second")
-        assert target.read_bytes() == b"first"  # which was closed last, and is whole
+        assert target.read_bytes() == b"first"  # it was closed last, and it is complete
     assert sorted(path.name for path in Path().iterdir()) == sorted([*own, "net.pt2", "classes.csv"])
     assert all(Path(name).read_text() == "mine" for name in own)
 

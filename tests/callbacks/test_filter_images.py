@@ -95,7 +95,7 @@ def weights_seen(picture: np.ndarray, height: int, width: int) -> np.ndarray:
 # --- the drawing
 
 
-def test_rgb_filters_show_their_colours() -> None:
+def test_rgb_filters_show_their_colors() -> None:
     weight = torch.zeros(8, 3, 5, 5)
     weight[0, 0] = 0.2  # red
     weight[1, 2] = 3.0  # blue, fifteen times stronger
@@ -125,7 +125,7 @@ def test_mirrored_filters_give_mirrored_pictures(channels: int) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 3])
-def test_a_grid_shows_filter_by_input_channel_in_the_colours_of_the_signs(size: int) -> None:
+def test_a_grid_shows_filter_by_input_channel_in_the_colors_of_the_signs(size: int) -> None:
     weight = torch.zeros(20, 30, size, size)
     weight[2, 5] = 0.3
     weight[5, 2] = -0.3
@@ -144,7 +144,7 @@ def test_an_outlier_leaves_the_other_weights_visible() -> None:
     assert red > blue + 25
 
 
-def test_the_colour_bar_spans_the_weights() -> None:
+def test_the_color_bar_spans_the_weights() -> None:
     weight = torch.tensor([0.5, -0.25]).reshape(2, 1, 1, 1).expand(2, 2, 3, 3)
     assert draw_filters(weight, "a layer").axes[1].get_ylim() == pytest.approx((-0.5, 0.5))
 

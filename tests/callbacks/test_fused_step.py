@@ -56,7 +56,7 @@ def test_other_optimizers_are_unchanged(optimizer: optim.Optimizer) -> None:
 
 
 def test_an_optimizer_without_a_fused_step_on_the_device_is_unchanged() -> None:
-    lacking = RuntimeError("fused is not supported on this device")  # as Adagrad on CUDA with torch 2.9
+    lacking = RuntimeError("fused is not supported on this device")  # as for Adagrad on CUDA in torch 2.9
     with mock.patch.object(optim.Adagrad, "step", side_effect=lacking):
         assert not any(fused(optim.Adagrad(weights())))
 

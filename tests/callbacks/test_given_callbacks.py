@@ -71,17 +71,17 @@ REFUSED = {  # options and message of rejected callbacks
     "ProgressBar": ([], "ProgressBar is a base class"),
     "RichModelSummary": ([], "requires `rich`"),
     "RichProgressBar": ([], "requires `rich`"),
-    "TQDMProgressBar": ([], "`enable_progress_bar=False`"),  # which TINY sets
+    "TQDMProgressBar": ([], "`enable_progress_bar=False`"),  # TINY sets it
 }
 PACKAGES = {"DeviceStatsMonitor": "psutil", "RichModelSummary": "rich", "RichProgressBar": "rich"}
 
 
 def on_fit_start(trainer: object, pl_module: object) -> None:
-    """For LambdaCallback."""
+    """Do nothing; LambdaCallback calls this function."""
 
 
 def size(batch: CIFAR10DataModule) -> int:
-    """For ThroughputMonitor."""
+    """Count the images of a batch for ThroughputMonitor."""
     return len(batch.labels)  # type: ignore[attr-defined]
 
 

@@ -11,7 +11,7 @@ from cifar_cnn.trainer import Trainer
 
 
 class Doubling(SGD):
-    """Doubles the weights for evaluation, and records what it does."""
+    """Doubles the weights for evaluation, and records its calls."""
 
     def __init__(self, params: Any, lr: float = 0.01) -> None:
         super().__init__(params, lr=lr)

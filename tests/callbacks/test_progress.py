@@ -64,7 +64,7 @@ def test_each_epoch_is_a_line_in_a_log(epoch_lines: Lines, capsys: Capture) -> N
     assert [line.split()[0] for line in (first, second)] == ["1/2", "2/2"]
     assert first.split()[4] == "best"
     assert second.split()[-1] == "0:00"
-    # The same run again, then resumed with more epochs.
+    # Resume the finished run, then resume it with more epochs.
     assert epoch_lines(command=["fit", "--ckpt_path", "last"]) == []
     header, third = epoch_lines("--trainer.max_epochs", "3", command=["fit", "--ckpt_path", "last"])
     assert third.split()[0] == "3/3"

@@ -33,7 +33,7 @@ def test_the_graph_has_each_layer_under_its_name_with_its_inputs_and_shape() -> 
     network = ResNet18().eval()
     graph = network_graph(network, torch.zeros(1, 3, 32, 32))
     nodes = {node.name: node for node in graph.node}
-    assert len(nodes) == len(graph.node), "no name twice"
+    assert len(nodes) == len(graph.node), "a name occurs twice"
     assert all(source in nodes for node in graph.node for source in node.input)
     layers = {name.replace(".", "/") for name, module in network.named_modules() if not list(module.children())}
     assert layers <= {*nodes, *(name.rpartition("_")[0] for name in nodes)}

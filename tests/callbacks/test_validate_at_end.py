@@ -24,7 +24,7 @@ class Validations(Callback):
 
 
 def steps_validated(**options: Any) -> list[int]:
-    """The validated steps of a fit with 5 steps per epoch."""
+    """Run a fit with 5 steps per epoch; return the steps after which it validates."""
     found = Validations()
     callbacks = [ValidateAtEnd(), found, *options.pop("callbacks", [])]
     trainer = quiet_trainer(callbacks=callbacks, num_sanity_val_steps=0, **options)

@@ -27,12 +27,12 @@ def check(backbone: nn.Module, loss: Any = None, precision: str = "32-true", **d
 
 
 def head(*layers: nn.Module) -> nn.Module:
-    """A few layers, and one from 3 x 32 x 32 values to ten."""
+    """A few layers, followed by a linear layer from 3 x 32 x 32 values to ten classes."""
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(3072, 10))
 
 
 class Student(nn.Module):
-    """The network of the first exercise in a common form."""
+    """The network of the first exercise, as students often write it."""
 
     def __init__(self, features: int = 3600, flatten: str = "x.flatten(1)", returns: bool = True) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class NoForward(nn.Module):
 
 
 class Residual(nn.Module):
-    """An addition of mismatched shapes, which no layer causes."""
+    """An addition of mismatched shapes, which is an error outside of any layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class Pair(nn.Linear):
 
 
 class InList(nn.Module):
-    """A network with layers that PyTorch does not know."""
+    """A network with layers that PyTorch does not register."""
 
     def __init__(self, trained: bool = True) -> None:
         super().__init__()
@@ -237,7 +237,7 @@ def on_meta(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 @pytest.mark.filterwarnings("ignore:.*initialization:FutureWarning")
 def test_each_torchvision_network_runs_or_gets_one_line_of_advice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cifar_cnn.checks.network._MOST_NUMBERS", 0)  # only shapes
+    monkeypatch.setattr("cifar_cnn.checks.network._MOST_NUMBERS", 0)  # compute only shapes
     datamodule = CIFAR10DataModule(Shapes(40, 10), val_size=10)
     said = {}
     names = [name for name in models.list_models(module=models) if name in TORCHVISION or name in SMALLEST]
@@ -293,7 +293,7 @@ def test_an_exception_in_user_code_is_not_changed() -> None:
 
 
 class Noted(nn.Module):
-    """Draws from all generators, counts its calls, and warns."""
+    """Draws from all random generators, counts its calls, and prints."""
 
     def __init__(self) -> None:
         super().__init__()

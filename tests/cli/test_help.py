@@ -91,7 +91,7 @@ def test_every_option_and_default_is_correct(command: str, parsers: dict[str, Li
     }
     for option, said in options.items():
         default = defaults[option] if option in defaults else parser.get_default(option)  # KeyError: no such option
-        if hasattr(default, "get"):  # a dict, or jsonargparse's
+        if hasattr(default, "get"):  # a dict or a jsonargparse Namespace
             default = default["class_path"]
         stated = re.search(r"\(default: ([^)]*)\)", said)
         if stated is None:

@@ -61,7 +61,7 @@ def test_the_name_stands_for_the_path_of_a_packaged_config_alone() -> None:
     assert packaged_configs.with_name(path) == str(path)
 
 
-def test_a_misspelt_name_lists_the_nearest(run_command: RunCommand) -> None:
+def test_a_misspelled_name_lists_the_nearest(run_command: RunCommand) -> None:
     assert run_command.refused("fit", "--config", "quikstart") == "no config file quikstart; nearest: quickstart"
     refused = run_command.refused("show", "--config", "resnet", "--output", "a.png")
     assert refused == "no config file resnet; nearest: resnet18, resnet18_lab, resnet18_200"

@@ -64,7 +64,7 @@ def test_class_names_come_from_the_arguments_the_file_or_the_labels() -> None:
 
 
 @pytest.mark.parametrize("images", [IMAGES[..., 0], IMAGES[..., :1], IMAGES[..., :1].transpose(0, 3, 1, 2)])
-def test_grey_images_have_one_channel(images: np.ndarray) -> None:
+def test_gray_images_have_one_channel(images: np.ndarray) -> None:
     assert torch.equal(Arrays(saved(images=images)).load("train").images, torch.from_numpy(IMAGES[:, None, ..., 0]))
 
 

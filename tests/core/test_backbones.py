@@ -47,7 +47,7 @@ def test_exercise_6_has_no_fully_connected_layer() -> None:
     assert not [m for m in SimpleCNN(batch_norm=True, head="conv").modules() if isinstance(m, nn.Linear)]
 
 
-def test_exercise_2_normalises_after_each_convolution() -> None:
+def test_exercise_2_normalizes_after_each_convolution() -> None:
     layers = list(SimpleCNN(batch_norm=True).features)
     after = [type(layers[i + 1]) for i, layer in enumerate(layers) if isinstance(layer, nn.Conv2d)]
     assert after == [nn.BatchNorm2d, nn.BatchNorm2d]

@@ -15,7 +15,7 @@ MakeImages = Callable[..., ImageSet]
 
 
 def rows(batch: Batch) -> list[tuple]:
-    """The index and the random draws of each image in a training batch."""
+    """The pixels, the label and the random draws of each image in a training batch."""
     assert batch.draws is not None
     values: list[Tensor] = [batch.images.flatten(1), batch.labels[:, None], batch.draws.mirrored[:, None]]
     values += [batch.draws.offset, batch.draws.cutout]

@@ -259,7 +259,7 @@ def test_only_test_uses_test_time_augmentation_and_reports_both_accuracies() -> 
 @pytest.mark.parametrize(("device", "compiles"), [("cpu", False), ("cuda", True)])
 def test_only_a_cpu_needs_a_cpp_compiler(device: str, compiles: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cifar_cnn.callbacks.eager_fallback._has_cpp_compiler", lambda: False)
-    model = ImageClassifier(nn.Flatten(), compile=True)  # still on the CPU, whatever it will be trained on
+    model = ImageClassifier(nn.Flatten(), compile=True)  # still on the CPU, whatever device will train it
     trainer: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device(device)))
     EagerFallback().setup(trainer, model, "fit")
     assert model.to_compile is compiles

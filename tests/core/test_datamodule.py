@@ -83,7 +83,7 @@ def test_loaded_images_are_not_prepared_again() -> None:
     assert source.prepared == ["train", "test"]
 
 
-def test_normalisation_is_measured_on_the_training_images() -> None:
+def test_normalization_is_measured_on_the_training_images() -> None:
     data = CIFAR10DataModule(Shapes(200, 50), val_size=50)
     data.setup("fit")
     assert data.mean_std == channel_mean_std(data.train_images)
@@ -139,7 +139,7 @@ def test_overfit_batches_trains_and_validates_on_the_same_plain_batches(overfit:
         assert torch.equal(batch.labels, seen.labels)
 
 
-def test_a_network_memorises_one_batch() -> None:
+def test_a_network_memorizes_one_batch() -> None:
     torch.manual_seed(0)
     model = ImageClassifier(SimpleCNN((8, 16, 16)), optimizer=partial(torch.optim.Adam, lr=0.01))
     trainer = Trainer(max_epochs=60, overfit_batches=1, num_sanity_val_steps=0, **QUIET)
@@ -278,7 +278,7 @@ def test_invalid_image_sizes_are_rejected(sizes: list[tuple[float, int]], messag
         fit(CIFAR10DataModule(Shapes(200, 10), 32, val_size=0, image_sizes=sizes))
 
 
-def test_a_constant_channel_is_normalised_to_zero() -> None:
+def test_a_constant_channel_is_normalized_to_zero() -> None:
     images = Shapes(40, 10).load("train")
     images.images[:, 2] = 0
     mean, std = channel_mean_std(images.images)

@@ -75,10 +75,10 @@ def cases(draw: st.DrawFn, dtypes: tuple[torch.dtype, ...] = (torch.float32, tor
 def value_and_gradient(loss_function: Callable[..., Tensor], case: Case) -> tuple[Tensor, Tensor]:
     prediction = case.prediction.clone().requires_grad_()
     loss = loss_function(prediction, case.target, **case.options)
-    # different factors for "none", so that a gradient cannot be right in sum only; all are exact in bfloat16
+    # different factors for "none", so that a gradient with only the right sum fails; all are exact in bfloat16
     factors = 1 + (torch.arange(loss.numel()) % 4).view(loss.shape).to(loss) / 4
     if case.options.get("reduction", "mean") == "mean":
-        # else gradients shrink with the number of losses, and the tolerance does not
+        # otherwise the gradients would shrink with the number of losses, but the tolerance would not
         factors *= prediction.numel() // prediction.shape[min(prediction.dim() - 1, 1)]
     (gradient,) = torch.autograd.grad(loss, prediction, factors)
     return loss.detach(), gradient
@@ -248,7 +248,7 @@ def test_all_ignored_is_nan_without_a_gradient(label_smoothing: float) -> None:
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
 def test_targets_whose_weights_are_all_0_have_no_finite_mean(label_smoothing: float) -> None:
-    # with smoothing, 0.1 / 0 = inf; PyTorch divides the two parts of the loss one by one: nan + inf = nan
+    # with smoothing, 0.1 / 0 = inf; PyTorch divides the two parts of the loss separately: nan + inf = nan
     options = {"weight": torch.tensor([0.0, 1.0]), "label_smoothing": label_smoothing}
     prediction, target = torch.randn(3, 2), torch.zeros(3, dtype=torch.long)
     value, gradient = value_and_gradient(cross_entropy, Case(prediction, target, options))
@@ -288,7 +288,7 @@ def test_compiles_without_a_graph_break() -> None:
 
 @pytest.mark.parametrize("positions", [(), (4,), (4, 2)], ids=str)
 def test_never_waits_for_a_value(positions: tuple[int, ...]) -> None:
-    # meta tensors have none to read, so whatever would make the CPU wait for a GPU raises here
+    # meta tensors have no values, so an operation that would make the CPU wait for a GPU raises here
     prediction = torch.empty(*positions[:1], 10, *positions[1:], device="meta", requires_grad=True)
     target = torch.empty(positions, dtype=torch.long, device="meta")
     weight = torch.empty(10, device="meta")

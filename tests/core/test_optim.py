@@ -173,7 +173,7 @@ def test_orthogonalize_keeps_singular_vectors_and_evens_out_singular_values(shap
     u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
     for steps in (3, 5):
         values = s / s.norm()
-        for _ in range(steps):  # the iteration acts on each singular value alone
+        for _ in range(steps):  # the iteration acts on each singular value separately
             values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
         torch.testing.assert_close(
             orthogonalize(matrix, steps, torch.float32), u @ torch.diag(values) @ vh, rtol=1e-3, atol=1e-4
@@ -188,7 +188,7 @@ def test_muon_equals_the_formulas_written_out(layout: torch.memory_format) -> No
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 4, 2)).to(memory_format=layout)
     filters, *others = (dict(net.named_parameters())[name] for name in ("0.weight", "0.bias", "2.weight", "2.bias"))
     optimizer = Muon(net.parameters(), lr=0.2, momentum=0.6, sgd_lr=0.1, sgd_momentum=0.85, weight_decay=0.01)
-    # torch's own SGD on copies of the parameters that are not filters.
+    # Apply torch's own SGD to copies of the parameters that are not filters.
     copies = [nn.Parameter(p.detach().clone()) for p in others]
     reference = SGD(copies, lr=0.1, momentum=0.85, nesterov=True, weight_decay=0.01)
     expected, buffer = filters.detach().clone(), torch.zeros_like(filters)
@@ -203,7 +203,7 @@ def test_muon_equals_the_formulas_written_out(layout: torch.memory_format) -> No
         expected = expected * 2 / expected.norm() - 0.2 * update
         optimizer.step()
         reference.step()
-        # To bfloat16's precision, in which a CPU that multiplies it in hardware orthogonalizes.
+        # The tolerance is that of bfloat16, because CPUs that multiply bfloat16 in hardware orthogonalize in it.
         torch.testing.assert_close(filters.detach(), expected, rtol=1e-2, atol=5e-3)
         for p, copy in zip(others, copies, strict=True):
             torch.testing.assert_close(p, copy)
@@ -347,7 +347,7 @@ def test_a_schedule_over_the_run_can_change_once_an_epoch() -> None:
     assert (config["interval"], config["scheduler"].T_max) == (
         "epoch",
         3,
-    )  # 4 steps each
+    )  # of 4 steps each
     by_step = schedule_config(partial(MultiStepLR, milestones=[100]), optimizer(), run_of(10), "step")
     assert by_step["interval"] == "step"
 

@@ -16,7 +16,7 @@ RUN = Path("lightning_logs/version_0")
 
 
 def test_a_run_without_a_seed_says_so_and_a_resumed_one_keeps_its_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # of an earlier run in this process
+    monkeypatch.setenv("PL_GLOBAL_SEED", "0")  # left by an earlier run in this process
     torch.manual_seed(123)
     command = ["fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL, "--seed_everything", "false"]
     assert cifar_cnn.cli.run([*command, "--trainer.max_epochs", "1"]) == 0

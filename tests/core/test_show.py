@@ -45,7 +45,7 @@ def test_augmented_images_are_shown_as_training_sees_them(data: CIFAR10DataModul
     )
 
 
-def test_other_splits_and_grey_images(data: CIFAR10DataModule) -> None:
+def test_other_splits_and_gray_images(data: CIFAR10DataModule) -> None:
     with pytest.raises(InputError, match="split must be 'train', 'val' or 'test'"):
         data.show("training")  # type: ignore[arg-type]
     figure = draw_images(torch.zeros(1, 1, 8, 8, dtype=torch.uint8), ["a $b$ name that is much too long"])

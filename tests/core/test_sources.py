@@ -33,7 +33,7 @@ def md5(content: bytes) -> str:
 
 
 def make_archive(monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """A small CIFAR-10 archive in the official format, with the expected MD5 sums replaced by its own."""
+    """Create a small CIFAR-10 archive in the official format, and make torchvision expect its MD5 sums."""
     rng = np.random.default_rng(0)
     files: dict[str, dict[str, Any]] = {"batches.meta": {"label_names": NAMES}}
     for name in [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]:
@@ -43,7 +43,7 @@ def make_archive(monkeypatch: pytest.MonkeyPatch) -> bytes:
 
 
 def make_archive_100(monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """A small CIFAR-100 in the official format: its first images are an apple, aquarium fish, baby, bear."""
+    """Create a small CIFAR-100 archive in the official format; it starts with an apple, a fish, a baby and a bear."""
     files: dict[str, dict[str, Any]] = {"meta": {"fine_label_names": list(CIFAR100().class_names)}}
     for name in ("train", "test"):
         data = np.random.default_rng(len(name)).integers(0, 256, (100, 3072), dtype=np.uint8)
@@ -52,7 +52,7 @@ def make_archive_100(monkeypatch: pytest.MonkeyPatch) -> bytes:
 
 
 def expected(monkeypatch: pytest.MonkeyPatch, cls: type[datasets.CIFAR10], files: dict[str, dict[str, Any]]) -> bytes:
-    """An archive of these files, whose md5s torchvision is made to expect."""
+    """Create an archive of these files, and make torchvision expect its MD5 sums."""
     content = {name: pickle.dumps(file) for name, file in files.items()}
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as tar:
@@ -183,7 +183,7 @@ def test_mirrors_are_tried_in_turn(archive: bytes, server: Server, tmp_path: Pat
     source = CIFAR10(tmp_path, mirrors)
     source.prepare()
     assert len(source.load("test")) == PER_FILE
-    # torchvision sends two requests for each address, the first to find a redirection.
+    # torchvision sends two requests for each address; the first one looks for redirects.
     assert list(dict.fromkeys(server.requests)) == ["/none", "/wrong", "/cut", "/good"]
 
 
@@ -323,23 +323,23 @@ def test_the_cache_is_used_until_something_changes(image_folder: Path, capsys: p
     Image.fromarray(pixels).save(changed.with_name("0.bmp"))
     os.utime(changed.with_name("0.bmp"), ns=(before.st_atime_ns, before.st_mtime_ns))
     assert changed.with_name("0.bmp").stat().st_size == before.st_size
-    assert decodes()  # although name, size and time are the same
+    assert decodes()  # although the name, the size and the time are the same
     assert not decodes()
     assert decodes(cache=image_folder.parent / "elsewhere")
     assert not decodes(cache=image_folder.parent / "elsewhere")
 
 
-def test_image_folder_reads_grey_images(image_folder: Path) -> None:
+def test_image_folder_reads_gray_images(image_folder: Path) -> None:
     color, gray = (ImageFolder(image_folder, image_size=16, channels=c).load("train") for c in (3, 1))
     assert gray.images.shape == (40, 1, 16, 16)
     luma = (color.images * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(1, keepdim=True)
-    assert (gray.images - luma).abs().max() <= 2  # scaled after the conversion, not before
-    assert torch.equal(ImageFolder(image_folder, image_size=16).load("train").images, color.images)  # own caches
+    assert (gray.images - luma).abs().max() <= 2  # scaled after the conversion to gray, not before
+    assert torch.equal(ImageFolder(image_folder, image_size=16).load("train").images, color.images)  # separate caches
 
 
 def test_two_folders_share_a_cache(image_folder: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
-    shutil.copytree(image_folder, other)  # with the times of the files
+    shutil.copytree(image_folder, other)  # also copies the times of the files
     for path in other.rglob("*.bmp"):
         time = path.stat().st_mtime_ns
         Image.fromarray(np.full((60, 20, 3), 7, np.uint8)).save(path)

@@ -38,7 +38,7 @@ def test_the_average_is_that_of_the_source_written_out(images: Tensor) -> None:
 
 def test_a_network_invariant_to_mirroring_gives_the_same_logits(images: Tensor) -> None:
     def network(x: Tensor) -> Tensor:
-        return x.mean(3).amax(2)  # of a flip, not of a shift
+        return x.mean(3).amax(2)  # invariant to a flip, but not to a shift
 
     torch.testing.assert_close(*logits_with_tta(network, images, "flip"))
 

@@ -106,7 +106,7 @@ def test_a_training_step_in_a_script_is_resumed_only_by_that_script(
 
 
 def save_arrays() -> None:
-    """The files that the recipes name."""
+    """Create the files that the recipes name."""
     images = np.random.default_rng(0).integers(0, 256, (100, 32, 32, 3), dtype=np.uint8)
     for name in ("train", "test"):
         np.savez(f"{name}.npz", images=images, labels=np.arange(100) % 10)
@@ -131,7 +131,7 @@ def test_every_recipe_works(run: Run, image_folder: Path, monkeypatch: pytest.Mo
     save_arrays()
     compiled = []  # compiling takes a minute; a compiled network is trained in test_classifier.py
     monkeypatch.setattr(nn.Module, "compile", lambda module, mode: compiled.append((type(module).__name__, mode)))
-    packages = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}  # tests/runs/test_tracking.py reads what they wrote
+    packages = {"WandbLogger": "wandb", "MLFlowLogger": "mlflow"}  # tests/runs/test_tracking.py tests their output
     for words in ran:
         if any(name in words and find_spec(package) is None for name, package in packages.items()):
             continue
@@ -148,7 +148,7 @@ def test_every_recipe_works(run: Run, image_folder: Path, monkeypatch: pytest.Mo
             newest = max(Path("lightning_logs").glob("version_*"), key=lambda path: int(path.name[8:]))
             run("compare", str(newest))
         elif words[0] == "compare":
-            # Its subprocesses are tested in test_compare.py; here only that the command is valid.
+            # test_compare.py tests its subprocesses; this test checks only that the command is valid.
             planned: list[Task] = []
             carry_out = "cifar_cnn.analysis.compare.comparison.carry_out"
             monkeypatch.setattr(carry_out, lambda tasks, engine, folder, planned=planned: planned.extend(tasks))
@@ -159,7 +159,7 @@ def test_every_recipe_works(run: Run, image_folder: Path, monkeypatch: pytest.Mo
             assert [task.name for task in planned] == names
             assert all(task.epochs == 2 for task in planned)
         elif "int8" in words:
-            run(*words, "--max_loss", "100")  # of 40 images, one more mistake is 2.5 points
+            run(*words, "--max_loss", "100")  # with 40 images, one more mistake is 2.5 points
         else:
             run(*words)
     assert Path("classes.json").is_file()
@@ -263,7 +263,7 @@ def test_the_exercises_of_teaching_can_be_handed_out_and_checked(run: Run, monke
 
 def test_the_networks_of_lab_py_are_trained_by_name(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = (DOCS.parent / "tests/lab/_answers.py").read_text(encoding="utf-8")
-    # Under names of their own: another imported ResNet18 makes the short name ambiguous for the tests that follow.
+    # The classes get other names: a second ResNet18 would make the short name ambiguous in later tests.
     Path("own_lab.py").write_text(answers.replace("ResNet18", "OwnNet").replace("ResidualBlock", "OwnBlock"))
     monkeypatch.syspath_prepend(Path.cwd())
     words = next(words for words in commands("teaching.md") if "lab.cross_entropy" in words)

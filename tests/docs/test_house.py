@@ -1,4 +1,4 @@
-"""The sizes that keep the package readable: CONTRIBUTING.md describes the rooms, pyproject.toml the import rules."""
+"""Size limits that keep the package readable. CONTRIBUTING.md describes the rooms, pyproject.toml the import rules."""
 
 import ast
 from collections.abc import Iterator

@@ -93,7 +93,7 @@ def test_the_command_writes_picture_and_table(
     assert "32-true or bf16-mixed" in capsys.readouterr().out
 
 
-def test_mixed_recipes_are_labelled_with_what_differs() -> None:
+def test_mixed_recipes_are_labeled_with_what_differs() -> None:
     recipes = [recipe("a", [0.9], [60]), recipe("b", [0.8, 0.7], [30, 40], hardware="Xeon, 2 threads")]
     assert conditions_that_differ(recipes) == {"hardware": ["AMD EPYC, 1 thread", "Xeon, 2 threads"]}
     header, _, first, second = ladder.table(recipes, []).splitlines()

@@ -14,7 +14,7 @@ from tests.conftest import CONFIGS
 
 NOTEBOOKS = sorted((CONFIGS.parent / "docs" / "notebooks").glob("*.ipynb"))
 
-# Small sizes with which each cell still does all of its work.
+# Smaller sizes; each cell still does all of its work.
 SMALLER = {
     "train_size=5000, test_size=1000": "train_size=100, test_size=20",
     "train_size=3000, test_size=1000": "train_size=100, test_size=20",
@@ -50,7 +50,7 @@ def run_notebook(in_empty_folder: Path, warm_python: str, monkeypatch: pytest.Mo
 def texts(cells: list[Any]) -> str:
     outputs = [output for cell in cells for output in cell.outputs]
     found = (output.get("text") or f"{output.get('data', {}).get('text/plain', '')}\n" for output in outputs)
-    return "".join(map(str, found))  # nbclient 0.10 may give the lines of a cell as several texts
+    return "".join(map(str, found))  # nbclient 0.10 may split the lines of a cell into several texts
 
 
 def kinds(cells: list[Any]) -> list[str]:

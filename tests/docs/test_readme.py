@@ -31,7 +31,7 @@ def test_every_command_of_the_readme_works(
     assert len(ran) >= 12
     for command in ran:
         words = [word.replace("DIR", str(image_folder)) for word in command]
-        # The options that shorten it come first, so that those in the README take precedence.
+        # The options that shorten the command come first, so that those in the README take precedence.
         short = {"fit": folder if "ImageFolder" in words else [*SMALL, *few]}.get(words[0], plain)
         short = [] if words[0] in ANALYSES else short
         if "--ckpt_path" in words and words[0] == "fit":

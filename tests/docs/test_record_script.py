@@ -10,7 +10,7 @@ from benchmarks._measure import run
 from benchmarks._record_script import adapted, run_script, script_names, store_images
 from cifar_cnn.base.errors import InputError
 
-# A script of the records' form: the same names, and everything that needs a GPU.
+# A script in the form of the record's own: the same names, and the same kinds of calls that need a GPU.
 SCRIPT = """
 import sys
 with open(sys.argv[0]) as f:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torch.utils.tensorboard  # so that no child has to
+import torch.utils.tensorboard  # so that no child has to import it
 import yaml
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from cifar_cnn.base import files
 from cifar_cnn.callbacks.surroundings import installed_packages
 from cifar_cnn.classifier import ImageClassifier
-from cifar_cnn.cli import main as cli  # all of the command line, so that no child has to
+from cifar_cnn.cli import main as cli  # imports the whole command line, so that no child has to
 from cifar_cnn.data.batches import Batch
 from cifar_cnn.optim import WarmupCosine
 from cifar_cnn.resume import checkpoints as checkpoint
@@ -103,7 +103,7 @@ class TinyNet(nn.Sequential):
 
 
 class TwoOptimizers(ImageClassifier):
-    """SGD for the filters and AdamW for the rest, each with its own schedule."""
+    """SGD for the filters and AdamW for the other parameters, each with its own schedule."""
 
     automatic_optimization = False
 
@@ -128,7 +128,7 @@ _written: dict[int, int] = {}  # for each child, the pipe to which it writes a b
 
 
 def start(args: list[str], folder: Path, model: type[ImageClassifier] = ImageClassifier) -> int:
-    """Run a command line in a child, in ``folder``; returns its process id."""
+    """Run a command line in a child process in ``folder``; return the process ID."""
     read, write = os.pipe()
     pid = os.fork()
     if pid:
@@ -137,7 +137,7 @@ def start(args: list[str], folder: Path, model: type[ImageClassifier] = ImageCla
         return pid
     status = 70
     try:
-        # Restores the handler of a program started from a terminal.
+        # The signal handlers of a program that is started from a terminal.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -162,7 +162,7 @@ def start(args: list[str], folder: Path, model: type[ImageClassifier] = ImageCla
 
 
 def wait(pid: int) -> int:
-    """The exit status of a child; negative for a signal."""
+    """Wait for a child to end; return its exit status, negative for a signal."""
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     os.close(_written.pop(pid))
     return status
@@ -171,7 +171,7 @@ def wait(pid: int) -> int:
 def watch(pid: int, moment: float = float("inf"), seconds: float = 0.0, signum: int = 0) -> int:
     """Send ``signum`` at ``moment``, counted in checkpoints (``seconds`` apart); return the number of checkpoints."""
     seen = 0
-    while seen <= moment and os.read(_written[pid], 1):  # nothing once the child has ended
+    while seen <= moment and os.read(_written[pid], 1):  # empty once the child has ended
         seen += 1
     if seen > moment:
         time.sleep(moment % 1 * seconds)
@@ -184,7 +184,7 @@ def has_ended(pid: int) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """The content of a checkpoint in a form that is equal only for bit-identical content, whatever its folder is."""
+    """Convert a checkpoint to a form that is equal only for bit-identical content; the folders in it are ignored."""
     if isinstance(value, torch.Tensor):
         data = value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
         return [str(value.dtype), list(value.shape), hashlib.sha256(data).hexdigest()]
@@ -213,7 +213,7 @@ def model_of(name: str) -> type[ImageClassifier]:
 
 
 def whole_fits(folder: Path) -> dict[str, dict[str, Any]]:
-    """For each variant, the results of the uninterrupted fit, and the times of its checkpoints."""
+    """Run each variant uninterrupted; return its results and the number and spacing of its checkpoints."""
     result = {}
     for name, options in VARIANTS.items():
         where = folder / name
@@ -265,7 +265,7 @@ def kills(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def signals(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
-    """Send signals to fits."""
+    """Stop fits with signals at random moments, and resume them."""
     rng = random.Random(SEED)
     for name, signum in zip(VARIANTS, (signal.SIGTERM, signal.SIGINT, signal.SIGTERM), strict=False):
         where = folder / f"signal {name}"
@@ -275,7 +275,7 @@ def signals(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
 
 
 class Slow(Callback):
-    """Waits long enough for two signals, before the first step or in another step."""
+    """Waits long enough for two signals, before the first step or during a given step."""
 
     def __init__(self, step: int) -> None:
         super().__init__()
@@ -364,7 +364,7 @@ def side_by_side(folder: Path) -> dict[str, Any]:
 
 
 def fill_caches() -> None:
-    """Do once what each child would have to do otherwise."""
+    """Do the work once that each child would otherwise have to do."""
     cli.check_options(FIT)
     installed_packages()
     gc.freeze()

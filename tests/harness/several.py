@@ -1,8 +1,8 @@
 """Fits of several processes, and fits side by side.
 
-``python -m tests.harness.several FOLDER`` prints what became of them. As in killed.py, a child is forked for each
-process. Lightning's launcher is in use as it is, but for its Popen, which forks as well: what it starts is the same
-command in the same environment.
+``python -m tests.harness.several FOLDER`` prints the results as JSON. As in killed.py, each process is a forked child.
+Lightning's launcher is unchanged, except that its Popen is replaced: it forks a child that runs the same command in the
+same environment.
 """
 
 import json
@@ -34,7 +34,7 @@ from tests.harness import killed
 from tests.harness.killed import RUN, outcome, start, wait, watch
 
 DDP = ["--trainer.strategy", "ddp", "--trainer.devices"]
-OF_TWO = "process_1.pid"  # file with the id of the process that the first one started
+OF_TWO = "process_1.pid"  # the file with the ID of the process that the first process started
 
 # Without BatchNorm and dropout, two processes with half the batch each give the same weights as one.
 SHARED = [
@@ -65,14 +65,14 @@ class Plain(nn.Sequential):
 
 
 class NineOfProcesses(Plain):
-    """A network that returns one logit too few when several processes train, so not in the check before a run."""
+    """A network that returns one logit too few when several processes train, but not in the check before a run."""
 
     def forward(self, images: Tensor) -> Tensor:
         return super().forward(images)[:, : 9 if distributed.is_initialized() else None]
 
 
 class NaNInProcess1(nn.CrossEntropyLoss):
-    """A loss that is NaN in one process, at its fifth step."""
+    """A loss that is NaN in process 1, at the fifth step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class NaNInProcess1(nn.CrossEntropyLoss):
 
 
 class RefusesInProcess1(nn.CrossEntropyLoss):
-    """A loss that raises in one process."""
+    """A loss that raises an error in process 1."""
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         if distributed.is_initialized() and distributed.get_rank() == 1:
@@ -94,14 +94,14 @@ class RefusesInProcess1(nn.CrossEntropyLoss):
 
 
 class SlowInProcess1(Callback):
-    """Makes a process end a second after the other one."""
+    """Makes process 1 end a second after process 0."""
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         time.sleep(trainer.global_rank)
 
 
 class Results(Callback):
-    """Writes each process's share of a validation, one after the other."""
+    """Writes the validation metrics of each process, one process after the other."""
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         time.sleep(trainer.global_rank / 2)
@@ -110,7 +110,7 @@ class Results(Callback):
 
 
 class CrashesInProcess1(Callback):
-    """Kills a process when the other one has finished."""
+    """Ends process 1 with status 3 when process 0 has finished."""
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         if trainer.global_rank == 1:
@@ -149,7 +149,7 @@ def output(where: Path) -> str:
 
 
 def files(where: Path) -> list[str]:
-    """The names of the files in a folder; TensorBoard's names contain time and process, so they are only counted."""
+    """The names of the files in a folder. TensorBoard's names are cut off before their time and process ID."""
     names = [path.relative_to(where).as_posix() for path in where.rglob("*") if path.is_file()]
     return sorted(name.split(".tfevents.")[0] for name in names if name not in ("output.txt", OF_TWO))
 
@@ -162,7 +162,7 @@ def tested(where: Path) -> dict[str, Any]:
 
 
 def shares(folder: Path) -> dict[str, Any]:
-    """Train with one process and with several, and compare their figures for the same weights."""
+    """Train with one process and with two, then test and validate the same weights with one, two and four."""
     result: dict[str, Any] = {}
     for processes in (1, 2):
         where = folder / f"fit by {processes}"
@@ -206,7 +206,7 @@ def end_of_two(where: Path) -> None:
 
 
 def losses(folder: Path) -> list[dict[str, Any]]:
-    """End one of two processes within an epoch, and resume."""
+    """Stop one of two processes within an epoch, then resume."""
     whole = folder / "two processes"
     if status := wait(start(DROPOUT, whole)):
         sys.exit(f"status {status}\n{output(whole)}")
@@ -241,7 +241,7 @@ def losses(folder: Path) -> list[dict[str, Any]]:
 
 
 def refusals(folder: Path) -> dict[str, dict[str, Any]]:
-    """Errors that end both processes in an orderly way."""
+    """Run fits whose errors must stop both processes in an orderly way."""
     nan = ["--model.loss", "tests.harness.several.NaNInProcess1", "--data.batch_size", "16"]
     cases = {
         "NaN in one": [*nan, "--trainer.callbacks", "tests.harness.several.SlowInProcess1"],

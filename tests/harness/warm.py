@@ -1,10 +1,11 @@
-"""A Python interpreter that has already imported PyTorch and Lightning, which takes seconds.
+"""A Python interpreter that starts fast, because PyTorch and Lightning are already imported.
 
-A server imports them once. The program that ``interpreter`` makes then has the effect of ``python -m MODULE`` or
-``python FILE``: the server forks a process with the program's arguments, folder, environment, streams and ignored
-signals, in a session of its own. Signals to the program are sent to that process, and the program ends as it ends.
+A server imports them once, which takes seconds. The program that ``interpreter`` creates then acts like
+``python -m MODULE`` or ``python FILE``: the server forks a process with the program's arguments, folder, environment,
+streams and ignored signals, in a session of its own. The program passes its signals on to that process and ends with
+the same status.
 
-Variables that are read during an import and the search for modules have no effect, so tests of these use
+Environment variables that are read during imports or by the search for modules have no effect, so tests of these use
 ``sys.executable``.
 """
 
@@ -38,11 +39,11 @@ warm.run({address!r}, sys.argv[1:])
 
 @contextlib.contextmanager
 def interpreter(folder: Path) -> Iterator[str]:
-    """The path of the program. Uses of the same folder at the same time share a server."""
-    from filelock import FileLock  # the program starts without it
+    """Yield the path of the program. Simultaneous uses of the same folder share a server."""
+    from filelock import FileLock  # imported here, because the program does not need it
 
     here, address, program = Path(__file__), str(folder / "warm.socket"), folder / "warm_python"
-    with socket.socket(socket.AF_UNIX) as connection:  # the server ends when the last one is closed
+    with socket.socket(socket.AF_UNIX) as connection:  # the server ends when the last connection is closed
         with FileLock(folder / "warm.lock"):
             if connection.connect_ex(address):
                 Path(address).unlink(missing_ok=True)
@@ -58,7 +59,7 @@ def interpreter(folder: Path) -> Iterator[str]:
 
 
 def run(address: str, words: list[str]) -> None:
-    """Have a process forked, and end as it does."""
+    """Let the server fork a process, and end with its status."""
     signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
     ignored = [signum for signum in PASSED_ON if signal.getsignal(signum) == signal.SIG_IGN]
     request = {"words": words, "folder": os.getcwd(), "environment": dict(os.environ), "ignored": ignored}
@@ -80,7 +81,7 @@ def run(address: str, words: list[str]) -> None:
 
 
 class Server:
-    """Forks a process for each connection with a request, until no connection is left."""
+    """Forks a process for each request, until no connection is left."""
 
     def __init__(self, address: str) -> None:
         self.listener = socket.socket(socket.AF_UNIX)
@@ -91,10 +92,10 @@ class Server:
         self.written.setblocking(False)
         signal.set_wakeup_fd(self.written.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        self.processes: dict[socket.socket, int] = {}  # of each connection; 0 without a request
+        self.processes: dict[socket.socket, int] = {}  # the process ID for each connection; 0 without a process
 
     def serve(self) -> dict[str, Any] | None:
-        """Return None at the end, and the request in each forked process."""
+        """Return the request in each forked process, and None in the server when it ends."""
         self.processes[self.listener.accept()[0]] = 0
         while self.processes:
             for ready in select.select([self.listener, self.ended, *self.processes], [], [])[0]:
@@ -108,7 +109,7 @@ class Server:
         return None
 
     def answer(self, connection: socket.socket) -> dict[str, Any] | None:
-        """Fork for a request, in whose process it is returned; a connection that is closed ends its process."""
+        """Fork for a request, and return it in the child; a closed connection kills its process."""
         head, streams, *_ = socket.recv_fds(connection, LENGTH, 3)
         if not head:
             if pid := self.processes.pop(connection):
@@ -133,7 +134,7 @@ class Server:
         return json.loads(content)
 
     def report(self) -> None:
-        """Send their status to the callers of processes that have ended."""
+        """Send the status of each ended process to its caller."""
         with contextlib.suppress(BlockingIOError):
             self.ended.recv(1000)
         with contextlib.suppress(ChildProcessError):
@@ -175,9 +176,9 @@ def main(address: str) -> None:
     for module in ("torch.utils.tensorboard", "cifar_cnn.cli.main", "cifar_cnn.analysis.report"):
         importlib.import_module(module)
     gc.collect()
-    gc.freeze()  # so that no process looks through what is imported, which would copy its memory
+    gc.freeze()  # so that no process searches the imported objects for garbage, which would copy their memory
 
-    # An exception and sys.exit pass through the end of the interpreter, as they do without a server.
+    # Exceptions and sys.exit reach the end of the interpreter, as they do without a server.
     if (request := server.serve()) is not None:
         del server
         become(**request)

@@ -1,6 +1,6 @@
-"""Right answers to the exercises, as a student may write them.
+"""Correct answers to the exercises, as a student might write them.
 
-A private module: its ResNet18 must not make the short name of the package's ambiguous for the other tests.
+The module is private so that its ResNet18 does not make the short name of the package's ResNet18 ambiguous.
 """
 
 import torch
@@ -36,7 +36,7 @@ class Net1c(nn.Module):
         self.features = nn.Sequential(
             nn.Conv2d(3, 64, 5), nn.MaxPool2d(2), nn.ReLU(inplace=True), nn.Conv2d(64, 128, 3)
         )
-        self.out = nn.Linear(256, 10)  # made before the layer that runs before it
+        self.out = nn.Linear(256, 10)  # created before self.hidden, but runs after it
         self.hidden = nn.Linear(128 * 6 * 6, 256)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Typical wrong answers to the exercises, each with the hint that fits."""
+"""Typical wrong answers to the exercises, each with the hint that it should get."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ class Mistake(NamedTuple):
 def network(
     norm: str = "", relu: tuple[bool, bool, bool] = (True, True, True), padding: int = 0, **sizes: Any
 ) -> nn.Sequential:
-    """The network of exercise 1a or 2 with changes."""
+    """The network of exercise 1a or 2, with changes."""
     n1, n2, n3 = sizes.get("n", (32, 64, 128))
     kernel = sizes.get("kernel", 3)
     layers: list[nn.Module] = []
@@ -126,7 +126,7 @@ Join = Callable[[Tensor, Tensor], Tensor]
 
 
 def block(join: Join, norm: bool = True) -> type[ResidualBlock]:
-    """A residual block that ends in ``join`` of the result and the shortcut."""
+    """A residual block that combines the result and the shortcut with ``join``."""
 
     class Block(ResidualBlock):
         def forward(self, x: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ def test_the_notebook_has_the_same_questions(language: str, in_empty_folder: Pat
 
 
 def run_cells(notebook: nbformat.NotebookNode, names: dict) -> dict[str, object]:
-    """Execute the cells that check, with the answers filled in; what they show."""
+    """Execute the check cells with the answers filled in; return their results."""
     shown = {}
     for cell in notebook.cells:
         if cell.cell_type == "code" and "lab.check(" in cell.source:

@@ -1,4 +1,4 @@
-"""Unusual ways to write a right answer."""
+"""Unusual ways to write a correct answer."""
 
 from collections.abc import Callable
 
@@ -33,7 +33,7 @@ def negatives_set_to_0(x: Tensor) -> Tensor:
         negatives_set_to_0,
     ],
 )
-def test_a_relu_is_recognised_by_its_values(relu: Function, untrained: None) -> None:
+def test_a_relu_is_recognized_by_its_values(relu: Function, untrained: None) -> None:
     class Own(answers.Net1a):
         def forward(self, images: Tensor) -> Tensor:
             x = F.max_pool2d(relu(self.conv1(images)), 2)
@@ -88,7 +88,7 @@ def test_what_is_only_printed_or_asserted_does_not_count(untrained: None) -> Non
         lambda x: x.flatten(2).topk(1).values.squeeze(2),
     ],
 )
-def test_a_global_max_is_recognised_by_its_values(pool: Function, untrained: None) -> None:
+def test_a_global_max_is_recognized_by_its_values(pool: Function, untrained: None) -> None:
     class Own(answers.Net3):
         def forward(self, images: Tensor) -> Tensor:
             x = F.max_pool2d(F.relu(self.bn1(self.conv1(images))), 2)
@@ -99,7 +99,7 @@ def test_a_global_max_is_recognised_by_its_values(pool: Function, untrained: Non
 
 
 class Padded(nn.Module):
-    """Zeros around the maps as layers of their own, and a sum over a list."""
+    """A residual block that pads with separate layers, and adds with a sum over a list."""
 
     def __init__(self, c_in: int, c: int, stride: int = 1) -> None:
         super().__init__()

@@ -31,7 +31,7 @@ class ServerLogger(Logger):
 
 @pytest.fixture
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An installed package."""
+    """A package that counts as installed, because it is in a folder called site-packages."""
     folder = tmp_path / "site-packages"
     folder.mkdir()
     (folder / "some_service.py").write_text(LIBRARY)

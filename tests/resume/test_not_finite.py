@@ -67,7 +67,7 @@ def with_exp(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def root_of_zero(logits: Tensor, target: Tensor) -> Tensor:
-    """Finite, with a gradient of 0 * inf."""
+    """A finite loss with a gradient of 0 * inf."""
     return nn.functional.cross_entropy(logits, target) + (logits * 0).sum().sqrt()
 
 
@@ -219,7 +219,7 @@ class SkipsOdd(ImageClassifier):
 
 
 class SAM(ImageClassifier):
-    """Sharpness-aware minimization (Foret et al. 2021), by manual optimization."""
+    """Sharpness-aware minimization (Foret et al. 2021) with manual optimization."""
 
     seen: list[float]
 

@@ -111,7 +111,7 @@ def test_an_error_in_one_process_ends_both_with_one_line(ranks: dict[str, Any]) 
     wrong_classes = "cifar-cnn: error: the backbone must return logits of shape (N, num_classes)"
     for name, status, both, line in (
         ("NaN in one", 1, True, "cifar-cnn: the loss became NaN or infinite on another rank at step 5"),
-        ("classes", 2, False, wrong_classes),  # seen before the second is started
+        ("classes", 2, False, wrong_classes),  # found before the second process starts
         ("classes in training", 2, True, wrong_classes),
     ):
         result = ranks["refusals"][name]
@@ -143,9 +143,9 @@ def test_fits_that_need_the_same_data_prepare_it_once(ranks: dict[str, Any]) -> 
 
 @contextmanager
 def two_machines() -> Iterator[tuple[list[list[str]], str]]:
-    """The prefixes of commands on two machines, and the address of the first.
+    """Yield a command prefix for each of two machines, and the address of the first machine.
 
-    They are network namespaces with a cable between them; where making these is not permitted, twice this machine.
+    The machines are network namespaces with a cable between them. If these cannot be created, both are this machine.
     """
     names = [f"fit{os.getpid()}{end}" for end in "ab"]  # of the namespaces and of the ends of the cable
 

@@ -40,7 +40,7 @@ def test_the_record_of_a_killed_fit_is_kept_when_it_is_resumed(fits: dict[str, A
         assert ended["command"].endswith("--ckpt_path last")
         assert ended["finished"] >= ended["started"]
         assert ended["steps"] > 0
-        # The second of two may have been killed before it wrote its own record.
+        # The second of two killed fits may have ended before it wrote its own record.
         killed = [first, *(other for other in others if other != first)]
         assert [record["started"] for record in ended["earlier"]] == [record["started"] for record in killed]
         assert not any("earlier" in record for record in ended["earlier"])

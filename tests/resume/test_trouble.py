@@ -65,7 +65,7 @@ def test_a_terminal_that_is_closed_for_one_rank_stops_the_others_too() -> None:
 
 
 class AtStep(Callback):
-    """Calls a function once, after a step."""
+    """Sends a signal, removes files or fills the disk, once, after a step."""
 
     def __init__(self, what: str, step: int = 5) -> None:
         super().__init__()
@@ -90,7 +90,7 @@ class AtStep(Callback):
 
 
 def meet_a_full_disk(name: str) -> None:
-    """Let the next write of a temporary file for ``name`` fail with a full disk."""
+    """Make the next write of a temporary file for ``name`` fail as on a full disk."""
 
     def opened(path: Path, mode: str, **options: Any) -> IO[Any]:
         if not path.name.startswith(f"{name}."):

@@ -75,7 +75,7 @@ def cut(draw: st.DrawFn, original: bytes) -> bytes:
     return original[:place] + (some + original[place + len(some) :] if draw(st.booleans()) else b"")
 
 
-loaded = lru_cache(yaml.safe_load)  # takes longest
+loaded = lru_cache(yaml.safe_load)  # parsing takes the longest
 
 
 @st.composite
@@ -103,7 +103,7 @@ def damaged(draw: st.DrawFn, name: str, original: bytes) -> bytes:
 
 
 def one_line(work: Callable[[], Any], name: str = "") -> None:
-    """Run code that may raise one line about a file."""
+    """Run code that may raise an error; its message must be one line that names the file."""
     line = f"{name}: it works"
     try:
         work()
@@ -125,13 +125,13 @@ def run(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def read_everything(run: Run, name: str) -> None:
-    """Read all records of a run like the commands do."""
+    """Read all records of a run, as the commands do."""
     assert table(run.folder.parent)
     if name == "config.yaml":
         one_line(partial(read_run, run.folder), name)
         return
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RunFolder, "config", {"seed_everything": 0, "model": {}})  # which takes most of the time
+        patch.setattr(RunFolder, "config", {"seed_everything": 0, "model": {}})  # parsing it takes the longest
         one_line(partial(read_run, run.folder), name)
     one_line(lambda: (run.status, run.label, run.metrics, run.is_tested), name)
     one_line(partial(report, run), name)
@@ -263,7 +263,7 @@ def test_comparing_a_damaged_run_is_one_line(
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", None])
-def test_a_comparison_repeats_a_test_whose_predictions_are_damaged(run: Run, content: bytes | None) -> None:
+def test_a_run_with_damaged_test_predictions_is_untested(run: Run, content: bytes | None) -> None:
     path = run.folder / "test_predictions.npz"
     whole = path.read_bytes()
     try:

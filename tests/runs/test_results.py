@@ -24,9 +24,9 @@ QUIET = ["--trainer.enable_progress_bar", "false"]
 
 
 def trained_on(image_folder: Path) -> Path:
-    """A run on an image folder with a class that has no test images, tested on all others.
+    """Train and test on an image folder in which one class has no test images.
 
-    It has fewer epochs than between validations, and validates on some of the images.
+    The run is shorter than the interval between validations, and validates on only some of the images.
     """
     shutil.rmtree(image_folder / "test" / "blue thing")
     options = ["--data.source", "ImageFolder", "--data.source.root", str(image_folder), "--data.val_size", "10"]

@@ -17,7 +17,7 @@ from tests.conftest import SMALL
 
 @pytest.fixture(scope="module")
 def run(trained_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A copy of the tested run, which tests may change."""
+    """A copy of the tested run; tests may change it."""
     return load_run(shutil.copytree(trained_run, tmp_path_factory.mktemp("run") / "version_0"))
 
 

@@ -14,7 +14,7 @@ from tests.conftest import CONFIGS, PICTURES, SMALL, RunCommand
 
 
 class AimLogger:
-    """Stands for Aim's logger, which is known by its name."""
+    """Stands in for Aim's logger, which is recognized by its name."""
 
     def __init__(self, run_hash: str) -> None:
         self.version = run_hash
@@ -41,11 +41,11 @@ def test_the_id_of_a_record_is_added_to_its_own_logger() -> None:
     nothing: tuple[Any, ...] = (None, True, [], Namespace(class_path="mine.Subclass"))
     for each in nothing:
         add_ids(each, [csv, logger])
-    log_picture(csv, "filters/first", np.zeros((2, 2, 3), np.uint8), 0)  # takes no pictures
+    log_picture(csv, "filters/first", np.zeros((2, 2, 3), np.uint8), 0)  # CSVLogger takes no pictures
 
 
 def fitted_and_resumed(run_command: RunCommand, *logger: str) -> Any:
-    """The id that config.yaml holds after a fit, a resume and a test with a logger."""
+    """Fit, resume and test with a logger; return the ID that config.yaml records."""
     config: list[str | Path] = [
         "--config",
         CONFIGS / "quickstart.yaml",

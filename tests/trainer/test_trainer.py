@@ -90,7 +90,7 @@ def test_a_run_from_python_equals_the_run_of_the_command(python_run: Path) -> No
     for picture in run.glob("filters/*.png"):
         assert filecmp.cmp(picture, python_run / "filters" / picture.name, shallow=False)
     ours, theirs = (json.loads((folder / "test.json").read_text()) for folder in (python_run, run))
-    assert ours.pop("checkpoint_checksum") != theirs.pop("checkpoint_checksum")  # they also hold times and paths
+    assert ours.pop("checkpoint_checksum") != theirs.pop("checkpoint_checksum")  # checkpoints also hold times and paths
     assert ours == theirs
     metrics = [load_run(folder).metrics for folder in (python_run, run)]
     for each in metrics:

@@ -32,7 +32,7 @@ def saved(**changes: Any) -> Path:
 
 
 def repacked(path: Path, pickle: bytes | None = None, compressed: bool = False) -> None:
-    """Rewrite a checkpoint's archive with another pickle or compressed."""
+    """Rewrite a checkpoint's archive, with another pickle or with compression."""
     with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as old, zipfile.ZipFile(path, "w") as new:
         for info in old.infolist():
             part = pickle if pickle is not None and info.filename.endswith("data.pkl") else old.read(info)

@@ -26,7 +26,7 @@ OFFICIAL = {"class_path": "cifar_cnn.CIFAR10", "init_args": {"root": "elsewhere"
 
 @pytest.fixture
 def somebody_else(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Use the key of another user than the one who trained; return the requests that are sent."""
+    """Use the key of a user who did not train the run; return the list of requests that are sent."""
     monkeypatch.setenv("XDG_STATE_HOME", str(Path("another user").absolute()))
     monkeypatch.setenv("XDG_CACHE_HOME", str(Path("cache").absolute()))
     requests: list[str] = []
@@ -40,7 +40,7 @@ def somebody_else(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def copied(run: Path, **data: Any) -> Path:
-    """A copy of a run's folder whose checkpoints name other images."""
+    """Copy a run's folder, and change the data options in its checkpoints."""
     copy = Path(shutil.copytree(run, "lightning_logs/version_7"))
     for path in copy.glob("checkpoints/*.ckpt"):
         content = torch.load(path, weights_only=True)
@@ -49,7 +49,7 @@ def copied(run: Path, **data: Any) -> Path:
     return copy
 
 
-def test_a_checkpoint_is_recognised_by_its_signature(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_is_recognized_by_its_signature(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = read_checkpoint(trained_run / "checkpoints/best.ckpt")
     assert ownership.is_own(content)
     assert ownership.may_download(content)
@@ -63,7 +63,7 @@ def test_a_checkpoint_is_recognised_by_its_signature(trained_run: Path, monkeypa
     assert not ownership.is_own(content)
 
 
-def test_a_config_is_recognised_by_its_last_line(trained_run: Path) -> None:
+def test_a_config_is_recognized_by_its_last_line(trained_run: Path) -> None:
     text = (trained_run / "config.yaml").read_text()
     assert ownership.is_own_text(text)
     assert "model" in yaml.safe_load(text)

@@ -1,4 +1,4 @@
-"""Links in a run folder of somebody else: nothing outside of the folder is read or written through them."""
+"""Links in another user's run folder: commands read and write nothing outside of the folder through them."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ def run(trained_run: Path) -> Path:
 
 
 def linked(run: Path, name: str) -> Path:
-    """Replace a file or folder of a run by a link to what lies elsewhere; return that."""
+    """Replace a file or folder of a run by a link to a path outside of the run; return that path."""
     outside = Path("outside").absolute()
     if (run / name).exists():
         shutil.move(run / name, outside)

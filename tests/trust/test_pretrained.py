@@ -20,7 +20,7 @@ RUN = Path("lightning_logs/version_0")
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Let downloads fail, and record them."""
+    """Make downloads fail, and record their URLs."""
     asked: list[str] = []
 
     def download(weights: WeightsEnum, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def test_torchvision_networks_in_a_checkpoint_download_nothing_and_keep_their_st
     assert not offline
     made.load_state_dict(content["state_dict"])
     assert getattr(made.backbone, "transform_input", False) == structure.get("transform_input", False)
-    with pytest.raises(ConnectionError):  # afterwards, downloads are as before
+    with pytest.raises(ConnectionError):  # afterwards, downloads work as before
         get_model(name, weights="DEFAULT")
 
 
@@ -85,7 +85,7 @@ def test_weights_that_a_network_reads_are_downloaded(offline: list[str]) -> None
     with pretrained.deferrable_downloads():
         pretrained.defer_downloads()
         get_model("squeezenet1_1", weights="DEFAULT")
-        with pretrained.deferrable_downloads(), pytest.raises(ConnectionError):  # a fit inside starts as usual
+        with pretrained.deferrable_downloads(), pytest.raises(ConnectionError):  # a nested fit downloads as usual
             get_model("squeezenet1_1", weights="DEFAULT")
         with pytest.raises(ConnectionError):
             ResNet18_Weights.DEFAULT.get_state_dict(progress=False).pop("fc.weight")

@@ -87,7 +87,7 @@ def own(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 class Holder:
-    """Of a network."""
+    """Holds a network."""
 
     def __init__(self, backbone: nn.Module) -> None:
         self.backbone = backbone
@@ -175,7 +175,7 @@ def test_every_torchvision_classifier_is_recorded_and_rebuilt(
 
 
 class Chain:
-    """Of transforms."""
+    """Holds an augmentation."""
 
     def __init__(self, augment: Augment) -> None:
         self.augment = augment

@@ -23,7 +23,7 @@ def library_cause() -> None:
         raise RuntimeError("no view") from None
 
 
-def test_the_users_files_are_recognised_by_their_folder() -> None:
+def test_the_users_files_are_recognized_by_their_folder() -> None:
     assert is_own(__file__)
     assert is_own("mine.py")
     for library in (torch.__file__, json.__file__, tracebacks.__file__, pytest.__file__, "<frozen runpy>"):

@@ -196,7 +196,7 @@ def net(*args, **kwargs) -> nn.Module: return Net()
 
 @pytest.fixture
 def evil(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A module in the current folder and beside a run that leaves a mark when it is imported."""
+    """Create modules in the current folder and beside the runs that leave a mark when they are imported."""
     for folder in (Path(), Path("lightning_logs")):
         folder.mkdir(exist_ok=True)
         (folder / "evil.py").write_text(EVIL)

@@ -65,7 +65,7 @@ def distilled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = ["fit", "--config", str(CONFIGS / "quickstart.yaml"), *SMALL, "--trainer.max_epochs", "1"]
     words += ["--model.backbone", "own_net.Net", "--model.teacher", "own_net.Net", "--model.teacher.width", "2"]
     with pytest.MonkeyPatch.context() as patch:
-        forget()  # modules of the same names in other tests
+        forget()  # other tests import modules with the same names
         patch.chdir(root)
         patch.syspath_prepend(root)
         patch.setattr(sys, "argv", ["cifar-cnn", *words])
@@ -76,7 +76,7 @@ def distilled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def work(distilled: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Use that folder as the current one; restore the files afterwards."""
+    """Use the folder of ``distilled`` as the current folder; restore its files afterwards."""
     monkeypatch.chdir(distilled)
     monkeypatch.syspath_prepend(distilled)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
