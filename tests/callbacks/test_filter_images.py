@@ -17,7 +17,7 @@ from cifar_cnn.callbacks.filter_figure import draw_filters
 from cifar_cnn.callbacks.filter_images import FilterImages, convolutions
 
 BATCHES = 2  # per epoch
-GREY = 128  # a weight of 0 in an RGB picture
+GRAY = 128  # a weight of 0 in an RGB picture
 
 
 class Module(LightningModule):
@@ -100,10 +100,10 @@ def test_rgb_filters_show_their_colors() -> None:
     weight[0, 0] = 0.2  # red
     weight[1, 2] = 3.0  # blue, fifteen times stronger
     weight[2, 1] = -0.1  # minimal green
-    assert weights_seen(tile(weight, 0, 0), 5, 5) == pytest.approx(np.broadcast_to([255, GREY, GREY], (5, 5, 3)))
-    assert weights_seen(tile(weight, 0, 1), 5, 5) == pytest.approx(np.broadcast_to([GREY, GREY, 255], (5, 5, 3)))
-    assert weights_seen(tile(weight, 0, 2), 5, 5) == pytest.approx(np.broadcast_to([GREY, 0, GREY], (5, 5, 3)))
-    assert weights_seen(tile(weight, 0, 3), 5, 5) == pytest.approx(np.full((5, 5, 3), GREY))
+    assert weights_seen(tile(weight, 0, 0), 5, 5) == pytest.approx(np.broadcast_to([255, GRAY, GRAY], (5, 5, 3)))
+    assert weights_seen(tile(weight, 0, 1), 5, 5) == pytest.approx(np.broadcast_to([GRAY, GRAY, 255], (5, 5, 3)))
+    assert weights_seen(tile(weight, 0, 2), 5, 5) == pytest.approx(np.broadcast_to([GRAY, 0, GRAY], (5, 5, 3)))
+    assert weights_seen(tile(weight, 0, 3), 5, 5) == pytest.approx(np.full((5, 5, 3), GRAY))
 
 
 def test_every_weight_of_an_rgb_filter_is_at_its_position() -> None:

@@ -227,15 +227,15 @@ def whole_fits(folder: Path) -> dict[str, dict[str, Any]]:
     return result
 
 
-def interrupt(whole: dict[str, Any], name: str, where: Path, moment: float, signum: int, go_on: bool = False) -> int:
+def interrupt(whole: dict[str, Any], name: str, where: Path, moment: float, signum: int, resume: bool = False) -> int:
     """Start or resume a fit and send it a signal at ``moment``, a fraction of its checkpoints; return its status."""
-    args = ["fit", "--ckpt_path", "last"] if go_on else [*FIT, *VARIANTS[name]]
+    args = ["fit", "--ckpt_path", "last"] if resume else [*FIT, *VARIANTS[name]]
     pid = start(args, where, model_of(name))
     watch(pid, moment * (whole[name]["checkpoints"] - 1), whole[name]["seconds"], signum)
     return wait(pid)
 
 
-def go_on(whole: dict[str, Any], name: str, where: Path) -> dict[str, Any]:
+def resume(whole: dict[str, Any], name: str, where: Path) -> dict[str, Any]:
     """Resume a fit to its end; return its differences from the uninterrupted fit."""
     status = wait(start(["fit", "--ckpt_path", "last"], where, model_of(name)))
     expected = whole[name]["outcome"]
@@ -259,9 +259,9 @@ def kills(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
         killed = [interrupt(whole, name, where, rng.random(), signal.SIGKILL)]
         records = [record(where)]
         if rng.random() < 0.3:
-            killed.append(interrupt(whole, name, where, rng.random() / 4, signal.SIGKILL, go_on=True))
+            killed.append(interrupt(whole, name, where, rng.random() / 4, signal.SIGKILL, resume=True))
             records.append(record(where))
-        yield {"variant": name, "killed": killed, "records": records, **go_on(whole, name, where)}
+        yield {"variant": name, "killed": killed, "records": records, **resume(whole, name, where)}
 
 
 def signals(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
@@ -271,7 +271,7 @@ def signals(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
         where = folder / f"signal {name}"
         status = interrupt(whole, name, where, rng.uniform(0.1, 0.8), signum)
         step = torch.load(where / LAST, weights_only=True)["global_step"]
-        yield {"signal": signum, "ended": status, "step": step, **go_on(whole, name, where)}
+        yield {"signal": signum, "ended": status, "step": step, **resume(whole, name, where)}
 
 
 class Slow(Callback):
@@ -311,7 +311,7 @@ def signals_again(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any
     for signum in (signal.SIGINT, signal.SIGTERM):
         where = folder / f"signal {signum} again"
         ended = signal_when_slow(7, [signum, signum], where)
-        yield {"signal": signum, "ended": ended, **go_on(whole, next(iter(VARIANTS)), where)}
+        yield {"signal": signum, "ended": ended, **resume(whole, next(iter(VARIANTS)), where)}
 
 
 def signals_before(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
@@ -348,7 +348,7 @@ def damages(whole: dict[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
             last.unlink(missing_ok=True)
         else:
             last.write_bytes(change(last.read_bytes()))
-        yield {"damage": damage, **go_on(whole, name, where)}
+        yield {"damage": damage, **resume(whole, name, where)}
 
 
 def side_by_side(folder: Path) -> dict[str, Any]:

@@ -179,6 +179,7 @@ def shares(folder: Path) -> dict[str, Any]:
     for processes, batch_size in ((1, 103), (2, 10), (4, 10), (2, 51)):  # in the last case, one process gets no images
         where = folder / f"test by {processes}, {batch_size}"
         options = [*weights, *SHARED, *DDP, str(processes), "--data.eval_batch_size", str(batch_size)]
+        (folder / "fit by 1" / RUN / "test.json").unlink()  # each test must write its own
         statuses = [wait(start(["test", *options, "--report", "false"], where))]
         test = tested(folder / "fit by 1")
         validate = ["validate", *options, "--trainer.callbacks"]

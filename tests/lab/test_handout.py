@@ -13,8 +13,6 @@ from cifar_cnn.lab.texts import LANGUAGES, texts
 from tests.conftest import RunCommand
 from tests.lab import _answers as answers
 
-CELLS_BEFORE_THE_EXERCISES = 4
-
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_file_has_every_question_and_nothing_is_done_yet(
