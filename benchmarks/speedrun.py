@@ -2,9 +2,9 @@
 
 ``python -m benchmarks.speedrun --root DIR [--seeds 0 1 2]`` prints one JSON object with the training time of both sides
 (without loading the images and the test), their steps and seconds per step, and their test accuracy with and without
-test-time augmentation. The bare loop is the record's script (KellerJordan/cifar10-airbench, airbench94_muon.py) with
-this project's network and optimizer. All images are normalized once, and mirrored and shifted once per epoch; nothing
-is logged.
+test-time augmentation. The bare loop is the same recipe without Lightning, in the form of the record's script
+(KellerJordan/cifar10-airbench, airbench94_muon.py) with this project's network and optimizer. All images are normalized
+once, and mirrored and shifted once per epoch; nothing is logged.
 
 ``--script airbench94_muon.py`` runs your copy of a record's script as well, in a form for CPUs: see
 ``benchmarks/_record_script.py``. With ``--sides command script``, it takes the place of the bare loop. With
@@ -29,6 +29,7 @@ from torch.nn import functional
 from benchmarks._commands import process_environment
 from benchmarks._measure import machine, run
 from benchmarks._record_script import PRECISIONS
+from cifar_cnn.augmentations.whole_batches import jitter
 from cifar_cnn.backbones import SpeedrunNet
 from cifar_cnn.base.channel_statistics import channel_mean_std
 from cifar_cnn.base.errors import InputError
@@ -42,7 +43,8 @@ from cifar_cnn.tta import logits_with_tta
 
 CONFIG = Path(__file__).parent.parent / "configs" / "speedrun.yaml"
 SIDES = ("command", "bare_loop", "script")
-BATCH, EPOCHS, BIAS_EPOCHS = 2000, 8, 3
+BATCH, EPOCHS, BIAS_EPOCHS = 1536, 8, 0.19
+SMALL = 27  # side of the images in the first half of the training
 
 
 def augmented(images: Tensor, padded: Tensor, mirrored: Tensor) -> Tensor:
@@ -55,6 +57,28 @@ def augmented(images: Tensor, padded: Tensor, mirrored: Tensor) -> Tensor:
             chosen = (down == y) & (across == x)
             result[chosen] = padded[chosen, :, y : y + height, x : x + width]
     return torch.where(mirrored[:, None, None, None], result.flip(-1), result)
+
+
+def optimizer_of(net: SpeedrunNet) -> Muon:
+    """The recipe's optimizer, with the bias of the whitening layer in its first group."""
+    others = [
+        p for name, p in net.named_parameters() if p.requires_grad and name not in ("whitening.bias", "head.weight")
+    ]
+    groups = [
+        {"params": [net.whitening.bias]},
+        {"params": [net.head.weight], "lr": 832.0, "weight_decay": 1.924e-6},
+        {"params": others},
+    ]
+    return Muon(
+        groups,
+        lr=0.205,
+        momentum=0.655,
+        ns_coefficients=(3.4576, -4.7391, 2.0843),
+        renorm_every=8,
+        sgd_lr=88.0,
+        sgd_momentum=0.825,
+        weight_decay=1.818e-5,
+    )
 
 
 def bare_loop(root: Path, seed: int, epochs: int = EPOCHS, limit: int | None = None) -> dict[str, Any]:
@@ -73,35 +97,30 @@ def bare_loop(root: Path, seed: int, epochs: int = EPOCHS, limit: int | None = N
     start = time.perf_counter()
     images = normalize(train.images, mean, std).contiguous(memory_format=torch.channels_last)
     labels = train.labels.to(device)
-    net = SpeedrunNet(len(train.class_names))
-    net.whitening.weight.data.copy_(whitening_filters(images[random_order(len(images))[:5000]], 2, 5e-4))
+    net = SpeedrunNet(len(train.class_names), activation="silu", norm_momentum=0.4434)
+    net.whitening.weight.data.copy_(whitening_filters(images[random_order(len(images))[:960]], 2, 5e-4))
     net.whitening.weight.requires_grad_(False)
     net.to(device).to(memory_format=torch.channels_last)
     bias = net.whitening.bias
     assert bias is not None
-    others = [
-        p for name, p in net.named_parameters() if p.requires_grad and name not in ("whitening.bias", "head.weight")
-    ]
-    groups = [
-        {"params": [bias]},
-        {"params": [net.head.weight], "lr": 1340.0, "weight_decay": 2.99e-6},
-        {"params": others},
-    ]
-    optimizer = Muon(groups, sgd_lr=106.0, weight_decay=3.77e-5)
+    optimizer = optimizer_of(net)
     initial = [group["lr"] for group in optimizer.param_groups]
     padded = functional.pad(images, (2, 2, 2, 2), "reflect")
     first_mirrored = torch.rand(len(images)) < 0.5
     steps_per_epoch = limit or len(images) // batch
-    total, bias_steps, step = epochs * steps_per_epoch, min(BIAS_EPOCHS, epochs) * steps_per_epoch, 0
+    total, bias_steps, step = epochs * steps_per_epoch, BIAS_EPOCHS * steps_per_epoch, 0
     for epoch in range(epochs):
         epoch_images = augmented(images, padded, first_mirrored ^ bool(epoch % 2))
         order = torch.randperm(len(images))
-        bias.requires_grad_(step < bias_steps)
         for i in range(steps_per_epoch):
+            bias.requires_grad_(step < bias_steps)
             chosen = order[i * batch : (i + 1) * batch]
+            inputs = jitter(epoch_images[chosen], torch.rand(batch, 2), brightness=0.1399, contrast=0.1308)
+            if step < total / 2:
+                inputs = functional.interpolate(inputs, (SMALL, SMALL), mode="bilinear", antialias=True)
             with autocast():
-                logits = net(epoch_images[chosen].to(device))
-                loss = functional.cross_entropy(logits, labels[chosen], label_smoothing=0.2)
+                logits = net(inputs.to(device))
+                loss = functional.cross_entropy(logits, labels[chosen], label_smoothing=0.09)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             for index, group in enumerate(optimizer.param_groups):
