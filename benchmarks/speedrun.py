@@ -3,8 +3,8 @@
 ``python -m benchmarks.speedrun --root DIR [--seeds 0 1 2]`` prints one JSON object with the training time of both sides
 (without loading the images and the test), their steps and seconds per step, and their test accuracy with and without
 test-time augmentation. The bare loop is the same recipe without Lightning, in the form of the record's script
-(KellerJordan/cifar10-airbench, airbench94_muon.py) with this project's network and optimizer. All images are normalized
-once, and mirrored and shifted once per epoch; nothing is logged.
+(KellerJordan/cifar10-airbench, airbench94_muon.py) with this project's network and optimizer; it reads its numbers from
+the config. All images are normalized once, and mirrored and shifted once per epoch; nothing is logged.
 
 ``--script airbench94_muon.py`` runs your copy of a record's script as well, in a form for CPUs: see
 ``benchmarks/_record_script.py``. With ``--sides command script``, it takes the place of the bare loop. With
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor
 from torch.nn import functional
 
@@ -43,8 +44,6 @@ from cifar_cnn.tta import logits_with_tta
 
 CONFIG = Path(__file__).parent.parent / "configs" / "speedrun.yaml"
 SIDES = ("command", "bare_loop", "script")
-BATCH, EPOCHS, BIAS_EPOCHS = 1536, 8, 0.19
-SMALL = 27  # side of the images in the first half of the training
 
 
 def augmented(images: Tensor, padded: Tensor, mirrored: Tensor) -> Tensor:
@@ -59,36 +58,32 @@ def augmented(images: Tensor, padded: Tensor, mirrored: Tensor) -> Tensor:
     return torch.where(mirrored[:, None, None, None], result.flip(-1), result)
 
 
-def optimizer_of(net: SpeedrunNet) -> Muon:
-    """The recipe's optimizer, with the bias of the whitening layer in its first group."""
+def optimizer_of(net: SpeedrunNet, model: dict[str, Any]) -> Muon:
+    """The optimizer of a config's section ``model``, with the bias of the whitening layer in its first group."""
     others = [
         p for name, p in net.named_parameters() if p.requires_grad and name not in ("whitening.bias", "head.weight")
     ]
     groups = [
         {"params": [net.whitening.bias]},
-        {"params": [net.head.weight], "lr": 832.0, "weight_decay": 1.924e-6},
+        {"params": [net.head.weight], **model["parameter_groups"]["head.*"]},
         {"params": others},
     ]
-    return Muon(
-        groups,
-        lr=0.205,
-        momentum=0.655,
-        ns_coefficients=(3.4576, -4.7391, 2.0843),
-        renorm_every=8,
-        sgd_lr=88.0,
-        sgd_momentum=0.825,
-        weight_decay=1.818e-5,
-    )
+    return Muon(groups, **model["optimizer"]["init_args"])
 
 
-def bare_loop(root: Path, seed: int, epochs: int = EPOCHS, limit: int | None = None) -> dict[str, Any]:
+def bare_loop(root: Path, seed: int, config: Path, limit: int | None = None) -> dict[str, Any]:
     """Train and test; return the training time and the accuracies."""
     configure_hardware()
     torch.manual_seed(seed)
+    recipe = read(config)
+    data, model, epochs = recipe["data"], recipe["model"], recipe["trainer"]["max_epochs"]
+    whitening = recipe["trainer"]["callbacks"][0]["init_args"]
+    jitters = {name: data["augment"][name] for name in ("brightness", "contrast")}
+    (_, small), (growth, _) = data["image_sizes"]  # the side of the images until this fraction of the training
     source = ImageFolder(root)
     train, test = source.load("train"), source.load("test")
     mean, std = (torch.tensor(values) for values in channel_mean_std(train.images))
-    batch = min(BATCH, len(train))
+    batch = min(data["batch_size"], len(train))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def autocast() -> AbstractContextManager:
@@ -97,30 +92,31 @@ def bare_loop(root: Path, seed: int, epochs: int = EPOCHS, limit: int | None = N
     start = time.perf_counter()
     images = normalize(train.images, mean, std).contiguous(memory_format=torch.channels_last)
     labels = train.labels.to(device)
-    net = SpeedrunNet(len(train.class_names), activation="silu", norm_momentum=0.4434)
-    net.whitening.weight.data.copy_(whitening_filters(images[random_order(len(images))[:960]], 2, 5e-4))
+    net = SpeedrunNet(len(train.class_names), **model["backbone"]["init_args"])
+    sample = images[random_order(len(images))[: whitening["images"]]]
+    net.whitening.weight.data.copy_(whitening_filters(sample, 2, 5e-4))
     net.whitening.weight.requires_grad_(False)
     net.to(device).to(memory_format=torch.channels_last)
     bias = net.whitening.bias
     assert bias is not None
-    optimizer = optimizer_of(net)
+    optimizer = optimizer_of(net, model)
     initial = [group["lr"] for group in optimizer.param_groups]
     padded = functional.pad(images, (2, 2, 2, 2), "reflect")
     first_mirrored = torch.rand(len(images)) < 0.5
     steps_per_epoch = limit or len(images) // batch
-    total, bias_steps, step = epochs * steps_per_epoch, BIAS_EPOCHS * steps_per_epoch, 0
+    total, bias_steps, step = epochs * steps_per_epoch, whitening["bias_epochs"] * steps_per_epoch, 0
     for epoch in range(epochs):
         epoch_images = augmented(images, padded, first_mirrored ^ bool(epoch % 2))
         order = torch.randperm(len(images))
         for i in range(steps_per_epoch):
             bias.requires_grad_(step < bias_steps)
             chosen = order[i * batch : (i + 1) * batch]
-            inputs = jitter(epoch_images[chosen], torch.rand(batch, 2), brightness=0.1399, contrast=0.1308)
-            if step < total / 2:
-                inputs = functional.interpolate(inputs, (SMALL, SMALL), mode="bilinear", antialias=True)
+            inputs = jitter(epoch_images[chosen], torch.rand(batch, 2), **jitters)
+            if step < growth * total:
+                inputs = functional.interpolate(inputs, (small, small), mode="bilinear", antialias=True)
             with autocast():
                 logits = net(inputs.to(device))
-                loss = functional.cross_entropy(logits, labels[chosen], label_smoothing=0.09)
+                loss = functional.cross_entropy(logits, labels[chosen], **model["loss"]["init_args"])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             for index, group in enumerate(optimizer.param_groups):
@@ -140,6 +136,11 @@ def bare_loop(root: Path, seed: int, epochs: int = EPOCHS, limit: int | None = N
                 correct[index] += (logits.argmax(1).cpu() == target).sum()
     with_tta, without = (correct / len(test)).tolist()
     return {**_pace(seconds, step), "accuracy": with_tta, "accuracy_without_tta": without}
+
+
+def read(config: Path) -> dict[str, Any]:
+    """The content of a config."""
+    return yaml.safe_load(config.read_text(encoding="utf-8"))
 
 
 def _pace(seconds: float, steps: int) -> dict[str, Any]:
@@ -171,13 +172,14 @@ def command(root: Path, seed: int, config: Path, limit: int | None = None) -> di
     }
 
 
-def record_script(script: Path, root: Path, seed: int, precision: str, limit: int | None = None) -> dict[str, Any]:
+def record_script(script: Path, root: Path, seed: int, precision: str, steps: int = 0) -> dict[str, Any]:
     """Train and test with the record's script, in a separate process and a temporary folder.
+
+    With ``steps``, stop after so many steps, without a test.
 
     Raises:
         InputError: the script failed; its output is on stderr.
     """
-    steps = limit * EPOCHS if limit else 0
     with tempfile.TemporaryDirectory() as folder:
         words = [sys.executable, "-m", "benchmarks._record_script", str(script.resolve()), str(root.resolve())]
         words += [str(seed), precision, str(steps)]
@@ -192,7 +194,9 @@ def main(args: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, required=True, help="folder with train/<class>/ and test/<class>/")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="seeds of the runs (default: 0 1 2)")
-    parser.add_argument("--config", type=Path, default=CONFIG, help="config of cifar-cnn fit")
+    parser.add_argument(
+        "--config", type=Path, default=CONFIG, help="config; the bare loop needs the options of speedrun.yaml"
+    )
     parser.add_argument("--limit", type=int, help="training steps per epoch, for a trial")
     parser.add_argument("--script", type=Path, help="copy of airbench94_muon.py or of cifar10_speedrun.py")
     parser.add_argument(
@@ -209,9 +213,10 @@ def main(args: list[str]) -> None:
             if side == "command":
                 one = command(options.root, seed, options.config, options.limit)
             elif side == "bare_loop":
-                one = bare_loop(options.root, seed, limit=options.limit)
+                one = bare_loop(options.root, seed, options.config, options.limit)
             else:
-                one = record_script(options.script, options.root, seed, options.precision, options.limit)
+                steps = options.limit * read(options.config)["trainer"]["max_epochs"] if options.limit else 0
+                one = record_script(options.script, options.root, seed, options.precision, steps)
             runs[side].append({"seed": seed, **one})
             print(json.dumps({side: runs[side][-1]}), file=sys.stderr, flush=True)
     print(json.dumps({"benchmark": "speedrun", "machine": machine(), "runs": runs, **summary(runs)}))

@@ -56,12 +56,17 @@ def test_every_target_and_config_that_the_readme_names_exists() -> None:
     assert named | {"quickstart"} == {path.stem for path in CONFIGS.glob("*.yaml")}
 
 
+def head_of(config: str) -> str:
+    """The comment at the top of a config."""
+    return (CONFIGS / f"{config}.yaml").read_text(encoding="utf-8").partition("\ndata:")[0]
+
+
 def test_the_heads_of_the_labs_configs_and_its_page_repeat_the_readmes_table() -> None:
     page = (ROOT / "docs" / "lab.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| [1-7].*?\| `(\w+)` \| ([\d,]+) \| (.*?) \| (\d+ s) \|", README, re.MULTILINE)
     assert len(rows) == 7
     for name, parameters, accuracy, seconds in rows:
-        head = (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").partition("\ndata:")[0]
+        head = head_of(name)
         assert f"seeds 0 to 2: {accuracy} on 6,000 held-out images" in head
         assert f"in float32: {seconds} (" in head
         assert accuracy in page
@@ -72,6 +77,6 @@ def test_the_heads_of_the_measured_recipes_repeat_the_readmes_table() -> None:
     rows = re.findall(r"^\| `(\w+)`: [^|]*\| official \|([^|]*)\|([^|]*)\|([^|]*)\|([^|]*)\|", README, re.MULTILINE)
     assert {name for name, *_ in rows} == {"speedrun", "resnet18"}
     for name, _, *figures in rows:
-        head = " ".join((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8").partition("\ndata:")[0].split("\n# "))
+        head = " ".join(head_of(name).split("\n# "))
         for figure in ("6,000 held-out images", *filter(None, map(str.strip, figures))):
             assert figure in head
