@@ -29,7 +29,7 @@ _WARNINGS = (
 # Loggers of Lightning whose messages below WARNING (tips, available GPUs, the seed, max_epochs reached) are hidden.
 _NOTES = (
     *("pytorch", "pytorch.utilities.rank_zero", "pytorch.trainer.connectors.signal_connector"),
-    *("fabric.utilities.rank_zero", "fabric.utilities.seed", "fabric.utilities.cloud_io"),
+    *("pytorch.accelerators.cuda", "fabric.utilities.rank_zero", "fabric.utilities.seed", "fabric.utilities.cloud_io"),
     "pytorch.trainer.connectors.checkpoint_connector",
 )
 # Loggers of Lightning's tuner. This project reports the tuner's failures itself.

@@ -1,4 +1,4 @@
-"""Turn exceptions of Lightning and the operating system into one line that says how to resume."""
+"""Turn exceptions of Lightning, the operating system and the device into one line that says how to resume."""
 
 import shutil
 import signal
@@ -17,6 +17,7 @@ from cifar_cnn.base.errors import InputError, Stopped, Terminated
 from cifar_cnn.base.paths import relative
 from cifar_cnn.resume import library_errors
 from cifar_cnn.resume.checkpoints import how_to_resume, last_checkpoint
+from cifar_cnn.resume.device_errors import device_failure
 
 
 @contextmanager
@@ -51,7 +52,7 @@ def errors_in_one_line(trainer: pl.Trainer, command: str, new_folder: Path | Non
             raise  # handled in __main__.py
         raise _of_the_system(error, trainer, command, new_folder) from error
     except (AttributeError, ImportError, RuntimeError, TypeError, ValueError, ZeroDivisionError) as error:
-        if (ending := _of_lightning(error, trainer, command, new_folder)) is None:
+        if (ending := _of_a_library(error, trainer, command, new_folder)) is None:
             raise  # raised by the user's own code
         raise ending from error
     finally:
@@ -65,17 +66,23 @@ def _of_the_system(error: OSError, trainer: pl.Trainer, command: str, new_folder
     where = error.filename or new_folder or trainer.ckpt_path
     where = where and min(str(where), relative(where), key=len)
     reason = f"{where}: {error.strerror or error}" if where else str(error)
+    return _ended(reason, trainer, command, new_folder)
+
+
+def _ended(reason: str, trainer: pl.Trainer, command: str, new_folder: Path | None) -> Exception:
     if command == "fit" and _is_saved(trainer) and trainer.global_step:
         return _stopped(trainer, reason)
     _drop(new_folder, trainer)
     return InputError(f"{command} failed: {reason}")
 
 
-def _of_lightning(error: Exception, trainer: pl.Trainer, command: str, new_folder: Path | None) -> Exception | None:
-    """The exception to raise after the loss of a process or an error of Lightning; None for any other error."""
+def _of_a_library(error: Exception, trainer: pl.Trainer, command: str, new_folder: Path | None) -> Exception | None:
+    """The exception to raise after the loss of a process or an error of the device or Lightning; None for any other."""
     if processes.is_loss_of_a_process(error):
         then = how_to_resume(trainer) if command == "fit" else f"run  cifar-cnn {command}  again"
         return processes.loss_of_a_process(trainer, error, then)
+    if failure := device_failure(error):
+        return _ended(failure, trainer, command, new_folder)
     if not is_raised_in(error, "lightning"):
         return None
     reason = str(error) or type(error).__name__

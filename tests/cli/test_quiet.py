@@ -17,8 +17,9 @@ def test_a_repeated_warning_is_printed_once_per_command(capsys: pytest.CaptureFi
         assert capsys.readouterr().err == "net.py has changed\nLoading\nLoading\n"
 
 
-def test_notes_of_lightning_are_hidden_and_its_warnings_are_not(capsys: pytest.CaptureFixture[str]) -> None:
-    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+@pytest.mark.parametrize("name", ["utilities.rank_zero", "accelerators.cuda"])
+def test_notes_of_lightning_are_hidden_and_its_warnings_are_not(name: str) -> None:
+    logger = logging.getLogger(f"lightning.pytorch.{name}")
     with plain_output():
         assert not logger.filter(logging.makeLogRecord({"levelno": logging.INFO, "msg": "Tip: install more"}))
         assert logger.filter(logging.makeLogRecord({"levelno": logging.WARNING, "msg": "A value is missing"}))
