@@ -1,8 +1,8 @@
 """Measure the overhead of the Trainer and its default callbacks over a bare loop, in seconds per step.
 
 Ours: ``Trainer.fit`` of a shipped config with progress bar, loggers, checkpoints, metrics and pictures.
-Other: a loop of forward, backward, optimizer and schedule step over the same batches of the same data module, with
-copies of network and optimizer in the same layout and precision. It prints, logs and saves nothing.
+Other: a loop of forward, backward, clipping, optimizer and schedule step over the same batches of the same data module,
+with copies of network and optimizer in the same layout and precision. It prints, logs and saves nothing.
 
 The two alternate epoch by epoch within one fit. A measurement takes ``--steps`` batches, from the start of the epoch to
 the end of its last batch; start-up is not included. The Trainer's work at the end of an epoch except validation
@@ -66,6 +66,9 @@ class BareLoop:
                 loss = self.loss(logits, batch.labels)
             self.optimizer.zero_grad()
             loss.backward()
+            if trainer.gradient_clip_val:
+                params = [p for group in self.optimizer.param_groups for p in group["params"]]
+                torch.nn.utils.clip_grad_norm_(params, trainer.gradient_clip_val)
             self.optimizer.step()
             for schedule in self.schedules:
                 schedule.step()
