@@ -5,7 +5,7 @@ import re
 import torch
 
 from cifar_cnn.base.errors import causes
-from cifar_cnn.trust.tracebacks import own_line
+from cifar_cnn.resume.library_errors import went_through_own_code
 
 _NO_MEMORY = r"out of memory|can't allocate memory"
 _FAILURE = r"^(CUDA|cuDNN|HIP|MIOpen) error|(CUBLAS|CUDNN)_STATUS_"
@@ -18,25 +18,22 @@ def device_failure(error: BaseException) -> str | None:
     function returns None for it; but not for a lack of memory.
     """
     # Lightning moves the network to the CPU afterwards, which raises a second exception after a failure of a GPU.
-    chain = [each for each in causes(error) if isinstance(each, RuntimeError)]
-    for each in reversed(chain):
+    for each in reversed([each for each in causes(error) if isinstance(each, RuntimeError)]):
         first_line = str(each).strip().partition("\n")[0]
         if isinstance(each, torch.OutOfMemoryError) or re.search(_NO_MEMORY, first_line):
             return f"{_missing_memory(str(each))}: lower data.batch_size or data.eval_batch_size"
         is_of_a_device = isinstance(each, torch.AcceleratorError) or re.search(_FAILURE, first_line)
-        if is_of_a_device and not any(map(own_line, chain)):
+        if is_of_a_device and not went_through_own_code(error):
             return f"the device failed: {first_line.rstrip('.')}"
     return None
 
 
 def _missing_memory(message: str) -> str:
     """``not enough GPU memory for another 2.00 GiB``, as far as the message tells."""
-    device = next((name for name in ("CUDA", "HIP", "MPS", "XPU") if message.startswith(name)), "")
+    memory = "GPU memory" if message.startswith(("CUDA", "HIP", "MPS", "XPU")) else "memory"
     amount = re.search(r"[Tt]ried to allocate ([\d.]+) ?(\w+)", message)
     if not amount:
-        asked = ""
-    elif amount[2] == "bytes":
-        asked = f" for another {int(amount[1]) / 2**30:.2f} GiB"
-    else:
-        asked = f" for another {amount[1]} {amount[2]}"
-    return f"not enough {'GPU ' if device else ''}memory{asked}"
+        return f"not enough {memory}"
+    number, unit = amount.groups()
+    asked = f"{int(number) / 2**30:.2f} GiB" if unit == "bytes" else f"{number} {unit}"
+    return f"not enough {memory} for another {asked}"

@@ -28,7 +28,7 @@ def reason(error: BaseException, config: Mapping[str, Any]) -> str | None:
     Returns:
         One line; None if the exception was raised in the user's own code or outside of the config's classes.
     """
-    if any(own_line(each) for each in causes(error)):
+    if went_through_own_code(error):
         return None
     raised_in = {frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__)}
     for option, spec in _specs(config):
@@ -37,6 +37,11 @@ def reason(error: BaseException, config: Mapping[str, Any]) -> str | None:
             text = f"{option}: {path}: {_message(error)}"
             return f"{text}; {hint}" if (hint := _hint(error, path, spec, option)) else text
     return None
+
+
+def went_through_own_code(error: BaseException) -> bool:
+    """Whether an exception, or one of those that led to it, went through the user's code."""
+    return any(own_line(each) for each in causes(error))
 
 
 def _modules(part: Any) -> set[str]:
@@ -64,7 +69,7 @@ def loggers_in_one_line() -> Iterator[None]:
 
 def _logger_in(error: BaseException) -> Logger | None:
     """The library's logger that raised an exception; None if it was another object."""
-    if any(own_line(each) for each in causes(error)):
+    if went_through_own_code(error):
         return None
     found = None
     for frame, _ in traceback.walk_tb(error.__traceback__):
