@@ -58,6 +58,7 @@ class BareLoop:
         # The schedule's copy warns because the optimizer's copy lacks the wrapper that counts its steps.
         warnings.filterwarnings("ignore", r"Seems like `optimizer.step\(\)` has been overridden")
         mixed = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(str(trainer.precision))
+        params = [p for group in self.optimizer.param_groups for p in group["params"]]
         start = now()
         for batch in islice(data.train_dataloader(), self.steps):
             batch = data.on_after_batch_transfer(move_data_to_device(batch, device), 0)
@@ -67,7 +68,6 @@ class BareLoop:
             self.optimizer.zero_grad()
             loss.backward()
             if trainer.gradient_clip_val:
-                params = [p for group in self.optimizer.param_groups for p in group["params"]]
                 torch.nn.utils.clip_grad_norm_(params, trainer.gradient_clip_val)
             self.optimizer.step()
             for schedule in self.schedules:

@@ -38,7 +38,7 @@ from cifar_cnn.callbacks.whitening import whitening_filters
 from cifar_cnn.data import ImageFolder
 from cifar_cnn.data.augment import normalize
 from cifar_cnn.hardware import best_precision, configure_hardware
-from cifar_cnn.optim import Muon
+from cifar_cnn.optim import Muon, parameter_groups
 from cifar_cnn.subsets.splitting import random_order
 from cifar_cnn.tta import logits_with_tta
 
@@ -56,19 +56,6 @@ def augmented(images: Tensor, padded: Tensor, mirrored: Tensor) -> Tensor:
             chosen = (down == y) & (across == x)
             result[chosen] = padded[chosen, :, y : y + height, x : x + width]
     return torch.where(mirrored[:, None, None, None], result.flip(-1), result)
-
-
-def optimizer_of(net: SpeedrunNet, model: dict[str, Any]) -> Muon:
-    """The optimizer of a config's section ``model``, with the bias of the whitening layer in its first group."""
-    others = [
-        p for name, p in net.named_parameters() if p.requires_grad and name not in ("whitening.bias", "head.weight")
-    ]
-    groups = [
-        {"params": [net.whitening.bias]},
-        {"params": [net.head.weight], **model["parameter_groups"]["head.*"]},
-        {"params": others},
-    ]
-    return Muon(groups, **model["optimizer"]["init_args"])
 
 
 def bare_loop(root: Path, seed: int, config: Path, limit: int | None = None) -> dict[str, Any]:
@@ -99,7 +86,8 @@ def bare_loop(root: Path, seed: int, config: Path, limit: int | None = None) -> 
     net.to(device).to(memory_format=torch.channels_last)
     bias = net.whitening.bias
     assert bias is not None
-    optimizer = optimizer_of(net, model)
+    groups = parameter_groups(net.named_parameters(), True, model["parameter_groups"])
+    optimizer = Muon(groups, **model["optimizer"]["init_args"])
     initial = [group["lr"] for group in optimizer.param_groups]
     padded = functional.pad(images, (2, 2, 2, 2), "reflect")
     first_mirrored = torch.rand(len(images)) < 0.5
@@ -119,9 +107,8 @@ def bare_loop(root: Path, seed: int, config: Path, limit: int | None = None) -> 
                 loss = functional.cross_entropy(logits, labels[chosen], **model["loss"]["init_args"])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            for index, group in enumerate(optimizer.param_groups):
-                end = bias_steps if index == 0 else total
-                group["lr"] = initial[index] * max(0.0, 1 - step / end)
+            for lr, group in zip(initial, optimizer.param_groups, strict=True):
+                group["lr"] = lr * max(0.0, 1 - step / (group.get("until", 1) * total))
             optimizer.step()
             step += 1
     loss.item()  # waits for a GPU
