@@ -77,6 +77,7 @@ def test_the_heads_of_the_measured_recipes_repeat_the_readmes_table() -> None:
     rows = re.findall(r"^\| `(\w+)`[:,] [^|]*\| \d+ \|([^|]*)\|([^|]*)\|([^|]*)\|", README, re.MULTILINE)
     measured = [row for row in rows if "not measured" not in row[1]]
     assert {name for name, *_ in measured} == {"speedrun", "speedrun96", "resnet18", "resnet18_fast"}
+    assert "6,000 held-out images" in README
     for name, *figures in measured:
         head = " ".join(head_of(name).split("\n# "))
         for figure in ("6,000 held-out images", *filter(None, map(str.strip, figures))):
